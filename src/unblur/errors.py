@@ -1,0 +1,46 @@
+"""Every error unblur raises on purpose, and the exit code the command line gives it.
+
+Each message says what was wrong with which input, and what to do about it, on one line.
+"""
+
+from __future__ import annotations
+
+
+class UnblurError(Exception):
+    """Base of all errors raised on purpose. Reaches a user as one line on stderr."""
+
+    exit_code = 5
+
+
+class UsageError(UnblurError):
+    """The request itself is wrong: an unknown model, an existing output, a range past the end."""
+
+    exit_code = 2
+
+
+class MediaError(UnblurError):
+    """A video or picture that cannot be read."""
+
+    exit_code = 3
+
+
+class WeightsError(UnblurError):
+    """A weights file that cannot be used."""
+
+    exit_code = 3
+
+
+class ResourceError(UnblurError):
+    """Disk, memory or a codec that this machine does not have."""
+
+    exit_code = 4
+
+
+class NumericsError(UnblurError):
+    """A network produced values that are not finite."""
+
+    exit_code = 5
+
+
+class UnblurWarning(UserWarning):
+    """Something was lost or changed on the way and the result is still usable."""

@@ -1,0 +1,1 @@
+"""Guidance and network behind one protocol, and the table of presets."""

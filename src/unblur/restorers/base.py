@@ -1,0 +1,111 @@
+"""What the engine knows of a model: this protocol and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+Light = Literal["linear", "encoded"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Guidance = Mapping[str, Tensor]
+"""Maps made on whole frames, `(T or T-1, C, H / stride, W / stride)` each, cut with the tile."""
+
+
+class Window(NamedTuple):
+    """One run of a network over time; all indices count from the start of the scene."""
+
+    inputs: tuple[int, ...]
+    """Frames the network sees, in the order it sees them. An index may repeat (reflection)."""
+    outputs: tuple[int, ...]
+    """Frames taken from this run: positions are found in `inputs`. No frame is in two windows."""
+
+
+@dataclass(frozen=True)
+class SizeRequirements:
+    """Frame sizes a network takes. The restorer pads; the engine uses them to place tiles."""
+
+    minimum: int = 1
+    multiple_of: int = 1
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a restorer wants frames cut when it does not get them whole."""
+
+    size: int = 512
+    """Side of a square tile in pixels."""
+    overlap: int = 64
+    """Pixels that neighbouring tiles share."""
+    merge: Literal["feather", "hard"] = "feather"
+    """`feather`: linear ramps over the overlap. `hard`: half of the overlap is dropped."""
+    always: bool = False
+    """True where the network only accepts exactly `size` x `size`."""
+
+
+@dataclass(frozen=True)
+class RestorerInfo:
+    """Everything the engine and `unblur models` need to know before any weight is loaded."""
+
+    name: str
+    summary: str
+    blur: Literal["motion", "focal", "any"]
+    light: Light
+    licence: str
+    parameters: int
+    sizes: SizeRequirements = SizeRequirements()
+    tiling: Tiling = Tiling()
+    scale: int = 1
+    precisions: frozenset[Precision] = frozenset({"fp32"})
+    """Precisions its output was measured to be safe in."""
+    guidance_stride: int = 1
+    """Pixels of the frame per element of the guidance maps."""
+    ships: bool = False
+    """True where the weights come with the package."""
+
+
+class Restorer(Protocol):
+    """A network with its weights, its guidance, and its way through time."""
+
+    info: RestorerInfo
+
+    def windows(
+        self, length: int, limit: int | None = None
+    ) -> list[Window]:
+        """Temporal windows of a scene of `length` frames, at most `limit` frames each.
+
+        Together the outputs hold each frame once, in ascending order.
+        """
+        ...
+
+    def guide(self, frames: Tensor) -> Guidance:
+        """Guidance of whole frames `(T, 3, H, W)`, RGB in [0, 1], in the light of `info`."""
+        ...
+
+    def run(
+        self,
+        frames: Tensor,  # (T, 3, H, W)
+        guidance: Guidance,
+        outputs: Sequence[int],
+    ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
+        """Restores the frames at positions `outputs` of the window. Any H, W and T >= 1.
+
+        Input and output are RGB in [0, 1] in the light of `info`; the output may leave the range.
+        """
+        ...
+
+    def peak_bytes(self, frames: int, height: int, width: int) -> int:
+        """Estimate of the memory that `guide` and `run` add at their peak, on its device."""
+        ...
+
+
+class LoadOptions(NamedTuple):
+    """What a preset's loader gets from the registry."""
+
+    device: torch.device
+    precision: Precision
+    weights: str | None
+    """Path of a safetensors file that replaces the preset's own weights."""

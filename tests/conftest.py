@@ -1,0 +1,25 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the large goldens and real footage; a bare clone has none and skips."""
+    folder = Path(os.environ.get("UNBLUR_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "goldens").is_dir():
+        pytest.skip("needs the shared folder with goldens and footage (set UNBLUR_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """The small reference outputs that lie in the repository."""
+    return GOLDENS
