@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -72,9 +72,7 @@ class Restorer(Protocol):
 
     info: RestorerInfo
 
-    def windows(
-        self, length: int, limit: int | None = None
-    ) -> list[Window]:
+    def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """Temporal windows of a scene of `length` frames, at most `limit` frames each.
 
         Together the outputs hold each frame once, in ascending order.
@@ -109,3 +107,11 @@ class LoadOptions(NamedTuple):
     precision: Precision
     weights: str | None
     """Path of a safetensors file that replaces the preset's own weights."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A row of the table of models: what it is, and how to get it."""
+
+    info: RestorerInfo
+    load: Callable[[LoadOptions], Restorer]
