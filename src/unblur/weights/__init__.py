@@ -1,0 +1,145 @@
+"""Where weights lie, and reading and writing them. Safetensors only.
+
+A preset's weights are `NAME.safetensors`, looked for in the user's folder first
+(`$UNBLUR_HOME/weights`, by default in the platform's user data folder), then among those that
+ship with the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unblur.errors import ResourceError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKAGE_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """A weights file on disk."""
+
+    name: str
+    path: Path
+    ships: bool
+    """True where it came with the package."""
+
+
+def home() -> Path:
+    """`$UNBLUR_HOME`, or the platform's folder for a user's application data."""
+    if "UNBLUR_HOME" in os.environ:
+        return Path(os.environ["UNBLUR_HOME"]).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "unblur"
+
+
+def user_folder() -> Path:
+    """Folder that converted weights go to."""
+    return home() / "weights"
+
+
+def find(name: str) -> Path | None:
+    """Path of the weights called `name`, the user's own before the shipped ones, or None."""
+    for folder in (user_folder(), PACKAGE_FOLDER):
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            return path
+    return None
+
+
+def require(name: str, remedy: str) -> Path:
+    """As `find`, but raises `WeightsError` with the remedy where there are none."""
+    path = find(name)
+    if path is None:
+        raise WeightsError(f"no weights for '{name}' in {user_folder()}: {remedy}")
+    return path
+
+
+def stored() -> list[StoredWeights]:
+    """All weights that can be found by name, the user's own first."""
+    found: dict[str, StoredWeights] = {}
+    for folder in (user_folder(), PACKAGE_FOLDER):
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, StoredWeights(path.stem, path, folder == PACKAGE_FOLDER))
+    return list(found.values())
+
+
+def load(path: str | Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Returns:
+        Tensors by name, in the precision they are stored in.
+
+    Raises:
+        WeightsError: the file is missing, is not safetensors, or holds values that are not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights file not found: {path}: check the path")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file: convert a published checkpoint first with "
+            f"`unblur weights convert {path.name}`"
+        ) from error
+    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise WeightsError(
+            f"{path} holds values that are not finite in {len(bad)} of {len(state)} tensors "
+            f"(first: {bad[0]}): it is damaged; convert or download it again"
+        )
+    return state
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """The text entries in the head of a safetensors file (source, licence, recipe)."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a safetensors file: convert it first") from error
+
+
+def save(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file; it appears under its name only when complete."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in state.items()}, part, dict(metadata))
+        os.replace(part, path)
+    except OSError as error:
+        raise ResourceError(f"cannot write weights to {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sha256(path: str | Path) -> str:
+    """Digest of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
