@@ -61,10 +61,14 @@ class RestorerInfo:
     scale: int = 1
     precisions: frozenset[Precision] = frozenset({"fp32"})
     """Precisions its output was measured to be safe in."""
+    window: int = 1
+    """Frames the network sees at once; 1 where it takes each frame by itself."""
     guidance_stride: int = 1
     """Pixels of the frame per element of the guidance maps."""
     ships: bool = False
     """True where the weights come with the package."""
+    passes_through: bool = False
+    """True where frames are to reach the output untouched, as their own planes."""
 
 
 class Restorer(Protocol):

@@ -1,0 +1,124 @@
+"""All presets by name, and loading one on the right device in the right precision."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+
+import torch
+
+from unblur.errors import ResourceError, UnblurWarning, UsageError
+from unblur.restorers import bsstnet, maxim, none
+from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
+
+DEFAULT = "maxim-stage1"
+
+PRESETS: dict[str, Preset] = {
+    preset.info.name: preset for room in (maxim, bsstnet, none) for preset in room.PRESETS
+}
+
+
+def list_models() -> list[RestorerInfo]:
+    """What every preset is, the default first."""
+    return [preset.info for preset in PRESETS.values()]
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`; `auto` is the default.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    name = DEFAULT if name == "auto" else name
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"unknown model '{name}': {hint}`unblur models` lists them")
+    return PRESETS[name]
+
+
+def load_model(
+    name: str = "auto",
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Restorer:
+    """Loads a preset with its weights.
+
+    Args:
+        name: a preset of `list_models`, or `auto` for the default.
+        weights: safetensors file used instead of the preset's own weights.
+        device: `auto`, or what `torch.device` takes (`cpu`, `cuda:0`, `mps`).
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Returns:
+        The restorer, ready to run.
+
+    Raises:
+        UsageError: unknown model, device or precision.
+        WeightsError: the weights are missing or do not fit.
+        ResourceError: the device is not there.
+    """
+    chosen = preset(name)
+    where = choose_device(device)
+    return chosen.load(
+        LoadOptions(
+            device=where,
+            precision=choose_precision(precision, chosen.info, where),
+            weights=None if weights is None else str(weights),
+        )
+    )
+
+
+def choose_device(device: str) -> torch.device:
+    """Turns a name into a device that is there; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device '{device}': use auto, cpu, cuda, cuda:N or mps") from error
+    missing = {
+        "cuda": not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count(),
+        "mps": not torch.backends.mps.is_available(),
+        "cpu": False,
+    }
+    if missing.get(wanted.type, True):
+        raise ResourceError(f"device '{device}' is not available on this machine: use --device cpu")
+    return wanted
+
+
+def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -> Precision:
+    """The precision to compute in; `auto` takes half precision where it is safe and fast."""
+    if precision == "auto":
+        if "bf16" in info.precisions and bf16_is_fast(device):
+            return "bf16"
+        return "fp32"
+    known: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
+    if precision not in known:
+        raise UsageError(f"unknown precision '{precision}': use auto, {', '.join(known)}")
+    if precision not in info.precisions:
+        warnings.warn(
+            f"{info.name} was not measured in {precision}: colours may band or overflow; "
+            f"safe are {', '.join(sorted(info.precisions))}",
+            UnblurWarning,
+            stacklevel=3,
+        )
+    return known[precision]
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """True where bfloat16 is a matter of hardware, not of emulation."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(
+            capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+            or capabilities.get("arm_bf16")
+        )
+    return False
