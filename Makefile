@@ -1,0 +1,42 @@
+# make demo       deblurs the clip in examples/ and shows what it gained
+# make test       what every change has to pass
+# make test-all   the slow tests too
+# make lint       style and types alone
+# make clean      removes what the others made
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+PINS := constraints.txt pyproject.toml
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/.installed
+	$(RUN)/python examples/run_demo.py
+
+test: lint
+	$(RUN)/pytest -q -m "not slow"
+
+test-all: lint
+	$(RUN)/pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(PINS) | $(VENV)/bin/python
+	@echo "Installing into $(VENV), once ..."
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(PINS) | $(VENV)/bin/python
+	@echo "Installing into $(VENV), once ..."
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@ $(VENV)/.installed
