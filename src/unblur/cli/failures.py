@@ -1,0 +1,60 @@
+"""From an exception to the exit code and the line that a user gets."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+import typer
+
+from unblur.errors import UnblurError
+
+USAGE, RESOURCE, INTERNAL = 2, 4, 5
+DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+# typer took over click's classes in 2025; the common base is found in both through this one.
+UsageFailure = typer.BadParameter.__mro__[1]
+
+
+def explain(error: BaseException, hint: str) -> tuple[int, str]:
+    """Exit code and message of an error that ended the program.
+
+    Args:
+        error: what was raised.
+        hint: the command whose help shows how it is used.
+    """
+    if isinstance(error, UnblurError):
+        return error.exit_code, str(error)
+    if isinstance(error, UsageFailure):
+        return USAGE, explain_usage(error.format_message(), hint)  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        where = f" to write {error.filename}" if error.filename else ""
+        return RESOURCE, f"no space left{where}: free some, or write to another disk"
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
+        return RESOURCE, "out of memory: lower --max-memory or --tile, or try --device cpu"
+    kind = type(error).__name__
+    text = f"{kind}: {error}" if str(error) else kind
+    return INTERNAL, (
+        f"{text}: this is a bug in unblur, run again with --verbose for the traceback and report it"
+    )
+
+
+def explain_usage(message: str, hint: str) -> str:
+    """The parser's message with where to look next."""
+    message = message.strip().rstrip(".")
+    if "unexpected extra argument" in message:
+        message += "; a pattern such as 'frames/*.png' needs quotes"
+    return f"{message}: see `{hint} --help`"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for torch's own ways to say so, told by name since torch may not be loaded."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def usage_hint(words: Sequence[str], routed: Sequence[str]) -> str:
+    """The command whose help fits: that of the verb said, or the program's where none was."""
+    if not routed or routed[0] not in words:
+        return "unblur"
+    return f"unblur {routed[0]}"

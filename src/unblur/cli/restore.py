@@ -1,0 +1,209 @@
+"""`unblur restore IN OUT`: the main verb."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from unblur.cli.options import Quiet, Verbose, parse_size
+from unblur.cli.progress import duration, progress_bar
+from unblur.cli.terminal import show
+
+MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
+
+
+class LightChoice(str, Enum):
+    """Values of `--light`."""
+
+    auto = "auto"
+    linear = "linear"
+    encoded = "encoded"
+
+
+class PrecisionChoice(str, Enum):
+    """Values of `--precision`."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def restore(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            show_default=False,
+            help="A video, a folder of pictures, or a pattern such as 'frames/%05d.png'.",
+        ),
+    ],
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            show_default=False,
+            help="A video (.mp4 .mkv .mov ...) or pictures ('out/%05d.png').",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="A name from `unblur models`."),
+    ] = "auto",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=MODEL, help="A .safetensors file to use instead."
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE", rich_help_panel=MODEL, help="auto, cpu, cuda, cuda:1 or mps."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        PrecisionChoice, typer.Option(rich_help_panel=MODEL, help="How the network computes.")
+    ] = PrecisionChoice.auto,
+    light: Annotated[
+        LightChoice, typer.Option(rich_help_panel=MODEL, help="Light the network is fed.")
+    ] = LightChoice.auto,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="0..1",
+            rich_help_panel=MODEL,
+            help="0 keeps the input, 1 restores it fully.",
+        ),
+    ] = 1.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER", rich_help_panel=MODEL, help="Same seed, same machine: same result."
+        ),
+    ] = 0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", rich_help_panel=INPUT, help="Where to begin: 2.5s, f10 or 00:01:30."
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", rich_help_panel=INPUT, help="Where to stop; that frame is left out."
+        ),
+    ] = None,
+    deinterlace: Annotated[
+        bool,
+        typer.Option("--deinterlace", rich_help_panel=INPUT, help="Take interlaced video."),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", rich_help_panel=INPUT, help="Stop at damaged frames instead of warning."
+        ),
+    ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=OUTPUT,
+            show_default="by extension",
+            help="h264, h265, av1, prores or ffv1.",
+        ),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="NUMBER",
+            rich_help_panel=OUTPUT,
+            show_default="visually lossless",
+            help="Quality of the encoder: lower is better and larger.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace OUT if it exists.")
+    ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview", rich_help_panel=OUTPUT, help="First 2 s only, before and after abreast."
+        ),
+    ] = False,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=parse_size,
+            rich_help_panel=MEMORY,
+            show_default="what is free",
+            help="Most memory to use, such as 3GB or 800MB.",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="PIXELS",
+            rich_help_panel=MEMORY,
+            show_default="what fits",
+            help="Side of the tiles a frame is cut into.",
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="FRAMES",
+            rich_help_panel=MEMORY,
+            show_default="what fits",
+            help="Most frames that the network sees at once.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Restore a video: IN is read, its sharp version appears as OUT when complete.
+
+    `unblur IN OUT` does the same. Sound, subtitles, chapters and timestamps are kept.
+    """
+    import unblur
+
+    with progress_bar(wanted=not quiet) as progress:
+        try:
+            report = unblur.restore(
+                source,
+                destination,
+                model=model,
+                weights=weights,
+                device=device,
+                precision=precision.value,
+                light=light.value,
+                strength=strength,
+                start=start,
+                end=end,
+                tile=tile,
+                window=window,
+                codec=codec,
+                crf=crf,
+                overwrite=overwrite,
+                max_memory=max_memory,
+                seed=seed,
+                preview=preview,
+                strict=strict,
+                deinterlace=deinterlace,
+                progress=progress,
+            )
+        except OSError as error:
+            error.filename = error.filename or destination  # a full disk is best named
+            raise
+    if not quiet:
+        each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
+        frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
+        show(f"{report.output}: {frames} in {duration(report.seconds)}{each}")
