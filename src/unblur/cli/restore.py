@@ -120,7 +120,6 @@ def restore(
     crf: Annotated[
         int | None,
         typer.Option(
-            min=0,
             metavar="NUMBER",
             rich_help_panel=OUTPUT,
             show_default="visually lossless",
@@ -149,17 +148,15 @@ def restore(
     tile: Annotated[
         int | None,
         typer.Option(
-            min=1,
             metavar="PIXELS",
             rich_help_panel=MEMORY,
             show_default="what fits",
-            help="Side of the tiles a frame is cut into.",
+            help="Side of the tiles a frame is cut into; 0 for whole frames.",
         ),
     ] = None,
     window: Annotated[
         int | None,
         typer.Option(
-            min=1,
             metavar="FRAMES",
             rich_help_panel=MEMORY,
             show_default="what fits",
