@@ -1,3 +1,37 @@
-"""unblur makes blurred video sharp: video file in, video file out."""
+"""unblur makes blurred video sharp: video file in, video file out.
+
+Everything here is imported when first used, so that `import unblur` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from unblur.api import Progress, Report, restore
+    from unblur.restorers.registry import list_models, load_model
+    from unblur.video import probe
+
+_HOMES = {
+    "Progress": "unblur.api",
+    "Report": "unblur.api",
+    "list_models": "unblur.restorers.registry",
+    "load_model": "unblur.restorers.registry",
+    "probe": "unblur.video",
+    "restore": "unblur.api",
+}
+
+__all__ = ["Progress", "Report", "__version__", "list_models", "load_model", "probe", "restore"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unblur' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

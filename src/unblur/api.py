@@ -1,0 +1,322 @@
+"""Restoring a file or a tensor: the one function that the command line, too, calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from unblur.engine import memory
+from unblur.engine.compare import GAP, side_by_side
+from unblur.engine.pipeline import background, prefetch
+from unblur.engine.plan import Fit, choose_fit
+from unblur.engine.run import Runner, choose_look, find_scenes
+from unblur.engine.scenes import Scene
+from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.restorers.base import RestorerInfo
+from unblur.restorers.registry import choose_device, load_model, preset
+from unblur.video import (
+    Frame,
+    VideoInfo,
+    VideoReader,
+    VideoWriter,
+    create_video,
+    open_video,
+    parse_time,
+)
+
+LightChoice = Literal["auto", "linear", "encoded"]
+PREVIEW_SECONDS = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands."""
+
+    stage: Literal["look through", "restore"]
+    done: int
+    """Frames finished in this stage."""
+    total: int | None
+    """Frames of this stage, where known."""
+    fps: float
+    """Frames a second, since the stage began."""
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the stage ends, where known."""
+        if self.total is None or self.fps == 0:
+            return None
+        return max(0, self.total - self.done) / self.fps
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished job did."""
+
+    output: Path
+    frames: int
+    seconds: float
+    """Wall-clock time of the whole job, loading the model included."""
+    model: str
+    light: str
+    device: str
+    tile: int | None
+    """Side of the tiles in pixels; None where frames went through whole."""
+    window: int
+    """Frames the network saw at once."""
+    scenes: int
+    decode_failures: int
+    """Packets that could not be decoded."""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class _TensorPicture:
+    picture: Tensor
+
+    def rgb(self) -> Tensor:
+        return self.picture
+
+
+@overload
+def restore(source: Tensor, destination: None = None, **options: object) -> Tensor: ...
+@overload
+def restore(source: str | Path, destination: str | Path, **options: object) -> Report: ...
+
+
+def restore(
+    source: str | Path | Tensor,
+    destination: str | Path | None = None,
+    *,
+    model: str = "auto",
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    light: LightChoice = "auto",
+    strength: float = 1.0,
+    start: str | None = None,
+    end: str | None = None,
+    tile: int | None = None,
+    window: int | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    overwrite: bool = False,
+    max_memory: int | None = None,
+    seed: int = 0,
+    preview: bool = False,
+    strict: bool = False,
+    deinterlace: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Report | Tensor:
+    """Makes a blurred video sharp.
+
+    Args:
+        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or a tensor
+            `(T, 3, H, W)` of encoded RGB in [0, 1].
+        destination: file or pattern to write; the extension chooses container and codec. Leave
+            out for a tensor.
+        model: a preset of `unblur.list_models()`; `auto` takes the default.
+        weights: safetensors file used instead of the preset's own weights.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        light: what the network sees: `linear` light, the `encoded` signal, or what its preset
+            was measured to do best with (`auto`).
+        strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        start: first frame to take: `2.5s`, `f10` or `hh:mm:ss`.
+        end: first frame not to take, likewise.
+        tile: side of the tiles in pixels, 0 for whole frames; by default as memory allows.
+        window: frames that a temporal network sees at once; by default as memory allows.
+        codec: video codec, where the extension leaves a choice.
+        crf: quality of the codec, lower is better.
+        overwrite: replace an existing destination.
+        max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
+        seed: of everything random.
+        preview: only the first 2 seconds, input and result side by side, without sound.
+        strict: refuse damaged input instead of restoring what can be decoded.
+        deinterlace: make interlaced input progressive first.
+        progress: called after each frame.
+
+    Returns:
+        A report for files; for a tensor the restored tensor `(T, 3, scale * H, scale * W)`.
+
+    Raises:
+        UsageError: an option is wrong, or the destination exists.
+        MediaError: the source cannot be read.
+        WeightsError: the model's weights are missing or do not fit.
+        ResourceError: disk, memory, device or codec are not enough.
+        NumericsError: the network gave values that are not finite.
+    """
+    _check(strength, light, tile, window, crf, max_memory)
+    info = preset(model).info
+    torch.manual_seed(seed)
+
+    def prepare(height: int, width: int, transfer: str | None) -> Runner:
+        where = choose_device(device)
+        restorer = load_model(model, weights=weights, device=device, precision=precision)
+        room = memory.budget(where, max_memory)
+        fit = choose_fit(restorer, height, width, room, tile, window)
+        return Runner(restorer, choose_look(restorer, light, transfer, strength), fit)
+
+    if isinstance(source, Tensor):
+        return _restore_tensor(source, prepare, info, progress)
+    if destination is None:
+        raise UsageError("restoring a file needs a destination: restore(source, destination)")
+    source, destination = Path(source), Path(destination)
+    began = time.monotonic()
+    untouched = info.passes_through or strength == 0
+
+    def reading() -> VideoReader:
+        return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
+
+    with reading() as reader:
+        shape, scale = reader.info, 1 if untouched else info.scale
+        with create_video(
+            destination,
+            dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
+            source=None if preview else source,
+            codec=codec,
+            crf=crf,
+            overwrite=overwrite,
+            scale=scale,
+            start=start,
+            end=end,
+        ) as writer:
+            runner, scenes, total = None, None, _expected_frames(shape, start, end, preview)
+            if not untouched:
+                runner = prepare(shape.height, shape.width, shape.color.transfer)
+                if info.window > 1:
+                    scenes = _look_through(reading(), preview, total, progress)
+                    total = scenes[-1].stop if scenes else 0
+            frames = prefetch(_first_seconds(reader) if preview else reader)
+            restored = _keep(frames) if runner is None else runner.restore(frames, scenes)
+            with background(partial(_write, writer, preview)) as sink:
+                done = 0
+                for item in _counted(restored, "restore", total, progress):
+                    sink.put(item)
+                    done += 1
+            if done == 0:
+                raise MediaError(f"{source} holds no frames in the chosen range")
+    fit = runner.fit if runner else Fit(None, None)
+    return Report(
+        output=destination,
+        frames=done,
+        seconds=time.monotonic() - began,
+        model=info.name,
+        light=runner.look.light if runner else "encoded",
+        device=str(choose_device(device)),
+        tile=fit.tiling.size if fit.tiling else None,
+        window=fit.window or info.window,
+        scenes=len(scenes) if scenes else 1,
+        decode_failures=reader.decode_failures,
+    )
+
+
+def _restore_tensor(
+    source: Tensor,  # (T, 3, H, W)
+    prepare: Callable[[int, int, str | None], Runner],
+    info: RestorerInfo,
+    progress: ProgressCallback | None,
+) -> Tensor:  # (T, 3, scale * H, scale * W)
+    if source.ndim != 4 or source.shape[1] != 3 or 0 in source.shape:
+        raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
+    runner = prepare(source.shape[-2], source.shape[-1], None)
+    pictures = [_TensorPicture(picture) for picture in source.float()]
+    scenes = None if info.window == 1 else find_scenes(pictures)
+    restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
+    return torch.stack([picture for _, picture in restored])
+
+
+def _look_through(
+    reader: VideoReader, preview: bool, total: int | None, progress: ProgressCallback | None
+) -> list[Scene]:
+    """First pass over a file: its scenes. Warnings are left to the second pass."""
+    with reader, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnblurWarning)
+        frames = prefetch(_first_seconds(reader) if preview else reader)
+        return find_scenes(_counted(frames, "look through", total, progress))
+
+
+def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
+    return ((frame, None) for frame in frames)
+
+
+def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]) -> None:
+    frame, picture = item
+    if preview:
+        before = frame.rgb()
+        picture = side_by_side(before, before if picture is None else picture)
+    writer.write(frame if picture is None else frame.with_rgb(picture))
+
+
+def _expected_frames(
+    shape: VideoInfo, start: str | None, end: str | None, preview: bool
+) -> int | None:
+    """How many frames a job will have, as far as the container tells."""
+    rate = shape.frame_rate
+    if shape.frames is None or rate is None:
+        return None
+    first, last = (
+        None if at is None else (at.frame if at.frame is not None else round(at.seconds * rate))
+        for at in (start and parse_time(start), end and parse_time(end))
+    )
+    first, last = first or 0, shape.frames if last is None else last
+    if preview:
+        last = min(last, first + round(PREVIEW_SECONDS * rate))
+    return max(0, last - first)
+
+
+def _check(
+    strength: float,
+    light: str,
+    tile: int | None,
+    window: int | None,
+    crf: int | None,
+    max_memory: int | None,
+) -> None:
+    if not 0 <= strength <= 1:
+        raise UsageError(f"strength {strength}: takes 0 (input) to 1 (fully restored)")
+    if light not in ("auto", "linear", "encoded"):
+        raise UsageError(f"light '{light}': use auto, linear or encoded")
+    if tile is not None and tile != 0 and tile < 32:
+        raise UsageError(f"tile {tile}: use at least 32 pixels, or 0 for whole frames")
+    for name, value in (("window", window), ("max-memory", max_memory)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: must be positive")
+    if crf is not None and not 0 <= crf <= 63:
+        raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
+
+
+def _counted(
+    items: Iterable[T],
+    stage: Literal["look through", "restore"],
+    total: int | None,
+    progress: ProgressCallback | None,
+) -> Iterator[T]:
+    """Passes items on and tells `progress` of each."""
+    began = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            elapsed = time.monotonic() - began
+            progress(Progress(stage, done, total, done / elapsed if elapsed > 0 else 0.0))
+
+
+def _first_seconds(frames: Iterable[Frame]) -> Iterator[Frame]:
+    first = None
+    for frame in frames:
+        at = frame.pts * frame.time_base
+        first = at if first is None else first
+        if at - first >= PREVIEW_SECONDS:
+            return
+        yield frame

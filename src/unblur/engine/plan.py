@@ -1,0 +1,172 @@
+"""What runs when: spatial tiles, temporal windows, and how much of each fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unblur.errors import ResourceError
+from unblur.restorers.base import Restorer, Tiling
+
+SMALLEST_TILE = 64
+
+
+class Tile(NamedTuple):
+    """A rectangle of a frame, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a job is cut up so that it fits into memory."""
+
+    tiling: Tiling | None
+    """None: whole frames."""
+    window: int | None
+    """Longest window in frames. None: the restorer's own."""
+
+
+def choose_fit(
+    restorer: Restorer,
+    height: int,
+    width: int,
+    budget: int,
+    tile: int | None = None,
+    window: int | None = None,
+) -> Fit:
+    """The largest pieces whose estimated peak stays within `budget` bytes.
+
+    Whole frames before tiles, and longer windows before larger tiles, since most of what a
+    temporal network knows comes from other frames.
+
+    Args:
+        restorer: gives the estimates.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        budget: bytes that the network may use.
+        tile: side of a tile in pixels if the user wants one; 0 for whole frames.
+        window: frames per window if the user wants that.
+
+    Raises:
+        ResourceError: even the smallest piece needs more than `budget`.
+    """
+    for fit in candidates(restorer, height, width, tile, window):
+        need = bytes_needed(restorer, fit, height, width)
+        if need <= budget:
+            return fit
+    raise ResourceError(
+        f"{restorer.info.name} needs about {need / 1e9:.1f} GB for frames of {width}x{height}, "
+        f"{budget / 1e9:.1f} GB may be used: raise --max-memory, lower --window or --tile, "
+        "or take a smaller model"
+    )
+
+
+def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
+    """Estimated peak of one piece, in bytes."""
+    frames = fit.window or restorer.info.window
+    if fit.tiling is not None:
+        height, width = min(height, fit.tiling.size), min(width, fit.tiling.size)
+    return restorer.peak_bytes(frames, height, width)
+
+
+def candidates(
+    restorer: Restorer, height: int, width: int, tile: int | None, window: int | None
+) -> Iterator[Fit]:
+    """Ways to cut a job up, from the largest pieces to the smallest."""
+    own = restorer.info.tiling
+    if tile:
+        tilings: list[Tiling | None] = [resized(own, tile)]
+    elif own.always:
+        tilings = [own]
+    else:
+        tilings = [None] if max(height, width) <= own.size or tile == 0 else [None, own]
+        side = own.size // 2
+        while tile is None and side >= max(SMALLEST_TILE, restorer.info.sizes.minimum):
+            tilings.append(resized(own, side))
+            side //= 2
+    windows = [window]
+    length = restorer.info.window
+    while window is None and length > 3:
+        length //= 2
+        windows.append(length)
+    for tiling in tilings:
+        for frames in windows:
+            yield Fit(tiling, frames)
+
+
+def resized(tiling: Tiling, size: int) -> Tiling:
+    """The same way of tiling with another tile size; the overlap shrinks along."""
+    return replace(tiling, size=size, overlap=min(tiling.overlap, size // 4), always=True)
+
+
+def starts(length: int, size: int, overlap: int) -> list[int]:
+    """First pixels of tiles along one axis; the last tile ends at the border.
+
+    >>> starts(854, 256, 64)
+    [0, 192, 384, 576, 598]
+    """
+    if length <= size:
+        return [0]
+    regular = list(range(0, length - size, size - overlap))
+    return [*regular, length - size]
+
+
+def tiles(height: int, width: int, tiling: Tiling | None, stride: int = 1) -> list[Tile]:
+    """Tiles that together cover a frame.
+
+    Args:
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
+        tiling: None for one tile, the whole frame.
+        stride: guidance is this many times smaller than frames, so tiles start at its multiples.
+    """
+    if tiling is None:
+        return [Tile(0, 0, height, width)]
+    found = []
+    for top in starts(height, tiling.size, tiling.overlap):
+        for left in starts(width, tiling.size, tiling.overlap):
+            y, x = top - top % stride, left - left % stride
+            found.append(
+                Tile(y, x, min(top + tiling.size, height) - y, min(left + tiling.size, width) - x)
+            )
+    return found
+
+
+def ramp(
+    length: int, start: int, size: int, overlap: int, merge: str, device: torch.device
+) -> Tensor:  # (size,)
+    """Weight of a tile along one axis, before the sum over tiles is divided out.
+
+    1 inside and at the frame's own borders; towards another tile it falls linearly over the
+    overlap (`feather`) or is zero over half of it (`hard`, as BSSTNet's published code merges).
+    """
+    weight = torch.ones(size, device=device)
+    if overlap == 0:
+        return weight
+    if merge == "hard":
+        slope = (torch.arange(size, device=device) >= overlap // 2).float()
+    else:
+        slope = ((torch.arange(size, device=device) + 0.5) / overlap).clamp(max=1.0)
+    if start > 0:
+        weight = weight * slope
+    if start + size < length:
+        weight = weight * slope.flip(0)
+    return weight
+
+
+def tile_weight(
+    tile: Tile, height: int, width: int, tiling: Tiling | None, device: torch.device
+) -> Tensor:  # (tile.height, tile.width)
+    """Weight of each pixel of a tile in the blend."""
+    overlap, merge = (0, "hard") if tiling is None else (tiling.overlap, tiling.merge)
+    rows = ramp(height, tile.top, tile.height, overlap, merge, device)
+    cols = ramp(width, tile.left, tile.width, overlap, merge, device)
+    return rows[:, None] * cols[None, :]

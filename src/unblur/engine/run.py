@@ -1,0 +1,219 @@
+"""Frames through a restorer: windows over time, tiles over space, light, blending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
+from unblur.engine.scenes import Scene, SceneDetector
+from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.ops.color import from_linear, to_linear
+from unblur.restorers.base import Guidance, Light, Restorer, Window
+
+
+class Picture(Protocol):
+    """What the engine needs of a frame."""
+
+    def rgb(self) -> Tensor:
+        """`(3, H, W)`, float32, encoded RGB in [0, 1]."""
+        ...
+
+
+P = TypeVar("P", bound=Picture)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pictures are shown to a network, and how much of its answer is taken."""
+
+    light: Light
+    transfer: str
+    """Transfer characteristic of the encoded signal, as `ops.color` names it."""
+    strength: float = 1.0
+    """0 keeps the input, 1 takes the network's picture."""
+
+
+def choose_look(
+    restorer: Restorer,
+    light: Literal["auto", "linear", "encoded"],
+    transfer: str | None,
+    strength: float,
+) -> Look:
+    """The light of a job: what the user says, else what the restorer wants.
+
+    Under PQ and HLG `auto` takes the encoded signal: in linear light nearly all of such a picture
+    lies within a few hundredths of the range, where no network was trained.
+    """
+    chosen = restorer.info.light if light == "auto" else light
+    if light == "auto" and transfer in ("smpte2084", "arib-std-b67"):
+        chosen = "encoded"
+    return Look(chosen, transfer or "iec61966-2-1", strength)
+
+
+def find_scenes(frames: Iterable[Picture]) -> list[Scene]:
+    """Looks at every frame once and tells where the cuts are."""
+    detector = SceneDetector()
+    for frame in frames:
+        detector.push(frame.rgb())
+    return detector.scenes()
+
+
+class Runner:
+    """A restorer at work: keeps the way the job is cut up, and cuts finer when memory runs out."""
+
+    def __init__(self, restorer: Restorer, look: Look, fit: Fit) -> None:
+        self.restorer = restorer
+        self.look = look
+        self.fit = fit
+
+    def restore(
+        self, frames: Iterable[P], scenes: Sequence[Scene] | None
+    ) -> Iterator[tuple[P, Tensor]]:
+        """Restores a stream of frames, holding no more of them than the windows need.
+
+        Args:
+            frames: in order of presentation.
+            scenes: of all frames; None for a restorer that takes each frame by itself.
+
+        Yields:
+            Each frame with its restored picture `(3, scale * H, scale * W)`, encoded, in [0, 1].
+
+        Raises:
+            MediaError: the stream ends before the last scene does.
+        """
+        if scenes is None:
+            for frame in frames:
+                yield frame, self.restore_window(frame.rgb()[None], [0])[0]
+            return
+        source = iter(frames)
+        held: dict[int, P] = {}
+        arrived = 0
+        for scene in scenes:
+            windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
+            for window, oldest in zip(windows, oldest_needed(windows), strict=True):
+                while arrived <= scene.start + max(window.inputs):
+                    frame = next(source, None)
+                    if frame is None:
+                        raise MediaError(
+                            f"the video ended at frame {arrived}, and had more frames when it was "
+                            "looked through before: is it still being written? Run again after"
+                        )
+                    held[arrived] = frame
+                    arrived += 1
+                for index in [i for i in held if i < scene.start + oldest]:
+                    del held[index]
+                pictures = torch.stack([held[scene.start + i].rgb() for i in window.inputs])
+                positions = [window.inputs.index(i) for i in window.outputs]
+                restored = self.restore_window(pictures, positions)  # (n, 3, sH, sW)
+                for index, picture in zip(window.outputs, restored, strict=True):
+                    yield held[scene.start + index], picture
+            held.clear()
+
+    def restore_window(
+        self,
+        pictures: Tensor,  # (T, 3, H, W)
+        outputs: list[int],
+    ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
+        """Restores some frames of a window; encoded RGB in and out."""
+        look, scale = self.look, self.restorer.info.scale
+        shown = to_linear(pictures, look.transfer) if look.light == "linear" else pictures
+        restored = self._with_less_memory_if_needed(shown, outputs)
+        if not torch.isfinite(restored).all():
+            raise NumericsError(
+                f"{self.restorer.info.name} gave values that are not finite: "
+                "run again with --precision fp32, or verify the weights"
+            )
+        restored = restored.clamp(0, 1)
+        if look.light == "linear":
+            restored = from_linear(restored, look.transfer)
+        if look.strength < 1:
+            before = pictures[outputs]
+            if scale > 1:
+                before = torch.nn.functional.interpolate(
+                    before, scale_factor=scale, mode="bicubic", antialias=True
+                )
+            restored = torch.lerp(before, restored, look.strength)
+        return restored.clamp(0, 1)
+
+    def _with_less_memory_if_needed(self, shown: Tensor, outputs: list[int]) -> Tensor:
+        height, width = shown.shape[-2:]
+        smaller = [
+            fit.tiling
+            for fit in candidates(self.restorer, height, width, None, self.fit.window)
+            if fit.tiling is not None
+            and (self.fit.tiling is None or fit.tiling.size < self.fit.tiling.size)
+        ]
+        while True:
+            try:
+                return run_tiled(self.restorer, shown, outputs, self.fit)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not smaller:
+                    raise ResourceError(
+                        f"out of memory on frames of {width}x{height} even with the smallest "
+                        "tiles: lower --window, use --device cpu, or take a smaller model"
+                    ) from error
+            self.fit = Fit(smaller.pop(0), self.fit.window)
+
+
+def run_tiled(
+    restorer: Restorer,
+    shown: Tensor,  # (T, 3, H, W)
+    outputs: list[int],
+    fit: Fit,
+) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
+    """Guidance on whole frames, the network on tiles, and the tiles blended."""
+    with torch.inference_mode():
+        info = restorer.info
+        height, width = shown.shape[-2:]
+        guidance = restorer.guide(shown)
+        layout = tiles(height, width, fit.tiling)
+        if len(layout) == 1:
+            return restorer.run(shown, guidance, outputs)
+        scale = info.scale
+        blended = shown.new_zeros(len(outputs), 3, scale * height, scale * width)
+        total = shown.new_zeros(scale * height, scale * width)
+        for tile in layout:
+            part = restorer.run(
+                cut(shown, tile), cut_guidance(guidance, tile, info.guidance_stride), outputs
+            )
+            at = Tile(*(scale * side for side in tile))
+            weight = tile_weight(tile, height, width, fit.tiling, shown.device)
+            weight = weight.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+            cut(blended, at).addcmul_(part, weight)
+            cut(total, at).add_(weight)
+        return blended / total
+
+
+def cut(x: Tensor, tile: Tile) -> Tensor:
+    """View of the tile in the last two axes."""
+    return x[..., tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+
+
+def cut_guidance(guidance: Guidance, tile: Tile, stride: int) -> Guidance:
+    """The part of the maps that belongs to a tile: `ceil(side / stride)` elements per axis."""
+    small = Tile(
+        tile.top // stride, tile.left // stride, -(-tile.height // stride), -(-tile.width // stride)
+    )
+    return {name: cut(x, small) for name, x in guidance.items()}
+
+
+def oldest_needed(windows: list[Window]) -> list[int]:
+    """For each window the smallest input that it or a later one needs."""
+    smallest = [min(window.inputs) for window in windows]
+    return list(accumulate(reversed(smallest), min))[::-1]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for running out of memory, which PyTorch's CPU allocator only says in words."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text

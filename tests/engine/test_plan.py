@@ -1,0 +1,88 @@
+"""Tiles cover a frame, their weights sum to one, and pieces shrink until they fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unblur.engine.plan import choose_fit, starts, tile_weight, tiles
+from unblur.errors import ResourceError
+from unblur.restorers.base import Tiling
+from unblur.restorers.none import Untouched
+
+sides = st.integers(1, 700)
+tilings = st.builds(
+    lambda size, share, merge: Tiling(size, size * share // 8, merge),
+    st.sampled_from([32, 64, 96, 256]),
+    st.integers(0, 4),
+    st.sampled_from(["feather", "hard"]),
+)
+
+
+@given(sides, sides, tilings)
+def test_tiles_stay_inside_and_cover_every_pixel(height, width, tiling):
+    covered = torch.zeros(height, width)
+    for tile in tiles(height, width, tiling):
+        assert 0 <= tile.top <= tile.top + tile.height <= height
+        assert 0 <= tile.left <= tile.left + tile.width <= width
+        assert max(tile.height, tile.width) <= tiling.size
+        weight = tile_weight(tile, height, width, tiling, torch.device("cpu"))
+        assert weight.shape == (tile.height, tile.width)
+        covered[tile.top :, tile.left :][: tile.height, : tile.width] += weight
+    assert covered.min() > 0
+
+
+def test_official_tiles_of_a_320x384_frame():
+    assert starts(320, 256, 64) == [0, 64]
+    assert starts(384, 256, 64) == [0, 128]
+
+
+def test_official_merge_drops_half_of_the_overlap_at_inner_sides_only():
+    tiling = Tiling(256, 64, "hard")
+    first, *_, last = tiles(320, 384, tiling)
+    weight = tile_weight(first, 320, 384, tiling, torch.device("cpu"))
+    assert weight[:224, :224].min() == 1
+    assert weight[224:].max() == 0
+    assert weight[:, 224:].max() == 0
+    weight = tile_weight(last, 320, 384, tiling, torch.device("cpu"))
+    assert weight[:32].max() == 0
+    assert weight[32:, 32:].min() == 1
+
+
+class Hungry(Untouched):
+    """Needs 100 bytes for each pixel of each frame."""
+
+    info = dataclasses.replace(Untouched.info, window=48, tiling=Tiling(256, 64))
+
+    def peak_bytes(self, frames, height, width):
+        return 100 * frames * height * width
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "window"),
+    [
+        (100 * 48 * 480 * 854, None, None),  # all of it
+        (100 * 24 * 480 * 854, None, 24),  # shorter windows before tiles
+        (100 * 2 * 480 * 854, 256, 12),
+        (100 * 3 * 128 * 128, 128, 3),
+    ],
+)
+def test_the_largest_pieces_that_fit_are_taken(budget, size, window):
+    fit = choose_fit(Hungry(), 480, 854, budget)
+    assert (fit.tiling.size if fit.tiling else None) == size
+    assert fit.window == window
+
+
+def test_what_the_user_asks_for_is_kept():
+    fit = choose_fit(Hungry(), 480, 854, 10**12, tile=128, window=7)
+    assert fit.tiling.size == 128
+    assert fit.window == 7
+
+
+def test_too_little_memory_is_an_error_that_names_both_figures():
+    with pytest.raises(ResourceError, match=r"needs about .* GB for frames of 854x480"):
+        choose_fit(Hungry(), 480, 854, 1000)

@@ -1,0 +1,184 @@
+"""The engine gives each frame to the network in its window and tiles, and gives each back once."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.engine.plan import Fit
+from unblur.engine.run import Look, Runner, choose_look, run_tiled
+from unblur.engine.scenes import Scene
+from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.ops.color import from_linear
+from unblur.restorers.base import Tiling, Window
+from unblur.restorers.none import Untouched
+
+ENCODED = Look("encoded", "iec61966-2-1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbered:
+    """A picture whose red is its number."""
+
+    number: int
+
+    def rgb(self):
+        return torch.full((3, 4, 6), self.number / 1000)
+
+
+class Overlapping(Untouched):
+    """Windows of up to 7 frames that overlap by 4, and a record of what was seen."""
+
+    info = dataclasses.replace(Untouched.info, window=7)
+
+    def __init__(self):
+        self.seen = []
+
+    def windows(self, length, limit=None):
+        size = min(limit or 7, length)
+        out, begin = [], 0
+        while begin < length:
+            stop = min(begin + max(1, size - 4), length)
+            low = max(0, min(begin - 2, length - size))
+            out.append(Window(tuple(range(low, low + size)), tuple(range(begin, stop))))
+            out[-1] = Window(tuple(range(min(low, begin), max(low + size, stop))), out[-1].outputs)
+            begin = stop
+        return out
+
+    def run(self, frames, guidance, outputs):
+        self.seen.append([round(float(f[0, 0, 0]) * 1000) for f in frames])
+        return super().run(frames, guidance, outputs)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+def test_each_frame_comes_back_once_and_no_window_crosses_a_cut(lengths):
+    edges = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
+    scenes = [Scene(a, b) for a, b in pairwise(edges)]
+    restorer = Overlapping()
+    runner = Runner(restorer, ENCODED, Fit(None, None))
+    got = list(runner.restore((Numbered(i) for i in range(edges[-1])), scenes))
+    assert [frame.number for frame, _ in got] == list(range(edges[-1]))
+    for frame, picture in got:
+        assert torch.equal(picture, frame.rgb())
+    for window in restorer.seen:
+        assert any(scene.start <= window[0] and window[-1] < scene.stop for scene in scenes)
+
+
+def test_frames_are_let_go_when_no_window_needs_them():
+    alive, most = set(), 0
+
+    class Counted(Numbered):
+        def __init__(self, number):
+            super().__init__(number)
+            alive.add(number)
+
+        def __del__(self):
+            alive.discard(self.number)
+
+    runner = Runner(Overlapping(), ENCODED, Fit(None, None))
+    for _ in runner.restore((Counted(i) for i in range(200)), [Scene(0, 200)]):
+        most = max(most, len(alive))
+    assert most <= 12
+
+
+def test_a_stream_that_ends_early_is_an_error():
+    runner = Runner(Overlapping(), ENCODED, Fit(None, None))
+    with pytest.raises(MediaError, match="ended at frame 5"):
+        list(runner.restore((Numbered(i) for i in range(5)), [Scene(0, 9)]))
+
+
+class Doubling(Untouched):
+    """Twice the size by repeating pixels; guidance at a quarter of the size must match the tile."""
+
+    info = dataclasses.replace(
+        Untouched.info, scale=2, guidance_stride=4, tiling=Tiling(64, 16, "feather")
+    )
+
+    def guide(self, frames):
+        return {"column": torch.arange(-(-frames.shape[-1] // 4)).expand(1, 1, 999, -1)}
+
+    def run(self, frames, guidance, outputs):
+        assert guidance["column"].shape[-1] == -(-frames.shape[-1] // 4)
+        return frames[outputs].repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 150), st.integers(1, 150))
+def test_tiled_equals_whole(height, width):
+    frames = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    whole = run_tiled(Doubling(), frames, [1], Fit(None, None))
+    tiled = run_tiled(Doubling(), frames, [1], Fit(Doubling.info.tiling, None))
+    assert whole.shape == (1, 3, 2 * height, 2 * width)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-6)
+
+
+class InLinearLight(Untouched):
+    """Averages two pixels, as blur does."""
+
+    info = dataclasses.replace(Untouched.info, light="linear")
+
+    def run(self, frames, guidance, outputs):
+        return frames.mean(-1, keepdim=True).expand_as(frames)[outputs]
+
+
+def test_the_network_sees_linear_light_when_it_wants_to():
+    picture = torch.zeros(1, 3, 1, 2)
+    picture[..., 0] = 1
+    for light, mean in [
+        ("auto", float(from_linear(torch.tensor(0.5), "iec61966-2-1"))),
+        ("encoded", 0.5),
+    ]:
+        look = choose_look(InLinearLight(), light, None, 1.0)
+        out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+        torch.testing.assert_close(out, torch.full_like(out, mean))
+
+
+def test_auto_light_leaves_pq_and_hlg_encoded():
+    assert choose_look(InLinearLight(), "auto", "smpte2084", 1.0).light == "encoded"
+    assert choose_look(InLinearLight(), "auto", "arib-std-b67", 1.0).light == "encoded"
+    assert choose_look(InLinearLight(), "linear", "smpte2084", 1.0).light == "linear"
+
+
+def test_strength_mixes():
+    picture = torch.zeros(1, 3, 1, 2)
+    picture[..., 0] = 1
+    look = choose_look(InLinearLight(), "encoded", None, 0.5)
+    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+    torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.75, 0.25]))
+
+
+def test_values_that_are_not_finite_are_an_error_not_a_black_frame():
+    class Broken(Untouched):
+        def run(self, frames, guidance, outputs):
+            return frames[outputs] * float("nan")
+
+    with pytest.raises(NumericsError, match="not finite"):
+        Runner(Broken(), ENCODED, Fit(None, None)).restore_window(torch.rand(1, 3, 8, 8), [0])
+
+
+class Greedy(Untouched):
+    """Runs out of memory on tiles of more than 128 pixels."""
+
+    largest = 128
+
+    def run(self, frames, guidance, outputs):
+        if max(frames.shape[-2:]) > self.largest:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return super().run(frames, guidance, outputs)
+
+
+def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure():
+    picture = torch.rand(1, 3, 600, 700)
+    runner = Runner(Greedy(), ENCODED, Fit(None, None))
+    torch.testing.assert_close(runner.restore_window(picture, [0]), picture, rtol=0, atol=1e-6)
+    assert runner.fit.tiling.size == 128
+    hopeless = Greedy()
+    hopeless.largest = 1
+    with pytest.raises(ResourceError, match="even with the smallest tiles"):
+        Runner(hopeless, ENCODED, Fit(None, None)).restore_window(picture, [0])
