@@ -1,0 +1,155 @@
+"""The walls of the house: who imports whom, how much ships, and one version everywhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import unblur
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "unblur"
+MB = 1_000_000
+
+BELOW_GUIDANCE = {"errors", "ops", "weights", "models"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "ops": {"errors"},
+    "weights": {"errors"},
+    "video": {"errors", "ops.color"},
+    "models": {"errors", "ops", "weights"},
+    "guidance": BELOW_GUIDANCE,
+    "restorers": BELOW_GUIDANCE | {"guidance"},
+    "engine": {"errors", "ops", "restorers.base"},
+    "api": {"errors", "ops", "video", "weights", "models", "guidance", "restorers", "engine"},
+    # The commands say in words what the public functions do; the rest is what they show.
+    "cli": {"unblur", "errors", "weights", "video", "models.convert"},
+}
+HEAVY = {"torch", "numpy", "cv2", "av", "einops", "safetensors"}
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    """`ops/color.py` is `ops.color`, `video/__init__.py` is `video`."""
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Modules a file imports, wherever it does; `from unblur.a import b` gives `unblur.a.b`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def allowed(name: str, rooms: set[str]) -> bool:
+    """True where `name` is one of `rooms` or inside one."""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_a_room_knows_only_rooms_below_it(path: Path) -> None:
+    room = dotted(path).split(".")[0]
+    if room in ("__init__", "__main__"):
+        return
+    assert room in MAY_IMPORT, f"{room} is a new room: say here and in docs what it may import"
+    public = {"unblur"} if "unblur" in MAY_IMPORT[room] else set()
+    top_level = {p.stem for p in SOURCE.iterdir()} - {"__init__", "__main__"}
+    wrong = []
+    for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        if name.split(".")[0] != "unblur":
+            continue
+        inner = name.removeprefix("unblur").removeprefix(".")
+        if inner.split(".")[0] not in top_level:  # `import unblur`, or a public name of it
+            if not public:
+                wrong.append(name)
+        elif inner.split(".")[0] != room and not allowed(inner, MAY_IMPORT[room]):
+            wrong.append(name)
+    assert not wrong, f"{room} may import {sorted(MAY_IMPORT[room]) or 'nothing'} of unblur"
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_torchvision_is_never_imported(path: Path) -> None:
+    names = imported(ast.parse(path.read_text(encoding="utf-8")))
+    assert not [name for name in names if name.split(".")[0] == "torchvision"]
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_the_command_line_starts_without_heavy_imports(path: Path) -> None:
+    at_start = {
+        name.split(".")[0]
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imported(node)
+    }
+    assert not at_start & HEAVY
+
+
+def calls_that_unpickle(path: Path) -> list[ast.Call]:
+    """Every `torch.load(...)` and `pickle.load(...)` of a file."""
+    return [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func)
+        in ("torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler")
+    ]
+
+
+def test_no_pickle_is_executed() -> None:
+    calls = {dotted(path): calls_that_unpickle(path) for path in modules()}
+    assert {name for name, found in calls.items() if found} == {"models.convert"}
+    for call in calls["models.convert"]:
+        assert ast.unparse(call.func) == "torch.load"
+        safe = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert safe.get("weights_only") == "True"
+
+
+def test_one_version_everywhere() -> None:
+    version = re.escape(unblur.__version__)
+    for name, line in {
+        "pyproject.toml": rf'^version = "{version}"$',
+        "CITATION.cff": rf"^version: {version}$",
+        "CHANGELOG.md": rf"\b{version}\b",
+    }.items():
+        assert re.search(line, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def tracked(folder: str) -> list[Path]:
+    """Files of the repository below `folder`; all files where there is no git."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, check=True
+        ).stdout.decode()
+        return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+    except (OSError, subprocess.CalledProcessError):
+        return [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+
+
+def test_what_ships_stays_small() -> None:
+    weights = [path.stat().st_size for path in SOURCE.rglob("*.safetensors")]
+    assert max(weights, default=0) <= 12.5 * MB
+    assert sum(weights) <= 36 * MB
+    rest = [p for p in tracked("src/unblur") if p.suffix not in (".py", ".safetensors", ".md")]
+    assert sum(path.stat().st_size for path in rest) <= MB / 10
+
+
+@pytest.mark.parametrize(("folder", "limit"), [("examples", 2.0), ("docs", 2.0), ("tests", 8.0)])
+def test_the_repository_stays_small(folder: str, limit: float) -> None:
+    assert sum(path.stat().st_size for path in tracked(folder)) <= limit * MB
+
+
+def test_shipped_weights_have_a_model_card() -> None:
+    for path in SOURCE.rglob("*.safetensors"):
+        assert path.with_suffix(".md").is_file(), f"{path.name} has no model card"
