@@ -90,6 +90,16 @@ class ColorTags:
 
 
 @dataclass(frozen=True)
+class MasteringDisplay:
+    """The screen that an HDR video was graded on (SMPTE ST 2086); None where not said."""
+
+    primaries: tuple[Fraction, ...] | None = None
+    """CIE 1931 x and y of red, green, blue and white: eight numbers."""
+    luminance: tuple[Fraction, Fraction] | None = None
+    """Darkest and brightest, cd/m2."""
+
+
+@dataclass(frozen=True)
 class StreamInfo:
     """One stream of a file."""
 
@@ -136,6 +146,11 @@ class VideoInfo:
     color: ColorTags = ColorTags()
     interlaced: bool = False
     hdr: Literal["pq", "hlg"] | None = None
+    mastering_display: MasteringDisplay | None = None
+    content_light: tuple[int, int] | None = None
+    """Brightest pixel and brightest frame average of an HDR video (MaxCLL, MaxFALL), cd/m2."""
+    dynamic_metadata: tuple[str, ...] = ()
+    """Names of metadata that change with every frame (Dolby Vision, HDR10+): never carried over."""
     streams: tuple[StreamInfo, ...] = ()
     """All streams of the file, the restored one included."""
     codec: str = ""

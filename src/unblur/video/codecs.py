@@ -1,0 +1,307 @@
+"""What can be written: containers, codecs, and the pixel format nearest to the source's.
+
+Containers are chosen by the extension of the output, codecs by name or by container. Whether an
+encoder takes a size and a pixel format is found by opening it, not by a table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from unblur.errors import ResourceError, UsageError
+from unblur.video.info import VideoInfo
+from unblur.video.layout import Layout, layout_of, native_format
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file type that can be written."""
+
+    muxer: str
+    """FFmpeg's name of the muxer."""
+    codecs: tuple[str, ...]
+    """Keys of `CODECS`."""
+    time_base: Fraction | None = None
+    """The only time base that it stores; None: any."""
+    stores_aspect: bool = True
+    """False where only the video stream itself can carry a pixel aspect ratio."""
+    stores_mirror: bool = True
+    """False where a display matrix may turn the picture but not mirror it."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A video codec that can be written."""
+
+    encoder: str
+    """FFmpeg's name of the encoder."""
+    crf: float | None = None
+    """Default quality, chosen to be visually lossless; None: has no such setting."""
+    crf_range: tuple[float, float] = (0, 51)
+    options: tuple[tuple[str, str], ...] = ()
+    variants: tuple[tuple[tuple[str, str], ...], ...] = ((),)
+    """Options to add or replace, tried in this order until the encoder opens."""
+    params: str | None = None
+    """Name of the option that holds the encoder's own parameters, if it has one."""
+    quiet: str = ""
+    """Parameters of the encoder that stop it from writing to stderr."""
+    carries_aspect: bool = True
+    """True where the video stream itself carries the pixel aspect ratio."""
+    tag: str | None = None
+    """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
+
+
+_MATROSKA = Fraction(1, 1000)
+CONTAINERS = {
+    ".mp4": Container("mp4", ("h264", "h265", "av1", "vp9", "ffv1")),
+    ".m4v": Container("mp4", ("h264", "h265")),
+    ".mov": Container("mov", ("prores", "h264", "h265")),
+    ".mkv": Container(
+        "matroska",
+        ("h264", "h265", "av1", "vp9", "ffv1", "prores"),
+        _MATROSKA,
+        stores_aspect=False,
+        stores_mirror=False,
+    ),
+    ".webm": Container("webm", ("vp9", "av1"), _MATROSKA, stores_aspect=False, stores_mirror=False),
+}
+CODECS = {
+    "h264": Codec("libx264", 16, params="x264-params"),
+    "h265": Codec("libx265", 17, params="x265-params", quiet="log-level=none", tag="hvc1"),
+    "av1": Codec(
+        "libsvtav1",
+        20,
+        (0, 63),
+        (("preset", "6"),),
+        params="svtav1-params",
+        carries_aspect=False,
+    ),
+    "vp9": Codec(
+        "libvpx-vp9",
+        18,
+        (0, 63),
+        (("row-mt", "1"), ("cpu-used", "3"), ("b", "0")),
+        carries_aspect=False,
+    ),
+    "prores": Codec("prores_ks", options=(("vendor", "apl0"),), carries_aspect=False),
+    "ffv1": Codec(
+        "ffv1",
+        options=(("level", "3"), ("slicecrc", "1"), ("g", "1")),
+        # FFmpeg cuts a frame into slices that a tiny or very narrow one cannot give.
+        variants=((), (("slices", "1"),), (("level", "1"),)),
+        carries_aspect=False,
+    ),
+}
+_ALIASES = {
+    "x264": "h264",
+    "libx264": "h264",
+    "avc": "h264",
+    "hevc": "h265",
+    "x265": "h265",
+    "libx265": "h265",
+    "libsvtav1": "av1",
+    "svtav1": "av1",
+    "libvpx-vp9": "vp9",
+    "prores_ks": "prores",
+}
+
+
+def container_for(suffix: str) -> Container:
+    """The container of an extension such as `.mp4`; UsageError for an unknown one."""
+    found = CONTAINERS.get(suffix.lower())
+    if found is None:
+        known = " ".join(CONTAINERS)
+        named = f"extension {suffix!r}" if suffix else "a name without an extension"
+        raise UsageError(f"cannot write a video to {named}: choose one of {known}")
+    return found
+
+
+def codec_for(name: str, container: Container, suffix: str) -> str:
+    """Key of `CODECS` for a name that a user gave; UsageError where it is not possible."""
+    key = _ALIASES.get(name.lower(), name.lower())
+    if key not in CODECS:
+        raise UsageError(f"unknown codec {name!r}: choose one of {', '.join(CODECS)}")
+    if key not in container.codecs:
+        homes = " ".join(end for end, other in CONTAINERS.items() if key in other.codecs)
+        raise UsageError(f"{suffix} cannot hold {key}: write one of {homes}")
+    return key
+
+
+def default_codecs(container: Container, info: VideoInfo) -> list[str]:
+    """Codecs to try where the user named none, the preferred one first.
+
+    H.264 with more than 8 bits plays almost nowhere, so deeper video becomes H.265.
+    """
+    keys = list(container.codecs)
+    if info.bit_depth > 8 and keys[:2] == ["h264", "h265"]:
+        keys[:2] = ["h265", "h264"]
+    return keys[:2]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An encoder and the pixel format it gets, known to open at this size."""
+
+    key: str
+    codec: Codec
+    pixel_format: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def choose(keys: Iterable[str], pixel_format: str, width: int, height: int) -> Choice:
+    """The first codec of `keys` that takes the size, in the pixel format nearest to the source's.
+
+    Raises:
+        ResourceError: FFmpeg was built without any of the encoders.
+        UsageError: the encoders refuse the size.
+    """
+    missing, refused = [], []
+    for key in keys:
+        codec = CODECS[key]
+        try:
+            offered = av.codec.Codec(codec.encoder, "w").video_formats or ()
+        except ValueError:  # unknown codec
+            missing.append(codec.encoder)
+            continue
+        for candidate in nearest(pixel_format, [offer.name for offer in offered]):
+            for variant in codec.variants:
+                options = {**dict(codec.options), **dict(variant)}
+                if _opens(codec, options, candidate, width, height):
+                    return Choice(key, codec, candidate, tuple(options.items()))
+        refused.append(key)
+    if refused:
+        raise UsageError(
+            f"{' and '.join(refused)} cannot hold frames of {width}x{height} pixels:"
+            " choose --codec ffv1 with .mkv or .mp4"
+        )
+    raise ResourceError(
+        f"this build of FFmpeg lacks the encoder {' and '.join(missing)}: install PyAV's own"
+        " wheel (pip install --only-binary=av av) or choose another --codec"
+    )
+
+
+def nearest(pixel_format: str, offered: Sequence[str]) -> list[str]:
+    """Formats of `offered` that can stand for `pixel_format`, the nearest first.
+
+    A format that keeps everything comes before one that loses something; among the former the
+    smallest wins, among the latter alpha is given up last, then colour resolution, then bits.
+    """
+    source = layout_of(native_format(pixel_format))
+
+    def cost(name: str) -> tuple[float, ...]:
+        target = layout_of(name)
+        down, across = (after / before for after, before in _chroma(source, target))
+        return (
+            source.alpha is not None and target.alpha is None,
+            source.family != "gray" and target.family == "gray",
+            max(down, 1) * max(across, 1),
+            max(source.bits - target.bits, 0) + (source.is_float and not target.is_float),
+            (source.family == "rgb") != (target.family == "rgb"),
+            name != pixel_format,
+            target.alpha is not None,
+            abs(target.bits - source.bits),
+            1 / (down * across),
+            source.family != target.family,
+            offered.index(name),
+        )
+
+    kept = [n for n in offered if not n.startswith(("yuvj", "nv")) or n == pixel_format]
+    return sorted(kept, key=cost)
+
+
+def losses(pixel_format: str, written: str) -> list[str]:
+    """In words, what frames of `pixel_format` lose when they are written as `written`."""
+    source, target = layout_of(native_format(pixel_format)), layout_of(written)
+    said = []
+    if source.alpha is not None and target.alpha is None:
+        said.append("alpha")
+    if source.family != "gray" and target.family == "gray":
+        said.append("colour")
+    if any(after > before for after, before in _chroma(source, target)):
+        said.append("colour resolution")
+    if source.bits > target.bits:
+        said.append(f"bit depth ({source.bits} to {target.bits})")
+    elif source.is_float and not target.is_float:
+        said.append(f"floating point (to {target.bits} bit)")
+    if source.family == "rgb" and target.family == "yuv":
+        said.append("RGB (stored as YUV)")
+    return said
+
+
+def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[str, str]:
+    """Options of the encoder: quality, quiet logs, and HDR metadata where it takes them."""
+    codec = choice.codec
+    options = dict(choice.options)
+    if crf is not None and codec.crf is None:
+        raise UsageError(f"codec {choice.key} has no --crf: leave it out")
+    if codec.crf is not None:
+        quality = codec.crf if crf is None else crf
+        low, high = codec.crf_range
+        if not low <= quality <= high:
+            raise UsageError(f"--crf {quality:g} is outside {low:g} to {high:g} of {choice.key}")
+        options["crf"] = f"{quality:g}"
+    params = [codec.quiet] if codec.quiet else []
+    if codec.params:
+        params += _hdr_params(choice.key, info)
+    if params and codec.params:
+        options[codec.params] = ":".join(params)
+    return options
+
+
+def carries_hdr_metadata(choice: Choice) -> bool:
+    """True where the encoder writes mastering display and content light level."""
+    return choice.codec.params is not None
+
+
+def _chroma(source: Layout, target: Layout) -> list[tuple[int, int]]:
+    """(target, source) luma samples per chroma sample, down and across; a gray source has none."""
+    if source.family == "gray":
+        return [(1, 1), (1, 1)] if target.family == "gray" else [(n, n) for n in target.subsampling]
+    return list(zip(target.subsampling, source.subsampling, strict=True))
+
+
+def _hdr_params(key: str, info: VideoInfo) -> list[str]:
+    params = []
+    display, light = info.mastering_display, info.content_light
+    if display is not None and display.primaries and display.luminance:
+        rx, ry, gx, gy, bx, by, wx, wy = display.primaries
+        points = {"G": (gx, gy), "B": (bx, by), "R": (rx, ry), "WP": (wx, wy)}
+        luminance = (display.luminance[1], display.luminance[0])
+        if key == "av1":
+            text = "".join(f"{n}({float(x):.5f},{float(y):.5f})" for n, (x, y) in points.items())
+            text += f"L({float(luminance[0]):.4f},{float(luminance[1]):.4f})"
+        else:  # H.264 and H.265 count chromaticity in 0.00002 and luminance in 0.0001 cd/m2
+            text = "".join(
+                f"{n}({round(x * 50000)},{round(y * 50000)})" for n, (x, y) in points.items()
+            )
+            text += f"L({round(luminance[0] * 10000)},{round(luminance[1] * 10000)})"
+        params.append(f"{'master-display' if key == 'h265' else 'mastering-display'}={text}")
+    if light is not None:
+        name = {"h264": "cll", "h265": "max-cll", "av1": "content-light"}[key]
+        params.append(f"{name}={light[0]},{light[1]}")
+    return params
+
+
+def _opens(
+    codec: Codec, options: dict[str, str], pixel_format: str, width: int, height: int
+) -> bool:
+    """Whether the encoder accepts this format at this size."""
+    os.environ.setdefault("SVT_LOG", "-1")  # SVT-AV1 writes to stderr by itself
+    trial = cast(VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
+    trial.width, trial.height, trial.pix_fmt = width, height, pixel_format
+    trial.time_base, trial.framerate = Fraction(1, 25), Fraction(25)
+    trial.options = options
+    if codec.quiet and codec.params:
+        trial.options[codec.params] = codec.quiet
+    try:
+        trial.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
