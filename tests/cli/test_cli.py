@@ -31,7 +31,7 @@ def calls(monkeypatch):
         made.append((args, kwargs))
         return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]))
 
-    monkeypatch.setattr(unblur, "restore", restore, raising=False)
+    monkeypatch.setitem(vars(unblur), "restore", restore)
     return made
 
 
@@ -39,7 +39,7 @@ def fail_with(monkeypatch, error):
     def restore(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(unblur, "restore", restore, raising=False)
+    monkeypatch.setitem(vars(unblur), "restore", restore)
 
 
 def error_lines(capsys):
@@ -275,7 +275,7 @@ def test_warnings_are_lines_each_once(monkeypatch, capsys):
         warnings.warn("for developers", DeprecationWarning, stacklevel=2)
         return SimpleNamespace(frames=1, seconds=1.0, output="o")
 
-    monkeypatch.setattr(unblur, "restore", restore, raising=False)
+    monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 0
     assert error_lines(capsys) == ["unblur: warning: subtitle stream 2 left out"]
     assert main(["in.mp4", "out.mp4", "--verbose"]) == 0
@@ -299,7 +299,7 @@ def test_signals_interrupt_and_handlers_come_back(monkeypatch, capsys, name, cod
             signal.raise_signal(number)  # an impatient second one does not stop the tidying up
             cleaned.append(True)
 
-    monkeypatch.setattr(unblur, "restore", restore, raising=False)
+    monkeypatch.setitem(vars(unblur), "restore", restore)
     try:
         assert main(["in.mp4", "out.mp4"]) == code
         assert signal.getsignal(number) is signal.default_int_handler
@@ -316,7 +316,7 @@ def test_an_error_made_by_an_interruption_is_an_interruption(monkeypatch, capsys
         except KeyboardInterrupt:
             raise ImportError("initialisation failed") from None
 
-    monkeypatch.setattr(unblur, "restore", restore, raising=False)
+    monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 130
     assert error_lines(capsys) == ["unblur: interrupted"]
 
