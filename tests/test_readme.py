@@ -1,0 +1,151 @@
+"""What README and the Python guide show really works, on a small clip made from the demo."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+import typer
+
+import unblur
+from unblur import cli
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "examples" / "demo_blurred.mp4"
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/python.md", "docs/formats.md", "examples/README.md")
+NOT_HERE = ("weights convert", "--model bsstnet-")  # they need files that a user downloads
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """Every command line of the pages that starts with `program`, split into words."""
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [words for words in split if words and words[0] == program]
+
+
+def parse(words: list[str]) -> None:
+    """Parses a command line as `unblur` would, without running it."""
+    command = typer.main.get_group(cli.app)
+    rest = cli.route(words, command)
+    context = None
+    while hasattr(command, "resolve_command"):
+        assert rest[0] in command.commands, f"unblur has no command '{rest[0]}'"
+        name, command, rest = rest[0], command.commands[rest[0]], rest[1:]
+        if not hasattr(command, "resolve_command"):
+            context = command.make_context(name, rest)
+    assert context is not None
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the inputs the pages speak of: 12 s of small pictures, one a second."""
+    with av.open(str(DEMO)) as demo:
+        pictures = [
+            frame.to_ndarray(format="rgb24")[160:224, 64:128]
+            for frame in demo.decode(video=0)
+            if frame.pts is not None
+        ][:12]
+    with av.open(str(tmp_path / "in.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    shutil.copy(tmp_path / "in.mp4", tmp_path / "in.mov")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "out").mkdir()
+    for number, picture in enumerate(pictures[:3]):
+        with av.open(str(tmp_path / "frames" / f"{number:05d}.png"), "w", format="image2") as file:
+            stream = file.add_stream("png")
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode(None))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", commands("unblur"), ids=" ".join)
+def test_every_command_shown_parses(words: list[str], workplace: Path) -> None:
+    parse(words[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [w for w in commands("unblur") if not any(part in " ".join(w) for part in NOT_HERE)],
+    ids=" ".join,
+)
+def test_every_command_shown_runs(words: list[str], workplace: Path) -> None:
+    assert cli.main(words[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [(page, n) for page in PAGES for n in range(len(blocks(page, "python")))],
+)
+def test_every_python_example_runs(page: str, number: int, workplace: Path) -> None:
+    exec(compile(blocks(page, "python")[number], f"{page} #{number}", "exec"), {})
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("words", commands("make"), ids=" ".join)
+def test_every_make_target_shown_exists(words: list[str]) -> None:
+    asked = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+
+
+@pytest.mark.parametrize("words", commands("python"), ids=" ".join)
+def test_every_script_shown_exists(words: list[str]) -> None:
+    assert (ROOT / words[1]).is_file()
+
+
+def test_every_model_stands_in_the_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = set(re.findall(r"^\| `([\w-]+)` \|", readme, re.MULTILINE))
+    assert table == {info.name for info in unblur.list_models() if "test" not in info.name}
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_every_public_function_is_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for name in ("restore", "probe", "list_models", "load_model"):
+        assert f"unblur.{name}(" in guide
+
+
+@pytest.mark.slow
+def test_the_demo_gains_what_the_pages_say(tmp_path: Path) -> None:
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "run_demo.py"), "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    gained = re.search(r"gained \+([\d.]+) dB", done.stdout)
+    assert gained is not None
+    assert float(gained[1]) > 2
+    assert {"restored.mp4", "side_by_side.mp4", "before_after.png"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
