@@ -1,0 +1,327 @@
+"""Opening a file safely, finding the stream to restore, and describing it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from unblur.errors import MediaError, ResourceError
+from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.video.layout import layout_of, native_format
+
+MAX_PIXELS = 8192 * 8192
+"""Largest frame that is read unless the caller allows more."""
+
+# Demuxers that open other files or devices than the one they are given, and one that takes any
+# text for a picture.
+_REFUSED_DEMUXERS = {
+    *("concat", "dash", "hls", "imf", "image2", "lavfi", "mpjpeg", "rtp", "rtsp", "sap", "sdp"),
+    *("tty", "vapoursynth", "vobsub", "webm_dash_manifest"),
+}
+_PLAYLISTS = {
+    b"#EXTM3U": "a playlist (m3u8)",
+    b"ffconcat version": "a list of files (ffconcat)",
+    b"v=0": "a stream description (SDP)",
+}
+_DYNAMIC = {
+    SideDataType.DOVI_RPU_BUFFER: "Dolby Vision",
+    SideDataType.DOVI_METADATA: "Dolby Vision",
+    SideDataType.DYNAMIC_HDR_PLUS: "HDR10+",
+    SideDataType.DYNAMIC_HDR_VIVID: "HDR Vivid",
+}
+_INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder: TT, BB, TB, BT
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open file with the stream to restore."""
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+
+
+def probe_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+    """Describes a video file from its header and its first frame.
+
+    Raises:
+        MediaError: there is no video in it that can be read.
+        ResourceError: its frames are larger than `max_pixels`.
+    """
+    with open_media(path, max_pixels=max_pixels) as opened:
+        for frame in _first_frames(opened):
+            return describe(opened, frame)
+    raise no_frames(Path(path))
+
+
+@contextmanager
+def open_media(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Opened]:
+    """Opens a file for reading; nothing but this one local file is ever opened.
+
+    Raises:
+        MediaError: see `probe_file`.
+        ResourceError: its header claims frames larger than `max_pixels`.
+    """
+    path = Path(path)
+    container = open_container(path, max_pixels=max_pixels)
+    try:
+        stream = _video_stream(path, container)
+        check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        stream.thread_type = "AUTO"  # type: ignore[assignment]
+        yield Opened(path, container, stream)
+    finally:
+        container.close()
+
+
+def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> InputContainer:
+    """The container of a local file, opened with FFmpeg's other protocols shut."""
+    _check_file(path)
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _allowed_demuxers(),
+        "max_pixels": str(max_pixels),
+    }
+    try:
+        # An absolute path, so that no part of a name is taken for a protocol or an option.
+        container = av.open(os.path.abspath(path), "r", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(
+            f"{path} is not a video that can be read ({_reason(error)}): it is another kind of"
+            " file, or was cut off before its header or index was written"
+        ) from error
+    return container
+
+
+def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
+    """What the header and the first decoded frame say."""
+    container, stream = opened.container, opened.stream
+    context = stream.codec_context
+    pixel_format = frame.format.name
+    layout = layout_of(native_format(pixel_format))
+    color = _color_tags(frame, stream)
+    rate = stream.average_rate or stream.guessed_rate
+    seconds = _duration(container, stream)
+    matrix = _display_matrix(frame)
+    start = stream.start_time
+    time_base = stream.time_base or Fraction(1, 1000)
+    return VideoInfo(
+        path=opened.path,
+        width=frame.width,
+        height=frame.height,
+        pixel_format=pixel_format,
+        bit_depth=layout.bits,
+        has_alpha=layout.alpha is not None,
+        frame_rate=Fraction(rate) if rate else None,
+        time_base=time_base,
+        frames=stream.frames or None,
+        duration=seconds,
+        rotation=-frame.rotation % 360 if matrix else 0,
+        display_matrix=matrix,
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
+        color=color,
+        interlaced=frame.interlaced_frame or context.field_order in _INTERLACED_ORDERS,
+        hdr={"smpte2084": "pq", "arib-std-b67": "hlg"}.get(color.transfer or ""),  # type: ignore[arg-type]
+        mastering_display=_mastering_display(frame),
+        content_light=_content_light(frame),
+        dynamic_metadata=tuple(
+            sorted({_DYNAMIC[side.type] for side in frame.side_data if side.type in _DYNAMIC})
+        ),
+        streams=tuple(stream_info(each) for each in container.streams),
+        codec=stream.codec.canonical_name,
+        container=container.format.name,
+        stream_index=stream.index,
+        start_time=float(start * time_base) if start is not None else 0.0,
+    )
+
+
+def stream_info(stream: Stream) -> StreamInfo:
+    """A stream's kind, codec and language."""
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=_codec_name(stream),
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title") or stream.metadata.get("filename"),
+        cover=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    """ResourceError where a frame would be larger than allowed."""
+    if width * height > max_pixels:
+        raise ResourceError(
+            f"{path} claims frames of {width}x{height} pixels, more than the {max_pixels} allowed:"
+            " scale it down first, or allow more pixels if the file is to be trusted"
+        )
+
+
+def no_frames(path: Path) -> MediaError:
+    """The error for a video stream without a single frame that decodes."""
+    return MediaError(
+        f"{path} has a video stream, but not one of its frames can be decoded:"
+        " the file is empty, cut off or damaged"
+    )
+
+
+def is_interlaced_order(order: int) -> bool:
+    """Whether FFmpeg's number of a field order means two fields a frame."""
+    return order in _INTERLACED_ORDERS
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist: check the name") from None
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise MediaError(f"{path} is a folder without numbered pictures: name a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError(f"{path} is not a regular file: save the video to a file first")
+    if status.st_size == 0:
+        raise MediaError(f"{path} is empty (0 bytes): copy or record it again")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
+    for magic, name in _PLAYLISTS.items():
+        if head.startswith(magic):
+            raise MediaError(
+                f"{path} is {name} that refers to other files: give the video file itself"
+            )
+
+
+@lru_cache(maxsize=1)
+def _allowed_demuxers() -> str:
+    names = set()
+    for name in av.formats_available:
+        if not _REFUSED_DEMUXERS.intersection(name.split(",")):
+            names.add(name)
+    return ",".join(sorted(names))
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    log = getattr(error, "log", None)
+    return log[-1].strip() if log else text
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    moving = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not moving:
+        if container.streams.video:
+            raise MediaError(f"{path} holds no video, only a cover picture: name a video file")
+        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        raise MediaError(f"{path} holds no video, only {' and '.join(kinds)}: name a video file")
+    best = container.streams.best("video")
+    stream = next((each for each in moving if best is not None and each.index == best.index), None)
+    stream = stream or moving[0]
+    if stream.codec_context is None:
+        raise MediaError(
+            f"{path}: FFmpeg has no decoder for its video; convert it first, for example to FFV1"
+        )
+    return stream
+
+
+def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
+    """Frames that decode, damaged packets passed over."""
+    try:
+        for packet in opened.container.demux(opened.stream):
+            try:
+                yield from packet.decode()  # type: ignore[misc]
+            except av.FFmpegError:
+                continue
+    except (av.FFmpegError, OSError):
+        return
+
+
+def _codec_name(stream: Stream) -> str | None:
+    if stream.codec_context is not None:
+        return stream.codec_context.codec.canonical_name
+    return getattr(stream, "name", None) if stream.type == "data" else None
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
+    """The frame's own tags; where it has none, those of the stream's header."""
+    context = stream.codec_context
+    own = ColorTags.from_codes(
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
+    )
+    header = ColorTags.from_codes(
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range
+    )
+    full = "pc" if frame.format.name.startswith("yuvj") else None
+    return ColorTags(
+        own.matrix or header.matrix,
+        own.primaries or header.primaries,
+        own.transfer or header.transfer,
+        full or own.range or header.range,
+    )
+
+
+def _side_data(frame: av.VideoFrame, kind: SideDataType) -> bytes | None:
+    for side in frame.side_data:
+        if side.type == kind:
+            return bytes(side)
+    return None
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
+    if data is None or len(data) < 36:
+        return None
+    matrix = struct.unpack("=9i", data[:36])
+    upright = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    return matrix if matrix != upright else None
+
+
+def _mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
+    """Reads FFmpeg's AVMasteringDisplayMetadata: ten rationals and two flags."""
+    data = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
+    if data is None or len(data) < 88:
+        return None
+    numbers = struct.unpack("=22i", data[:88])
+    pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+    values = [Fraction(num, den) if den else Fraction(0) for num, den in pairs]
+    has_primaries, has_luminance = numbers[20:22]
+    return MasteringDisplay(
+        tuple(values[:8]) if has_primaries else None,
+        (values[8], values[9]) if has_luminance else None,
+    )
+
+
+def _content_light(frame: av.VideoFrame) -> tuple[int, int] | None:
+    data = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    if data is None or len(data) < 8:
+        return None
+    brightest, average = struct.unpack("=2I", data[:8])
+    return (brightest, average) if brightest or average else None
