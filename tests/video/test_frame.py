@@ -22,7 +22,8 @@ ON_DEVICES = {
     "amf", "cuda", "d3d11", "d3d11va_vld", "d3d12", "drm_prime", "dxva2_vld", "mediacodec", "mmal",
     "ohcodec", "opencl", "qsv", "vaapi", "vdpau", "videotoolbox_vld", "vulkan",
 }  # fmt: skip
-FORMATS = sorted(set(all_names) - ON_DEVICES)
+NO_DECODER_MAKES = {"rgb4", "bgr4"}
+FORMATS = sorted(set(all_names) - ON_DEVICES - NO_DECODER_MAKES)
 NATIVE = [name for name in FORMATS if name not in STAND_INS]
 EXACT = (
     Interpolation.BILINEAR
@@ -74,7 +75,7 @@ def noise(name: str, width: int = 19, height: int = 13, seed: int = 0) -> av.Vid
     return picture
 
 
-def smooth(name: str, width: int = 48, height: int = 32) -> av.VideoFrame:
+def smooth(name: str, width: int = 192, height: int = 128) -> av.VideoFrame:
     """A colourful gradient without edges, made by FFmpeg's own converter."""
     y, x = np.mgrid[0:height, 0:width]
     red = 0.5 + 0.4 * np.sin(2 * np.pi * x / width)
@@ -112,7 +113,6 @@ def test_unchanged_rgb_gives_back_the_same_samples(name):
     slack = 2**9 if layout.bits == 32 and not layout.is_float else 0
     for where, codes in before.items():
         difference = np.abs(codes.astype(np.float64) - after[where].astype(np.float64))
-        # XYZ and gray of YUV's weights aside, nothing may move.
         assert difference.max() <= slack, where
     if alpha is not None:
         assert alpha.shape == (1, 13, 19)
@@ -122,16 +122,19 @@ def test_unchanged_rgb_gives_back_the_same_samples(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_agrees_with_ffmpegs_converter(name):
+    if name.startswith("grayf"):
+        pytest.skip("FFmpeg's converter takes gray floats for limited range")
     try:
         picture = smooth(name)
-        reference = planar(by_ffmpeg(picture, "gbrpf32le"))
+        reference = planar(by_ffmpeg(picture, "gbrp")) / 255
     except (ValueError, OSError):
         pytest.skip("FFmpeg's converter cannot write or read this format")
-    ours = frame_of(picture).rgb().numpy()
-    bits = min(component.bits for component in picture.format.components)
+    # It puts chroma in the center, works with 15 bits or fewer, and reaches white only nearly.
+    ours = Frame(picture, 0, 0, Fraction(1), siting="center").rgb().numpy()
     layout = layout_of(native_format(name))
-    # Its chroma filters differ a little from ours, and it works with 15 bits inside.
-    bound = 0.02 if layout.subsampling != (1, 1) else 1.1 / 2 ** min(bits, 12)
+    bound = 0.03 if layout.subsampling[1] == 4 else 0.012
+    if layout.bits < 8:
+        bound = 1 / 2**layout.bits  # it leaves the lower bits empty, so that white is gray
     assert np.abs(ours - reference).max() <= bound
 
 
@@ -179,8 +182,8 @@ LIMITED, FULL = 1, 2
         ("yuv444p", (81, 90, 240), {"colorspace": BT601}, (1, 0, 0)),
         ("yuv420p", (173, 42, 26), {"colorspace": BT709}, (0, 1, 0)),
         ("yuv420p", (145, 54, 34), {"colorspace": BT601}, (0, 1, 0)),
-        ("yuv444p10le", (674, 215, 159), {"colorspace": BT2020}, (0, 1, 0)),
-        ("p010le", (674, 215, 159), {"colorspace": BT2020}, (0, 1, 0)),
+        ("yuv444p10le", (658, 189, 100), {"colorspace": BT2020}, (0, 1, 0)),
+        ("p010le", (658, 189, 100), {"colorspace": BT2020}, (0, 1, 0)),
         ("yuv444p", (76, 85, 255), {"colorspace": BT601, "color_range": FULL}, (1, 0, 0)),
         ("yuvj444p", (76, 85, 255), {"colorspace": BT601}, (1, 0, 0)),
         ("yuv444p", (128, 255, 128), {"colorspace": 8, "color_range": FULL}, (0, 1, 0)),
@@ -267,10 +270,10 @@ def test_larger_rgb_gives_a_larger_frame(name):
     frame = frame_of(smooth(name))
     rgb = torch.nn.functional.interpolate(frame.rgb()[None], scale_factor=2, mode="bilinear")[0]
     new = frame.with_rgb(rgb)
-    assert (new.width, new.height) == (96, 64)
+    assert (new.width, new.height) == (384, 256)
     torch.testing.assert_close(new.rgb(), rgb, atol=0.02, rtol=0)
     if frame.alpha() is not None:
-        assert new.alpha().shape == (1, 64, 96)
+        assert new.alpha().shape == (1, 256, 384)
         torch.testing.assert_close(new.alpha().mean(), frame.alpha().mean(), atol=1e-3, rtol=0)
     with pytest.raises(ValueError, match="multiple"):
         frame.with_rgb(rgb[:, :50])

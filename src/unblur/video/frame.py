@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import av
 import numpy as np
@@ -221,7 +221,7 @@ def _reformat(picture: av.VideoFrame, name: str) -> av.VideoFrame:
     return picture.reformat(format=name, interpolation="POINT", threads=1)
 
 
-def _words(picture: av.VideoFrame, layout: Layout, samples: Samples) -> NDArray[np.generic]:
+def _words(picture: av.VideoFrame, layout: Layout, samples: Samples) -> NDArray[Any]:
     """The words that hold one channel, as a view into the picture's memory, `(H, W)`."""
     plane = picture.planes[samples.plane]
     height, width = picture.height, picture.width
@@ -381,7 +381,11 @@ def _encode(
 
     matrix, _ = _matrices(_matrix_code(picture.colorspace, picture.height, picture.width))
     black, white, span = _code_range(picture, layout)
-    luma = _weighted(rgb, matrix[0])
+    # Luma's weights add up to 1 and chroma's to 0. Written in differences to green, gray stays
+    # exactly gray, also in floats.
+    red, blue = rgb[0] - rgb[1], rgb[2] - rgb[1]
+    luma = _weighted(red, blue, matrix[0])
+    luma += rgb[1]
     luma *= np.float32(white - black)
     luma += np.float32(black)
     _put(picture, layout, layout.color[0], layout.bits, luma)
@@ -391,7 +395,7 @@ def _encode(
     middle = np.float32(2 ** (layout.bits - 1))
     before = _chroma(reference, layout, siting) if reference is not None else (None, None)
     for samples, weights, old in zip(layout.color[1:], matrix[1:], before, strict=True):
-        chroma = _weighted(rgb, weights)
+        chroma = _weighted(red, blue, weights)
         if old is not None and reference is not None:
             chroma -= old
         codes = _downsample(chroma, layout.subsampling, siting)
@@ -415,11 +419,10 @@ def _chroma(picture: av.VideoFrame, layout: Layout, siting: Siting) -> tuple[_Ar
     return planes[0], planes[1]
 
 
-def _weighted(rgb: _Array, weights: NDArray[np.float32]) -> _Array:
-    out = rgb[0] * weights[0]
-    scratch = np.empty_like(out)
-    for channel in (1, 2):
-        out += np.multiply(rgb[channel], weights[channel], out=scratch)
+def _weighted(red: _Array, blue: _Array, weights: NDArray[np.float32]) -> _Array:
+    """A row of a matrix times RGB, without green's share: see `_encode`."""
+    out = red * weights[0]
+    out += blue * weights[2]
     return out
 
 
@@ -533,11 +536,9 @@ def _low_pass(plane: _Array, factor: int, centered: bool) -> _Array:
     reach = 0 if centered else factor - 1
     behind = rows * factor - len(plane)
     padded = np.pad(plane, ((reach, behind + reach), (0, 0)), mode="edge")
-    total: _Array | None = None
+    total = np.zeros((rows, plane.shape[1]), np.float32)
     for offset in range(-reach, factor):
         weight = 1 / factor if centered else (factor - abs(offset)) / factor**2
         start = offset + reach
-        term = padded[start : start + (rows - 1) * factor + 1 : factor] * np.float32(weight)
-        total = term if total is None else np.add(total, term, out=total)
-    assert total is not None
+        total += padded[start : start + (rows - 1) * factor + 1 : factor] * np.float32(weight)
     return total

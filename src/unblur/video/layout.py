@@ -17,7 +17,7 @@ STAND_INS = {
     "pal8": "rgba",
     "monow": "gray",
     "monob": "gray",
-    **dict.fromkeys(("rgb4", "rgb8", "bgr4", "bgr8", "rgb4_byte", "bgr4_byte"), "rgb24"),
+    **dict.fromkeys(("rgb8", "bgr8", "rgb4_byte", "bgr4_byte"), "rgb24"),
     **{f"bayer_{p}8": "rgb24" for p in ("bggr", "rggb", "gbrg", "grbg")},
     **{
         f"bayer_{p}16{e}": "rgb48le" for p in ("bggr", "rggb", "gbrg", "grbg") for e in ("le", "be")
@@ -196,10 +196,8 @@ def _packed_rgb(name: str) -> Layout | None:
         return None
     before, rgb, after, floating, total, order = match.groups()
     letters = before + rgb + after
-    if floating:
-        bits = int(total)
-    else:
-        bits = int(total) // len(letters) if total else 8
+    channels = 1 if floating else len(letters)
+    bits = int(total) // channels if total else 8
     dtype, size = _word(bits, order == "be", bool(floating))
     at = {letter: Samples(0, i * size, len(letters) * size) for i, letter in enumerate(letters)}
     return Layout(name, "rgb", dtype, bits, (at["r"], at["g"], at["b"]), at.get("a"))
