@@ -1,0 +1,144 @@
+"""BSSTNet: blur-aware spatio-temporal sparse transformer network (CVPR 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unblur.models.bsstnet.blocks import GatedBlock, framewise
+from unblur.models.bsstnet.config import OFFICIAL, BSSTNetConfig
+from unblur.models.bsstnet.decoder import Decoder, Encoder
+from unblur.models.bsstnet.propagation import Propagation
+from unblur.models.bsstnet.reconstruction import Reconstruction
+from unblur.models.bsstnet.refine import FlowRefiner
+from unblur.models.bsstnet.selection import select
+from unblur.models.bsstnet.transformer import SparseTransformer
+from unblur.ops.blur_map import spread, squared_motion
+from unblur.ops.pad import crop_from, pad_to, padded_length
+
+FLOW_STRIDE = 4
+"""Pixels of the frame per element of flow and features."""
+MULTIPLE = 64
+"""Side in pixels of a window of the transformer: frames are padded to whole windows."""
+
+
+class BSSTNet(nn.Module):
+    """Restores motion-blurred frames from themselves and from sharper ones, near and far in time.
+
+    Args:
+        config: sizes and choices.
+    """
+
+    def __init__(self, config: BSSTNetConfig = OFFICIAL) -> None:
+        super().__init__()
+        self.config = config
+        stem, channels = config.stem_channels, config.channels
+        self.refiner = FlowRefiner(config.refiner_channels, config.deform_groups)
+        self.encoder = Encoder(stem, channels)
+        self.propagation = Propagation(config)
+        self.reconstruction = Reconstruction(config)
+        self.transformer = SparseTransformer(config)
+        self.fusion = nn.Sequential(
+            GatedBlock(channels, 5, extra=channels), GatedBlock(channels, 5)
+        )
+        self.decoder = Decoder(stem, channels, config.shift_rounds)
+
+    def forward(
+        self,
+        frames: Tensor,
+        flow_forward: Tensor,
+        flow_backward: Tensor,
+        blur_limits: Tensor | None = None,
+    ) -> Tensor:
+        """Restores a clip.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB in [0, 1]; any size, T >= 1.
+            flow_forward: (B, T-1, 2, ceil(H/4), ceil(W/4)) in elements of its own grid; flow t
+                lives on frame t and points to t + 1.
+            flow_backward: alike, flow t lives on frame t + 1 and points to t.
+            blur_limits: (B, 2) squared motion that counts as sharp and as fully blurred (see
+                `ops.blur_map`); by default the smallest and the largest of the clip given here.
+
+        Returns:
+            (B, T, 3, H, W), which may leave [0, 1].
+
+        Raises:
+            ValueError: the flows do not fit the frames.
+        """
+        B, T, _, height, width = frames.shape
+        grid = [-(-n // FLOW_STRIDE) for n in (height, width)]
+        if flow_forward.shape != (B, T - 1, 2, *grid) or flow_backward.shape != flow_forward.shape:
+            raise ValueError(
+                f"frames {tuple(frames.shape)} need flows {(B, T - 1, 2, *grid)} both ways, "
+                f"got {tuple(flow_forward.shape)} and {tuple(flow_backward.shape)}"
+            )
+        H, W = (padded_length(n, MULTIPLE) for n in (height, width))
+        h, w = H // FLOW_STRIDE, W // FLOW_STRIDE
+        x = pad_to(frames, H, W).flatten(0, 1)  # (B*T, 3, H, W)
+        flow_forward, flow_backward = (pad_flow(f, h, w) for f in (flow_forward, flow_backward))
+
+        flow_forward, flow_backward = self.refine(flow_forward, flow_backward, blur_limits)
+        blur = spread(squared_motion(flow_forward, flow_backward).detach(), blur_limits)
+        half, quarter = self.encoder(x)  # (B*T, S, H/2, W/2), (B*T, C, h, w)
+
+        features = self.propagation(
+            quarter.unflatten(0, (B, T)), flow_forward, flow_backward, 1 - blur
+        )
+        merged = self.reconstruction(features)  # (B, T, C, h, w)
+        del features, quarter
+
+        config = self.config
+        selections = select(
+            blur, config.selection, config.token_blocks, config.keep, config.threshold
+        )
+        distant = self.transformer(merged, selections)  # (B, T, C, h, w)
+        fused = self.fusion(torch.cat((merged, distant), 2).flatten(0, 1))  # (B*T, C, h, w)
+        del merged, distant
+
+        decoder = self.decoder
+        half = framewise(decoder.to_half, fused, half)  # (B*T, S, H/2, W/2)
+        half = decoder.shift(half.unflatten(0, (B, T))).flatten(0, 1)
+        out = framewise(self._finish, half, x).unflatten(0, (B, T))
+        return crop_from(out, height, width)
+
+    def refine(
+        self, flow_forward: Tensor, flow_backward: Tensor, blur_limits: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Corrects flows that blur has misled.
+
+        Args:
+            flow_forward: (B, T-1, 2, h, w).
+            flow_backward: (B, T-1, 2, h, w).
+            blur_limits: as in `forward`.
+
+        Returns:
+            Both, refined.
+        """
+        if flow_forward.shape[1] == 0:
+            return flow_forward, flow_backward
+        blur = spread(squared_motion(flow_forward, flow_backward), blur_limits)  # (B, T, 1, h, w)
+        # each flow with the blur of the frame it points to, in the order of its direction
+        forward = self.refiner(flow_forward, blur[:, 1:])
+        backward = self.refiner(flow_backward.flip(1), blur[:, :-1].flip(1)).flip(1)
+        return forward, backward
+
+    def _finish(self, half: Tensor, frames: Tensor) -> Tensor:
+        # The stem runs a second time: cheaper than keeping its full-resolution features.
+        return frames + self.decoder.to_picture(half, self.encoder.stem(frames))
+
+
+def pad_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """Pads (..., 2, h, w) by reflection: in a mirror things move the other way."""
+    h, w = flow.shape[-2:]
+    if (h, w) == (height, width):
+        return flow
+    mirrored = pad_to(flow, height, width)
+    x, y = mirrored.unbind(-3)
+    return torch.stack((x * mirror_sign(w, width, x), y * mirror_sign(h, height, y)[:, None]), -3)
+
+
+def mirror_sign(length: int, padded: int, like: Tensor) -> Tensor:
+    """Sign of motion in each of `padded` elements: 1 in the original and its shifted copies."""
+    at = torch.arange(padded, device=like.device)
+    return torch.where(at % max(1, 2 * (length - 1)) < length, 1, -1).to(like.dtype)

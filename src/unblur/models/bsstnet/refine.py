@@ -1,0 +1,170 @@
+"""Flow refiner: corrects optical flow where blur has misled it.
+
+A recurrent network over the flows of a clip, of the kind that video inpainting completes flow with
+(ProPainter), fed with the blur of the frame that each flow points to.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.models.bsstnet.blocks import conv3x3
+from unblur.ops.deform_conv import deform_conv2d
+
+LARGEST_OFFSET = 5.0
+"""Bound of a learned offset in elements of the feature grid."""
+
+
+class FlowRefiner(nn.Module):
+    """Adds a learned correction to the flows of one direction."""
+
+    def __init__(self, channels: int, deform_groups: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.down = nn.Conv2d(3, half, 5, 2, 2, padding_mode="replicate")
+        self.encode1 = SpaceTimeConv(half, half, stride=1)
+        self.encode2 = SpaceTimeConv(half, channels, stride=2)
+        self.context = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in (3, 2, 1)
+        )
+        self.propagate = FeaturePropagation(channels, deform_groups)
+        self.decode1 = conv3x3(channels, channels)
+        self.decode2 = conv3x3(channels, half)
+        self.up1 = conv3x3(half, half)
+        self.up2 = conv3x3(half, 2)
+        nn.init.zeros_(self.up2.weight)
+        nn.init.zeros_(self.up2.bias)  # type: ignore[arg-type]
+
+    def forward(self, flow: Tensor, blur: Tensor) -> Tensor:
+        """Refines flows in the order in which they are given.
+
+        Args:
+            flow: (B, t, 2, h, w) with t >= 1, h and w multiples of 4.
+            blur: (B, t, 1, h, w) blur of the frames the flows point to.
+
+        Returns:
+            (B, t, 2, h, w).
+        """
+        batch = flow.shape[:2]
+        x = torch.cat((blur, flow), 2).flatten(0, 1)  # (B*t, 3, h, w)
+        x = F.leaky_relu(self.down(x), 0.2)  # (B*t, C/2, h/2, w/2)
+        x = self.encode2(self.encode1(x, batch), batch)  # (B*t, C, h/4, w/4)
+        y = x
+        for layer in self.context:
+            y = F.leaky_relu(layer(y), 0.2)
+        x = x + self.propagate(y.unflatten(0, batch)).flatten(0, 1)
+        x = double(F.leaky_relu(self.decode1(x), 0.2))
+        x = F.leaky_relu(self.decode2(x), 0.2)  # (B*t, C/2, h/2, w/2)
+        x = self.up2(double(F.leaky_relu(self.up1(x), 0.2)))  # (B*t, 2, h, w)
+        return flow + x.unflatten(0, batch)
+
+
+def double(x: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, C, 2h, 2w); corners stay corners."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class SpaceTimeConv(nn.Module):
+    """A convolution in space and one in time, each with its activation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.space = conv3x3(inputs, outputs, stride)
+        self.time = nn.Conv2d(outputs, outputs, (3, 1), padding=(2, 0), dilation=(2, 1))
+
+    def forward(self, x: Tensor, batch: torch.Size) -> Tensor:
+        """(B*t, C, h, w) -> (B*t, C', h / stride, w / stride), for `batch` (B, t)."""
+        x = F.leaky_relu(self.space(x), 0.2)
+        h, w = x.shape[-2:]
+        x = x.unflatten(0, batch).transpose(1, 2).flatten(3)  # (B, C', t, h*w)
+        x = F.leaky_relu(self.time(x), 0.2)
+        return x.transpose(1, 2).unflatten(3, (h, w)).flatten(0, 1)
+
+
+class FeaturePropagation(nn.Module):
+    """Passes features back and forth in time, aligned by learned offsets alone."""
+
+    def __init__(self, channels: int, deform_groups: int) -> None:
+        super().__init__()
+        directions = ("backwards", "forwards")
+        self.align = nn.ModuleDict({d: OffsetConv(channels, deform_groups) for d in directions})
+        self.merge = nn.ModuleDict(
+            {
+                d: nn.Sequential(
+                    conv3x3((2 + i) * channels, channels),
+                    nn.LeakyReLU(0.1),
+                    conv3x3(channels, channels),
+                )
+                for i, d in enumerate(directions)
+            }
+        )
+        self.fuse = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, t, C, h, w) -> (B, t, C, h, w)."""
+        current = list(x.unbind(1))
+        backward = self._pass("backwards", [(c,) for c in current[::-1]])[::-1]
+        # the forward pass continues from what the backward pass found at each frame
+        forward = self._pass("forwards", list(zip(current, backward, strict=True)))
+        pairs = zip(backward, forward, strict=True)
+        return x + torch.stack([self.fuse(torch.cat(pair, 1)) for pair in pairs], 1)
+
+    def _pass(self, direction: str, inputs: list[tuple[Tensor, ...]]) -> list[Tensor]:
+        zero = torch.zeros_like(inputs[0][0])  # (B, C, h, w)
+        last, second_last = zero, zero
+        features: list[Tensor] = []
+        for step, seen in enumerate(inputs):
+            y = self.align[direction](last, seen[-1], second_last) if step else zero
+            y = y + self.merge[direction](torch.cat((*seen, y), 1))
+            last, second_last = y, (last if step else zero)
+            features.append(y)
+        return features
+
+
+class OffsetConv(nn.Module):
+    """Deformable convolution over the features of the two previous steps."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.weight, self.bias = deform_parameters(2 * channels, channels)
+        self.offset = offset_layers(3 * channels, channels, groups)
+
+    def forward(self, last: Tensor, current: Tensor, second_last: Tensor) -> Tensor:
+        """Three times (B, C, h, w) -> (B, C, h, w)."""
+        offset, mask = self.offset(torch.cat((last, current, second_last), 1)).split_with_sizes(
+            offset_sizes(self.offset), 1
+        )
+        offset = LARGEST_OFFSET * torch.tanh(offset)
+        x = torch.cat((last, second_last), 1)
+        return deform_conv2d(x, offset, torch.sigmoid(mask), self.weight, self.bias)
+
+
+def deform_parameters(inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weight (outputs, inputs, 3, 3) and bias (outputs,) of a deformable convolution."""
+    bound = (inputs * 9) ** -0.5
+    weight = torch.empty(outputs, inputs, 3, 3).uniform_(-bound, bound)
+    return nn.Parameter(weight), nn.Parameter(torch.zeros(outputs))
+
+
+def offset_layers(inputs: int, channels: int, groups: int) -> nn.Sequential:
+    """Convolutions that give 2 offsets and 1 mask value for each of 9 taps of each group."""
+    last = conv3x3(channels, 27 * groups)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    return nn.Sequential(
+        conv3x3(inputs, channels),
+        nn.LeakyReLU(0.1),
+        conv3x3(channels, channels),
+        nn.LeakyReLU(0.1),
+        conv3x3(channels, channels),
+        nn.LeakyReLU(0.1),
+        last,
+    )
+
+
+def offset_sizes(layers: nn.Sequential) -> list[int]:
+    """How the channels of `offset_layers` divide into offsets and mask."""
+    taps = layers[-1].out_channels // 3
+    return [2 * taps, taps]
