@@ -57,7 +57,7 @@ def parse_time(text: str | Time) -> Time:
     if match := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})s?", plain):
         return Time(seconds=Fraction(match[1]))
     if match := re.fullmatch(
-        r"(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-5]?[0-9](?:\.[0-9]{1,12})?)", plain
+        r"(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-5]?[0-9](?:\.[0-9]{1,12})?)", plain
     ):
         hours, minutes, seconds = match.groups()
         if hours is None or int(minutes) < 60:
