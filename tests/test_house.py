@@ -26,6 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "restorers": BELOW_GUIDANCE | {"guidance"},
     "engine": {"errors", "ops", "restorers.base"},
     "api": {"errors", "ops", "video", "weights", "models", "guidance", "restorers", "engine"},
+    "metrics": {"errors", "ops"},
+    "synth": {"errors", "ops"},
+    "train": BELOW_GUIDANCE | {"guidance", "metrics", "synth"},
     # The commands say in words what the public functions do; the rest is what they show.
     "cli": {"unblur", "errors", "weights", "video", "models.convert"},
 }
@@ -83,6 +86,14 @@ def test_a_room_knows_only_rooms_below_it(path: Path) -> None:
 def test_torchvision_is_never_imported(path: Path) -> None:
     names = imported(ast.parse(path.read_text(encoding="utf-8")))
     assert not [name for name in names if name.split(".")[0] == "torchvision"]
+
+
+def test_training_needs_no_video_library() -> None:
+    """It also runs on bare GPU machines, that have torch and little else."""
+    for room in ("ops", "models", "weights", "metrics", "synth", "train"):
+        for path in (SOURCE / room).rglob("*.py"):
+            names = imported(ast.parse(path.read_text(encoding="utf-8")))
+            assert not [n for n in names if n.split(".")[0] in ("av", "cv2")], path.name
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "cli").glob("*.py")), ids=lambda path: path.stem)
