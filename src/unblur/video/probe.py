@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, cast
 
 import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, ResourceError
@@ -43,6 +44,7 @@ _DYNAMIC = {
     SideDataType.DYNAMIC_HDR_PLUS: "HDR10+",
     SideDataType.DYNAMIC_HDR_VIVID: "HDR Vivid",
 }
+_HDR: dict[str, Literal["pq", "hlg"]] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
 _INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder: TT, BB, TB, BT
 
 
@@ -53,6 +55,12 @@ class Opened:
     path: Path
     container: InputContainer
     stream: VideoStream
+    decoder: VideoCodecContext
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the stream's timestamps."""
+        return Fraction(self.stream.time_base or Fraction(1, av.time_base))
 
 
 def probe_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
@@ -69,9 +77,7 @@ def probe_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 @contextmanager
-def open_media(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
-) -> Iterator[Opened]:
+def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
     Raises:
@@ -83,9 +89,10 @@ def open_media(
     try:
         stream = _video_stream(path, container)
         check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
-        stream.codec_context.options = {"max_pixels": str(max_pixels)}
-        stream.thread_type = "AUTO"  # type: ignore[assignment]
-        yield Opened(path, container, stream)
+        decoder = _decoder(stream)
+        decoder.options = {"max_pixels": str(max_pixels)}
+        decoder.thread_type = "AUTO"  # type: ignore[assignment]
+        yield Opened(path, container, stream, decoder)
     finally:
         container.close()
 
@@ -120,7 +127,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
     seconds = _duration(container, stream)
     matrix = _display_matrix(frame)
     start = stream.start_time
-    time_base = stream.time_base or Fraction(1, 1000)
+    time_base = opened.time_base
     return VideoInfo(
         path=opened.path,
         width=frame.width,
@@ -137,11 +144,11 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         color=color,
         interlaced=frame.interlaced_frame or context.field_order in _INTERLACED_ORDERS,
-        hdr={"smpte2084": "pq", "arib-std-b67": "hlg"}.get(color.transfer or ""),  # type: ignore[arg-type]
+        hdr=_HDR.get(color.transfer or ""),
         mastering_display=_mastering_display(frame),
         content_light=_content_light(frame),
         dynamic_metadata=tuple(
-            sorted({_DYNAMIC[side.type] for side in frame.side_data if side.type in _DYNAMIC})
+            sorted({_DYNAMIC[kind] for kind in _side_data(frame) if kind in _DYNAMIC})
         ),
         streams=tuple(stream_info(each) for each in container.streams),
         codec=stream.codec.canonical_name,
@@ -178,11 +185,6 @@ def no_frames(path: Path) -> MediaError:
         f"{path} has a video stream, but not one of its frames can be decoded:"
         " the file is empty, cut off or damaged"
     )
-
-
-def is_interlaced_order(order: int) -> bool:
-    """Whether FFmpeg's number of a field order means two fields a frame."""
-    return order in _INTERLACED_ORDERS
 
 
 def _check_file(path: Path) -> None:
@@ -234,8 +236,8 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     if not moving:
         if container.streams.video:
             raise MediaError(f"{path} holds no video, only a cover picture: name a video file")
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise MediaError(f"{path} holds no video, only {' and '.join(kinds)}: name a video file")
+        kinds = " and ".join(sorted({stream.type for stream in container.streams}))
+        raise MediaError(f"{path} holds no video, only {kinds or 'a header'}: name a video file")
     best = container.streams.best("video")
     stream = next((each for each in moving if best is not None and each.index == best.index), None)
     stream = stream or moving[0]
@@ -246,12 +248,25 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's decoder; for VP8 and VP9 with alpha the one that reads alpha, if there."""
+    own = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or own.codec.canonical_name not in ("vp8", "vp9"):
+        return own
+    try:
+        decoder = av.CodecContext.create(f"libvpx{own.codec.canonical_name[2:]}", "r")
+    except ValueError:
+        return own
+    decoder.extradata = own.extradata
+    return cast(VideoCodecContext, decoder)
+
+
 def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
     """Frames that decode, damaged packets passed over."""
     try:
         for packet in opened.container.demux(opened.stream):
             try:
-                yield from packet.decode()  # type: ignore[misc]
+                yield from opened.decoder.decode(packet)
             except av.FFmpegError:
                 continue
     except (av.FFmpegError, OSError):
@@ -288,15 +303,13 @@ def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
     )
 
 
-def _side_data(frame: av.VideoFrame, kind: SideDataType) -> bytes | None:
-    for side in frame.side_data:
-        if side.type == kind:
-            return bytes(side)
-    return None
+def _side_data(frame: av.VideoFrame) -> dict[SideDataType, bytes]:
+    sides = [frame.side_data[place] for place in range(len(frame.side_data))]
+    return {side.type: bytes(side) for side in sides}
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
+    data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
     if data is None or len(data) < 36:
         return None
     matrix = struct.unpack("=9i", data[:36])
@@ -306,7 +319,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 
 def _mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
     """Reads FFmpeg's AVMasteringDisplayMetadata: ten rationals and two flags."""
-    data = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
+    data = _side_data(frame).get(SideDataType.MASTERING_DISPLAY_METADATA)
     if data is None or len(data) < 88:
         return None
     numbers = struct.unpack("=22i", data[:88])
@@ -320,7 +333,7 @@ def _mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
 
 
 def _content_light(frame: av.VideoFrame) -> tuple[int, int] | None:
-    data = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    data = _side_data(frame).get(SideDataType.CONTENT_LIGHT_LEVEL)
     if data is None or len(data) < 8:
         return None
     brightest, average = struct.unpack("=2I", data[:8])

@@ -1,0 +1,164 @@
+"""Frames of a video file, in presentation order, one at a time.
+
+What the caller gets is what the file holds: each frame's own planes and its own timestamp.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import av
+
+from unblur.errors import MediaError
+from unblur.video.decode import Damage, deinterlaced, pictures
+from unblur.video.frame import Frame, Siting
+from unblur.video.info import VideoInfo
+from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
+from unblur.video.span import Span, resolve
+from unblur.video.timecode import Time, parse_time
+
+_INDEXED = ("mov,mp4", "matroska")
+"""Containers whose index leads to a key frame; seeking in others may land anywhere."""
+_CENTER_SITED = ("mjpeg", "mpeg1video")
+
+
+class FileReader:
+    """Reads a video file; a context manager, and an iterator over `Frame` to be used once.
+
+    Frames keep the timestamps of the file also when `start` cuts off its beginning.
+
+    Attributes:
+        info: what the file holds (`interlaced` is False once frames are deinterlaced).
+        frames: how many frames will come, where that is known.
+    """
+
+    info: VideoInfo
+    frames: int | None
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: Time | str | None = None,
+        end: Time | str | None = None,
+        strict: bool = False,
+        deinterlace: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self._path = Path(path)
+        self._max_pixels = max_pixels
+        self._damage = Damage(self._path, strict)
+        self._span: Span | None = None
+        self._closing = ExitStack()
+        try:
+            self._open()
+            if start is not None or end is not None:
+                begin, stop = (None if t is None else parse_time(t) for t in (start, end))
+                self._span = resolve(self._path, begin, stop, max_pixels)
+            decoded = self._from_start_of_span()
+            first = next(decoded, None)
+            if first is None:
+                raise no_frames(self._path)
+            check_size(self._path, first.width, first.height, max_pixels)
+            self.info = describe(self._opened, first)
+            decoded = chain([first], decoded)
+            if self.info.interlaced:
+                if not deinterlace:
+                    raise self._interlaced(0)
+                self.info = replace(self.info, interlaced=False)
+                decoded = deinterlaced(self._opened, decoded)
+        except BaseException:
+            self.close()
+            raise
+        self._deinterlace = deinterlace
+        self._decoded = decoded
+        self.frames = self.info.frames if self._span is None else self._span.count
+
+    def __enter__(self) -> FileReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._closing.close()
+
+    @property
+    def decode_failures(self) -> int:
+        """Frames lost, frames damaged and other faults of the file, so far."""
+        return self._damage.lost + self._damage.damaged
+
+    def __iter__(self) -> Iterator[Frame]:
+        span, info = self._span, self.info
+        siting: Siting = "center" if info.codec in _CENTER_SITED else "left"
+        given = 0
+        for count, picture in enumerate(self._decoded):
+            pts = picture.pts or 0
+            index = count if span is None else span.index(pts)
+            if span is not None and pts < span.start:
+                continue
+            if span is not None and span.end is not None and pts >= span.end:
+                break
+            self._check(picture, index)
+            if picture.is_corrupt:
+                self._damage.note(f"frame {index} decodes with faults", lost=False)
+            given += 1
+            yield Frame(picture, index, pts, info.time_base, picture.duration, siting)
+        for _ in range(0 if span is None else span.count - given - self._damage.lost):
+            self._damage.note("a frame is missing", lost=True)
+        self._damage.warn()
+
+    def _open(self) -> None:
+        self._closing.close()
+        self._opened = self._closing.enter_context(
+            open_media(self._path, max_pixels=self._max_pixels)
+        )
+
+    def _from_start_of_span(self) -> Iterator[av.VideoFrame]:
+        """Pictures from the start of the span, or from some point before it."""
+        opened, span = self._opened, self._span
+        if span is None or not opened.container.format.name.startswith(_INDEXED):
+            return pictures(opened, self._damage)
+        if span.index(span.start) == 0 or self._damage.strict:
+            return pictures(opened, self._damage, whole=span.end is None)
+        try:
+            opened.container.seek(span.start, stream=opened.stream)
+            decoded = pictures(opened, self._damage, whole=False)
+            landed = next((p for p in decoded if not p.is_corrupt), None)
+        except (av.FFmpegError, OSError):
+            landed = None
+        self._damage.clear()  # pictures that lean on ones before the key frame fail rightly
+        if landed is not None and (landed.pts or 0) <= span.start:
+            return chain([landed], decoded)
+        self._open()  # the index led past the start: read from the beginning
+        return pictures(self._opened, self._damage, whole=False)
+
+    def _check(self, picture: av.VideoFrame, index: int) -> None:
+        info = self.info
+        now = (picture.width, picture.height, picture.format.name)
+        if now != (info.width, info.height, info.pixel_format):
+            raise MediaError(
+                f"{self._path} changes from {info.width}x{info.height} {info.pixel_format} to"
+                f" {now[0]}x{now[1]} {now[2]} at frame {index}: restore it in parts, with"
+                f" --end f{index} and with --start f{index}"
+            )
+        if picture.interlaced_frame and not self._deinterlace:
+            raise self._interlaced(index)
+
+    def _interlaced(self, index: int) -> MediaError:
+        return MediaError(
+            f"{self._path} is interlaced (frame {index} holds two fields of different moments):"
+            " run again with --deinterlace"
+        )

@@ -1,0 +1,115 @@
+"""From `--start` and `--end` to the timestamps of the frames in between."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from unblur.errors import UsageError
+from unblur.video.decode import Damage, pictures
+from unblur.video.probe import open_media
+from unblur.video.timecode import Time
+
+_UNSURE_PACKETS = ("vp8", "mpeg4", "mpeg2video")
+"""Codecs whose packets are not one shown frame each."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Frames from `start` up to `end`, both presentation timestamps, `end` not included."""
+
+    start: int
+    end: int | None
+    timeline: array[int]
+    """The timestamps of all frames of the file."""
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        last = len(self.timeline) if self.end is None else bisect_left(self.timeline, self.end)
+        return last - self.index(self.start)
+
+    def index(self, pts: int) -> int:
+        """Place of a frame in the file, from 0."""
+        return bisect_left(self.timeline, pts)
+
+
+def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int) -> Span:
+    """Reads the timestamps of all frames, without decoding them where that will do.
+
+    Times count from the first frame.
+
+    Raises:
+        UsageError: the range is empty or reaches past the end.
+    """
+    with open_media(path, max_pixels=max_pixels) as opened:
+        time_base = opened.time_base
+        codec = opened.stream.codec.canonical_name
+        found = None if codec in _UNSURE_PACKETS else _packet_times(opened.container, opened.stream)
+    if found is None:
+        with open_media(path, max_pixels=max_pixels) as opened:
+            found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
+    timeline = array("q", sorted(pts for pts, _ in found))
+    if not timeline:
+        raise UsageError(f"{path} has no frames to cut from")
+    last = max(found)
+    step = last[1] or (timeline[-1] - timeline[-2] if len(timeline) > 1 else 1)
+    stop = timeline[-1] + max(step, 1)
+    return _span(path, timeline, stop, time_base, start, end)
+
+
+def _packet_times(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> list[tuple[int, int]] | None:
+    """Timestamp and duration of each packet; None where some are missing."""
+    times = []
+    try:
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            if packet.pts is None:
+                return None
+            times.append((packet.pts, packet.duration or 0))
+    except (av.FFmpegError, OSError):
+        pass  # the reader says what is wrong with the file
+    return times
+
+
+def _span(
+    path: Path,
+    timeline: array[int],
+    stop: int,
+    time_base: Fraction,
+    start: Time | None,
+    end: Time | None,
+) -> Span:
+    length = f"{path} has {len(timeline)} frames, {float((stop - timeline[0]) * time_base):.3f} s"
+
+    def place(time: Time) -> int:
+        """Index of the first frame at or after `time`; the number of frames if there is none."""
+        if time.frame is not None:
+            return time.frame
+        wanted = timeline[0] + (time.seconds or 0) / time_base
+        return bisect_left(timeline, -int(-wanted // 1))
+
+    first = 0 if start is None else place(start)
+    if first >= len(timeline):
+        raise UsageError(f"--start {start} lies past the end: {length}")
+    if end is None:
+        return Span(timeline[first], None, timeline)
+    past = (
+        end.frame > len(timeline)
+        if end.frame is not None
+        else (end.seconds or 0) > (stop - timeline[0]) * time_base
+    )
+    if past:
+        raise UsageError(f"--end {end} lies past the end: {length}")
+    last = place(end)
+    if last <= first:
+        raise UsageError(f"--end {end} is not after --start {start or 'f0'}: {length}")
+    return Span(timeline[first], timeline[last] if last < len(timeline) else None, timeline)
