@@ -21,6 +21,9 @@ STRIDE = 8
 WORKING_BYTES_PER_PIXEL = 400
 """Measured: what encoding a frame, or refining the flow of a pair, holds at its peak."""
 
+LOOKUP_BYTES = 32 * 2**20
+"""What a lookup without the comparison in memory interpolates at once; more is slower on a CPU."""
+
 
 @dataclass(frozen=True)
 class RaftConfig:
@@ -142,9 +145,8 @@ class Raft(nn.Module):
         if all_pairs_bytes(*features1.shape[-2:]) <= self.config.memory:
             pyramid = all_pairs(features1, features2, levels)
             return lambda positions: look_up(pyramid, positions, radius)
-        memory = self.config.memory
         pooled = average_pyramid(features2, levels)
-        return lambda positions: compare_near(features1, pooled, positions, radius, memory)
+        return lambda positions: compare_near(features1, pooled, positions, radius)
 
 
 class Encoder(nn.Module):
@@ -293,9 +295,7 @@ def look_up(pyramid: list[Tensor], positions: Tensor, radius: int) -> Tensor:
     return torch.cat(found, 1).reshape(B, h, w, -1).permute(0, 3, 1, 2)
 
 
-def compare_near(
-    features1: Tensor, pooled: list[Tensor], positions: Tensor, radius: int, memory: int
-) -> Tensor:
+def compare_near(features1: Tensor, pooled: list[Tensor], positions: Tensor, radius: int) -> Tensor:
     """`look_up` without the comparison in memory: compares only inside the window.
 
     Averaging and interpolating are linear, so the features of frame 2 can be pooled and
@@ -306,11 +306,10 @@ def compare_near(
         pooled: features of frame 2, (B, C, h', w') per level.
         positions: (B, 2, h, w).
         radius: of the window.
-        memory: bytes that the interpolated features may take at once.
     """
     B, C, h, w = features1.shape
     side = 2 * radius + 1
-    size = max(1, memory // (C * side * side * 4))
+    size = max(1, LOOKUP_BYTES // (C * side * side * 4))
     out = []
     for b in range(B):
         vectors = features1[b].flatten(1)  # (C, h * w)

@@ -1,0 +1,89 @@
+"""Optical flow between neighbouring frames of a clip, both ways."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.models.raft import Raft
+from unblur.ops.pad import pad_to, padded_length
+
+DIS_SCALE = 0.5
+"""Size of the frames that DIS sees, relative to the video: that of RAFT in BSSTNet."""
+DIS_MINIMUM = 64
+"""Smallest side DIS is given: its own patches and pyramid need about this."""
+
+
+def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
+    """Flows by RAFT at `1 / stride` of the frame size, as BSSTNet's released code makes them.
+
+    Frames are scaled to what the network's config says (half size for BSSTNet), the flows to
+    `1 / stride`, in pixels of that size. Always float32, without gradients.
+
+    Args:
+        raft: the network, on the device the frames are on.
+        frames: (T, 3, H, W) RGB in [0, 1]; any T, H, W from 1 up.
+        stride: frame pixels per flow element and unit.
+
+    Returns:
+        flow_forward and flow_backward, (T-1, 2, ceil(H / stride), ceil(W / stride)) each;
+        `flow_forward[t]` lives on frame t and points to t + 1, `flow_backward[t]` lives on frame
+        t + 1 and points to t.
+    """
+    with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+        full, small, out = working_sizes(frames, raft.config.scale, stride)
+        flows = raft.between_neighbours(resize(pad_to(frames.float(), *full), small))
+        ratio = 1 / (stride * raft.config.scale)
+        forward, backward = (resize(flow, out) * ratio for flow in flows)
+        return forward, backward
+
+
+def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
+    """Flows by OpenCV's DIS (Kroeger et al., ECCV 2016) where no RAFT weights are at hand.
+
+    Same arguments, names, sizes and units as `bidirectional_flow`; less exact, on the CPU.
+    """
+    full, small, out = working_sizes(frames, DIS_SCALE, stride)
+    large_enough = (max(small[0], DIS_MINIMUM), max(small[1], DIS_MINIMUM))
+    grey = []
+    for frame in frames.detach().split(1):
+        picture = pad_to(resize(pad_to(frame.float(), *full), small), *large_enough)[0]
+        rgb = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        grey.append(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    ratio = 1 / (stride * DIS_SCALE)
+
+    def flows(starts: list[np.ndarray], targets: list[np.ndarray]) -> Tensor:
+        found = torch.zeros(len(starts), 2, *small)
+        still = np.zeros((*large_enough, 2), np.float32)
+        for t, (start, target) in enumerate(zip(starts, targets, strict=True)):
+            flow = torch.from_numpy(dis.calc(start, target, still.copy()))  # (h, w, 2)
+            found[t] = flow[: small[0], : small[1]].permute(2, 0, 1)
+        return (resize(found, out) * ratio).to(frames.device)
+
+    return flows(grey[:-1], grey[1:]), flows(grey[1:], grey[:-1])
+
+
+Size = tuple[int, int]
+
+
+def working_sizes(frames: Tensor, scale: float, stride: int) -> tuple[Size, Size, Size]:
+    """Sizes of the frames padded to a multiple of `stride`, as the network sees them, and of flows.
+
+    The padding is kept in the flows: a rounded-up size.
+    """
+    height, width = (padded_length(s, stride) for s in frames.shape[-2:])
+    small = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return (height, width), small, (height // stride, width // stride)
+
+
+def resize(x: Tensor, size: Size) -> Tensor:
+    """Bilinear without smoothing, as the published code: to the half it is the mean of 2 x 2."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    if not len(x):
+        return x.new_zeros(*x.shape[:2], *size)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
