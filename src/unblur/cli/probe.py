@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unblur.cli.options import Verbose
-from unblur.cli.progress import duration
 from unblur.cli.terminal import one_line, show
 
 if TYPE_CHECKING:
@@ -61,14 +60,14 @@ def describe(info: VideoInfo) -> list[tuple[str, str]]:
         ("size", f"{info.width} x {info.height}"),
         ("rate", f"{float(info.frame_rate):.3f} frames/s" if info.frame_rate else "unknown"),
         ("frames", "unknown" if info.frames is None else str(info.frames)),
-        ("duration", "unknown" if info.duration is None else duration(float(info.duration))),
+        ("duration", "unknown" if info.duration is None else f"{float(info.duration):.3f} s"),
         ("colour", " / ".join(tag or "untagged" for tag in color)),
     ]
     if info.sample_aspect_ratio not in (None, 0, 1):
         rows.append(("pixel aspect", str(info.sample_aspect_ratio)))
     if info.rotation:
         rows.append(("rotation", f"{info.rotation} degrees"))
-    traits = {"interlaced": info.interlaced, "HDR": info.hdr, "alpha": info.has_alpha}
+    traits = {"interlaced": info.interlaced, f"HDR ({info.hdr})": info.hdr, "alpha": info.has_alpha}
     rows.append(("traits", ", ".join(name for name, has in traits.items() if has) or "none"))
     rows += [("stream", str(stream)) for stream in info.streams]
     return rows
