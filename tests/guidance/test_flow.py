@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recipe import recipe_tensor
+from unblur import weights
 from unblur.guidance.blur_map import blur_map
-from unblur.guidance.flow import bidirectional_flow, dis_flow
+from unblur.guidance.flow import bidirectional_flow, dis_flow, load_raft
 from unblur.models import fit
 from unblur.models.convert.raft import convert
 from unblur.models.raft import Raft, RaftConfig
@@ -88,3 +89,14 @@ def test_the_two_directions_live_on_different_frames():
     assert backward[0].abs().max() < 0.05
     assert forward[1, 0].median() == pytest.approx(1, abs=0.1)
     assert backward[1, 0].median() == pytest.approx(-1, abs=0.1)
+
+
+def test_raft_is_found_once_its_weights_are_stored(tmp_path, monkeypatch, raft):
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    assert load_raft() is None
+    weights.save(tmp_path / "weights" / "raft-things.safetensors", raft.state_dict(), {})
+    loaded = load_raft()
+    assert loaded is not None
+    frames = moving_texture(2, 128, 128, 1, 0)
+    with torch.no_grad():
+        assert torch.equal(loaded(frames[:1], frames[1:]), raft(frames[:1], frames[1:]))

@@ -8,13 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur import weights
+from unblur.models import fit
 from unblur.models.raft import Raft
 from unblur.ops.pad import pad_to, padded_length
 
+RAFT_WEIGHTS = "raft-things"
+"""What the weights store calls the published RAFT, trained on FlyingThings3D."""
 DIS_SCALE = 0.5
 """Size of the frames that DIS sees, relative to the video: that of RAFT in BSSTNet."""
 DIS_MINIMUM = 64
 """Smallest side DIS is given: its own patches and pyramid need about this."""
+
+
+def load_raft(device: torch.device | str = "cpu") -> Raft | None:
+    """The published RAFT with BSSTNet's settings, or None where its weights were not converted."""
+    path = weights.find(RAFT_WEIGHTS)
+    return None if path is None else fit(Raft(), weights.load(path), str(path)).to(device)
 
 
 def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
