@@ -1,0 +1,399 @@
+"""Pictures in a folder as a video: found, put in order, checked, and read one at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+import av
+
+from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.video.decode import Damage
+from unblur.video.frame import Frame
+from unblur.video.info import ColorTags, StreamInfo, VideoInfo
+from unblur.video.layout import STAND_INS, layout_of, native_format
+from unblur.video.pictures import READABLE, Decoded, read_picture
+from unblur.video.probe import MAX_PIXELS
+from unblur.video.timecode import Time, parse_time
+
+Gaps = Literal["error", "hold", "skip"]
+RATE = Fraction(24)
+"""Frames per second of pictures, which do not say."""
+_MOST_HELD = 100_000
+_NUMBER = re.compile(r"%(0\d{1,2})?d")
+
+
+class Picture(NamedTuple):
+    """A file of a sequence."""
+
+    path: Path
+    number: int | None
+    """The number in its name; None where names are not all alike but for a number."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The files of a sequence in order. A file appears again where a gap is held."""
+
+    files: tuple[Picture, ...]
+
+    @property
+    def first_number(self) -> int:
+        """Number of the first file; 1 where files have none."""
+        number = self.files[0].number
+        return 1 if number is None else number
+
+
+def is_sequence(path: str | os.PathLike[str]) -> bool:
+    """Whether an input is read as pictures: a folder, a pattern, or a single picture."""
+    text = os.fspath(path)
+    if os.path.isdir(text):
+        return True
+    if os.path.exists(text):
+        return Path(text).suffix.lower() in READABLE
+    name = os.path.basename(text)
+    return bool(_NUMBER.search(name)) or glob.has_magic(name)
+
+
+def find_pictures(path: str | os.PathLike[str], gaps: Gaps = "error") -> Pictures:
+    """Lists the pictures of a folder, of a pattern such as `%05d.png` or `*.png`, or of one file.
+
+    Names are ordered as people count (9 before 10). Where they differ in one number only, that
+    number is the frame's, and every number from the first to the last has to be there.
+
+    Args:
+        path: folder, pattern or file. A file that exists is never taken for a pattern.
+        gaps: what a missing number means: an error; `hold`: the picture before stays; `skip`: the
+            pictures move together.
+
+    Raises:
+        MediaError: there are no pictures, pictures of several kinds, or a number is missing.
+    """
+    given = Path(path)
+    if given.is_file():
+        return Pictures((Picture(given, None),))
+    if given.is_dir():
+        folder, wanted = given, None
+    else:
+        folder, wanted = given.parent, given.name
+        if not folder.is_dir():
+            raise MediaError(f"{folder} is not a folder: check the path of {given.name}")
+    number = _NUMBER.search(wanted) if wanted else None
+    try:
+        names = sorted(
+            (entry.name for entry in os.scandir(folder) if entry.is_file()), key=_natural
+        )
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be read: {error.strerror or error}") from error
+    names = [name for name in names if not name.startswith(".")]
+    if number and wanted:
+        files = _numbered(folder, names, wanted, number)
+    elif wanted:
+        chosen = [name for name in names if fnmatch.fnmatchcase(name, wanted)]
+        files = _with_numbers(folder, chosen)
+    else:
+        files = _with_numbers(folder, [n for n in names if Path(n).suffix.lower() in READABLE])
+        kinds = sorted({file.path.suffix.lower() for file in files})
+        if len(kinds) > 1:
+            raise MediaError(
+                f"{folder} holds pictures of several kinds ({', '.join(kinds)}):"
+                f" choose with a pattern, for example {folder / '*'}{kinds[0]}"
+            )
+    if not files:
+        raise MediaError(
+            f"{given} matches no pictures; they are read from {', '.join(READABLE)} files"
+        )
+    return Pictures(tuple(_filled(files, gaps)))
+
+
+def probe_sequence(
+    path: str | os.PathLike[str], *, rate: Fraction = RATE, max_pixels: int = MAX_PIXELS
+) -> VideoInfo:
+    """Describes a sequence from its first picture that decodes, and the number of files.
+
+    Raises:
+        MediaError: there is no such picture.
+        ResourceError: it has more than `max_pixels`.
+    """
+    pictures = find_pictures(path, "skip")
+    return _describe(Path(path), pictures, _first(Path(path), pictures, max_pixels), rate)
+
+
+class SequenceReader:
+    """Reads a sequence of pictures; a context manager, and an iterator over `Frame`.
+
+    Attributes:
+        info: what the sequence holds; `container` is `sequence`.
+        frames: how many frames will come.
+        non_finite: colour values that were NaN or infinite, so far; see `frame.finite`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: Time | str | None = None,
+        end: Time | str | None = None,
+        strict: bool = False,
+        rate: Fraction = RATE,
+        gaps: Gaps = "error",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Finds the pictures and looks at the first one.
+
+        Args:
+            path: folder, pattern (`frames/%05d.png`, `frames/*.png`) or one picture.
+            start: first frame; times count from the first picture.
+            end: frame after the last one.
+            strict: a damaged picture is an error.
+            rate: frames per second.
+            gaps: see `find_pictures`.
+            max_pixels: largest picture that is read.
+
+        Raises:
+            MediaError: no pictures, or a gap.
+            UsageError: the range is empty or reaches past the end.
+        """
+        self._path = Path(path)
+        self._rate = rate
+        self._max_pixels = max_pixels
+        self._damage = Damage(self._path, strict)
+        self._pictures = find_pictures(path, gaps)
+        self._range = _range(self._path, len(self._pictures.files), rate, start, end)
+        first = _first(self._path, self._pictures, max_pixels)
+        self.info = _describe(self._path, self._pictures, first, rate)
+        self.frames = len(self._range)
+        self.non_finite = 0
+
+    def __enter__(self) -> SequenceReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing stays open between two pictures."""
+
+    @property
+    def decode_failures(self) -> int:
+        """Pictures that did not decode, or decoded with faults, so far."""
+        return self._damage.lost + self._damage.damaged
+
+    def __iter__(self) -> Iterator[Frame]:
+        bad_pictures = 0
+        for index in self._range:
+            file = self._pictures.files[index].path
+            try:
+                decoded = read_picture(file, self._max_pixels)
+            except MediaError as error:
+                self._damage.note(str(error), lost=True)
+                continue
+            if decoded.damage:
+                self._damage.note(f"{file.name}: {decoded.damage}", lost=False)
+            frame = self._same_kind(file, self._frame(decoded, index))
+            bad = frame.non_finite()
+            self.non_finite += bad
+            bad_pictures += bad > 0
+            yield frame
+        self._damage.warn()
+        if self.non_finite:
+            warnings.warn(
+                f"{self._path}: {self.non_finite} values in {bad_pictures} pictures are NaN or"
+                " infinite; the model saw NaN as 0 and infinity as the picture's largest value",
+                UnblurWarning,
+                stacklevel=2,
+            )
+
+    def _frame(self, decoded: Decoded, index: int) -> Frame:
+        decoded.picture.pts = index
+        decoded.picture.time_base = 1 / self._rate
+        siting: Literal["left", "center"] = "center" if decoded.codec == "mjpeg" else "left"
+        return Frame(decoded.picture, index, index, 1 / self._rate, 1, siting)
+
+    def _same_kind(self, file: Path, frame: Frame) -> Frame:
+        """The frame in the first one's pixel format, which must be able to hold it."""
+        info = self.info
+        if (frame.width, frame.height) != (info.width, info.height):
+            raise MediaError(
+                f"{file} is {frame.width}x{frame.height} and the pictures before it are"
+                f" {info.width}x{info.height}: bring all to one size, or restore them in parts"
+            )
+        name = frame.picture.format.name
+        if name == info.pixel_format:
+            return frame
+        own, first = layout_of(native_format(name)), layout_of(native_format(info.pixel_format))
+        holds = (
+            info.pixel_format not in STAND_INS
+            and own.bits == first.bits
+            and own.is_float == first.is_float
+            and (first.family != "gray" or own.family == "gray")
+            and (first.alpha is not None or own.alpha is None)
+        )
+        if not holds:
+            raise MediaError(
+                f"{file} is {_kind(name)} and the pictures before it are"
+                f" {_kind(info.pixel_format)}: bring all to one kind, or restore them in parts"
+            )
+        return frame.converted(info.pixel_format)
+
+
+def _numbered(folder: Path, names: list[str], wanted: str, number: re.Match[str]) -> list[Picture]:
+    """Files of a printf pattern with one %d or %05d."""
+    before, after = wanted[: number.start()], wanted[number.end() :]
+    if _NUMBER.search(after):
+        raise UsageError(f"{folder / wanted} has more than one number: write one, such as %05d")
+    width = int(number[1] or 0)
+    files = []
+    for name in names:
+        digits = name[len(before) : len(name) - len(after)]
+        if not (
+            name.startswith(before) and name.endswith(after) and re.fullmatch("[0-9]+", digits)
+        ):
+            continue
+        if digits == f"{int(digits):0{width}d}" and len(name) == len(before + digits + after):
+            files.append(Picture(folder / name, int(digits)))
+    return sorted(files, key=lambda file: file.number or 0)
+
+
+def _with_numbers(folder: Path, names: list[str]) -> list[Picture]:
+    """Files with the number by which alone their names differ, if it is so."""
+    parts = [re.fullmatch(r"(.*?)([0-9]{1,15})([^0-9]*)", name, re.DOTALL) for name in names]
+    frames = {(part[1], part[3]) for part in parts if part}
+    numbers = [int(part[2]) for part in parts if part]
+    alike = len(frames) == 1 and len(set(numbers)) == len(names) > 1
+    return [
+        Picture(folder / name, int(part[2]) if alike and part else None)
+        for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def _filled(files: list[Picture], gaps: Gaps) -> Iterator[Picture]:
+    numbers = [file.number for file in files if file.number is not None]
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+    if missing and gaps == "hold" and missing > max(_MOST_HELD, 10 * len(files)):
+        raise MediaError(f"{files[0].path.parent} lacks {missing} numbers: too many to hold")
+    before: Picture | None = None
+    for file in files:
+        if before is not None and missing and gaps != "skip":
+            expected = (before.number or 0) + 1
+            if gaps == "error" and file.number != expected:
+                more = f" (the first of {missing} missing)" if missing > 1 else ""
+                raise MediaError(
+                    f"number {expected}{more} is missing in {file.path.parent}, between"
+                    f" {before.path.name} and {file.path.name}: add it, rename the pictures, or"
+                    " read them with gaps='hold' or gaps='skip'"
+                )
+            for number in range(expected, file.number or 0):
+                yield Picture(before.path, number)
+        yield file
+        before = file
+
+
+def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key by which 9 comes before 10; capitals do not matter unless all else is equal."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    key = [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.casefold()) for p in parts]
+    return key, name
+
+
+def _range(
+    path: Path, count: int, rate: Fraction, start: Time | str | None, end: Time | str | None
+) -> range:
+    length = f"{path} has {count} pictures, {float(count / rate):.3f} s"
+
+    def place(time: Time) -> int:
+        if time.frame is not None:
+            return time.frame
+        return -int(-(time.seconds or 0) * rate // 1)
+
+    first = 0
+    if start is not None:
+        first = place(parse_time(start))
+        if first >= count:
+            raise UsageError(f"--start {start} lies past the end: {length}")
+    last = count
+    if end is not None:
+        last = place(parse_time(end))
+        if last > count:
+            raise UsageError(f"--end {end} lies past the end: {length}")
+        if last <= first:
+            raise UsageError(f"--end {end} is not after --start {start or 'f0'}: {length}")
+    return range(first, last)
+
+
+def _first(path: Path, pictures: Pictures, max_pixels: int) -> Decoded:
+    """The first picture that decodes."""
+    failure: MediaError | None = None
+    for file in pictures.files:
+        try:
+            return read_picture(file.path, max_pixels)
+        except MediaError as error:
+            failure = failure or error
+    if len(pictures.files) == 1 and failure is not None:
+        raise failure
+    raise MediaError(f"{path}: none of {len(pictures.files)} pictures decodes: {failure}")
+
+
+def _describe(path: Path, pictures: Pictures, first: Decoded, rate: Fraction) -> VideoInfo:
+    picture, count = first.picture, len(pictures.files)
+    layout = layout_of(native_format(picture.format.name))
+    turn = _turn(picture)
+    return VideoInfo(
+        path=path,
+        width=picture.width,
+        height=picture.height,
+        pixel_format=picture.format.name,
+        bit_depth=layout.bits,
+        has_alpha=layout.alpha is not None,
+        frame_rate=rate,
+        time_base=1 / rate,
+        frames=count,
+        duration=float(count / rate),
+        rotation=turn,
+        display_matrix=_TURNS.get(turn),
+        color=ColorTags.from_codes(
+            picture.colorspace,
+            getattr(picture, "color_primaries", 2),
+            getattr(picture, "color_trc", 2),
+            picture.color_range,
+        ),
+        streams=(StreamInfo(0, "video", first.codec),),
+        codec=first.codec,
+        container="sequence",
+    )
+
+
+_ONE, _LAST = 1 << 16, 1 << 30
+_TURNS = {  # FFmpeg's display matrix of a clockwise turn
+    90: (0, _ONE, 0, -_ONE, 0, 0, 0, 0, _LAST),
+    180: (-_ONE, 0, 0, 0, -_ONE, 0, 0, 0, _LAST),
+    270: (0, -_ONE, 0, _ONE, 0, 0, 0, 0, _LAST),
+}
+
+
+def _turn(picture: av.VideoFrame) -> int:
+    """Degrees clockwise that a camera wrote into its JPEG: 0, 90, 180 or 270."""
+    turn = -picture.rotation % 360
+    return turn if turn in _TURNS else 0
+
+
+def _kind(pixel_format: str) -> str:
+    layout = layout_of(native_format(pixel_format))
+    colors = "gray" if layout.family == "gray" else "colour"
+    alpha = " with alpha" if layout.alpha is not None else ""
+    unit = "bit float" if layout.is_float else "bit"
+    return f"{layout.bits}-{unit} {colors}{alpha} ({pixel_format})"

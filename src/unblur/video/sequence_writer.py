@@ -1,0 +1,313 @@
+"""A video as pictures in a folder: PNG, TIFF or OpenEXR."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+
+from unblur.errors import ResourceError, UsageError
+from unblur.video.frame import Frame, tag_transfer, transfer_of
+from unblur.video.info import VideoInfo
+from unblur.video.layout import layout_of, native_format
+from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
+from unblur.video.sequence import find_pictures
+
+DEFAULT_NAME = "%05d"
+_PATTERN = re.compile(r"%(0\d{1,2})?d")
+_SRGB, _LINEAR = "iec61966-2-1", "linear"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where pictures go."""
+
+    folder: Path
+    name: str
+    """Name of a picture, with one %d or %05d unless `single`."""
+    codec: str
+    single: bool
+
+
+def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -> bool:
+    """Whether an output is written as pictures.
+
+    It is for a pattern (`out/%05d.png`), a folder (a path that ends in `/`, or a folder that
+    exists), a single picture (`out.png`), and a name without suffix where `codec` is one of
+    pictures.
+    """
+    text = os.fspath(path)
+    if _is_folder(text):
+        return True
+    suffix = Path(text).suffix.lower()
+    return suffix in WRITABLE or (not suffix and codec in set(WRITABLE.values()))
+
+
+class SequenceWriter:
+    """Writes frames as pictures; a context manager.
+
+    The pictures grow in a hidden folder beside the final one, which gets its name when all are
+    complete; leaving by an exception removes them. Pictures of more than 8 bits become 16-bit PNG
+    or TIFF, and EXR holds linear light: 16-bit floats for sources of up to 10 bits and for those
+    that are such floats, else 32-bit. A rotation flag is baked in, pictures have none.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        info: VideoInfo,
+        *,
+        source: str | os.PathLike[str] | None = None,
+        codec: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks that the output may be written and makes room for it.
+
+        Args:
+            path: see `is_sequence_output`. Numbers are those of the source's pictures, and count
+                from 1 where the source is a video.
+            info: description of the source.
+            source: what must not be overwritten, besides `info.path`.
+            codec: `png`, `tiff` or `exr`; None follows the suffix, and is PNG without one.
+            overwrite: replace a sequence that is there. Other files in its folder stay.
+
+        Raises:
+            UsageError: the output exists, is the input, or cannot be made there.
+        """
+        self._info = info
+        self._overwrite = overwrite
+        self._target = target = _target(path, codec)
+        self._first = _first_number(info)
+        self._written = 0
+        self._names: set[str] = set()
+        _check(target, [Path(p) for p in (info.path, source) if p is not None], overwrite)
+        own = native_format(info.pixel_format)
+        layout = layout_of(own)
+        self._half = layout.bits == 16 if layout.is_float else layout.bits <= 10
+        parent = target.folder if target.single else target.folder.parent
+        stem = (target.name if target.single else target.folder.name)[:100]
+        self._temporary = parent / f".{stem}.{secrets.token_hex(4)}.part"
+        try:
+            self._temporary.mkdir()
+        except OSError as error:
+            raise UsageError(
+                f"cannot write in {parent} ({error.strerror or error}): choose another folder"
+            ) from error
+
+    def __enter__(self) -> SequenceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, frame: Frame) -> None:
+        """Writes one picture, complete when this returns.
+
+        Raises:
+            ResourceError: the disk is full, or fails.
+            UsageError: a second frame for a single picture.
+        """
+        target = self._target
+        if target.single and self._written:
+            raise UsageError(
+                f"{target.folder / target.name} is one picture and the input has more:"
+                f" write to a pattern such as {Path(target.name).stem}/%05d{_suffix(target.name)}"
+            )
+        name = target.name if target.single else self._name(frame)
+        data = write_picture(
+            self._stored(frame),
+            target.codec,
+            half=self._half,
+            aspect=self._info.sample_aspect_ratio,
+        )
+        try:
+            with open(self._temporary / name, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _disk_error(self._temporary / name, error) from error
+        self._names.add(name)
+        self._written += 1
+
+    def close(self) -> None:
+        """Gives the pictures their final place. Without any picture nothing appears."""
+        if not self._temporary.is_dir():
+            return
+        if not self._written:
+            self.abort()
+            return
+        folder = self._target.folder
+        try:
+            if self._target.single:
+                os.replace(self._temporary / self._target.name, folder / self._target.name)
+                self._temporary.rmdir()
+                return
+            if folder.is_dir():
+                with suppress(OSError):  # an empty folder makes way; others take the files
+                    folder.rmdir()
+            if folder.is_dir():
+                self._move_into(folder)
+            else:
+                os.replace(self._temporary, folder)
+        except OSError as error:
+            self.abort()
+            raise _disk_error(folder, error) from error
+
+    def abort(self) -> None:
+        """Removes everything that was written."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _move_into(self, folder: Path) -> None:
+        """Replaces the sequence in `folder`; files that are none of it stay."""
+        stale = [file for file in _sequence_files(self._target) if file.name not in self._names]
+        for name in sorted(self._names):
+            os.replace(self._temporary / name, folder / name)
+        for file in stale:
+            file.unlink()
+        self._temporary.rmdir()
+
+    def _name(self, frame: Frame) -> str:
+        # A picture keeps its number; frames of a video are counted.
+        is_sequence = self._info.container == "sequence"
+        number = self._first + (frame.index if is_sequence else self._written)
+        return _PATTERN.sub(lambda match: f"{number:{match[1] or ''}d}", self._target.name)
+
+    def _stored(self, frame: Frame) -> av.VideoFrame:
+        """The picture in a format of the codec, in its light, upright."""
+        picture = frame.picture
+        transfer = transfer_of(picture) or self._info.color.transfer
+        if transfer is not None and transfer != transfer_of(picture):
+            tag_transfer(picture, transfer)
+        wanted = None
+        if self._target.codec == "exr":
+            wanted = _LINEAR
+        elif transfer == _LINEAR:
+            wanted = _SRGB
+        name = storage_format(self._target.codec, picture.format.name)
+        turn = self._info.rotation
+        if turn in (90, 180, 270):
+            name = native_format(name)  # palettes and single bits do not turn
+        stored = frame.converted(name, wanted).picture
+        return _turned(stored, turn) if turn in (90, 180, 270) else stored
+
+
+def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
+    text = os.fspath(path)
+    given = Path(text)
+    codecs = sorted(set(WRITABLE.values()))
+    if codec is not None and codec not in codecs:
+        raise UsageError(f"{codec!r} is no codec for pictures: use {', '.join(codecs)}")
+    suffix = _suffix(given.name)
+    is_folder = _is_folder(text) and not _PATTERN.search(given.name)
+    if is_folder or not suffix:
+        codec = codec or "png"
+        ending = next(ending for ending, name in WRITABLE.items() if name == codec)
+        if _PATTERN.search(given.name) and not is_folder:
+            return _Target(given.parent, given.name + ending, codec, False)
+        return _Target(given, DEFAULT_NAME + ending, codec, False)
+    if suffix not in WRITABLE:
+        raise UsageError(
+            f"{given.name}: pictures are written as {', '.join(WRITABLE)}, not {suffix}"
+        )
+    if codec not in (None, WRITABLE[suffix]):
+        raise UsageError(f"{given.name} is not the name of a picture in {codec}: drop one of both")
+    numbers = len(_PATTERN.findall(given.name))
+    if numbers > 1:
+        raise UsageError(f"{given.name} has more than one number: write one, such as %05d")
+    return _Target(given.parent, given.name, WRITABLE[suffix], single=numbers == 0)
+
+
+def _is_folder(text: str) -> bool:
+    ends = text.endswith(("/", os.sep, *([os.altsep] if os.altsep else [])))
+    return ends or os.path.isdir(text) or bool(_PATTERN.search(os.path.basename(text)))
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
+    """UsageError unless the output may be written, and harms no input."""
+    final = target.folder / target.name if target.single else target.folder
+    parent = final.parent
+    if not parent.is_dir():
+        raise UsageError(f"the folder {parent} does not exist: make it first")
+    for given in inputs:
+        read = given if given.exists() else given.parent
+        same = final.exists() and read.exists() and os.path.samefile(read, final)
+        picture = read.is_file() and read.suffix.lower() in READABLE
+        inside = picture and not target.single and read.resolve().parent == final.resolve()
+        if same or inside:
+            raise UsageError(f"{final} is the input: write to another folder")
+    if target.single:
+        if final.is_dir():
+            raise UsageError(f"{final} is a folder: name a picture, or end the name with /")
+        if final.exists() and not overwrite:
+            raise UsageError(f"{final} exists: choose another name or pass --overwrite")
+    elif final.exists() and not final.is_dir():
+        raise UsageError(f"{final} is a file: name a folder for the pictures")
+    elif final.is_dir() and any(final.iterdir()) and not overwrite:
+        raise UsageError(
+            f"{final} exists and is not empty: choose another folder or pass --overwrite"
+        )
+
+
+def _sequence_files(target: _Target) -> list[Path]:
+    """The files in the target's folder that bear names of its pattern."""
+    before, after = re.split(r"%(?:0\d{1,2})?d", target.name)
+    pattern = re.compile(re.escape(before) + "[0-9]+" + re.escape(after))
+    return [file for file in target.folder.iterdir() if pattern.fullmatch(file.name)]
+
+
+def _first_number(info: VideoInfo) -> int:
+    if info.container != "sequence":
+        return 1
+    return find_pictures(info.path, "skip").first_number
+
+
+def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
+    """The picture turned clockwise by 90, 180 or 270 degrees."""
+    layout = layout_of(picture.format.name)
+    across = turn in (90, 270)
+    width, height = picture.width, picture.height
+    if across:
+        width, height = height, width
+    new = av.VideoFrame(width, height, picture.format.name)
+    for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
+        with suppress(AttributeError):
+            setattr(new, tag, getattr(picture, tag))
+    for old_plane, new_plane in zip(picture.planes, new.planes, strict=True):
+        words, step = np.dtype(layout.dtype), layout.color[0].step
+        shape = (picture.height, picture.width, step // words.itemsize)
+        strides = (old_plane.line_size, step, words.itemsize)
+        old = np.ndarray(shape, words, old_plane, 0, strides)  # type: ignore[arg-type]
+        shape = (height, width, shape[2])
+        strides = (new_plane.line_size, step, words.itemsize)
+        view = np.ndarray(shape, words, new_plane, 0, strides)  # type: ignore[arg-type]
+        view[...] = np.rot90(old, -turn // 90)
+    new.pts, new.time_base = picture.pts, picture.time_base
+    return new
+
+
+def _disk_error(path: Path, error: OSError) -> ResourceError:
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return ResourceError(f"no space left to write {path}: free some and run again")
+    return ResourceError(f"{path} cannot be written: {error.strerror or error}")

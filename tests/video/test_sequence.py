@@ -1,0 +1,643 @@
+"""Image sequences: found in order, read exactly, written whole or not at all."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.ops.color import to_linear
+from unblur.video import sequence_writer
+from unblur.video.frame import Frame
+from unblur.video.info import ColorTags, VideoInfo
+from unblur.video.layout import layout_of
+from unblur.video.pictures import read_picture, storage_format, write_picture
+from unblur.video.probe import MAX_PIXELS
+from unblur.video.sequence import SequenceReader, find_pictures, is_sequence, probe_sequence
+from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
+
+
+def picture_of(name: str, seed: int = 0, width: int = 17, height: int = 11) -> av.VideoFrame:
+    """A picture of random samples."""
+    random = np.random.default_rng(seed)
+    picture = av.VideoFrame(width, height, name)
+    for plane in picture.planes:
+        view = np.frombuffer(plane, np.uint8)
+        if "f32" in name:
+            np.frombuffer(plane, np.float32)[:] = random.normal(0, 9, view.size // 4)
+        else:
+            view[:] = random.integers(0, 256, view.size, dtype=np.uint8)
+    return picture
+
+
+def samples(picture: av.VideoFrame) -> list[np.ndarray]:
+    """All samples of a picture, without the padding of lines."""
+    layout = layout_of(picture.format.name)
+    found = []
+    for s in (*layout.color, *([layout.alpha] if layout.alpha else [])):
+        plane = picture.planes[s.plane]
+        shape = (picture.height, picture.width)
+        found.append(np.ndarray(shape, layout.dtype, plane, s.offset, (plane.line_size, s.step)))
+    return found
+
+
+def save(path: Path, picture: av.VideoFrame, codec: str | None = None, **options) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    kinds = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr"}
+    path.write_bytes(write_picture(picture, codec or kinds[path.suffix], **options))
+
+
+def make(folder: Path, names: list[str], pixel_format: str = "rgb24") -> Path:
+    for seed, name in enumerate(names):
+        save(folder / name, picture_of(pixel_format, seed))
+    return folder
+
+
+def info_of(**changes) -> VideoInfo:
+    given = {
+        "path": Path("in.mp4"), "width": 17, "height": 11, "pixel_format": "yuv420p",
+        "bit_depth": 8, "has_alpha": False, "frame_rate": Fraction(24),
+        "time_base": Fraction(1, 24), "frames": 3, "duration": None,
+    }  # fmt: skip
+    return VideoInfo(**{**given, **changes})
+
+
+def frames_of(*pictures: av.VideoFrame) -> list[Frame]:
+    return [Frame(p, i, i, Fraction(1, 24), 1) for i, p in enumerate(pictures)]
+
+
+def copy(source, target, **options) -> SequenceReader:
+    with (
+        SequenceReader(source) as reader,
+        SequenceWriter(target, reader.info, source=source, **options) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame)
+    return reader
+
+
+def numbers(source, **options) -> list[str]:
+    return [file.path.name for file in find_pictures(source, **options).files]
+
+
+# Finding
+
+
+def test_names_are_ordered_as_people_count(tmp_path):
+    make(tmp_path, ["f10.png", "f9.png", "f8.png", "f11.png"])
+    expected = ["f8.png", "f9.png", "f10.png", "f11.png"]
+    assert numbers(tmp_path) == expected
+    assert numbers(tmp_path / "*.png") == expected
+    assert numbers(tmp_path / "f%d.png") == expected
+
+
+def test_patterns_take_their_files_only(tmp_path):
+    make(tmp_path, ["a00001.png", "a00002.png", "b00001.png", "a3.png", "a00002x.png", ".a4.png"])
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert numbers(tmp_path / "a%05d.png") == ["a00001.png", "a00002.png"]
+    assert numbers(tmp_path / "b*.png") == ["b00001.png"]
+    assert numbers(tmp_path / "a%d.png") == ["a3.png"]
+
+
+def test_an_existing_file_is_no_pattern(tmp_path):
+    make(tmp_path, ["100%d[1].png", "2.png"])
+    assert numbers(tmp_path / "100%d[1].png") == ["100%d[1].png"]
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png", "%05d.png", "%d.png"])
+def test_gaps(tmp_path, pattern):
+    folder = make(tmp_path / "in", [f"{n:05d}.png" for n in (12345, 12346, 12349)])
+    source = folder / pattern if pattern else folder
+    with pytest.raises(MediaError, match=r"12347.*2 missing"):
+        find_pictures(source)
+    assert numbers(source, gaps="skip") == ["12345.png", "12346.png", "12349.png"]
+    held = ["12345.png", "12346.png", "12346.png", "12346.png", "12349.png"]
+    assert numbers(source, gaps="hold") == held
+    with SequenceReader(source, gaps="hold") as reader:
+        rgb = [frame.rgb() for frame in reader]
+    assert torch.equal(rgb[1], rgb[3])
+    assert reader.info.frames == 5
+
+
+def test_names_without_a_common_number_have_no_gaps(tmp_path):
+    make(tmp_path, ["apple.png", "Berry 7.png", "cherry2.png"])
+    assert numbers(tmp_path) == ["apple.png", "Berry 7.png", "cherry2.png"]
+
+
+def test_a_gap_of_millions_is_not_held(tmp_path):
+    make(tmp_path, ["1.png", "999999999.png"])
+    with pytest.raises(MediaError, match="too many"):
+        find_pictures(tmp_path, "hold")
+
+
+def test_nothing_to_read(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(MediaError, match="no pictures"):
+        find_pictures(tmp_path)
+    with pytest.raises(MediaError, match="is not a folder"):
+        find_pictures(tmp_path / "missing" / "%d.png")
+    make(tmp_path, ["1.png"])
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    with pytest.raises(MediaError, match="several kinds"):
+        find_pictures(tmp_path)
+
+
+def test_is_sequence(tmp_path):
+    make(tmp_path, ["1.png"])
+    (tmp_path / "v%d.mp4").write_bytes(b"x")
+    assert is_sequence(tmp_path)
+    assert is_sequence(tmp_path / "1.png")
+    assert is_sequence(tmp_path / "%05d.png")
+    assert is_sequence(str(tmp_path / "*.png"))
+    assert not is_sequence(tmp_path / "v%d.mp4")
+    assert not is_sequence(tmp_path / "in.mp4")
+
+
+def test_is_sequence_output(tmp_path):
+    assert is_sequence_output("out/%05d.png")
+    assert is_sequence_output("out/")
+    assert is_sequence_output(tmp_path)
+    assert is_sequence_output("out.png")
+    assert is_sequence_output("out", "exr")
+    assert not is_sequence_output("out.mkv")
+    assert not is_sequence_output("out")
+    assert not is_sequence_output("out", "ffv1")
+
+
+# Exactness
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pixel_format", "bits", "alpha"),
+    [
+        (".png", "rgb24", 8, False), (".png", "rgba", 8, True), (".png", "gray", 8, False),
+        (".png", "ya8", 8, True), (".png", "rgb48be", 16, False), (".png", "rgba64be", 16, True),
+        (".png", "gray16be", 16, False), (".png", "ya16be", 16, True), (".tif", "rgb24", 8, False),
+        (".tiff", "rgba", 8, True), (".tiff", "gray", 8, False), (".tiff", "rgb48le", 16, False),
+        (".tiff", "rgba64le", 16, True), (".tif", "gray16le", 16, False),
+        (".exr", "gbrpf32le", 32, False), (".exr", "gbrapf32le", 32, True),
+        (".exr", "grayf32le", 32, False),
+    ],
+)  # fmt: skip
+def test_pictures_pass_through_exactly(tmp_path, suffix, pixel_format, bits, alpha):
+    source = tmp_path / "in"
+    originals = [picture_of(pixel_format, seed) for seed in range(3)]
+    for number, picture in enumerate(originals, 8):
+        save(source / f"x_{number}{suffix}", picture)
+    reader = copy(source, tmp_path / "out" / f"%04d{suffix}")
+    info = reader.info
+    assert (info.width, info.height, info.bit_depth, info.has_alpha) == (17, 11, bits, alpha)
+    assert (info.frames, info.frame_rate, info.container) == (3, 24, "sequence")
+    assert info.pixel_format == pixel_format
+    names = [f"{number:04d}{suffix}" for number in (8, 9, 10)]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+    with SequenceReader(tmp_path / "out") as again:
+        for frame, original in zip(again, originals, strict=True):
+            assert frame.picture.format.name == pixel_format
+            for a, b in zip(samples(frame.picture), samples(original), strict=True):
+                assert np.array_equal(a, b)
+
+
+def test_palette_png_passes_through(tmp_path):
+    save(tmp_path / "in" / "1.png", picture_of("pal8"))
+    reader = copy(tmp_path / "in", tmp_path / "out/")
+    with SequenceReader(tmp_path / "out") as again:
+        (after,) = again
+        (before,) = reader
+    assert after.picture.format.name == "pal8"
+    assert torch.equal(after.rgb(), before.rgb())
+    assert torch.equal(after.alpha(), before.alpha())
+
+
+def test_half_float_exr_stays_half_and_exact(tmp_path):
+    save(tmp_path / "in" / "1.exr", picture_of("gbrpf32le"), half=True)
+    reader = copy(tmp_path / "in", tmp_path / "out" / "%d.exr")
+    (before,) = reader
+    with SequenceReader(tmp_path / "out") as again:
+        (after,) = again
+    assert again.info.color.transfer == "linear"
+    assert after.picture.format.name == before.picture.format.name
+    assert torch.equal(after.rgb(), before.rgb())
+    assert before.rgb().abs().max() > 10  # neither clipped nor made positive
+    size = [(tmp_path / d / "1.exr").stat().st_size for d in ("in", "out")]
+    assert size[0] == size[1]
+
+
+def test_exr_values_are_kept_by_other_readers(tmp_path):
+    # A file written by hand, as the format's document says: one line, B G R, floats.
+    values = np.array([[-1.5, 0.25, 7.0], [1e-8, 65504.0, 3.0]], "<f4")  # (pixels, B G R)
+    header = b"v/1\x01" + struct.pack("<I", 2)
+
+    def attribute(name, kind, data):
+        return name + b"\0" + kind + b"\0" + struct.pack("<I", len(data)) + data
+
+    channels = b"".join(c + b"\0" + struct.pack("<iIii", 2, 0, 1, 1) for c in (b"B", b"G", b"R"))
+    box = struct.pack("<4i", 0, 0, 1, 0)
+    header += attribute(b"channels", b"chlist", channels + b"\0")
+    header += attribute(b"compression", b"compression", b"\0")
+    header += attribute(b"dataWindow", b"box2i", box) + attribute(b"displayWindow", b"box2i", box)
+    header += attribute(b"lineOrder", b"lineOrder", b"\0")
+    header += attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1))
+    header += attribute(b"screenWindowCenter", b"v2f", struct.pack("<2f", 0, 0))
+    header += attribute(b"screenWindowWidth", b"float", struct.pack("<f", 1)) + b"\0"
+    line = values.T.tobytes()
+    data = header + struct.pack("<Q", len(header) + 8) + struct.pack("<iI", 0, len(line)) + line
+    (tmp_path / "hand.exr").write_bytes(data)
+    decoded = read_picture(tmp_path / "hand.exr", MAX_PIXELS)
+    assert decoded.damage is None
+    rgb = frames_of(decoded.picture)[0].rgb()
+    assert torch.equal(rgb[:, 0], torch.from_numpy(values.T[::-1].copy()))
+    (tmp_path / "cut.exr").write_bytes(data[:-3])
+    assert read_picture(tmp_path / "cut.exr", MAX_PIXELS).damage
+
+
+def test_png_and_tiff_are_what_opencv_reads(tmp_path):
+    picture = picture_of("rgb48be")
+    with SequenceWriter(tmp_path / "a.png", info_of()) as writer:
+        writer.write(frames_of(picture)[0])
+    read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == np.uint16
+    assert np.array_equal(read[..., ::-1], np.stack(samples(picture), axis=-1))
+    cv2.imwrite(str(tmp_path / "b.tiff"), read)
+    frame = frames_of(read_picture(tmp_path / "b.tiff", MAX_PIXELS).picture)[0]
+    assert torch.equal(frame.rgb(), frames_of(picture)[0].rgb())
+
+
+def test_jpeg_is_read(tmp_path):
+    rows, columns = np.mgrid[0:64, 0:96]
+    rgb = np.stack([rows * 3, columns * 2, 255 - rows * 2], axis=-1).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
+    with SequenceReader(tmp_path / "a.jpg") as reader:
+        (frame,) = reader
+    assert frame.siting == "center"
+    assert reader.info.codec == "mjpeg"
+    difference = frame.rgb() * 255 - torch.from_numpy(rgb).permute(2, 0, 1)
+    assert difference.abs().mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "stored"),
+    [
+        ("png", "yuv420p", "rgb24"), ("png", "yuv420p10le", "rgb48be"), ("png", "gray", "gray"),
+        ("png", "yuva444p10le", "rgba64be"), ("png", "gbrpf32le", "rgb48be"),
+        ("png", "pal8", "pal8"), ("tiff", "yuv422p12le", "rgb48le"), ("tiff", "ya16be", "ya16le"),
+        ("exr", "yuv420p", "gbrpf32le"), ("exr", "rgba64be", "gbrapf32le"),
+        ("exr", "gray16be", "grayf32le"), ("exr", "ya8", "gbrapf32le"),
+    ],
+)  # fmt: skip
+def test_depth_alpha_and_gray_decide_the_storage(codec, source, stored):
+    assert storage_format(codec, source) == stored
+
+
+def test_ten_bit_video_becomes_16_bit_png(tmp_path):
+    picture = picture_of("yuv444p10le")
+    picture.colorspace, picture.color_range = 1, 1
+    frame = frames_of(picture)[0]
+    frame = frame.with_rgb(frame.rgb().clamp(0, 1))
+    with SequenceWriter(tmp_path / "out/", info_of(pixel_format="yuv444p10le")) as writer:
+        writer.write(frame)
+    with SequenceReader(tmp_path / "out") as reader:
+        (after,) = reader
+    assert after.picture.format.name == "rgb48be"
+    torch.testing.assert_close(after.rgb(), frame.rgb().clamp(0, 1), atol=1 / 65535, rtol=0)
+
+
+def test_video_becomes_linear_exr_and_comes_back_as_srgb(tmp_path):
+    picture = picture_of("gbrp")
+    frame = frames_of(picture)[0]
+    info = info_of(pixel_format="gbrp", color=ColorTags(transfer="bt709"))
+    with SequenceWriter(tmp_path / "out" / "%d.exr", info) as writer:
+        writer.write(frame)
+    with SequenceReader(tmp_path / "out") as reader:
+        (light,) = reader
+    torch.testing.assert_close(light.rgb(), to_linear(frame.rgb(), "bt709"), atol=3e-4, rtol=1e-3)
+    copy(tmp_path / "out", tmp_path / "back" / "%d.png")
+    with SequenceReader(tmp_path / "back") as reader:
+        (srgb,) = reader
+    assert reader.info.color.transfer == "iec61966-2-1"
+    back = to_linear(srgb.rgb(), "iec61966-2-1")
+    torch.testing.assert_close(back, light.rgb(), atol=1e-4, rtol=0)
+
+
+def test_png_keeps_its_srgb_tag(tmp_path):
+    picture = picture_of("rgb24")
+    picture.color_trc, picture.color_primaries = 13, 1
+    save(tmp_path / "in" / "1.png", picture)
+    copy(tmp_path / "in", tmp_path / "out" / "%d.png")
+    info = probe_sequence(tmp_path / "out")
+    assert (info.color.transfer, info.color.primaries) == ("iec61966-2-1", "bt709")
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+@pytest.mark.parametrize("suffix", [".png", ".exr"])
+def test_a_rotation_flag_is_baked_in(tmp_path, turn, suffix):
+    frame = frames_of(picture_of("rgb24"))[0]
+    info = info_of(pixel_format="rgb24", rotation=turn, color=ColorTags(transfer="linear"))
+    with SequenceWriter(tmp_path / f"a{suffix}", info) as writer:
+        writer.write(frame)
+    with SequenceReader(tmp_path / f"a{suffix}") as reader:
+        (after,) = reader
+    upright = torch.rot90(frame.rgb(), -turn // 90, (1, 2))
+    bound = 2e-3
+    if suffix == ".png":  # light became sRGB on the way
+        upright, bound = upright.clamp_min(0), 5e-3
+        after_light = to_linear(after.rgb())
+    else:
+        after_light = after.rgb()
+    torch.testing.assert_close(after_light, upright, atol=bound, rtol=0)
+
+
+def test_the_camera_orientation_of_a_jpeg_is_known(tmp_path):
+    data = cv2.imencode(".jpg", np.full((16, 24, 3), 90, np.uint8))[1].tobytes()
+    tag = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)  # 6: turn clockwise to show
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 1) + tag + b"\0\0\0\0"
+    app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    (tmp_path / "a.jpg").write_bytes(data[:2] + app1 + data[2:])
+    info = probe_sequence(tmp_path / "a.jpg")
+    assert info.rotation == 90
+    assert info.display_matrix == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+
+
+# Time
+
+
+def test_rate_and_range(tmp_path):
+    make(tmp_path, [f"{n:03d}.png" for n in range(10)])
+    with SequenceReader(tmp_path, rate=Fraction(10), start="0.25s", end="f7") as reader:
+        frames = list(reader)
+    assert [f.index for f in frames] == [3, 4, 5, 6]
+    assert [f.time for f in frames] == [Fraction(n, 10) for n in (3, 4, 5, 6)]
+    assert reader.frames == 4
+    assert reader.info.frames == 10
+    assert reader.info.duration == 1.0
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("f3", None), (None, "f4"), ("1s", None), ("f2", "f2"), ("f2", "f1")]
+)
+def test_ranges_past_the_end_or_empty_are_refused(tmp_path, start, end):
+    make(tmp_path, ["0.png", "1.png", "2.png"])
+    with pytest.raises(UsageError, match=r"past the end|not after"):
+        SequenceReader(tmp_path, start=start, end=end)
+
+
+# Bad pictures
+
+
+def test_mixed_sizes_are_refused_by_name(tmp_path):
+    make(tmp_path, ["1.png", "2.png"])
+    save(tmp_path / "3.png", picture_of("rgb24", width=18))
+    with (
+        pytest.raises(MediaError, match=r"3\.png is 18x11.*17x11"),
+        SequenceReader(tmp_path) as reader,
+    ):
+        list(reader)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("rgb24", "rgb48be"), ("rgb24", "rgba"), ("gray", "rgb24")]
+)
+def test_mixed_kinds_are_refused_by_name(tmp_path, first, then):
+    save(tmp_path / "1.png", picture_of(first))
+    save(tmp_path / "2.png", picture_of(then))
+    with pytest.raises(MediaError, match=r"2\.png is"), SequenceReader(tmp_path) as reader:
+        list(reader)
+
+
+def test_gray_among_colour_pictures_becomes_colour(tmp_path):
+    save(tmp_path / "1.png", picture_of("rgb24"))
+    save(tmp_path / "2.png", picture_of("gray"))
+    with SequenceReader(tmp_path) as reader:
+        frames = list(reader)
+    assert [f.picture.format.name for f in frames] == ["rgb24", "rgb24"]
+    gray = read_picture(tmp_path / "2.png", MAX_PIXELS).picture
+    assert torch.equal(frames[1].rgb(), frames_of(gray)[0].rgb())
+
+
+def test_damaged_pictures_are_counted_and_the_others_keep_their_times(tmp_path):
+    make(tmp_path, [f"{n}.png" for n in range(5)])
+    for n in (0, 3):
+        path = tmp_path / f"{n}.png"
+        path.write_bytes(path.read_bytes()[:100])
+    with SequenceReader(tmp_path) as reader, pytest.warns(UnblurWarning, match="2 frames left out"):
+        frames = list(reader)
+    assert [f.index for f in frames] == [1, 2, 4]
+    assert [f.pts for f in frames] == [1, 2, 4]
+    assert reader.decode_failures == 2
+    with (
+        SequenceReader(tmp_path, strict=True) as reader,
+        pytest.raises(MediaError, match=r"0\.png"),
+    ):
+        list(reader)
+
+
+def test_half_a_jpeg_is_shown_and_counted(tmp_path):
+    random = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", random)[1].tobytes()
+    (tmp_path / "1.jpg").write_bytes(data[: len(data) // 2])
+    with SequenceReader(tmp_path) as reader, pytest.warns(UnblurWarning, match="1 other fault"):
+        assert len(list(reader)) == 1
+    assert reader.decode_failures == 1
+
+
+def test_a_tiff_without_its_last_lines_is_shown_and_counted(tmp_path):
+    # Header first, one strip of 4x4 gray samples, cut in the middle.
+    entries = [(256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, 134), (277, 1), (278, 4)]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*entries, (279, 16)])
+    data = b"II*\0" + struct.pack("<IH", 8, 9) + tags + bytes(4)
+    data = data.ljust(134, b"\0") + bytes(range(16))
+    (tmp_path / "1.tif").write_bytes(data)
+    whole = read_picture(tmp_path / "1.tif", MAX_PIXELS)
+    assert whole.damage is None
+    assert np.array_equal(samples(whole.picture)[0], np.arange(16).reshape(4, 4))
+    (tmp_path / "1.tif").write_bytes(data[:-5])
+    assert read_picture(tmp_path / "1.tif", MAX_PIXELS).damage
+
+
+@pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_files_that_are_no_pictures(tmp_path, content):
+    (tmp_path / "1.png").write_bytes(content)
+    with pytest.raises(MediaError, match=r"1\.png"):
+        probe_sequence(tmp_path / "1.png")
+    with pytest.raises(MediaError, match=r"1\.png"):
+        SequenceReader(tmp_path)
+
+
+def test_the_content_decides_the_kind(tmp_path):
+    save(tmp_path / "a.jpg", picture_of("rgb24"), codec="png")
+    assert probe_sequence(tmp_path / "a.jpg").codec == "png"
+
+
+def test_bombs_are_refused_before_they_unfold(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 65535, 65535, 8, 6, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    path = tmp_path / "1.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    with pytest.raises(ResourceError, match="65535x65535"):
+        probe_sequence(path)
+    for name in ("a.png", "b.tiff", "c.exr"):
+        formats = {"c.exr": "gbrpf32le"}
+        save(tmp_path / name, picture_of(formats.get(name, "rgb24")))
+        with pytest.raises((ResourceError, MediaError), match="100"):
+            probe_sequence(tmp_path / name, max_pixels=100)
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path):
+    picture = picture_of("gbrpf32le")
+    samples(picture)[0][0, :2] = [np.nan, np.inf]
+    save(tmp_path / "1.exr", picture)
+    save(tmp_path / "2.exr", picture_of("gbrpf32le"))
+    with (
+        SequenceReader(tmp_path) as reader,
+        pytest.warns(UnblurWarning, match="2 values in 1 pict"),
+    ):
+        frames = list(reader)
+    assert reader.non_finite == 2
+    assert all(torch.isfinite(f.rgb()).all() for f in frames)
+
+
+# Writing whole or not at all
+
+
+def test_the_folder_appears_when_complete(tmp_path):
+    target = tmp_path / "out" / "%03d.png"
+    with SequenceWriter(target, info_of()) as writer:
+        for frame in frames_of(*(picture_of("rgb24", n) for n in range(3))):
+            writer.write(frame)
+            assert not (tmp_path / "out").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["001.png", "002.png", "003.png"]
+
+
+def test_an_error_or_no_frames_leave_nothing(tmp_path):
+    frame = frames_of(picture_of("rgb24"))[0]
+
+    def fail():
+        with SequenceWriter(tmp_path / "out/", info_of()) as writer:
+            writer.write(frame)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    with SequenceWriter(tmp_path / "out/", info_of()):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_pictures_are_replaced_only_on_request(tmp_path):
+    out = make(tmp_path / "out", ["00001.png", "00002.png", "00009.png", "title.png"])
+    (out / "notes.txt").write_text("mine")
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    with pytest.raises(UsageError, match="--overwrite"):
+        SequenceWriter(out / "%05d.png", info_of())
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    with SequenceWriter(out / "%05d.png", info_of(), overwrite=True) as writer:
+        for frame in frames_of(picture_of("gray", 5), picture_of("gray", 6)):
+            writer.write(frame)
+        assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    names = sorted(p.name for p in out.iterdir())
+    assert names == ["00001.png", "00002.png", "notes.txt", "title.png"]
+    assert (out / "title.png").read_bytes() == before["title.png"]
+    assert probe_sequence(out / "00001.png").pixel_format == "gray"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "out").mkdir()
+    with SequenceWriter(tmp_path / "out", info_of()) as writer:
+        writer.write(frames_of(picture_of("rgb24"))[0])
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.png"]
+
+
+def test_the_input_is_never_the_output(tmp_path):
+    folder = make(tmp_path / "in", ["1.png", "2.png"])
+    for source in (folder, folder / "%d.png", folder / "*.png", folder / "1.png"):
+        info = probe_sequence(source)
+        with pytest.raises(UsageError, match="is the input"):
+            SequenceWriter(folder / "%d.png", info, source=source, overwrite=True)
+    info = probe_sequence(folder / "1.png")
+    with pytest.raises(UsageError, match="is the input"):
+        SequenceWriter(folder / "1.png", info, overwrite=True)
+
+
+def test_one_picture(tmp_path):
+    frames = frames_of(picture_of("rgb24"), picture_of("rgb24", 1))
+    with SequenceWriter(tmp_path / "a.png", info_of()) as writer:
+        writer.write(frames[0])
+        assert not (tmp_path / "a.png").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(UsageError, match="--overwrite"):
+        SequenceWriter(tmp_path / "a.png", info_of())
+
+    def write_two():
+        with SequenceWriter(tmp_path / "b.png", info_of()) as writer:
+            writer.write(frames[0])
+            writer.write(frames[1])
+
+    with pytest.raises(UsageError, match="%05d"):
+        write_two()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("target", "codec", "message"),
+    [
+        ("missing/deep/%05d.png", None, "does not exist"),
+        ("out/%05d.bmp", None, "written as"),
+        ("out/%05d.png", "exr", "drop one"),
+        ("out/", "h264", "no codec for pictures"),
+        ("out/%d_%d.png", None, "more than one number"),
+        ("file.txt/", None, "is a file"),
+    ],
+)
+def test_targets_that_cannot_be(tmp_path, target, codec, message):
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(UsageError, match=message):
+        SequenceWriter(f"{tmp_path}/{target}", info_of(), codec=codec)
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_codec_names_pictures_without_suffix(tmp_path):
+    with SequenceWriter(f"{tmp_path}/out/", info_of(), codec="exr") as writer:
+        writer.write(frames_of(picture_of("rgb24"))[0])
+    with SequenceWriter(tmp_path / "plain", info_of(), codec="tiff") as writer:
+        writer.write(frames_of(picture_of("rgb24"))[0])
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.exr"]
+    assert probe_sequence(tmp_path / "plain").codec == "tiff"
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sequence_writer.os, "fsync", full)
+
+    def write():
+        with SequenceWriter(tmp_path / "out/", info_of()) as writer:
+            writer.write(frames_of(picture_of("rgb24"))[0])
+
+    with pytest.raises(ResourceError, match="no space left"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clean_sequences_warn_of_nothing(tmp_path):
+    make(tmp_path / "in", ["1.png", "2.png"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        copy(tmp_path / "in", tmp_path / "out/")
