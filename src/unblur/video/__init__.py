@@ -1,1 +1,199 @@
-"""Files to frames and back."""
+"""Files to frames and back: the only part of unblur that knows containers and codecs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from unblur.errors import UsageError
+from unblur.video.frame import Frame
+from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.video.probe import MAX_PIXELS, probe_file
+from unblur.video.reader import FileReader
+from unblur.video.sequence import RATE, Gaps, SequenceReader, is_sequence, probe_sequence
+from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
+from unblur.video.timecode import Time, parse_time
+from unblur.video.writer import FileWriter
+
+__all__ = [
+    "MAX_PIXELS",
+    "ColorTags",
+    "Frame",
+    "MasteringDisplay",
+    "StreamInfo",
+    "Time",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "create_video",
+    "open_video",
+    "parse_time",
+    "probe",
+]
+
+_Self = TypeVar("_Self")
+
+
+class VideoReader(Protocol):
+    """What `open_video` gives: a context manager and an iterator over frames, to be used once."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file holds."""
+        ...
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames will come, where that is known."""
+        ...
+
+    @property
+    def decode_failures(self) -> int:
+        """Frames lost, frames damaged and other faults of the file, so far."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Closes the file."""
+        ...
+
+
+class VideoWriter(Protocol):
+    """What `create_video` gives: a context manager; an exception leaves no file behind."""
+
+    def write(self, frame: Frame) -> None:
+        """Writes one frame; they come in presentation order."""
+        ...
+
+    def close(self) -> None:
+        """Completes the file and gives it its name."""
+        ...
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
+    """Describes a video file, or a folder or pattern of pictures, from its first frame.
+
+    Raises:
+        MediaError: there is no video in it that can be read.
+        ResourceError: its frames are larger than `max_pixels`.
+    """
+    if is_sequence(path):
+        return probe_sequence(path, max_pixels=max_pixels)
+    return probe_file(path, max_pixels=max_pixels)
+
+
+def open_video(
+    path: str | os.PathLike[str],
+    *,
+    start: Time | str | None = None,
+    end: Time | str | None = None,
+    strict: bool = False,
+    deinterlace: bool = False,
+    rate: Fraction = RATE,
+    gaps: Gaps = "error",
+    max_pixels: int = MAX_PIXELS,
+) -> VideoReader:
+    """Opens a video file, or a folder or pattern of pictures, for reading as a stream of frames.
+
+    Args:
+        path: a file, a folder of pictures, or a pattern such as `frames/%05d.png` or `*.png`.
+        start: first frame: `2.5s` after the first frame of the file, `f10` (frame 10, counted from
+            0), `hh:mm:ss.mmm`. With a time, the first frame at or after it.
+        end: frame to stop before, in the same forms. Frames `start` to `end` are half open.
+        strict: any damage is an error. Otherwise what decodes is returned, frames keep their
+            times, and damage is counted and warned of.
+        deinterlace: make one progressive frame of each interlaced one, which are refused otherwise.
+        rate: frames per second of pictures.
+        gaps: what a missing picture means: see `find_pictures`.
+        max_pixels: refuse larger frames before memory is taken for them.
+
+    Raises:
+        MediaError: there is no video in it that can be read, or it is interlaced.
+        UsageError: `start` and `end` reach past the end, or hold no frame between them.
+        ResourceError: its frames are larger than `max_pixels`.
+    """
+    if is_sequence(path):
+        return SequenceReader(
+            path, start=start, end=end, strict=strict, rate=rate, gaps=gaps, max_pixels=max_pixels
+        )
+    return FileReader(
+        path,
+        start=start,
+        end=end,
+        strict=strict,
+        deinterlace=deinterlace,
+        max_pixels=max_pixels,
+    )
+
+
+def create_video(
+    path: str | os.PathLike[str],
+    info: VideoInfo,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    codec: str | None = None,
+    crf: float | None = None,
+    overwrite: bool = False,
+    scale: int = 1,
+    start: Time | str | None = None,
+    end: Time | str | None = None,
+) -> VideoWriter:
+    """Creates a video file, or pictures, from frames.
+
+    Frames that were not touched are stored as they are: with `ffv1` they decode to the same bits.
+    All audio, subtitle, data and attachment streams, chapters and metadata of `source` are carried
+    over, cut to the same range; a warning names what the container cannot hold.
+
+    Args:
+        path: `.mp4 .m4v .mov .mkv .webm`, or pictures (`out/%05d.png`, a folder, `.png .exr`).
+        info: the reader's description of the source.
+        source: file that the other streams are copied from; None: video only.
+        codec: `h264 h265 av1 vp9 prores ffv1` or a kind of picture; None: by extension.
+        crf: quality of lossy codecs, lower is better; None: visually lossless.
+        overwrite: replace an existing file, once the new one is complete.
+        scale: size of the frames to come, as a multiple of the source's.
+        start: what was given to `open_video`: the output then starts at 0.
+        end: what was given to `open_video`.
+
+    Raises:
+        UsageError: the output exists, is the input, its folder is missing or not writable, or
+            extension, codec or quality do not fit.
+        ResourceError: FFmpeg lacks the encoder, or the disk is full.
+    """
+    if is_sequence_output(path, codec):
+        if crf is not None:
+            raise UsageError("pictures have no --crf: leave it out")
+        return SequenceWriter(path, info, source=source, codec=codec, overwrite=overwrite)
+    return FileWriter(
+        path,
+        info,
+        source=source,
+        codec=codec,
+        crf=crf,
+        overwrite=overwrite,
+        scale=scale,
+        start=start,
+        end=end,
+    )

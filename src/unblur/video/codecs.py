@@ -255,11 +255,6 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
     return options
 
 
-def carries_hdr_metadata(choice: Choice) -> bool:
-    """True where the encoder writes mastering display and content light level."""
-    return choice.codec.params is not None
-
-
 def _chroma(source: Layout, target: Layout) -> list[tuple[int, int]]:
     """(target, source) luma samples per chroma sample, down and across; a gray source has none."""
     if source.family == "gray":

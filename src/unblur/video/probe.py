@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import av
 from av.container import InputContainer
@@ -90,8 +90,8 @@ def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         stream = _video_stream(path, container)
         check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
         decoder = _decoder(stream)
-        decoder.options = {"max_pixels": str(max_pixels)}
-        decoder.thread_type = "AUTO"  # type: ignore[assignment]
+        decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
+        decoder.thread_type = "AUTO"
         yield Opened(path, container, stream, decoder)
     finally:
         container.close()
@@ -103,7 +103,7 @@ def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> InputContaine
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _allowed_demuxers(),
-        "max_pixels": str(max_pixels),
+        "max_pixels": _ffmpeg_int(max_pixels),
     }
     try:
         # An absolute path, so that no part of a name is taken for a protocol or an option.
@@ -221,6 +221,11 @@ def _allowed_demuxers() -> str:
     return ",".join(sorted(names))
 
 
+def _ffmpeg_int(value: int) -> str:
+    """FFmpeg's options are ints of C: a larger one would be an error."""
+    return str(min(value, 2**31 - 1))
+
+
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     log = getattr(error, "log", None)
@@ -304,8 +309,8 @@ def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
 
 
 def _side_data(frame: av.VideoFrame) -> dict[SideDataType, bytes]:
-    sides = [frame.side_data[place] for place in range(len(frame.side_data))]
-    return {side.type: bytes(side) for side in sides}
+    sides: Any = frame.side_data  # its stubs are wrong
+    return {side.type: bytes(side) for side in (sides[n] for n in range(len(sides)))}
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:

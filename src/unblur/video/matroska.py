@@ -1,0 +1,181 @@
+"""What PyAV cannot ask the Matroska muxer to write, put into the finished header.
+
+PyAV gives no access to a stream's pixel aspect ratio and HDR side data outside the encoder. So the
+video track is written with a name that is longer than needed (`reserve`), and `amend` turns the
+spare bytes into the missing elements: the header keeps its size and nothing else moves.
+Element numbers: RFC 9559 (Matroska), RFC 8794 (EBML).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from fractions import Fraction
+from math import gcd
+from pathlib import Path
+
+from unblur.video.info import MasteringDisplay
+
+_SPARE = "\u00a0" * 200  # two bytes each
+_SEGMENT, _TRACKS, _TRACK, _NUMBER, _NAME = 0x18538067, 0x1654AE6B, 0xAE, 0xD7, 0x536E
+_VIDEO, _COLOUR, _MASTERING = 0xE0, 0x55B0, 0x55D0
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_MAX_CLL, _MAX_FALL, _FIRST_PRIMARY, _VOID, _CRC = 0x55BC, 0x55BD, 0x55D1, 0xEC, 0xBF
+_HEADER_BYTES = 1 << 20
+
+
+def reserve(title: str) -> str:
+    """A track's name with spare bytes behind it."""
+    return title + _SPARE
+
+
+def amend(
+    path: Path,
+    width: int,
+    height: int,
+    aspect: Fraction,
+    display: MasteringDisplay | None,
+    light: tuple[int, int] | None,
+) -> None:
+    """Takes the spare bytes out of the first track's name and writes the elements instead.
+
+    Args:
+        path: a finished file whose first track is the video.
+        width: of the frames, as stored.
+        height: of the frames, as stored.
+        aspect: width of a pixel over its height; 1 writes nothing.
+        display: mastering display, or None.
+        light: content light level, or None.
+    """
+    with path.open("r+b") as file:
+        data = bytearray(file.read(_HEADER_BYTES))
+        start, stop = _find_tracks(data)
+        body = bytes(data[start:stop])
+        crc = body[:2] == bytes([_CRC, 0x84])
+        elements = _parse(body[6:] if crc else body)
+        track = next(place for place, (number, _) in enumerate(elements) if number == _TRACK)
+        elements[track] = (
+            _TRACK,
+            _amended(elements[track][1], width, height, aspect, display, light),
+        )
+        fresh = b"".join(_element(number, value) for number, value in elements)
+        fresh = _padded(fresh, len(body) - (6 if crc else 0))
+        if crc:
+            fresh = bytes([_CRC, 0x84]) + struct.pack("<I", zlib.crc32(fresh)) + fresh
+        file.seek(start)
+        file.write(fresh)
+
+
+def _amended(
+    track: bytes,
+    width: int,
+    height: int,
+    aspect: Fraction,
+    display: MasteringDisplay | None,
+    light: tuple[int, int] | None,
+) -> bytes:
+    out = []
+    for number, value in _parse(track):
+        if number == _NAME:
+            value = value.decode().removesuffix(_SPARE).encode()
+            if not value:
+                continue
+        if number == _VIDEO:
+            video = _parse(value)
+            if aspect != 1:
+                video = [(n, v) for n, v in video if n != _DISPLAY_UNIT]
+                video += _display_size(width, height, aspect)
+            extra = _light_elements(display, light)
+            if extra:
+                colour = next((_parse(v) for n, v in video if n == _COLOUR), [])
+                video = [(n, v) for n, v in video if n != _COLOUR]
+                video.append((_COLOUR, _join(colour + extra)))
+            value = _join(video)
+        out.append((number, value))
+    return _join(out)
+
+
+def _display_size(width: int, height: int, aspect: Fraction) -> list[tuple[int, bytes]]:
+    shown = width * aspect
+    if shown.denominator == 1:
+        return [(_DISPLAY_WIDTH, _uint(int(shown))), (_DISPLAY_HEIGHT, _uint(height))]
+    across, down = width * aspect.numerator, height * aspect.denominator
+    common = gcd(across, down)
+    return [
+        (_DISPLAY_WIDTH, _uint(across // common)),
+        (_DISPLAY_HEIGHT, _uint(down // common)),
+        (_DISPLAY_UNIT, _uint(3)),  # a ratio, not pixels
+    ]
+
+
+def _light_elements(
+    display: MasteringDisplay | None, light: tuple[int, int] | None
+) -> list[tuple[int, bytes]]:
+    out = []
+    if light is not None:
+        out += [(_MAX_CLL, _uint(light[0])), (_MAX_FALL, _uint(light[1]))]
+    numbers: list[Fraction | None] = [None] * 10
+    if display is not None and display.primaries is not None:
+        numbers[:8] = display.primaries
+    if display is not None and display.luminance is not None:
+        numbers[8:] = display.luminance[::-1]  # the brightest comes first
+    floats = [
+        (_FIRST_PRIMARY + place, struct.pack(">d", float(number)))
+        for place, number in enumerate(numbers)
+        if number is not None
+    ]
+    return [*out, (_MASTERING, _join(floats))] if floats else out
+
+
+def _find_tracks(data: bytearray) -> tuple[int, int]:
+    """Where the body of the element Tracks starts and ends."""
+    place = 0
+    while place < len(data):
+        number, place = _number(data, place, keep_marker=True)
+        size, place = _number(data, place, keep_marker=False)
+        if number == _TRACKS:
+            return place, place + size
+        if number != _SEGMENT:
+            place += size
+    raise ValueError("no tracks in the header")
+
+
+def _parse(data: bytes | bytearray) -> list[tuple[int, bytes]]:
+    out, place = [], 0
+    while place < len(data):
+        number, place = _number(data, place, keep_marker=True)
+        size, place = _number(data, place, keep_marker=False)
+        if number != _VOID:
+            out.append((number, bytes(data[place : place + size])))
+        place += size
+    return out
+
+
+def _number(data: bytes | bytearray, place: int, *, keep_marker: bool) -> tuple[int, int]:
+    """A number of variable length and the place behind it."""
+    length = 9 - data[place].bit_length()
+    value = int.from_bytes(data[place : place + length], "big")
+    return (value if keep_marker else value & ~(1 << (7 * length))), place + length
+
+
+def _element(number: int, value: bytes) -> bytes:
+    name = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return name + (len(value) | 1 << 28).to_bytes(4, "big") + value
+
+
+def _join(elements: list[tuple[int, bytes]]) -> bytes:
+    return b"".join(_element(number, value) for number, value in elements)
+
+
+def _uint(value: int) -> bytes:
+    return value.to_bytes(max((value.bit_length() + 7) // 8, 1), "big")
+
+
+def _padded(data: bytes, size: int) -> bytes:
+    """`data` and an empty element, `size` bytes together."""
+    spare = size - len(data)
+    if spare == 0:
+        return data
+    if spare < 9:
+        raise ValueError("the spare bytes do not suffice")
+    return data + bytes([_VOID, 1]) + (spare - 9).to_bytes(7, "big") + bytes(spare - 9)

@@ -1,0 +1,242 @@
+"""Everything of a file that is not restored: copied packet by packet, in step with the video."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+
+from unblur.errors import UnblurWarning
+from unblur.video.probe import open_container, stream_info
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+_STALE_TAGS = ("duration", "encoder", "number_of_frames", "number_of_bytes", "bps", "rotate")
+_STALE_PREFIXES = ("_statistics", "number_of_frames-", "number_of_bytes-", "bps-", "duration-")
+_CONTAINER_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+_PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+
+
+@dataclass
+class _Copied:
+    """One stream on its way."""
+
+    source: Stream
+    target: Stream
+    last: int | None = None
+    """Decoding time of its last packet, in ticks of the source."""
+
+
+class StreamCopy:
+    """Copies all streams but one from a file to an output container.
+
+    Streams that the container does not take are named in a warning and left out.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        output: OutputContainer,
+        *,
+        skip: int,
+        end: Fraction | None,
+        extension: str,
+    ) -> None:
+        """Adds the streams to the output.
+
+        Args:
+            source: the file.
+            output: where the header is not yet written.
+            skip: index of the stream that is restored.
+            end: seconds in the source where everything ends; None: with the file.
+            extension: of the output, for messages.
+        """
+        self._end = end
+        self._source = open_container(source)
+        self._output = output
+        self._shift = Fraction(0)
+        self._begin: Fraction | None = None
+        self._streams: dict[int, _Copied] = {}
+        video = self._source.streams[skip]
+        for stream in self._source.streams:
+            if stream.index == skip or _made_anew(stream, video, output):
+                continue
+            if stream.disposition & Disposition.attached_pic and _attach(source, stream, output):
+                continue
+            target = _add(output, stream) if _takes(output.format.name, stream) else None
+            if target is None:
+                warnings.warn(
+                    f"{source}: {stream_info(stream)} is left out, {extension} cannot hold it;"
+                    " write .mkv to keep it" * (extension != ".mkv"),
+                    UnblurWarning,
+                    stacklevel=4,
+                )
+            else:
+                self._streams[stream.index] = _Copied(stream, target)
+        for stream in self._source.streams:
+            if stream.index not in self._streams:
+                stream.discard = Discard.all
+        self._packets = self._read()
+        self._next: Packet[Any] | None = None
+
+    def close(self) -> None:
+        """Closes the source."""
+        self._source.close()
+
+    def tags(self, skip: int) -> tuple[dict[str, str], dict[str, str]]:
+        """Metadata of the file, and of the stream `skip`, as far as they stay true."""
+        file = {k: v for k, v in self._source.metadata.items() if k.lower() not in _CONTAINER_TAGS}
+        return file, _lasting(self._source.streams[skip].metadata)
+
+    def start(self, shift: Fraction, begin: Fraction | None) -> None:
+        """Sets the times before the first packet, and writes the chapters.
+
+        Args:
+            shift: seconds taken off every time.
+            begin: seconds in the source before which nothing is copied; None: from the beginning.
+        """
+        end = self._end
+        self._shift, self._begin = shift, begin
+        chapters: list[Chapter] = []
+        for chapter in self._source.chapters():
+            base = chapter["time_base"] or Fraction(1, av.time_base)
+            first, last = (int(chapter[key] - shift / base) for key in ("start", "end"))
+            first = max(first, 0) if begin is not None else first
+            if end is not None:
+                last = min(last, int((end - shift) / base))
+            if last > first:
+                kept = chapter.copy()
+                kept["start"], kept["end"] = first, last
+                chapters.append(kept)
+        if chapters:
+            self._output.set_chapters(chapters)
+
+    def advance(self, until: Fraction | None) -> None:
+        """Writes all packets before `until` seconds of output time; None: all that are left."""
+        while True:
+            if self._next is None:
+                self._next = next(self._packets, None)
+            packet = self._next
+            if packet is None:
+                return
+            if until is not None and _when(packet) - self._shift >= until:
+                return
+            self._next = None
+            self._write(packet)
+
+    def _read(self) -> Iterator[Packet[Any]]:
+        """Packets that lie in the range, each with timestamps."""
+        wanted = [copied.source for copied in self._streams.values()]
+        if not wanted:
+            return
+        try:
+            for packet in self._source.demux(wanted):
+                if not packet.size or not self._keep(packet):
+                    continue
+                if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            warnings.warn(
+                f"the other streams of {self._source.name} cannot be read to their end ({error})",
+                UnblurWarning,
+                stacklevel=4,
+            )
+
+    def _keep(self, packet: Packet[Any]) -> bool:
+        copied = self._streams[packet.stream.index]
+        times = [time for time in (packet.pts, packet.dts) if time is not None]
+        pts = times[0] if times else 0 if copied.last is None else copied.last + 1
+        packet.pts = pts
+        packet.dts = times[-1] if times else pts
+        if self._begin is None:
+            return True
+        begin = self._begin / packet.time_base
+        if packet.stream.type == "subtitle" and pts < begin:
+            # A line that is already on screen where the cut is stays there for its rest.
+            rest = pts + (packet.duration or 0) - begin
+            packet.pts = packet.dts = math.ceil(begin)
+            packet.duration = int(rest)
+            return rest > 0
+        return pts >= begin
+
+    def _write(self, packet: Packet[Any]) -> None:
+        copied = self._streams[packet.stream.index]
+        dts, pts = packet.dts or 0, packet.pts or 0
+        if copied.last is not None and dts <= copied.last:
+            dts = copied.last + 1
+        copied.last = dts
+        ticks = round(self._shift / packet.time_base)
+        packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
+        packet.stream = copied.target
+        self._output.mux(packet)
+
+
+def _when(packet: Packet[Any]) -> Fraction:
+    return (packet.dts or 0) * packet.time_base
+
+
+def _lasting(tags: dict[str, str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in tags.items()
+        if key.lower() not in _STALE_TAGS and not key.lower().startswith(_STALE_PREFIXES)
+    }
+
+
+def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
+    """Whether the muxer writes this stream by itself from what it is told otherwise."""
+    if stream.discard == Discard.all:  # the text track behind the chapters of MP4
+        return True
+    timecode = stream.type == "data" and "timecode" in stream.metadata
+    return timecode and output.format.name in ("mp4", "mov") and "timecode" in video.metadata
+
+
+def _takes(muxer: str, stream: Stream) -> bool:
+    """Whether a container takes the stream: found by writing a header with nothing else."""
+    trial = av.open(io.BytesIO(), "w", format=muxer)
+    try:
+        _add(trial, stream)
+        trial.start_encoding()
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+    finally:
+        with suppress(av.FFmpegError, OSError, ValueError):
+            trial.close()
+    return True
+
+
+def _add(output: OutputContainer, stream: Stream) -> Stream:
+    target = output.add_stream_from_template(stream, opaque=True)
+    target.metadata.update(_lasting(stream.metadata))
+    target.disposition = stream.disposition
+    return target
+
+
+def _attach(source: Path, stream: Stream, output: OutputContainer) -> bool:
+    """Carries a cover picture over as an attachment, which is what Matroska wants."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else None
+    if output.format.name != "matroska" or codec not in _PICTURES:
+        return False
+    name, mimetype = _PICTURES[codec]
+    with open_container(source) as again:
+        picture = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+        if picture is None:
+            return False
+        output.add_attachment(
+            stream.metadata.get("filename", name),
+            stream.metadata.get("mimetype", mimetype),
+            bytes(picture),
+        )
+    return True
