@@ -1,0 +1,246 @@
+"""BSSTNet: motion deblurring from up to 48 frames at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unblur import weights
+from unblur.errors import UnblurWarning
+from unblur.guidance.blur_map import blur_map
+from unblur.guidance.flow import RAFT_WEIGHTS, bidirectional_flow, dis_flow, load_raft
+from unblur.models import fit
+from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet, BSSTNetConfig
+from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
+from unblur.ops.pad import padded_length
+from unblur.restorers.base import (
+    Guidance,
+    LoadOptions,
+    Precision,
+    Preset,
+    Restorer,
+    RestorerInfo,
+    Tiling,
+    Window,
+)
+
+DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+MARGIN = 2
+"""Frames at an inner end of a window that are left to the neighbouring window."""
+LEAST_MOTION = 0.25
+"""Squared motion, in flow elements, below which a scene's fastest pixel is not called blurred:
+half an element is two pixels from frame to frame."""
+
+Flow = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Frames (T, 3, H, W) -> flow_forward, flow_backward (T-1, 2, ceil(H/4), ceil(W/4))."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a network adds at its peak: bytes at least, and per pixel of all frames."""
+
+    fixed: int
+    per_pixel: int
+
+
+class BSSTNetRestorer:
+    """A BSSTNet with the optical flow that guides it.
+
+    Args:
+        info: the preset.
+        net: on the device it is to run on, in eval mode.
+        flow: optical flow of whole frames on the same device.
+        memory: measured need, for `peak_bytes`.
+        precision: what the network computes in. Flow and positions stay float32.
+        blur_per_scene: blur maps are scaled by the motion of the whole frame, so that tiles agree;
+            by default by that of each tile, as in the published code.
+    """
+
+    def __init__(
+        self,
+        info: RestorerInfo,
+        net: BSSTNet,
+        flow: Flow,
+        memory: Memory,
+        precision: Precision = "fp32",
+        blur_per_scene: bool = False,
+    ) -> None:
+        self.info = info
+        self.net = net
+        self.flow = flow
+        self.memory = memory
+        self.precision = precision
+        self.blur_per_scene = blur_per_scene
+        self.device = next(net.parameters()).device
+
+    def windows(self, length: int, limit: int | None = None) -> list[Window]:
+        """Windows that overlap; in each overlap one half comes from either window."""
+        return overlapping_windows(length, min(self.info.window, limit or self.info.window))
+
+    def guide(self, frames: Tensor) -> Guidance:
+        """Optical flow both ways, and the range of motion where blur is judged by the scene."""
+        forward, backward = self.flow(frames.to(self.device))
+        guidance = {"flow_forward": forward, "flow_backward": backward}
+        if self.blur_per_scene:
+            motion = blur_map(forward, backward, normalise=False)  # (T, 1, h, w)
+            limits = torch.stack((motion.amin(), motion.amax().clamp_min(LEAST_MOTION)))
+            guidance["blur_limits"] = limits[None, :, None, None].expand(1, 2, *motion.shape[2:])
+        return guidance
+
+    def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
+        """All frames at once; those asked for are handed out."""
+        limits = guidance.get("blur_limits")
+        dtype = DTYPES.get(self.precision)
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype, dtype is not None):
+            restored = self.net(
+                frames[None].to(self.device),
+                guidance["flow_forward"][None],
+                guidance["flow_backward"][None],
+                None if limits is None else limits[:, :, 0, 0],
+            )[0]
+        return restored[list(outputs)].float().to(frames.device)
+
+    def peak_bytes(self, frames: int, height: int, width: int) -> int:
+        """From the figures in `MEMORY`."""
+        pixels = padded_length(height, MULTIPLE) * padded_length(width, MULTIPLE)
+        return self.memory.fixed + self.memory.per_pixel * frames * pixels
+
+
+def overlapping_windows(length: int, size: int) -> list[Window]:
+    """Windows of `size` frames that start 2 * MARGIN frames before the last one ends.
+
+    The last one ends with the scene, and so overlaps more. Every frame is put out once: by the
+    first window in which it is not among the last MARGIN frames.
+
+    >>> [(w.inputs[0], w.inputs[-1], w.outputs[0], w.outputs[-1])
+    ...  for w in overlapping_windows(100, 48)]
+    [(0, 47, 0, 45), (44, 91, 46, 89), (52, 99, 90, 99)]
+    """
+    size = min(size, length)
+    margin = min(MARGIN, (size - 1) // 2)
+    starts = [*range(0, length - size, size - 2 * margin), length - size]
+    found = []
+    done = 0
+    for start in starts:
+        stop = length if start + size == length else start + size - margin
+        found.append(Window(tuple(range(start, start + size)), tuple(range(done, stop))))
+        done = stop
+    return found
+
+
+def choose_flow(kind: Literal["raft", "dis"], device: torch.device, name: str) -> Flow:
+    """RAFT if it is wanted and its weights are at hand, else DIS."""
+    raft = load_raft(device) if kind == "raft" else None
+    if raft is not None:
+        return partial(bidirectional_flow, raft, stride=FLOW_STRIDE)
+    if kind == "raft":
+        warnings.warn(
+            f"no weights for '{RAFT_WEIGHTS}': {name} is guided by DIS flow instead, which is less "
+            "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
+            "`unblur weights convert raft-things.pth`",
+            UnblurWarning,
+            stacklevel=4,
+        )
+    return partial(dis_flow, stride=FLOW_STRIDE)
+
+
+def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> Restorer:
+    """A published network from the weights that the user converted."""
+    path = options.weights or weights.require(
+        info.name,
+        f"get {checkpoint} from the authors of BSSTNet and run `unblur weights convert {checkpoint}`",
+    )
+    net = fit(BSSTNet(OFFICIAL), weights.load(path), str(path)).to(options.device)
+    flow = choose_flow("raft", options.device, info.name)
+    return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
+
+
+def load_small(options: LoadOptions, info: RestorerInfo) -> Restorer:
+    """The network for processors, from weights in the store."""
+    path = options.weights or weights.require(
+        info.name,
+        "they come with a later release; until then use --model maxim-stage1, or bsstnet-gopro "
+        "with weights from its authors (`unblur weights convert BSST_gopro.pth`)",
+    )
+    net = fit(BSSTNet(SMALL), weights.load(path), str(path)).to(options.device)
+    flow = choose_flow("dis", options.device, info.name)
+    return BSSTNetRestorer(
+        info, net, flow, MEMORY["small"], options.precision, blur_per_scene=True
+    )
+
+
+def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:
+    """A network that has learned nothing: random weights, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = BSSTNet(TINY)
+    if options.weights is not None:
+        fit(net, weights.load(options.weights), options.weights)
+    net = net.eval().to(options.device)
+    flow = choose_flow("dis", options.device, info.name)
+    return BSSTNetRestorer(info, net, flow, MEMORY["tiny"], options.precision, blur_per_scene=True)
+
+
+MEMORY = {
+    "official": Memory(fixed=600 * 2**20, per_pixel=1400),
+    "small": Memory(fixed=200 * 2**20, per_pixel=500),
+    "tiny": Memory(fixed=100 * 2**20, per_pixel=200),
+}
+
+
+def count_parameters(config: BSSTNetConfig) -> int:
+    """Numbers in the weights of a network, without making any."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in BSSTNet(config).parameters())
+
+
+_OFFICIAL_INFO = RestorerInfo(
+    name="bsstnet-gopro",
+    summary="published BSSTNet, trained on GoPro; convert its weights first",
+    blur="motion",
+    light="encoded",
+    licence="weights by the authors of BSSTNet, no licence stated",
+    parameters=38_463_754,
+    tiling=Tiling(size=256, overlap=64, merge="hard", always=True),
+    precisions=frozenset({"fp32", "bf16", "fp16"}),
+    window=48,
+    guidance_stride=FLOW_STRIDE,
+)
+_DVD_INFO = replace(
+    _OFFICIAL_INFO,
+    name="bsstnet-dvd",
+    summary="published BSSTNet, trained on DVD; convert its weights first",
+)
+_SMALL_INFO = replace(
+    _OFFICIAL_INFO,
+    name="bsstnet-s",
+    summary="BSSTNet small enough for a processor (its weights come with a later release)",
+    licence="Apache-2.0",
+    parameters=count_parameters(SMALL),
+    tiling=Tiling(size=512, overlap=64, merge="feather"),
+)
+_TINY_INFO = replace(
+    _SMALL_INFO,
+    name="bsstnet-tiny",
+    summary="random weights, for tests only: restores nothing",
+    parameters=count_parameters(TINY),
+    tiling=Tiling(size=256, overlap=64, merge="feather"),
+    window=12,
+    ships=True,
+)
+
+PRESETS = (
+    Preset(
+        _OFFICIAL_INFO,
+        partial(load_official, info=_OFFICIAL_INFO, checkpoint="BSST_gopro.pth"),
+    ),
+    Preset(_DVD_INFO, partial(load_official, info=_DVD_INFO, checkpoint="BSST_dvd.pth")),
+    Preset(_SMALL_INFO, partial(load_small, info=_SMALL_INFO)),
+    Preset(_TINY_INFO, partial(load_tiny, info=_TINY_INFO)),
+)
