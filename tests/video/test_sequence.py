@@ -311,6 +311,17 @@ def test_ten_bit_video_becomes_16_bit_png(tmp_path):
     torch.testing.assert_close(after.rgb(), frame.rgb().clamp(0, 1), atol=1 / 65535, rtol=0)
 
 
+def test_gray_video_of_limited_range_becomes_full_range_png(tmp_path):
+    picture = av.VideoFrame(8, 8, "gray")
+    samples(picture)[0][...] = 235
+    picture.color_range = 1
+    with SequenceWriter(tmp_path / "a.png", info_of(pixel_format="gray")) as writer:
+        writer.write(frames_of(picture)[0])
+    info = probe_sequence(tmp_path / "a.png")
+    assert (info.pixel_format, info.color.matrix) == ("gray", None)
+    assert samples(read_picture(tmp_path / "a.png", MAX_PIXELS).picture)[0].min() == 255
+
+
 def test_video_becomes_linear_exr_and_comes_back_as_srgb(tmp_path):
     picture = picture_of("gbrp")
     frame = frames_of(picture)[0]
@@ -633,7 +644,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
         with SequenceWriter(tmp_path / "out/", info_of()) as writer:
             writer.write(frames_of(picture_of("rgb24"))[0])
 
-    with pytest.raises(ResourceError, match="no space left"):
+    with pytest.raises(ResourceError, match="No space left"):
         write()
     assert list(tmp_path.iterdir()) == []
 

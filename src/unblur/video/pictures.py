@@ -87,6 +87,8 @@ def read_picture(path: Path, max_pixels: int) -> Decoded:
     check_size(path, picture.width, picture.height, max_pixels)
     if codec == "exr":
         tag_transfer(picture, "linear")
+    if picture.colorspace == 0 and layout_of(native_format(picture.format.name)).family != "rgb":
+        picture.colorspace = 2  # FFmpeg says RGB of gray PNG, which a video would repeat
     return Decoded(picture, codec, damage)
 
 

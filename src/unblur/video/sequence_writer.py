@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -15,10 +14,11 @@ from types import TracebackType
 import av
 import numpy as np
 
-from unblur.errors import ResourceError, UsageError
+from unblur.errors import UsageError
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
 from unblur.video.layout import layout_of, native_format
+from unblur.video.output import full
 from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
 from unblur.video.sequence import find_pictures
 
@@ -143,7 +143,7 @@ class SequenceWriter:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _disk_error(self._temporary / name, error) from error
+            raise full(self._target.folder / name, error) from error
         self._names.add(name)
         self._written += 1
 
@@ -169,7 +169,7 @@ class SequenceWriter:
                 os.replace(self._temporary, folder)
         except OSError as error:
             self.abort()
-            raise _disk_error(folder, error) from error
+            raise full(folder, error) from error
 
     def abort(self) -> None:
         """Removes everything that was written."""
@@ -205,6 +205,8 @@ class SequenceWriter:
         turn = self._info.rotation
         if turn in (90, 180, 270):
             name = native_format(name)  # palettes and single bits do not turn
+        if layout_of(name).family == "gray" and picture.color_range == 1:
+            frame = frame.converted("gbrapf32le")  # pictures have no limited range
         stored = frame.converted(name, wanted).picture
         return _turned(stored, turn) if turn in (90, 180, 270) else stored
 
@@ -305,9 +307,3 @@ def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
         view[...] = np.rot90(old, -turn // 90)
     new.pts, new.time_base = picture.pts, picture.time_base
     return new
-
-
-def _disk_error(path: Path, error: OSError) -> ResourceError:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
-        return ResourceError(f"no space left to write {path}: free some and run again")
-    return ResourceError(f"{path} cannot be written: {error.strerror or error}")

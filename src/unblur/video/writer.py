@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import codecs, matroska
-from unblur.video.frame import Frame
+from unblur.video.frame import Frame, transfer_of
 from unblur.video.info import ColorTags, VideoInfo
 from unblur.video.layout import layout_of, native_format
 from unblur.video.output import Pending, check_target, full
@@ -380,16 +380,18 @@ def _fitting(frame: Frame, pixel_format: str) -> av.VideoFrame:
         return picture.reformat(
             format=pixel_format, src_color_range=range_, dst_color_range=range_, threads=1
         )
-    return frame.converted(pixel_format).picture
+    # Floats of linear light would lose their shadows in few bits.
+    is_light = source.is_float and not target.is_float and transfer_of(picture) == "linear"
+    return frame.converted(pixel_format, "bt709" if is_light else None).picture
 
 
 def _converted_tags(picture: av.VideoFrame, tags: ColorTags) -> ColorTags:
-    """The source's tags, with the matrix and range of a picture that was converted."""
+    """The source's tags, with those of a picture that was converted where it has them."""
     matrix, primaries, transfer, range_ = tags.codes()
     return ColorTags.from_codes(
         picture.colorspace if picture.colorspace != 2 else matrix,
         primaries,
-        transfer,
+        getattr(picture, "color_trc", 2) if transfer_of(picture) else transfer,
         picture.color_range or range_,
     )
 
