@@ -168,6 +168,8 @@ def test_is_sequence_output(tmp_path):
     assert is_sequence_output(tmp_path)
     assert is_sequence_output("out.png")
     assert is_sequence_output("out", "exr")
+    assert is_sequence_output("out/%04d")
+    assert not is_sequence_output("clip%d.mp4")
     assert not is_sequence_output("out.mkv")
     assert not is_sequence_output("out")
     assert not is_sequence_output("out", "ffv1")

@@ -42,14 +42,15 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
     """Whether an output is written as pictures.
 
     It is for a pattern (`out/%05d.png`), a folder (a path that ends in `/`, or a folder that
-    exists), a single picture (`out.png`), and a name without suffix where `codec` is one of
-    pictures.
+    exists), a single picture (`out.png`), and a name without suffix that holds `%d`, or where
+    `codec` is one of pictures.
     """
     text = os.fspath(path)
-    if _is_folder(text):
+    suffix = _suffix(text)
+    if _is_folder(text) or suffix in WRITABLE:
         return True
-    suffix = Path(text).suffix.lower()
-    return suffix in WRITABLE or (not suffix and codec in set(WRITABLE.values()))
+    is_pattern = _PATTERN.search(os.path.basename(text)) is not None
+    return not suffix and (is_pattern or codec in set(WRITABLE.values()))
 
 
 class SequenceWriter:
@@ -205,7 +206,7 @@ class SequenceWriter:
         turn = self._info.rotation
         if turn in (90, 180, 270):
             name = native_format(name)  # palettes and single bits do not turn
-        if layout_of(name).family == "gray" and picture.color_range == 1:
+        if layout_of(native_format(name)).family == "gray" and picture.color_range == 1:
             frame = frame.converted("gbrapf32le")  # pictures have no limited range
         stored = frame.converted(name, wanted).picture
         return _turned(stored, turn) if turn in (90, 180, 270) else stored
@@ -218,11 +219,10 @@ def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
     if codec is not None and codec not in codecs:
         raise UsageError(f"{codec!r} is no codec for pictures: use {', '.join(codecs)}")
     suffix = _suffix(given.name)
-    is_folder = _is_folder(text) and not _PATTERN.search(given.name)
-    if is_folder or not suffix:
+    if _is_folder(text) or not suffix:
         codec = codec or "png"
         ending = next(ending for ending, name in WRITABLE.items() if name == codec)
-        if _PATTERN.search(given.name) and not is_folder:
+        if _PATTERN.search(given.name) and not _is_folder(text):
             return _Target(given.parent, given.name + ending, codec, False)
         return _Target(given, DEFAULT_NAME + ending, codec, False)
     if suffix not in WRITABLE:
@@ -238,8 +238,7 @@ def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
 
 
 def _is_folder(text: str) -> bool:
-    ends = text.endswith(("/", os.sep, *([os.altsep] if os.altsep else [])))
-    return ends or os.path.isdir(text) or bool(_PATTERN.search(os.path.basename(text)))
+    return text.endswith(("/", os.sep)) or os.path.isdir(text)
 
 
 def _suffix(name: str) -> str:
