@@ -219,7 +219,8 @@ def jobs_across_time(
     queries, keys = (f[sample, :, row, col] for f in (selection.queries, selection.keys))
     per_window = keys.shape[1] * ((WINDOW + 2 * MARGIN) ** 2 + coarse) * dim
     count = max(1, VALUES_AT_ONCE // per_window)
-    yield from zip(at.split(count), queries.split(count), keys.split(count), strict=True)
+    if len(at):
+        yield from zip(at.split(count), queries.split(count), keys.split(count), strict=True)
 
 
 def jobs_within(selection: Selection, length: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
