@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -172,6 +173,7 @@ def restore(
         return _restore_tensor(source, prepare, info, progress)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
+    target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
     untouched = info.passes_through or strength == 0
@@ -182,7 +184,7 @@ def restore(
     with reading() as reader:
         shape, scale = reader.info, 1 if untouched else info.scale
         with create_video(
-            destination,
+            target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
             source=None if preview else source,
             codec=codec,

@@ -275,8 +275,10 @@ def test_larger_rgb_gives_a_larger_frame(name):
     if frame.alpha() is not None:
         assert new.alpha().shape == (1, 256, 384)
         torch.testing.assert_close(new.alpha().mean(), frame.alpha().mean(), atol=1e-3, rtol=0)
-    with pytest.raises(ValueError, match="multiple"):
-        frame.with_rgb(rgb[:, :50])
+    wide = frame.with_rgb(torch.cat([rgb, rgb[:, :, :5]], dim=2))  # before and after abreast
+    assert (wide.width, wide.height) == (389, 256)
+    with pytest.raises(ValueError, match="rgb is"):
+        frame.with_rgb(rgb[:2])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (1, 5), (7, 1)])

@@ -110,30 +110,25 @@ class Frame:
         the one that `layout.native_format` names.
 
         Args:
-            rgb: `(3, H, W)`, the encoded signal, of this frame's size or a whole multiple of it.
-            alpha: `(1, H, W)` of the same size as `rgb`; None keeps the frame's own, enlarged
-                where `rgb` is larger. Ignored where the format has no alpha.
+            rgb: `(3, H, W)`, the encoded signal, of any size.
+            alpha: `(1, H, W)`; None keeps the frame's own. Stretched to the size of `rgb` where
+                it has another, and ignored where the format has no alpha.
 
         Raises:
             NumericsError: `rgb` holds NaN or infinity.
-            ValueError: the size does not fit.
         """
         source = _readable(self.picture)
         values = _as_array(rgb, 3, "rgb")
         height, width = values.shape[1:]
-        scale = height // source.height
-        if scale < 1 or (height, width) != (scale * source.height, scale * source.width):
-            raise ValueError(
-                f"rgb is {width}x{height}, not a whole multiple of {source.width}x{source.height}"
-            )
+        same_size = (height, width) == (source.height, source.width)
         picture = _like(source, source.format.name, width, height)
         layout = layout_of(source.format.name)
-        if layout.family == "yuv" and scale == 1 and layout.subsampling != (1, 1):
+        if layout.family == "yuv" and same_size and layout.subsampling != (1, 1):
             _encode(picture, values, self.siting, reference=source)
         else:
             _encode(picture, values, self.siting)
         if layout.alpha is not None:
-            if alpha is None and scale == 1:
+            if alpha is None and same_size:
                 _words(picture, layout, layout.alpha)[...] = _words(source, layout, layout.alpha)
             else:
                 _put_alpha(picture, layout, self.alpha() if alpha is None else alpha)
