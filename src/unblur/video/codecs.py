@@ -46,8 +46,8 @@ class Codec:
     """Default quality, chosen to be visually lossless; None: has no such setting."""
     crf_range: tuple[float, float] = (0, 51)
     options: tuple[tuple[str, str], ...] = ()
-    variants: tuple[tuple[tuple[str, str], ...], ...] = ((),)
-    """Options to add or replace, tried in this order until the encoder opens."""
+    small: tuple[tuple[str, str], ...] = ()
+    """Options to add or replace where a side has fewer than 32 pixels."""
     params: str | None = None
     """Name of the option that holds the encoder's own parameters, if it has one."""
     quiet: str = ""
@@ -94,8 +94,8 @@ CODECS = {
     "ffv1": Codec(
         "ffv1",
         options=(("level", "3"), ("slicecrc", "1"), ("g", "1")),
-        # FFmpeg cuts a frame into slices that a tiny or very narrow one cannot give.
-        variants=((), (("slices", "1"),), (("level", "1"),)),
+        # Level 3 cuts a frame into slices, which goes wrong where one has hardly any chroma.
+        small=(("level", "1"), ("slicecrc", "0")),
         carries_aspect=False,
     ),
 }
@@ -170,11 +170,10 @@ def choose(keys: Iterable[str], pixel_format: str, width: int, height: int) -> C
         except ValueError:  # unknown codec
             missing.append(codec.encoder)
             continue
+        options = {**dict(codec.options), **dict(codec.small if min(width, height) < 32 else ())}
         for candidate in nearest(pixel_format, [offer.name for offer in offered]):
-            for variant in codec.variants:
-                options = {**dict(codec.options), **dict(variant)}
-                if _opens(codec, options, candidate, width, height):
-                    return Choice(key, codec, candidate, tuple(options.items()))
+            if _opens(codec, options, candidate, width, height):
+                return Choice(key, codec, candidate, tuple(options.items()))
         refused.append(key)
     if refused:
         raise UsageError(

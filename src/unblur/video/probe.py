@@ -256,10 +256,12 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
 def _decoder(stream: VideoStream) -> VideoCodecContext:
     """The stream's decoder; for VP8 and VP9 with alpha the one that reads alpha, if there."""
     own = stream.codec_context
-    if stream.metadata.get("alpha_mode") != "1" or own.codec.canonical_name not in ("vp8", "vp9"):
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
+    if name is None or tags.get("alpha_mode") != "1":
         return own
     try:
-        decoder = av.CodecContext.create(f"libvpx{own.codec.canonical_name[2:]}", "r")
+        decoder = av.CodecContext.create(name, "r")
     except ValueError:
         return own
     decoder.extradata = own.extradata

@@ -23,7 +23,15 @@ from unblur.video.probe import open_container, stream_info
 if TYPE_CHECKING:
     from av.container.core import Chapter
 
-_STALE_TAGS = ("duration", "encoder", "number_of_frames", "number_of_bytes", "bps", "rotate")
+_STALE_TAGS = (
+    "alpha_mode",
+    "duration",
+    "encoder",
+    "number_of_frames",
+    "number_of_bytes",
+    "bps",
+    "rotate",
+)
 _STALE_PREFIXES = ("_statistics", "number_of_frames-", "number_of_bytes-", "bps-", "duration-")
 _CONTAINER_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}

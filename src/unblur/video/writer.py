@@ -209,6 +209,8 @@ class FileWriter:
                 )
             self._output.metadata.update(file_tags)
             stream.metadata.update(video_tags)
+        if self._choice.key == "vp9" and layout_of(self._choice.pixel_format).alpha is not None:
+            stream.metadata["alpha_mode"] = "1"
         if self._amends:
             stream.metadata["title"] = matroska.reserve(stream.metadata.get("title", ""))
 
