@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -26,12 +26,10 @@ from unblur.restorers.base import RestorerInfo
 from unblur.restorers.registry import choose_device, load_model, preset
 from unblur.video import (
     Frame,
-    VideoInfo,
     VideoReader,
     VideoWriter,
     create_video,
     open_video,
-    parse_time,
 )
 
 LightChoice = Literal["auto", "linear", "encoded"]
@@ -91,12 +89,12 @@ class _TensorPicture:
 
 
 @overload
-def restore(source: Tensor, destination: None = None, **options: object) -> Tensor: ...
+def restore(source: Tensor, destination: None = None, **options: Any) -> Tensor: ...
 @overload
-def restore(source: str | Path, destination: str | Path, **options: object) -> Report: ...
+def restore(source: str | Path, destination: str | Path, **options: Any) -> Report: ...
 
 
-def restore(
+def restore(  # type: ignore[misc]  # the overloads leave the options to this signature
     source: str | Path | Tensor,
     destination: str | Path | None = None,
     *,
@@ -194,7 +192,7 @@ def restore(
             start=start,
             end=end,
         ) as writer:
-            runner, scenes, total = None, None, _expected_frames(shape, start, end, preview)
+            runner, scenes, total = None, None, _expected_frames(reader, preview)
             if not untouched:
                 runner = prepare(shape.height, shape.width, shape.color.transfer)
                 if info.window > 1:
@@ -261,21 +259,12 @@ def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]
     writer.write(frame if picture is None else frame.with_rgb(picture))
 
 
-def _expected_frames(
-    shape: VideoInfo, start: str | None, end: str | None, preview: bool
-) -> int | None:
-    """How many frames a job will have, as far as the container tells."""
-    rate = shape.frame_rate
-    if shape.frames is None or rate is None:
-        return None
-    first, last = (
-        None if at is None else (at.frame if at.frame is not None else round(at.seconds * rate))
-        for at in (start and parse_time(start), end and parse_time(end))
-    )
-    first, last = first or 0, shape.frames if last is None else last
-    if preview:
-        last = min(last, first + round(PREVIEW_SECONDS * rate))
-    return max(0, last - first)
+def _expected_frames(reader: VideoReader, preview: bool) -> int | None:
+    """How many frames a job will have, as far as the reader knows."""
+    rate = reader.info.frame_rate
+    if not preview or reader.frames is None or rate is None:
+        return None if preview else reader.frames
+    return min(reader.frames, round(PREVIEW_SECONDS * rate))
 
 
 def _check(

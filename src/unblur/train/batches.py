@@ -1,0 +1,145 @@
+"""What a step trains on: clips rendered on the spot, or cut from data sets on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unblur.data.clips import ClipFolder
+from unblur.errors import UsageError
+from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
+from unblur.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips and their truth; encoded RGB in [0, 1]."""
+
+    blurred: Tensor
+    """`(B, T, 3, H, W)`"""
+    sharp: Tensor
+    """`(B, T, 3, H, W)`"""
+    flow_forward: Tensor | None = None
+    """`(B, T-1, 2, H, W)` pixels, on frame t, to t + 1; None where it is not known."""
+    flow_backward: Tensor | None = None
+    """`(B, T-1, 2, H, W)` pixels, on frame t + 1, to t."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        moved = (None if x is None else x.to(device) for x in vars(self).values())
+        return Batch(*moved)  # type: ignore[arg-type]
+
+
+class Source(Protocol):
+    """Gives batches by seed."""
+
+    pixels_per_clip: int
+    """Pixels of input in a clip, over all its frames."""
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """The batch of that seed; the same one each time it is asked for."""
+        ...
+
+
+class Rendered:
+    """Clips from the scene renderer, made on the device that trains."""
+
+    def __init__(
+        self,
+        config: SceneConfig,
+        textures: TextureBank,
+        frames: int,
+        side: int,
+        device: torch.device,
+        flows: bool = True,
+    ) -> None:
+        self.config, self.textures = config, textures.to(device)
+        self.frames, self.side = frames, side
+        self.truth = {"flow"} if flows else set()
+        self.pixels_per_clip = frames * side * side
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """Renders clips."""
+        generator = torch.Generator().manual_seed(seed)
+        scenes = sample_scenes(self.config, self.textures, clips, generator)
+        clip = render(scenes, self.side, self.side, self.frames, truth=self.truth)
+        return Batch(clip.blurred, clip.sharp, clip.flow_forward, clip.flow_backward)
+
+
+class Cut:
+    """Random crops, mirrored and turned, from folders of blurred and sharp frames."""
+
+    def __init__(self, folders: Sequence[ClipFolder], frames: int, side: int) -> None:
+        self.clips = [clip for clip in folders if len(clip) >= frames]
+        if not self.clips:
+            raise UsageError(f"no clip of the data set has {frames} frames: lower `frames`")
+        self.frames, self.side = frames, side
+        self.pixels_per_clip = frames * side * side
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """Reads clips: a folder, a start, a place and one of eight orientations each."""
+        generator = torch.Generator().manual_seed(seed)
+        pairs = [self._clip(generator) for _ in range(clips)]
+        blurred, sharp = (torch.stack(x) for x in zip(*pairs, strict=True))
+        return Batch(blurred, sharp)
+
+    def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        def draw(choices: int) -> int:
+            return int(torch.randint(choices, (1,), generator=generator))
+
+        clip = self.clips[draw(len(self.clips))]
+        start = draw(len(clip) - self.frames + 1)
+        pair = clip.read(start, start + self.frames)  # 2 x (T, 3, H, W)
+        height, width = pair[0].shape[-2:]
+        if min(height, width) < self.side:
+            raise UsageError(f"{clip.name}: frames are smaller than the crop of {self.side}")
+        top, left, turn = draw(height - self.side + 1), draw(width - self.side + 1), draw(8)
+
+        def cut(x: Tensor) -> Tensor:
+            x = x[..., top : top + self.side, left : left + self.side]
+            x = x.flip(-1) if turn & 1 else x
+            x = x.flip(-2) if turn & 2 else x
+            return x.mT if turn & 4 else x
+
+        return cut(pair[0]), cut(pair[1])
+
+
+def open_source(
+    recipe: Recipe, textures: str | Path | None, device: torch.device, flows: bool
+) -> Source:
+    """The source a recipe names.
+
+    Args:
+        recipe: `data` and `scenes` of it.
+        textures: folder of a texture bank, for `scenes`.
+        device: where rendered clips are made.
+        flows: whether the network needs the true flow.
+
+    Raises:
+        UsageError: no textures for scenes, an unknown layout, or fields SceneConfig has not.
+    """
+    if recipe.data != "scenes":
+        return Cut(ClipFolder.find(recipe.data), recipe.frames, recipe.crop)
+    if textures is None:
+        raise UsageError(
+            "scenes need textures: make a bank with `unblur data textures PHOTOS BANK`, "
+            "then add --textures BANK"
+        )
+    bank = TextureBank.load(textures)
+    return Rendered(scene_config(recipe.scenes), bank, recipe.frames, recipe.crop, device, flows)
+
+
+def scene_config(fields: Mapping[str, Any]) -> SceneConfig:
+    """SceneConfig with some fields other than its defaults; lists become ranges."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    try:
+        return SceneConfig(**values)
+    except TypeError as error:
+        raise UsageError(f"recipe: scenes: {error}") from error

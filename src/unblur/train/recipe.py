@@ -1,0 +1,131 @@
+"""What a training run is: one frozen dataclass, read from a YAML (or JSON) file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unblur.errors import UsageError
+
+SHIPPED = Path(__file__).parent / "recipes"
+LARGEST_FILE = 100_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a run goes; the same recipe and seed give the same run."""
+
+    network: str
+    """A name of `train.tasks.TASKS`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the network's config that differ from its preset."""
+    start_from: str | None = None
+    """Weights to start from: a name in the store, or the path of a safetensors file."""
+    seed: int = 0
+    steps: int = 10_000
+    """Length of the schedule; a run may be stopped and resumed before."""
+    batch: int = 8
+    """Clips per step and process."""
+    frames: int = 5
+    crop: int = 128
+    """Side of the square clips, in pixels."""
+    data: str = "scenes"
+    """`scenes` renders; `LAYOUT:FOLDER` reads a data set, see `data.clips`."""
+    scenes: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `synth.scenes.SceneConfig` that differ from its defaults."""
+    losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
+    learning_rate: float = 4e-4
+    final_rate: float = 1e-7
+    """Learning rate at the end of the cosine."""
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+    """Factors on the learning rate of parameters whose name holds the key; the first match."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    warmup: int = 100
+    """Steps over which the learning rate rises from zero."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    average: float = 0.999
+    """Decay of the averaged weights."""
+    precision: str = "bf16"
+    """`bf16` (autocast) or `fp32`."""
+    validate_every: int = 200
+    """Steps between validations; a checkpoint is written at each."""
+    validation_clips: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work.
+
+        Raises:
+            UsageError: a value is out of range; the message names it.
+        """
+        for name in ("steps", "batch", "frames", "crop", "validate_every", "validation_clips"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be at least 1")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be positive")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"recipe: average is {self.average}, must be in [0, 1)")
+        if self.precision not in ("bf16", "fp32"):
+            raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")
+        object.__setattr__(self, "betas", tuple(self.betas))
+
+
+def load(source: str | Path) -> Recipe:
+    """Reads a recipe: the name of one that ships, or the path of a `.yaml` or `.json` file.
+
+    Raises:
+        UsageError: no such recipe, not readable, or with fields that are not known.
+    """
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        path = SHIPPED / f"{source}.yaml"
+        if not path.is_file():
+            names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
+            raise UsageError(f"no recipe '{source}': use one of {names}, or a .yaml file")
+    if not path.is_file():
+        raise UsageError(f"recipe not found: {path}: check the path")
+    if path.stat().st_size > LARGEST_FILE:
+        raise UsageError(f"{path} is too large for a recipe")
+    return parse(_read(path), str(path))
+
+
+def parse(fields: Any, source: str) -> Recipe:
+    """Makes a recipe of a mapping; `source` is named in errors."""
+    if not isinstance(fields, Mapping):
+        raise UsageError(f"{source} is not a recipe: it must hold `name: value` lines")
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    unknown = [str(name) for name in fields if name not in known]
+    if unknown:
+        raise UsageError(f"{source}: unknown field '{unknown[0]}': use {', '.join(known)}")
+    try:
+        return Recipe(**fields)
+    except TypeError as error:
+        raise UsageError(f"{source} is not a complete recipe: {error}") from error
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for a checkpoint."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def _read(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{path} is not JSON: {error}") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise UsageError('recipes are YAML: pip install "unblur[train]"') from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

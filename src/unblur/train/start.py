@@ -1,0 +1,59 @@
+"""Starting and resuming a run: what `unblur train` and `unblur.train` call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from unblur.errors import UsageError
+from unblur.train import recipe as recipes
+from unblur.train.batches import open_source
+from unblur.train.loop import Outcome, Point, Run
+from unblur.train.tasks import open_task
+
+
+def train(
+    recipe: str | Path | recipes.Recipe,
+    folder: str | Path,
+    *,
+    textures: str | Path | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    restart: bool = False,
+    progress: Callable[[Point], None] | None = None,
+) -> Outcome:
+    """Trains a network, or goes on where the run in `folder` stopped.
+
+    Args:
+        recipe: a `Recipe`, the name of one that ships, or the path of a YAML or JSON file.
+        folder: holds `checkpoint/`, `best.safetensors`, `curve.csv` and `validation.png`.
+        textures: folder of a texture bank, where the recipe renders scenes.
+        minutes: stop after this time, having written a checkpoint; None runs to the end.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        restart: begin anew though there is a checkpoint.
+        progress: called at each validation.
+
+    Returns:
+        The learning curve and the best weights.
+
+    Raises:
+        UsageError: the recipe is wrong, or belongs to another run than the folder's.
+        WeightsError: the checkpoint or the weights to start from are damaged.
+        NumericsError: the training diverged.
+    """
+    if not isinstance(recipe, recipes.Recipe):
+        recipe = recipes.load(recipe)
+    if minutes is not None and minutes <= 0:
+        raise UsageError(f"minutes {minutes}: must be positive")
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    where = torch.device(name)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    task = open_task(recipe, where)
+    source = open_source(recipe, textures, where, task.needs_flow)
+    run = Run(recipe, task, source, folder, where)
+    if not restart:
+        run.resume()
+    return run.train(minutes, progress)

@@ -1,0 +1,224 @@
+"""What is trained: for each network how it is built, fed, punished, and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.errors import UsageError
+from unblur.metrics import detail, psnr, sharpness, ssim
+from unblur.ops.color import from_linear, to_linear
+from unblur.train.batches import Batch, Rendered, scene_config
+from unblur.train.losses import weighted
+from unblur.train.picture import write_grid
+from unblur.train.recipe import Recipe
+
+SRGB = "iec61966-2-1"
+VALIDATION_SEED = 2**31 + 11
+VALIDATION_SIDE = 192
+SHOWN = 4
+"""Validation clips in the picture."""
+
+
+class Task(Protocol):
+    """What the loop knows of a network."""
+
+    needs_flow: bool
+    """True where batches must bring the true flow."""
+
+    def network(self) -> nn.Module:
+        """A network with fresh weights."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
+        """Loss of one batch; `seed` for anything random in it."""
+        ...
+
+    def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
+        """Metrics on held-out clips; `gain` among them, higher is better. A picture to `folder`."""
+        ...
+
+
+class Deblur:
+    """Networks that make blurred clips sharp."""
+
+    needs_flow = False
+    frames_alone = False
+    """True for networks that take each frame by itself: only the middle one is trained on."""
+    linear = False
+    """True for networks that see and give linear light."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+
+    def network(self) -> nn.Module:
+        """A network with fresh weights."""
+        raise NotImplementedError
+
+    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
+        """Output `(B, T, 3, H, W)` for input in the network's light.
+
+        `seed` is None in validation: no guidance may come from the truth then.
+        """
+        raise NotImplementedError
+
+    def restore(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
+        """Encoded `(B, T, 3, H, W)` from encoded."""
+        if not self.linear:
+            return self.apply(network, batch, seed).float()
+        shown = dataclasses.replace(batch, blurred=to_linear(batch.blurred, SRGB))
+        light = self.apply(network, shown, seed).float()
+        # The curve is infinitely steep for the eye of a gradient at black: keep off it.
+        return from_linear(light.clamp(min=1e-4), SRGB)
+
+    def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
+        """Weighted losses of all frames, or of the middle one."""
+        batch = self.cut(batch)
+        restored = self.restore(network, batch, seed)
+        with torch.autocast(restored.device.type, enabled=False):
+            return weighted(restored, batch.sharp.float(), self.recipe.losses)
+
+    def cut(self, batch: Batch) -> Batch:
+        """The middle frame for networks that see one frame, all frames for the others."""
+        if not self.frames_alone:
+            return batch
+        middle = batch.blurred.shape[1] // 2
+        return Batch(batch.blurred[:, middle : middle + 1], batch.sharp[:, middle : middle + 1])
+
+    @cached_property
+    def held_out(self) -> list[Batch]:
+        """Rendered clips of textures that no training sees; always the same ones."""
+        from unblur.synth import held_out
+
+        fields = {**self.recipe.scenes, "compressed": 0.0}
+        source = Rendered(
+            scene_config(fields),
+            held_out(),
+            self.recipe.frames,
+            VALIDATION_SIDE,
+            self.device,
+            False,
+        )
+        return [source.batch(1, VALIDATION_SEED + i) for i in range(self.recipe.validation_clips)]
+
+    def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
+        """Middle frames of held-out clips: mean PSNR of input and output, and the rest."""
+        kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        for clip in self.held_out:
+            clip = self.cut(clip)
+            restored = self.restore(network, clip, None).clamp(0, 1)
+            middle = clip.blurred.shape[1] // 2
+            kept.append((clip.blurred[0, middle], restored[0, middle], clip.sharp[0, middle]))
+        write_grid(folder / "validation.png", [list(row) for row in kept[:SHOWN]])
+        blurred, restored, sharp = (torch.stack(x) for x in zip(*kept, strict=True))  # (N, 3, H, W)
+        before, after = psnr(blurred, sharp, cap=50.0), psnr(restored, sharp, cap=50.0)
+        quarter = before >= before.quantile(0.75)
+        return {
+            "gain": float((after - before).mean()),
+            "psnr": float(after.mean()),
+            "input": float(before.mean()),
+            "sharp_loss": float((before - after)[quarter].mean()),
+            "ssim": float(ssim(restored, sharp).mean()),
+            "detail": float(detail(restored, sharp).mean()),
+            "sharpness": float(sharpness(restored, sharp).mean()),
+        }
+
+
+class TrainMaxim(Deblur):
+    """MAXIM, in linear light, one frame at a time."""
+
+    frames_alone = True
+    linear = True
+
+    def network(self) -> nn.Module:
+        """MAXIM with `options` as its config."""
+        from unblur.models.maxim import Maxim, MaximConfig
+
+        return Maxim(MaximConfig(**self.recipe.options))
+
+    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
+        """Each frame by itself."""
+        return network(batch.blurred.flatten(0, 1)).unflatten(0, batch.blurred.shape[:2])
+
+
+class TrainBSSTNet(Deblur):
+    """BSSTNet of any size. Trains with the true flow made a little wrong, tests with DIS."""
+
+    needs_flow = True
+
+    def __init__(self, recipe: Recipe, device: torch.device, preset: Any) -> None:
+        super().__init__(recipe, device)
+        self.config = dataclasses.replace(preset, **recipe.options)
+
+    def network(self) -> nn.Module:
+        """BSSTNet with `options` on top of its preset."""
+        from unblur.models.bsstnet import BSSTNet
+
+        return BSSTNet(self.config)
+
+    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
+        """The clip with flows at a quarter of its size."""
+        if seed is None or batch.flow_forward is None or batch.flow_backward is None:
+            from unblur.guidance.flow import dis_flow
+
+            both = [dis_flow(clip) for clip in batch.blurred]
+            forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
+        else:
+            generator = torch.Generator(batch.blurred.device).manual_seed(seed)
+            forward = roughen(quarter(batch.flow_forward), generator)
+            backward = roughen(quarter(batch.flow_backward), generator)
+        return network(batch.blurred, forward, backward)
+
+
+def quarter(flow: Tensor) -> Tensor:  # (B, T-1, 2, H, W) -> (B, T-1, 2, ceil(H/4), ceil(W/4))
+    """Flow at a quarter of the size, in pixels of that size."""
+    small = F.avg_pool2d(flow.flatten(0, 1), 4, ceil_mode=True, count_include_pad=False) / 4
+    return small.unflatten(0, flow.shape[:2])
+
+
+def roughen(flow: Tensor, generator: torch.Generator) -> Tensor:
+    """Adds smooth errors as flow networks make them on blurred frames: a fifth of the motion."""
+    B, T, _, h, w = flow.shape
+    scale = flow.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt() * 0.2 + 0.05
+    coarse = torch.randn(B * T, 2, h // 8 + 2, w // 8 + 2, generator=generator, device=flow.device)
+    errors = F.interpolate(coarse, (h, w), mode="bilinear").unflatten(0, (B, T))
+    return flow + scale * errors
+
+
+def _bsstnet(preset: str) -> Callable[[Recipe, torch.device], Task]:
+    def build(recipe: Recipe, device: torch.device) -> Task:
+        from unblur.models.bsstnet import config
+
+        return TrainBSSTNet(recipe, device, getattr(config, preset))
+
+    return build
+
+
+TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
+    "maxim-stage1": TrainMaxim,
+    "bsstnet": _bsstnet("PAPER"),
+    "bsstnet-s": _bsstnet("SMALL"),
+    "bsstnet-tiny": _bsstnet("TINY"),
+}
+"""By the name a recipe gives as its `network`."""
+
+
+def open_task(recipe: Recipe, device: torch.device) -> Task:
+    """The task of a recipe.
+
+    Raises:
+        UsageError: unknown network, or options it does not have.
+    """
+    if recipe.network not in TASKS:
+        raise UsageError(f"recipe: unknown network '{recipe.network}': use {', '.join(TASKS)}")
+    try:
+        return TASKS[recipe.network](recipe, device)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"recipe: options: {error}") from error
