@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from unblur import __version__
-from unblur.cli import models, probe, restore, weights
+from unblur.cli import models, probe, restore, train, weights
 from unblur.cli.failures import explain, usage_hint
 from unblur.cli.options import HELP_NAMES
 from unblur.cli.signals import interruptible
@@ -146,3 +146,4 @@ app.command("restore")(restore.restore)
 app.command("models")(models.models)
 app.add_typer(weights.app, name="weights")
 app.command("probe")(probe.probe)
+app.command("train")(train.train)

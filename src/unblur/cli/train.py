@@ -1,0 +1,69 @@
+"""`unblur train RECIPE RUN`: trains a network, or goes on with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unblur.cli.options import Quiet, Verbose
+from unblur.cli.terminal import say, show
+
+if TYPE_CHECKING:
+    from unblur.train.loop import Point
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", show_default=False, help="A recipe that ships, or a .yaml file."
+        ),
+    ],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="RUN", show_default=False, help="Folder of this run."),
+    ],
+    textures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Texture bank that scenes are made of: see `unblur data textures`."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="N", show_default="to the end", help="Stop after so many minutes."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1.")
+    ] = "auto",
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, though RUN has a checkpoint.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a network, or go on where the run in RUN stopped.
+
+    RUN gets `best.safetensors` (for `unblur restore --weights`), `curve.csv`, `validation.png`
+    and a checkpoint.
+    """
+    from unblur.train.start import train as start
+
+    def progress(point: Point) -> None:
+        if not quiet:
+            metrics = ", ".join(f"{name} {x:.3f}" for name, x in point.metrics.items())
+            say(f"step {point.step}, {point.minutes:.1f} min, loss {point.loss:.4f}: {metrics}")
+
+    outcome = start(
+        recipe,
+        folder,
+        textures=textures,
+        minutes=minutes,
+        device=device,
+        restart=restart,
+        progress=progress,
+    )
+    if not quiet:
+        best = max(point.metrics["gain"] for point in outcome.curve)
+        show(f"{outcome.best}: gain {best:.2f}, step {outcome.curve[-1].step}")
