@@ -68,15 +68,17 @@ def convert_package(path: Path, stages: int) -> dict[str, Tensor]:
         stages: 1 to 3.
 
     Raises:
-        WeightsError: the file is damaged, is another package, or its constants are not exactly those
-            of MAXIM-3S; the message lists the difference.
+        WeightsError: the file is damaged, is another package, or its constants are not exactly
+            those of MAXIM-3S; the message lists the difference.
     """
     graph = read_graph(path)
     layers = list(all_layers())
     used = {name for layer in layers for name in constant_names(layer, graph)}
     difference = list_differences(dict.fromkeys(used, ()), dict.fromkeys(graph.constants, ()))
     if difference:
-        raise WeightsError(f"{path} does not hold the constants of MAXIM-3S: {difference}; {REMEDY}")
+        raise WeightsError(
+            f"{path} does not hold the constants of MAXIM-3S: {difference}; {REMEDY}"
+        )
     with torch.device("meta"):
         expected = Maxim(MaximConfig(stages=stages)).state_dict()
     state = {}
@@ -222,7 +224,7 @@ def mixer(ours: str, theirs: str) -> Iterator[Layer]:
 
 
 def read_graph(path: Path) -> Graph:
-    """Reads what `convert_package` needs; raises `WeightsError` where the file is not as expected."""
+    """Reads what `convert_package` needs, or raises `WeightsError`."""
     members = read_members(path)
     try:
         model = json.loads(members[FOLDER + "model.json"])
@@ -249,11 +251,7 @@ def read_members(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:gz") as tar:
             for count, member in enumerate(tar):
                 total += member.size
-                if (
-                    member.size > LARGEST_MEMBER
-                    or total > LARGEST_PACKAGE
-                    or count >= MOST_MEMBERS
-                ):
+                if member.size > LARGEST_MEMBER or total > LARGEST_PACKAGE or count >= MOST_MEMBERS:
                     raise WeightsError(
                         f"{path} is larger than the package {PACKAGE} can be "
                         f"(at {member.name[:80]!r}); {REMEDY}"

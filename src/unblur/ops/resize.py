@@ -1,0 +1,35 @@
+"""Resizing channels-last feature maps by whole factors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """Bilinear enlargement with half-pixel centres; `(B, H, W, C)`."""
+    if factor == 1:
+        return x
+    y = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=factor, mode="bilinear")
+    return y.permute(0, 2, 3, 1).contiguous()
+
+
+def shrink(x: Tensor, factor: int) -> Tensor:
+    """Shrinks `(B, H, W, C)` by 2 or 4 with a triangle filter of half-width `factor`.
+
+    At the border the weights of the pixels that exist are scaled to sum to 1. In every dtype and on
+    every device, which the antialiased `interpolate` is not.
+    """
+    ramp = torch.arange(1, 2 * factor, 2, dtype=x.dtype, device=x.device)
+    line = torch.cat([ramp, ramp.flip(0)]) / (2 * factor**2)  # [1, 3, 3, 1] / 8
+    channels = x.shape[-1]
+    kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
+    y = F.conv2d(x.permute(0, 3, 1, 2), kernel, stride=factor, padding=factor // 2, groups=channels)
+    y = y.permute(0, 2, 3, 1)
+    # An eighth of the weight lies outside at both factors.
+    rows = torch.ones(y.shape[1], dtype=x.dtype, device=x.device)
+    cols = torch.ones(y.shape[2], dtype=x.dtype, device=x.device)
+    for edge in (rows, cols):
+        edge[[0, -1]] = 8 / 7
+    return y * torch.outer(rows, cols)[:, :, None]
