@@ -23,7 +23,7 @@ def make_clip(tmp_path):
             if video:
                 picture = file.add_stream(codec, rate=rate)
                 picture.width, picture.height = size
-                picture.pix_fmt = "yuv420p"
+                picture.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             if audio:
                 sound = file.add_stream("aac", rate=48000)
             if video:
