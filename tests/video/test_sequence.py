@@ -16,7 +16,7 @@ import torch
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.color import to_linear
-from unblur.video import sequence_writer
+from unblur.video import create_video, open_video, probe, sequence_writer
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, VideoInfo
 from unblur.video.layout import layout_of
@@ -649,6 +649,46 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ResourceError, match="No space left"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pixel_format", ["rgb24", "rgb48be", "gray16be", "rgba"])
+def test_pictures_to_video_and_back_are_exact(tmp_path, pixel_format):
+    originals = [picture_of(pixel_format, seed) for seed in range(3)]
+    for number, picture in enumerate(originals, 1):
+        save(tmp_path / "in" / f"{number:05d}.png", picture)
+    for source, target in (("in", "v.mkv"), ("v.mkv", "out/")):
+        codec = "ffv1" if target == "v.mkv" else None
+        with (
+            open_video(tmp_path / source) as reader,
+            create_video(f"{tmp_path}/{target}", reader.info, codec=codec) as writer,
+        ):
+            for frame in reader:
+                writer.write(frame)
+    assert probe(tmp_path / "v.mkv").frame_rate == 24
+    for original, file in zip(originals, find_pictures(tmp_path / "out").files, strict=True):
+        picture = read_picture(file.path, MAX_PIXELS).picture
+        assert picture.format.name == pixel_format
+        for a, b in zip(samples(picture), samples(original), strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_linear_pictures_become_a_video_with_a_curve(tmp_path):
+    source = av.VideoFrame(64, 48, "gbrpf32le")
+    for view in samples(source):
+        view[...] = np.linspace(0, 1, 64)
+    save(tmp_path / "in" / "1.exr", source)
+    with (
+        open_video(tmp_path / "in") as reader,
+        pytest.warns(UnblurWarning, match="bit depth"),
+        create_video(tmp_path / "v.mkv", reader.info, codec="ffv1") as writer,
+    ):
+        for frame in reader:
+            writer.write(frame)
+    with open_video(tmp_path / "v.mkv") as reader:
+        (frame,) = reader
+    assert reader.info.color.transfer == "bt709"
+    light = to_linear(frame.rgb(), "bt709")
+    torch.testing.assert_close(light[0, 0], torch.linspace(0, 1, 64), atol=1e-4, rtol=0)
 
 
 def test_clean_sequences_warn_of_nothing(tmp_path):
