@@ -73,7 +73,7 @@ def load_model(
 
 
 def choose_device(device: str) -> torch.device:
-    """Turns a name into a device that is there; `auto` takes CUDA, then Apple's MPS, then the CPU."""
+    """The device of that name if it is there; `auto` takes CUDA, then MPS, then the CPU."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -81,7 +81,9 @@ def choose_device(device: str) -> torch.device:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"unknown device '{device}': use auto, cpu, cuda, cuda:N or mps") from error
+        raise UsageError(
+            f"unknown device '{device}': use auto, cpu, cuda, cuda:N or mps"
+        ) from error
     missing = {
         "cuda": not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count(),
         "mps": not torch.backends.mps.is_available(),
@@ -112,13 +114,12 @@ def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """True where bfloat16 is a matter of hardware, not of emulation."""
+    """True where bfloat16 saves time, and not only memory."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(
-            capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-            or capabilities.get("arm_bf16")
-        )
+        # Intel's AVX-512 multiplies bfloat16 at half the rate of float32; AMD's at twice.
+        avx512 = capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", "")
+        return bool(avx512 or capabilities.get("amx_bf16") or capabilities.get("arm_bf16"))
     return False
