@@ -106,7 +106,7 @@ def _exactly(x: Tensor, curve: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _raised(x: Tensor, exponent: float) -> Tensor:
-    """x ** exponent of positive numbers, ten times as fast on the CPU."""
+    """Power of positive numbers, ten times as fast as `**` on the CPU."""
     return (x.log() * exponent).exp()
 
 
