@@ -44,7 +44,7 @@ def main() -> None:
 
     before, after, truth = read(BLURRED), read(restored), read(SHARP)
     psnr_before, psnr_after = mean_psnr(before, truth), mean_psnr(after, truth)
-    draw(picture, blurred=before[SHOWN], restored=after[SHOWN], sharp=truth[SHOWN])
+    draw(picture, blurred=before[SHOWN], restored=after[SHOWN], truth=truth[SHOWN])
     write_beside(video, before, after)
 
     print(f"{report.frames} frames in {report.seconds:.0f} s with {report.model}")
