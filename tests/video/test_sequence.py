@@ -572,6 +572,25 @@ def test_existing_pictures_are_replaced_only_on_request(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
+def test_a_folder_that_fills_meanwhile_is_left_alone(tmp_path):
+    def write():
+        with SequenceWriter(tmp_path / "out/", info_of()) as writer:
+            writer.write(frames_of(picture_of("rgb24"))[0])
+            make(tmp_path / "out", ["00001.png"])
+
+    with pytest.raises(UsageError, match="not empty"):
+        write()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.png"]
+
+
+@pytest.mark.parametrize("name", ["-f", "a b", "Übung 🎬 %", "🎬" * 60])
+def test_unusual_names(tmp_path, name):
+    make(tmp_path / name, ["🎬 1.png", "🎬 2.png"])
+    copy(tmp_path / name, tmp_path / f"{name[:-1]}x" / "%d ü.png")
+    assert numbers(tmp_path / f"{name[:-1]}x") == ["1 ü.png", "2 ü.png"]
+
+
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "out").mkdir()
     with SequenceWriter(tmp_path / "out", info_of()) as writer:

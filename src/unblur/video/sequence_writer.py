@@ -95,7 +95,7 @@ class SequenceWriter:
         layout = layout_of(own)
         self._half = layout.bits == 16 if layout.is_float else layout.bits <= 10
         parent = target.folder if target.single else target.folder.parent
-        stem = (target.name if target.single else target.folder.name)[:100]
+        stem = (target.name if target.single else target.folder.name)[:24]  # long names still fit
         self._temporary = parent / f".{stem}.{secrets.token_hex(4)}.part"
         try:
             self._temporary.mkdir()
@@ -156,6 +156,11 @@ class SequenceWriter:
             self.abort()
             return
         folder = self._target.folder
+        try:
+            _check(self._target, [], self._overwrite)  # it may have come to exist since
+        except UsageError:
+            self.abort()
+            raise
         try:
             if self._target.single:
                 os.replace(self._temporary / self._target.name, folder / self._target.name)
