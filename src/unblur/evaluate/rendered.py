@@ -1,0 +1,141 @@
+"""The rendered suites: scenes from held-out textures, frozen by seeds and strengths of blur."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from unblur.evaluate.clip import Blur, Clip
+from unblur.synth import SceneConfig, Scenes, TextureBank, render, sample_scenes
+from unblur.synth.paths import inverse, layer_to_frame
+from unblur.synth.render import circles
+
+SIDE = 256
+FRAMES = 7
+SCORED = (2, 4)
+MOMENTS = 63
+"""Moments of an exposure that the truth about a path holds."""
+
+Range = tuple[float, float]
+Histogram = tuple[tuple[int, Range], ...]
+"""Numbers of clips, and the range that their strength of blur is drawn from."""
+
+MOTION: Histogram = ((3, (0, 0)), (3, (0.5, 2)), (6, (2, 8)), (6, (8, 18)), (6, (18, 40)))
+"""Pixels that the quickest thing moves from frame to frame."""
+FOCUS: Histogram = ((3, (0, 0)), (3, (1, 2)), (6, (2, 5)), (6, (5, 9)), (6, (9, 14)))
+"""Radius in pixels of the largest circle of confusion."""
+SNAPSHOT: Range = (0.01, 0.02)
+"""Exposure, in frames, in which next to nothing moves: focus alone blurs."""
+QUALITY: Range = (40, 90)
+"""Quality of the lossy compression that every second clip went through, on JPEG's scale."""
+
+STRIDE = 7
+
+Maker = Callable[[], Clip]
+
+
+def motion_clips(textures: TextureBank, seed: int) -> list[Maker]:
+    """Clips of `synth-motion`: camera and objects move, nothing is out of focus."""
+    return makers(textures, seed, [moving(SceneConfig(mode="motion"), r) for r in spread(MOTION)])
+
+
+def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
+    """Clips of `synth-focus`: a lens blurs, the exposure is too short for motion to."""
+    base = SceneConfig(mode="focus", exposure=SNAPSHOT)
+    return makers(textures, seed, [unfocused(base, r) for r in spread(FOCUS)])
+
+
+def joint_clips(textures: TextureBank, seed: int) -> list[Maker]:
+    """Clips of `synth-joint`: both at once, the strengths of the one beside all of the other."""
+    base = SceneConfig(mode="joint")
+    radii = spread(FOCUS)
+    # A stride without a common factor with their number pairs weak with strong.
+    strengths = [(m, radii[i * STRIDE % len(radii)]) for i, m in enumerate(spread(MOTION))]
+    return makers(textures, seed, [unfocused(moving(base, m), f) for m, f in strengths])
+
+
+def spread(histogram: Histogram) -> list[Range]:
+    """The ranges of a histogram, each evenly over the list, so that any part of it is a mixture.
+
+    >>> spread(((1, (0, 0)), (2, (1, 2))))
+    [(1, 2), (0, 0), (1, 2)]
+    """
+    places = [((i + 0.5) / many, strength) for many, strength in histogram for i in range(many)]
+    return [strength for _, strength in sorted(places, key=lambda place: place[0])]
+
+
+def moving(config: SceneConfig, speed: Range) -> SceneConfig:
+    """With a speed out of this range; (0, 0) for scenes in which nothing moves."""
+    if speed[1] == 0:
+        return replace(config, static=1.0, light=0.0)
+    return replace(config, static=0.0, light=0.0, motion=speed)
+
+
+def unfocused(config: SceneConfig, radius: Range) -> SceneConfig:
+    """With a largest circle of confusion out of this range; (0, 0) for scenes all in focus."""
+    if radius[1] == 0:
+        return replace(config, in_focus=1.0)
+    return replace(config, in_focus=0.0, coc=radius)
+
+
+def makers(textures: TextureBank, seed: int, configs: Sequence[SceneConfig]) -> list[Maker]:
+    """Functions that render a clip each, when called; clip i has a seed of its own."""
+    return [
+        partial(
+            make_clip,
+            f"{i:02}",
+            replace(config, compressed=float(i % 2), quality=QUALITY),
+            textures,
+            seed + i,
+        )
+        for i, config in enumerate(configs)
+    ]
+
+
+def make_clip(name: str, config: SceneConfig, textures: TextureBank, seed: int) -> Clip:
+    """Renders one clip with what is known of its blur, always on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    scenes = sample_scenes(config, textures, 1, generator)
+    made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc"})
+    assert made.layers is not None and made.extent is not None and made.coc is not None
+    frames = list(SCORED)
+    return Clip(
+        name=name,
+        # A video has 8 bits, and what is rounded away is lost to every method.
+        blurred=(made.blurred[0] * 255).round() / 255,
+        sharp=made.sharp[0],
+        scored=SCORED,
+        blur=known_blur(scenes, made.layers[0, frames], frames),
+        facts={
+            "motion_px": float(made.extent[0, frames].mean()),
+            "coc_px": float(made.coc[0, frames].mean()),
+            "layers": float(scenes.count[0]),
+            "exposure": float(scenes.motion.exposure[0]),
+            "quality": float(scenes.response.quality[0]),
+        },
+    )
+
+
+def known_blur(
+    scenes: Scenes,
+    share: Tensor,  # (S, L, H, W)
+    frames: list[int],
+) -> Blur:
+    """The exact blur of some frames of one scene."""
+    height, width = share.shape[-2:]
+    half = (width / 2, height / 2)
+    middle = scenes.motion.times[:, frames]  # (1, S)
+    offsets = ((torch.arange(MOMENTS) + 0.5) / MOMENTS - 0.5) * scenes.motion.exposure  # (N,)
+    moments = (middle[..., None] + offsets).flatten(1)  # (1, S N)
+    there = layer_to_frame(scenes.motion, moments, half)[0]  # (L, S N, 3, 3)
+    here = layer_to_frame(scenes.motion, middle, half)[0]  # (L, S, 3, 3)
+    paths = there.unflatten(1, (len(frames), MOMENTS)) @ inverse(here)[:, :, None]
+    return Blur(
+        paths=paths.transpose(0, 1),  # (S, L, N, 3, 3)
+        radius=circles(scenes, middle)[0].T,  # (S, L)
+        share=share,
+    )

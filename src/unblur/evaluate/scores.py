@@ -1,0 +1,185 @@
+"""From pictures to numbers, and from numbers to the table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from unblur.evaluate.clip import Clip
+from unblur.metrics import detail, psnr, sharpness, ssim
+
+CAP = 50.0
+"""PSNR in dB that counts as perfect, so that a few untouched frames do not rule a mean."""
+INPUT = "input"
+"""The method that does nothing: what all others are measured against."""
+MEAN = "mean"
+
+
+def capped_psnr(x: Tensor, truth: Tensor) -> Tensor:
+    """PSNR in dB, at most `CAP`."""
+    return psnr(x, truth, cap=CAP)
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "psnr": capped_psnr,
+    "ssim": ssim,
+    "detail": detail,
+    "sharpness": sharpness,
+}
+"""Functions of pictures and truth `(S, 3, H, W)` that give S numbers."""
+COLUMNS = {
+    "psnr": ("PSNR", 2),
+    "gain": ("gain", 2),
+    "ssim": ("SSIM", 4),
+    "detail": ("detail", 3),
+    "sharpness": ("sharpness", 3),
+    "seconds": ("s/frame", 3),
+    "sharpest_quarter": ("sharpest quarter", 2),
+}
+"""Heading and decimals of each column."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One frame of one clip, restored by one method."""
+
+    clip: str
+    frame: int
+    method: str
+    seconds: float
+    psnr: float
+    ssim: float
+    detail: float
+    sharpness: float
+
+
+def score(clip: Clip, method: str, restored: Tensor, seconds: float) -> list[Score]:
+    """Compares the scored frames of a clip to their truth."""
+    restored = restored.cpu()
+    columns = {name: metric(restored, clip.truth).tolist() for name, metric in METRICS.items()}
+    return [
+        Score(clip.name, frame, method, seconds, **{name: v[i] for name, v in columns.items()})
+        for i, frame in enumerate(clip.scored)
+    ]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: every score, and what it was measured on."""
+
+    suite: str
+    version: int
+    methods: tuple[str, ...]
+    scores: tuple[Score, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Methods that this suite cannot have, and why."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Where the clips come from, and what computed."""
+    clips: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Figures of the blur of each clip."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each clip and method, the mean over its scored frames."""
+        return [
+            {"clip": clip, "method": method, **self._mean(clip, method)}
+            for clip in self.clips
+            for method in self.methods
+        ]
+
+    def means(self) -> list[dict[str, Any]]:
+        """A row for each method: the mean over all scored frames, and over the sharpest quarter.
+
+        `sharpest_quarter` is the mean change of PSNR on the quarter of frames whose input was
+        sharpest, that is, had the highest PSNR: what a method does to those that need no help.
+        """
+        before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == INPUT}
+        sharpest = set(sorted(before, key=lambda key: -before[key])[: math.ceil(len(before) / 4)])
+        table = []
+        for method in self.methods:
+            changes = [
+                s.psnr - before[s.clip, s.frame]
+                for s in self.scores
+                if s.method == method and (s.clip, s.frame) in sharpest
+            ]
+            quarter = {"sharpest_quarter": average(changes)}
+            table.append({"clip": MEAN, "method": method, **self._mean(None, method), **quarter})
+        return table
+
+    def _mean(self, clip: str | None, method: str) -> dict[str, float]:
+        def chosen(method: str) -> list[Score]:
+            return [s for s in self.scores if s.method == method and clip in (None, s.clip)]
+
+        own = chosen(method)
+        means = {name: average(getattr(s, name) for s in own) for name in (*METRICS, "seconds")}
+        means["gain"] = means["psnr"] - average(s.psnr for s in chosen(INPUT))
+        return {name: means[name] for name in COLUMNS if name in means}
+
+    def markdown(self, rows: Sequence[dict[str, Any]] | None = None) -> str:
+        """The table for people, columns aligned: all rows, then the means."""
+        rows = [*self.rows(), *self.means()] if rows is None else rows
+        header = ["clip", "method", *(heading for heading, _ in COLUMNS.values())]
+        lines = [
+            header,
+            *(
+                [row["clip"], row["method"], *(decimals(row, name) for name in COLUMNS)]
+                for row in rows
+            ),
+        ]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+
+        def joined(cells: list[str]) -> str:
+            names = [c.ljust(w) for c, w in zip(cells[:2], widths[:2], strict=True)]
+            numbers = [c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)]
+            return f"| {' | '.join(names + numbers)} |"
+
+        rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+        return "\n".join([joined(header), f"| {' | '.join(rule)} |", *map(joined, lines[1:])])
+
+    def json(self) -> str:
+        """Everything, for programs."""
+        whole = {
+            "suite": self.suite,
+            "version": self.version,
+            "facts": self.facts,
+            "left_out": self.left_out,
+            "means": self.means(),
+            "rows": self.rows(),
+            "clips": self.clips,
+            "frames": [asdict(s) for s in self.scores],
+        }
+        return json.dumps(finite(whole), indent=2) + "\n"
+
+    def csv(self) -> str:
+        """Rows and means as comma-separated values."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["clip", "method", *COLUMNS], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*self.rows(), *self.means()])
+        return text.getvalue()
+
+
+def average(values: Iterable[float]) -> float:
+    """The mean; NaN of nothing."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def decimals(row: dict[str, Any], name: str) -> str:
+    """A number as its column shows it; nothing where the row has none."""
+    return f"{row[name]:.{COLUMNS[name][1]}f}" if name in row else ""
+
+
+def finite(value: Any) -> Any:
+    """What JSON has no word for, NaN and infinity, becomes null."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
