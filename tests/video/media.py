@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def make_clip(
             packet.pts = packet.dts = round(start * 1000)
             packet.duration = round((end - start) * 1000)
             out.mux(packet)
-        durations = [b - a for a, b in zip(times, times[1:], strict=False)] + [step]
+        durations = [b - a for a, b in pairwise(times)] + [step]
         for index, (time, duration) in enumerate(zip(times, durations, strict=True)):
             frame = picture(index, size, pixel_format)
             frame.pts, frame.time_base, frame.duration = time, time_base, duration

@@ -11,7 +11,7 @@ import pytest
 from media import MIRRORED, ROTATED, VFR, make_clip, pass_through, read_all, same
 
 from unblur.errors import UnblurWarning, UsageError
-from unblur.video import ColorTags, create_video, open_video, probe
+from unblur.video import ColorTags, create_video, probe
 
 FORMATS = [
     *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
@@ -95,7 +95,7 @@ def test_ffv1_takes_any_size(tmp_path: Path, size: tuple[int, int], extension: s
 def test_timestamps_are_kept(tmp_path: Path, extension: str, times: list[int]) -> None:
     clip = make_clip(tmp_path / "in.mp4", pts=times)
     out = tmp_path / f"out{extension}"
-    info, frames = pass_through(clip, out)
+    _, frames = pass_through(clip, out)
     assert [frame.pts for frame in frames] == list(times)
     _, results = read_all(out)
     # Matroska and WebM count in milliseconds; these times are whole ones.
@@ -302,13 +302,13 @@ def test_rgb_becomes_tagged_yuv_of_the_same_colours(tmp_path: Path) -> None:
 
 def test_larger_frames_are_announced_by_scale(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", pts=2)
-    with open_video(clip) as reader:
-        with create_video(tmp_path / "out.mp4", reader.info, scale=2) as writer:
-            for frame in reader:
-                rgb = frame.rgb().repeat_interleave(2, 1).repeat_interleave(2, 2)
-                with pytest.raises(ValueError, match="not 128x96"):
-                    writer.write(frame)
-                writer.write(frame.with_rgb(rgb))
+    _, frames = read_all(clip)
+    with create_video(tmp_path / "out.mp4", probe(clip), scale=2) as writer:
+        for frame in frames:
+            rgb = frame.rgb().repeat_interleave(2, 1).repeat_interleave(2, 2)
+            with pytest.raises(ValueError, match="not 128x96"):
+                writer.write(frame)
+            writer.write(frame.with_rgb(rgb))
     info = probe(tmp_path / "out.mp4")
     assert (info.width, info.height, info.frames) == (128, 96, 2)
 

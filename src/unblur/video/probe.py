@@ -88,7 +88,8 @@ def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     container = open_container(path, max_pixels=max_pixels)
     try:
         stream = _video_stream(path, container)
-        check_size(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
+        size = stream.codec_context.width, stream.codec_context.height
+        check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(stream)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
         decoder.thread_type = "AUTO"
@@ -224,6 +225,15 @@ def _allowed_demuxers() -> str:
 def _ffmpeg_int(value: int) -> str:
     """FFmpeg's options are ints of C: a larger one would be an error."""
     return str(min(value, 2**31 - 1))
+
+
+def _claimed_size(path: Path) -> tuple[int, int]:
+    """Largest width and height in the header, which FFmpeg forgets where they are not allowed."""
+    options = {"protocol_whitelist": "file", "format_whitelist": _allowed_demuxers()}
+    options |= {"probesize": "32", "analyzeduration": "0"}  # the header and no more
+    with av.open(os.path.abspath(path), "r", options=options) as container:
+        streams = [stream.codec_context for stream in container.streams.video]
+        return max(((c.width, c.height) for c in streams if c is not None), default=(0, 0))
 
 
 def _reason(error: Exception) -> str:

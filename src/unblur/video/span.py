@@ -6,16 +6,17 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
 
 from unblur.errors import UsageError
 from unblur.video.decode import Damage, pictures
-from unblur.video.probe import open_media
+from unblur.video.probe import MAX_PIXELS, no_frames, open_media
 from unblur.video.timecode import Time
 
-_UNSURE_PACKETS = ("vp8", "mpeg4", "mpeg2video")
+_UNSURE_PACKETS = ("mpeg4", "mpeg2video")
 """Codecs whose packets are not one shown frame each."""
 
 
@@ -39,13 +40,26 @@ class Span:
         return bisect_left(self.timeline, pts)
 
 
-def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int) -> Span:
+def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = MAX_PIXELS) -> Span:
     """Reads the timestamps of all frames, without decoding them where that will do.
 
     Times count from the first frame.
 
     Raises:
         UsageError: the range is empty or reaches past the end.
+    """
+    status = path.stat()
+    timeline, stop, time_base = _timeline(path, max_pixels, (status.st_mtime_ns, status.st_size))
+    return _span(path, timeline, stop, time_base, start, end)
+
+
+@lru_cache(maxsize=2)  # reader and writer of one run ask for the same
+def _timeline(
+    path: Path, max_pixels: int, version: tuple[int, int]
+) -> tuple[array[int], int, Fraction]:
+    """Timestamps of all frames in order, the end of the last one, and seconds per tick.
+
+    `version` tells a file from the one that replaced it.
     """
     with open_media(path, max_pixels=max_pixels) as opened:
         time_base = opened.time_base
@@ -54,13 +68,11 @@ def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int) -
     if found is None:
         with open_media(path, max_pixels=max_pixels) as opened:
             found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
+    if not found:
+        raise no_frames(path)
     timeline = array("q", sorted(pts for pts, _ in found))
-    if not timeline:
-        raise UsageError(f"{path} has no frames to cut from")
-    last = max(found)
-    step = last[1] or (timeline[-1] - timeline[-2] if len(timeline) > 1 else 1)
-    stop = timeline[-1] + max(step, 1)
-    return _span(path, timeline, stop, time_base, start, end)
+    step = max(found)[1] or (timeline[-1] - timeline[-2] if len(timeline) > 1 else 1)
+    return timeline, timeline[-1] + max(step, 1), time_base
 
 
 def _packet_times(
@@ -72,6 +84,8 @@ def _packet_times(
         for packet in container.demux(stream):
             if not packet.size or packet.is_discard:
                 continue
+            if stream.codec.canonical_name == "vp8" and not memoryview(packet)[0] & 0x10:
+                continue  # RFC 6386, 9.1: a frame that is not shown
             if packet.pts is None:
                 return None
             times.append((packet.pts, packet.duration or 0))

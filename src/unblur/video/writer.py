@@ -33,7 +33,7 @@ from unblur.video.frame import Frame, transfer_of
 from unblur.video.info import ColorTags, VideoInfo
 from unblur.video.layout import layout_of, native_format
 from unblur.video.output import Pending, check_target, full
-from unblur.video.probe import probe_file
+from unblur.video.probe import MAX_PIXELS, probe_file
 from unblur.video.remux import StreamCopy
 from unblur.video.span import resolve
 from unblur.video.timecode import Time, parse_time
@@ -219,7 +219,8 @@ class FileWriter:
         start, end = (None if t is None else parse_time(t) for t in self._range)
         if end is None:
             return None
-        last = resolve(source, start, end, sys.maxsize).end
+        allowed = max(MAX_PIXELS, self._info.width * self._info.height)
+        last = resolve(source, start, end, allowed).end
         return None if last is None else last * self._info.time_base
 
     def _begin(self, frame: Frame, picture: av.VideoFrame) -> None:
