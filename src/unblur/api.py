@@ -41,7 +41,8 @@ T = TypeVar("T")
 class Progress:
     """Where a job stands."""
 
-    stage: Literal["look through", "restore"]
+    stage: str
+    """What is being done: `look through` or `restore` a video, `evaluate` a suite."""
     done: int
     """Frames finished in this stage."""
     total: int | None
@@ -158,10 +159,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     """
     _check(strength, light, tile, window, crf, max_memory)
     info = preset(model).info
+    where = choose_device(device)
     torch.manual_seed(seed)
 
     def prepare(height: int, width: int, transfer: str | None) -> Runner:
-        where = choose_device(device)
         restorer = load_model(model, weights=weights, device=device, precision=precision)
         room = memory.budget(where, max_memory)
         fit = choose_fit(restorer, height, width, room, tile, window)
@@ -214,7 +215,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         seconds=time.monotonic() - began,
         model=info.name,
         light=runner.look.light if runner else "encoded",
-        device=str(choose_device(device)),
+        device=str(where),
         tile=fit.tiling.size if fit.tiling else None,
         window=fit.window or info.window,
         scenes=len(scenes) if scenes else 1,
@@ -290,7 +291,7 @@ def _check(
 
 def _counted(
     items: Iterable[T],
-    stage: Literal["look through", "restore"],
+    stage: str,
     total: int | None,
     progress: ProgressCallback | None,
 ) -> Iterator[T]:

@@ -98,13 +98,13 @@ class Runner:
             windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
             for window, oldest in zip(windows, oldest_needed(windows), strict=True):
                 while arrived <= scene.start + max(window.inputs):
-                    frame = next(source, None)
-                    if frame is None:
+                    arriving = next(source, None)
+                    if arriving is None:
                         raise MediaError(
                             f"the video ended at frame {arrived}, and had more frames when it was "
                             "looked through before: is it still being written? Run again after"
                         )
-                    held[arrived] = frame
+                    held[arrived] = arriving
                     arrived += 1
                 for index in [i for i in held if i < scene.start + oldest]:
                     del held[index]

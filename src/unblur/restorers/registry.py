@@ -118,8 +118,10 @@ def bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         # Intel's AVX-512 multiplies bfloat16 at half the rate of float32; AMD's at twice.
-        avx512 = capabilities.get("avx512_bf16") and "Intel" not in capabilities.get("cpu_name", "")
+        avx512 = capabilities.get("avx512_bf16") and "Intel" not in str(
+            capabilities.get("cpu_name")
+        )
         return bool(avx512 or capabilities.get("amx_bf16") or capabilities.get("arm_bf16"))
     return False
