@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from unblur.errors import UsageError
+from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
 from unblur.video.layout import layout_of, native_format
@@ -42,11 +43,13 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
     """Whether an output is written as pictures.
 
     It is for a pattern (`out/%05d.png`), a folder (a path that ends in `/`, or a folder that
-    exists), a single picture (`out.png`), and a name without suffix that holds `%d`, or where
-    `codec` is one of pictures.
+    exists and is not called like a video), a single picture (`out.png`), and a name without
+    suffix that holds `%d`, or where `codec` is one of pictures.
     """
     text = os.fspath(path)
     suffix = _suffix(text)
+    if suffix in CONTAINERS and not text.endswith(("/", os.sep)):
+        return False
     if _is_folder(text) or suffix in WRITABLE:
         return True
     is_pattern = _PATTERN.search(os.path.basename(text)) is not None
