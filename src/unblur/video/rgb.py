@@ -229,7 +229,9 @@ def _low_pass(plane: Array, factor: int, centered: bool) -> Array:
     rows = -(-len(plane) // factor)
     reach = 0 if centered else factor - 1
     behind = rows * factor - len(plane)
-    padded = np.pad(plane, ((reach, behind + reach), (0, 0)), mode="edge")
+    padded = plane
+    if reach or behind:
+        padded = np.pad(plane, ((reach, behind + reach), (0, 0)), mode="edge")
     total = np.zeros((rows, plane.shape[1]), np.float32)
     for offset in range(-reach, factor):
         weight = 1 / factor if centered else (factor - abs(offset)) / factor**2
