@@ -14,7 +14,7 @@ from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner, choose_look, run_tiled
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, NumericsError, ResourceError
-from unblur.ops.color import from_linear
+from unblur.ops.color import from_linear, to_linear
 from unblur.restorers.base import Tiling, Window
 from unblur.restorers.none import Untouched
 
@@ -143,6 +143,23 @@ def test_auto_light_leaves_pq_and_hlg_encoded():
     assert choose_look(InLinearLight(), "auto", "smpte2084", 1.0).light == "encoded"
     assert choose_look(InLinearLight(), "auto", "arib-std-b67", 1.0).light == "encoded"
     assert choose_look(InLinearLight(), "linear", "smpte2084", 1.0).light == "linear"
+
+
+def test_pictures_stored_in_linear_light_are_shown_encoded_where_that_is_wanted():
+    picture = torch.zeros(1, 3, 1, 2)
+    picture[..., 0] = 1
+    look = choose_look(InLinearLight(), "encoded", "linear", 1.0)
+    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+    expected = float(to_linear(torch.tensor(0.5), "iec61966-2-1"))
+    torch.testing.assert_close(out, torch.full_like(out, expected))
+
+
+def test_values_outside_the_range_come_back():
+    picture = torch.tensor([-0.2, 0.4, 3.5]).expand(1, 3, 2, 3)
+    for light in ("encoded", "linear"):
+        look = choose_look(Untouched(), light, "linear", 1.0)
+        out = Runner(Untouched(), look, Fit(None, None)).restore_window(picture, [0])
+        torch.testing.assert_close(out, picture, rtol=0, atol=1e-6)
 
 
 def test_strength_mixes():

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Literal, Protocol, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
@@ -16,12 +17,14 @@ from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
 from unblur.restorers.base import Guidance, Light, Restorer, Window
 
+SRGB = "iec61966-2-1"
+
 
 class Picture(Protocol):
     """What the engine needs of a frame."""
 
     def rgb(self) -> Tensor:
-        """`(3, H, W)`, float32, encoded RGB in [0, 1]."""
+        """`(3, H, W)`, float32, RGB as it is stored; [0, 1] is black to white."""
         ...
 
 
@@ -34,9 +37,21 @@ class Look:
 
     light: Light
     transfer: str
-    """Transfer characteristic of the encoded signal, as `ops.color` names it."""
+    """Transfer characteristic of the stored signal, as `ops.color` names it."""
     strength: float = 1.0
     """0 keeps the input, 1 takes the network's picture."""
+
+    def show(self, x: Tensor) -> Tensor:
+        """What the network sees of pictures as they are stored."""
+        if self.light == "linear":
+            return to_linear(x, self.transfer)
+        return from_linear(x, SRGB) if self.transfer == "linear" else x
+
+    def take_back(self, x: Tensor) -> Tensor:
+        """The inverse of `show`."""
+        if self.light == "linear":
+            return from_linear(x, self.transfer)
+        return to_linear(x, SRGB) if self.transfer == "linear" else x
 
 
 def choose_look(
@@ -53,7 +68,7 @@ def choose_look(
     chosen = restorer.info.light if light == "auto" else light
     if light == "auto" and transfer in ("smpte2084", "arib-std-b67"):
         chosen = "encoded"
-    return Look(chosen, transfer or "iec61966-2-1", strength)
+    return Look(chosen, transfer or SRGB, strength)
 
 
 def find_scenes(frames: Iterable[Picture]) -> list[Scene]:
@@ -82,7 +97,8 @@ class Runner:
             scenes: of all frames; None for a restorer that takes each frame by itself.
 
         Yields:
-            Each frame with its restored picture `(3, scale * H, scale * W)`, encoded, in [0, 1].
+            Each frame with its restored picture `(3, scale * H, scale * W)`, in the frame's own
+            signal. Values leave [0, 1] only where those of the frame do.
 
         Raises:
             MediaError: the stream ends before the last scene does.
@@ -120,26 +136,22 @@ class Runner:
         pictures: Tensor,  # (T, 3, H, W)
         outputs: list[int],
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
-        """Restores some frames of a window; encoded RGB in and out."""
+        """Restores some frames of a window; RGB as it is stored in and out."""
         look, scale = self.look, self.restorer.info.scale
-        shown = to_linear(pictures, look.transfer) if look.light == "linear" else pictures
-        restored = self._with_less_memory_if_needed(shown, outputs)
+        inside = pictures.clamp(0, 1)
+        restored = self._with_less_memory_if_needed(look.show(inside), outputs)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
                 "run again with --precision fp32, or verify the weights"
             )
-        restored = restored.clamp(0, 1)
-        if look.light == "linear":
-            restored = from_linear(restored, look.transfer)
-        if look.strength < 1:
-            before = pictures[outputs]
-            if scale > 1:
-                before = torch.nn.functional.interpolate(
-                    before, scale_factor=scale, mode="bicubic", antialias=True
-                )
-            restored = torch.lerp(before, restored, look.strength)
-        return restored.clamp(0, 1)
+        restored = look.take_back(restored.clamp(0, 1))
+        # Networks know [0, 1]; what lies outside (colours of YUV, highlights of EXR) is put back.
+        excess, before = (pictures - inside)[outputs], inside[outputs]
+        if scale > 1:
+            excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
+            before = F.interpolate(before, scale_factor=scale, mode="bicubic", antialias=True)
+        return torch.lerp(before.clamp(0, 1), restored, look.strength) + excess
 
     def _with_less_memory_if_needed(self, shown: Tensor, outputs: list[int]) -> Tensor:
         height, width = shown.shape[-2:]
