@@ -46,6 +46,9 @@ def amend(
         aspect: width of a pixel over its height; 1 writes nothing.
         display: mastering display, or None.
         light: content light level, or None.
+
+    Raises:
+        ValueError: the header has no room or is not as expected; the file is as it was.
     """
     with path.open("r+b") as file:
         data = bytearray(file.read(_HEADER_BYTES))
@@ -53,7 +56,7 @@ def amend(
         body = bytes(data[start:stop])
         crc = body[:2] == bytes([_CRC, 0x84])
         elements = _parse(body[6:] if crc else body)
-        track = next(place for place, (number, _) in enumerate(elements) if number == _TRACK)
+        track = [number for number, _ in elements].index(_TRACK)
         elements[track] = (
             _TRACK,
             _amended(elements[track][1], width, height, aspect, display, light),

@@ -34,6 +34,7 @@ _STALE_TAGS = (
 )
 _STALE_PREFIXES = ("_statistics", "number_of_frames-", "number_of_bytes-", "bps-", "duration-")
 _CONTAINER_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+_USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
@@ -45,6 +46,8 @@ class _Copied:
     target: Stream
     last: int | None = None
     """Decoding time of its last packet, in ticks of the source."""
+    refused: bool = False
+    """Whether the container refused one of its packets."""
 
 
 class StreamCopy:
@@ -188,7 +191,19 @@ class StreamCopy:
         ticks = round(self._shift / packet.time_base)
         packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
         packet.stream = copied.target
-        self._output.mux(packet)
+        try:
+            self._output.mux(packet)
+        except OSError:
+            raise
+        except av.FFmpegError as error:
+            if not copied.refused:
+                copied.refused = True
+                warnings.warn(
+                    f"{self._source.name}: a part of {stream_info(copied.source)} is left out, it"
+                    f" is damaged or not allowed in this container ({error.strerror})",
+                    UnblurWarning,
+                    stacklevel=4,
+                )
 
 
 def _when(packet: Packet[Any]) -> Fraction:
@@ -212,16 +227,16 @@ def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
 
 
 def _takes(muxer: str, stream: Stream) -> bool:
-    """Whether a container takes the stream: found by writing a header with nothing else."""
+    """Whether a container takes the stream: found by writing an empty file with nothing else."""
     trial = av.open(io.BytesIO(), "w", format=muxer)
     try:
         _add(trial, stream)
         trial.start_encoding()
+        trial.close()
     except (av.FFmpegError, OSError, ValueError):
-        return False
-    finally:
         with suppress(av.FFmpegError, OSError, ValueError):
             trial.close()
+        return False
     return True
 
 
@@ -229,6 +244,10 @@ def _add(output: OutputContainer, stream: Stream) -> Stream:
     target = output.add_stream_from_template(stream, opaque=True)
     target.metadata.update(_lasting(stream.metadata))
     target.disposition = stream.disposition
+    context: Any = target.codec_context
+    if stream.type == "audio" and context.layout.name in _USUAL_LAYOUTS:
+        # MP4 wants PCM's layout, which AVI and Matroska do not tell.
+        context.layout = _USUAL_LAYOUTS[context.layout.name]
     return target
 
 

@@ -65,7 +65,7 @@ class FileWriter:
         self._range = (start, end)
         self._cut_start = start is not None and parse_time(start) not in (Time(frame=0), _ZERO)
         self._size = (info.width * scale, info.height * scale)
-        self._target = check_target(path, source=source, overwrite=overwrite)
+        self._target = check_target(path, source=source or info.path, overwrite=overwrite)
         self._extension = Path(path).suffix.lower()
         self._container = codecs.container_for(self._extension)
         if codec is not None:
@@ -269,8 +269,10 @@ class FileWriter:
         return self._container.time_base is not None and (aspect or light)
 
     def _amend(self) -> None:
-        if self._amends:
-            info = self._info
+        if not self._amends:
+            return
+        info = self._info
+        with suppress(ValueError):  # no room in the header: `_check_result` says what is missing
             matroska.amend(
                 self._pending.path,
                 *self._size,
@@ -281,7 +283,11 @@ class FileWriter:
 
     def _check_result(self) -> None:
         """Reads the finished header, and names what it was told and does not say."""
-        info, result = self._info, probe_file(self._pending.path, max_pixels=sys.maxsize)
+        info = self._info
+        try:
+            result = probe_file(self._pending.path, max_pixels=sys.maxsize)
+        except MediaError:  # a build of FFmpeg that encodes what it cannot decode
+            return
         told: dict[str, tuple[object, object]] = {
             "rotation": (info.display_matrix, result.display_matrix),
             "mastering display": (info.mastering_display, result.mastering_display),
