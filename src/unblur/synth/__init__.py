@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unblur.synth.config import Mode, SceneConfig
-from unblur.synth.render import TRUTHS, Rendered, render
+from unblur.synth.frames import TRUTHS, Rendered, render
 from unblur.synth.scenes import Scenes, sample_scenes
 from unblur.synth.textures import HELD_OUT_PHOTOS, Source, TextureBank, held_out
 

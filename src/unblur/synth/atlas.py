@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unblur.ops.color import to_linear
-from unblur.synth.draw import map_tensors
+from unblur.synth.draw import take
 from unblur.synth.scenes import Scenes
 from unblur.synth.shapes import LIGHTS, REACH, coverage
 
@@ -31,8 +31,8 @@ def build_atlas(scenes: Scenes, height: int, width: int) -> Atlas:
     L = scenes.config.layers[1]
     exists = torch.arange(L, device=device) < scenes.count[:, None]  # (B, L)
     row = (exists.flatten().cumsum(0) - 1).clamp_min(0).view(exists.shape)
-    paint = map_tensors(scenes.paint, lambda x: x[exists])  # (S, ...)
-    shapes = map_tensors(scenes.shapes, lambda x: x[exists])
+    paint = take(scenes.paint, exists)  # (S, ...)
+    shapes = take(scenes.shapes, exists)
     back = torch.arange(L, device=device).expand_as(exists)[exists] == 0  # (S,)
 
     # Large enough for the largest cut-out at the greatest scale, and no larger than a texture.

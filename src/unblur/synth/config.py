@@ -31,8 +31,8 @@ class SceneConfig:
     edge: Range = (0.6, 3.0)
     """Width of the soft edge of a cut-out."""
 
-    motion: Range = (0.5, 40.0)
-    """Greatest motion of anything from one frame to the next; drawn log-uniformly."""
+    motion: Range = (2.0, 40.0)
+    """Greatest motion of anything from one frame to the next, at any time of the clip."""
     static: float = 0.06
     """Share of scenes in which nothing moves."""
     light: float = 0.15

@@ -47,8 +47,13 @@ class Draw:
         return torch.bucketize(self.uniform(0, 1, *shape) * edges[-1], edges[:-1])
 
 
+def take(group: Grouped, rows: Tensor | slice) -> Grouped:
+    """A copy of a dataclass with some rows of each tensor."""
+    return map_tensors(group, lambda x: x[rows])
+
+
 def map_tensors(group: Grouped, change: Callable[[Tensor], Tensor]) -> Grouped:
-    """A copy of a dataclass with `change` applied to each tensor in it, also in dataclasses below."""
+    """A copy of a dataclass with `change` applied to each tensor in it and in its dataclasses."""
     changed: dict[str, Any] = {}
     for field in fields(group):  # type: ignore[arg-type]
         value = getattr(group, field.name)

@@ -73,7 +73,6 @@ def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
         f_number = torch.full_like(f_number, torch.inf)
     else:
         f_number = torch.where(draw.chance(config.in_focus, B), torch.inf, f_number)
-    lens = Lens(slot, swing, focus, pull, focal, f_number, torch.ones(B, device=draw.device))
     # The sensor's pitch is such that the greatest radius comes out as wished.
     wished = draw.uniform(*config.coc, B)
     here = torch.arange(L, device=draw.device) < count[:, None]  # (B, L)
@@ -97,7 +96,7 @@ def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
 
 
 def layer_distance(lens: Lens, times: Tensor) -> Tensor:
-    """Distance of each layer in metres, (B, L, T), at `times` (B, T) counted from the first frame."""
+    """Distance of each layer in metres, (B, L, T), at `times` (B, T) since the first frame."""
     share, speed, phase = (x[..., None] for x in lens.swing.unbind(-1))  # (B, L, 1) each
     at = 0.5 + 0.5 * share * torch.sin(speed * times[:, None] + phase)
     low, high = (x[..., None] for x in lens.slot.unbind(-1))
@@ -105,7 +104,7 @@ def layer_distance(lens: Lens, times: Tensor) -> Tensor:
 
 
 def focus_distance(lens: Lens, times: Tensor) -> Tensor:
-    """Distance in focus in metres, (B, T), at `times` (B, T) counted from the first frame."""
+    """Distance in focus in metres, (B, T), at `times` (B, T) since the first frame."""
     start, length = lens.pull[:, :1], lens.pull[:, 1:]
     t = ((times - start) / length).clamp(0, 1)
     t = t * t * (3 - 2 * t)

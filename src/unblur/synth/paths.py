@@ -88,11 +88,14 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
     drift[:, 0] = 0
 
     step = draw.uniform(*config.frame_step, B)
+    exposure = draw.uniform(*config.exposure, B) * step
+    if config.mode == "focus":
+        exposure = torch.zeros_like(exposure)
     times, repeats = frame_times(config, draw, B)
     background = torch.zeros(B, 1, 2, device=device)
     motion = Motion(
         centre=torch.cat((background, draw.uniform(-0.8, 0.8, B, L - 1, 2)), 1),
-        angle=draw.uniform(-torch.pi, torch.pi, B, L),
+        angle=0.3 * draw.normal(B, L),
         knots=knots,
         drift=drift,
         rate=rate,
@@ -102,7 +105,7 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
         parallax=nearness * draw.uniform(0, 1, B)[:, None] * draw.chance(0.6, B)[:, None],
         times=times * step[:, None],
         repeats=repeats,
-        exposure=draw.uniform(*config.exposure, B) * step,
+        exposure=exposure,
     )
     return at_speed(motion, speeds(config, draw, B), count, step)
 
@@ -110,7 +113,7 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
 def speeds(config: SceneConfig, draw: Draw, B: int) -> Tensor:
     """(B,) greatest motion of each scene in pixels from frame to frame."""
     low, high = config.motion
-    speed = draw.log_uniform(low, high, B)
+    speed = low + (high - low) * draw.uniform(0, 1, B) ** 1.5
     kind = draw.uniform(0, 1, B)
     speed = torch.where(kind < config.static + config.light, draw.uniform(0.1, 2, B), speed)
     return torch.where(kind < config.static, torch.zeros_like(speed), speed.clamp(max=high))
@@ -132,7 +135,7 @@ def frame_times(config: SceneConfig, draw: Draw, B: int) -> tuple[Tensor, Tensor
 
 def at_speed(motion: Motion, speed: Tensor, count: Tensor, step: Tensor) -> Motion:
     """Scales all paths so that the quickest visible thing moves `speed` px from frame to frame."""
-    B, L = motion.angle.shape
+    L = motion.angle.shape[1]
     scaled = motion
     here = torch.arange(L, device=count.device) < count[:, None]  # (B, L)
     at = torch.linspace(-1, 1, 3, device=count.device) * NOMINAL * 0.5

@@ -1,6 +1,6 @@
 """Scenes of textured layers: what is drawn by chance, before any pixel exists.
 
-`sample_scenes` draws a batch; `unblur.synth.render` makes frames and their truth of it, of any
+`sample_scenes` draws a batch; `unblur.synth.frames` makes frames and their truth of it, of any
 size. The scenes stay the same for each size, number of frames and device.
 """
 
@@ -82,7 +82,7 @@ def sample_scenes(
     if batch < 1:
         raise UsageError(f"a batch of {batch} scenes: take at least 1")
     draw = Draw(generator)
-    B, L = batch, config.layers[1]
+    B = batch
     count = draw.integer(config.layers[0], config.layers[1] + 1, B)
     lens = sample_lens(config, draw, count)
     nearness = lens.slot.mean(-1)
@@ -100,7 +100,6 @@ def sample_scenes(
         response=sample_response(config, draw, B),
         seed=int(draw.integer(0, 2**62, 1)),
     )
-    assert L == shapes.kind.shape[1]
     return scenes.to(textures.pictures.device)
 
 
@@ -118,7 +117,8 @@ def sample_paint(
     return Paint(
         texture=draw.integer(0, pictures, B, L),
         origin=draw.uniform(0, 1, B, L, 2),
-        turned=draw.integer(0, 8, B, L),
+        # Mostly upright: light falls from above, and gravity shows.
+        turned=torch.where(draw.chance(0.75, B, L), 1, 7) & draw.integer(0, 8, B, L),
         scale=draw.log_uniform(*config.scale, B, L),
         colour=gain * tint * own,
         ramp=0.25 * draw.normal(B, L, 2),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.synth.config import SceneConfig
-from unblur.synth.draw import Draw, map_tensors
+from unblur.synth.draw import Draw, take
 
 BLOB, ISLANDS, BOX, WIRES, FENCE, TEXT, LIGHTS = range(7)
 SHARES = [0.3, 0.15, 0.17, 0.13, 0.07, 0.18, 0.0]
@@ -101,7 +101,7 @@ def coverage(shapes: Shapes, x: Tensor, y: Tensor, side: float) -> Tensor:
     for kind, field in enumerate((blob, islands, box, wires, fence, text, lights)):
         chosen = (shapes.kind == kind).nonzero()[:, 0]
         if len(chosen):
-            some = map_tensors(shapes, lambda v, chosen=chosen: v[chosen])  # type: ignore[misc]
+            some = take(shapes, chosen)
             size = some.size[:, None, None] * side
             distance[chosen] = field(some, x[chosen], y[chosen], size)
     return (0.5 + distance / shapes.edge[:, None, None]).clamp(0, 1)

@@ -35,7 +35,7 @@ HELD_OUT_PHOTOS = (
     "life_by_Aitzol_Berasategi",
     "seeding_by_Clements_Engelhardt",
 )
-"""Photographs that serve evaluation and the demo clip. Nothing is ever trained on a tile of them."""
+"""Photographs that serve evaluation and the demo clip: nothing is ever trained on their tiles."""
 
 PICTURES = (".jpg", ".jpeg", ".png")
 TABLE = "sources.csv"
@@ -176,7 +176,7 @@ class Detail:
 
 def detail(picture: np.ndarray) -> Detail:
     """Measures a picture, (H, W, 3) uint8 RGB."""
-    luma = picture.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     strength = gradient(luma)
     soft = gradient(smooth(luma, 1.0))
     strong = strength >= np.quantile(strength, 1 - STRONG_SHARE)

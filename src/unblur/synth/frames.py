@@ -22,7 +22,7 @@ from torch import Tensor
 from unblur.errors import UsageError
 from unblur.synth.atlas import Atlas, build_atlas
 from unblur.synth.compression import compress
-from unblur.synth.draw import map_tensors
+from unblur.synth.draw import take
 from unblur.synth.optics import coc_radius, focus_distance, layer_distance, lens_blur
 from unblur.synth.paths import MAX_FRAMES, apply, inverse, layer_to_frame
 from unblur.synth.response import add_noise, encode
@@ -130,7 +130,7 @@ class Stage:
 
     def matrices(self, rows: Tensor | slice, times: Tensor) -> Tensor:
         """Layer to frame, (S, L, M, 3, 3), of some scenes at `times` (S, M)."""
-        return layer_to_frame(map_tensors(self.scenes.motion, lambda x: x[rows]), times, self.half)
+        return layer_to_frame(take(self.scenes.motion, rows), times, self.half)
 
 
 def set_stage(scenes: Scenes, height: int, width: int, frames: int) -> Stage:
@@ -225,7 +225,7 @@ def average(stage: Stage, rows: Tensor, samples: int, encoded: bool, out: Tensor
     offsets = (torch.arange(samples, device=rows.device) + 0.5) / samples - 0.5
     group = LENS_GROUP if stage.radius is not None and samples > 1 else 1
     for some in by_count(stage, rows, per_scene=stage.frames * samples):
-        response = map_tensors(scenes.response, lambda x, some=some: x[some])
+        response = take(scenes.response, some)
         for span in spans(stage, stage.frames, samples):
             middle = stage.times[some, span]  # (S, F)
             times = middle[..., None] + scenes.motion.exposure[some, None, None] * offsets
@@ -330,7 +330,7 @@ def look_up(stage: Stage, picture: Tensor, grid: Tensor, layer: int) -> Tensor:
 def sub_frames(stage: Stage) -> Tensor:
     """(B,) how many sub-frames each scene needs: the longest path tells."""
     scenes = stage.scenes
-    B, T = stage.times.shape
+    T = stage.times.shape[1]
     steps = torch.linspace(-0.5, 0.5, PATH_STEPS + 1, device=stage.times.device)
     times = stage.times[..., None] + scenes.motion.exposure[:, None, None] * steps
     matrices = stage.matrices(slice(None), times.flatten(1)).unflatten(2, (T, -1))
