@@ -41,25 +41,21 @@ def test_blur_map(golden: dict[str, Tensor]) -> None:
 
 def test_sharpness_guided_convolution(golden: dict[str, Tensor]) -> None:
     x = random_input(20, (1, 384, 16, 20))
-    condition = random_input(21, (1, 581, 16, 20))
+    condition = random_input(21, (1, 581, 16, 20))  # as if from elsewhere than what follows
     flows = [random_input(seed, (1, 2, 16, 20), 2) for seed in (22, 23)]
     trust = [torch.sigmoid(random_input(seed, (1, 1, 16, 20))) for seed in (24, 25)]
-    # The reference was given product of sharpness and validity beside an unrelated condition.
-    layer = official_net().propagation.passes["forward_2"].align
-    warped = condition[:, :192], condition[:, 384:576]
-    # sharpness, validity: any pair with the same product, restored in the condition by the hook
     first, second = (
-        Reference(x[:, i * 192 : (i + 1) * 192], warped[i], flows[i], trust[i], torch.ones(1))
-        for i in range(2)
+        Reference(feature, feature, flow, sharp, torch.ones_like(sharp))
+        for feature, flow, sharp in zip(x.chunk(2, 1), flows, trust, strict=True)
     )
-    first, second = (r._replace(valid=torch.ones_like(r.sharp)) for r in (first, second))
-    handle = layer.offset.register_forward_pre_hook(
+    layer = official_net().propagation.passes["forward_2"].align
+    replaced = layer.offset.register_forward_pre_hook(
         lambda _, __: (torch.cat((condition, *flows), 1),)
     )
     try:
         out = layer(condition[:, 192:384], condition[:, :1], first, second)
     finally:
-        handle.remove()
+        replaced.remove()
     assert_equal(out, golden["deform_align"])
 
 

@@ -68,8 +68,9 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        variance, mean = torch.var_mean(x.float(), 1, keepdim=True, correction=0)  # (N, 1, H, W)
-        y = (x - mean) * torch.rsqrt(variance + self.eps)
+        y = x.float()
+        y = y - y.mean(1, keepdim=True)
+        y = y * torch.rsqrt(y.square().mean(1, keepdim=True) + self.eps)
         return (y * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 

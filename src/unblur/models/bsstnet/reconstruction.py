@@ -94,17 +94,18 @@ class SwinLayer(nn.Module):
         rows, cols = (padded_length(n, side) for n, side in zip((h, w), WINDOW[1:], strict=True))
         x = F.pad(x, (0, 0, 0, cols - w, 0, rows - h))
         windows = cut(x.roll((-self.shift, -self.shift), (2, 3)))  # (B, W, L, C)
+        count = windows.shape[:2]
         q, k, v = (
-            t.unflatten(3, (self.heads, -1)).transpose(2, 3)
-            for t in self.qkv(windows).chunk(3, -1)
-        )  # (B, W, heads, L, C/heads)
-        bias = self.bias_table[self.bias_index[: q.shape[3], : q.shape[3]]]  # (L, L, heads)
-        bias = bias.permute(2, 0, 1)  # (heads, L, L)
+            t.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for t in self.qkv(windows.flatten(0, 1)).chunk(3, -1)
+        )  # (B*W, heads, L, C/heads)
+        bias = self.bias_table[self.bias_index[: q.shape[2], : q.shape[2]]]  # (L, L, heads)
+        bias = bias.permute(2, 0, 1)[None]  # (1, heads, L, L)
         if self.shift:
             walls = borders(frames, rows, cols, self.shift, apart, x.device)  # (W, L, L)
-            bias = bias + walls[:, None]
+            bias = (bias + walls[:, None]).repeat(count[0], 1, 1, 1)  # (B*W, heads, L, L)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        y = self.project(y.transpose(2, 3).flatten(3))  # (B, W, L, C)
+        y = self.project(y.transpose(1, 2).flatten(2)).unflatten(0, count)  # (B, W, L, C)
         return paste(y, frames, rows, cols).roll((self.shift, self.shift), (2, 3))[:, :, :h, :w]
 
 

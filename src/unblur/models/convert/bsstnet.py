@@ -147,8 +147,8 @@ LAYERS: dict[type[nn.Module], dict[str, str]] = {
 
 
 def matches(keys: Collection[str]) -> bool:
-    """True for the keys of a BSSTNet checkpoint, wrapped as published or not."""
-    return any("blur_motion_refine." in key for key in keys) or "params" in keys
+    """True for the keys of a BSSTNet checkpoint."""
+    return any("blur_motion_refine." in key for key in keys)
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
