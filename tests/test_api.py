@@ -1,0 +1,113 @@
+"""`unblur.restore` on files and tensors."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import unblur
+from unblur.errors import UsageError
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A clip of 75 frames, 3 s, 32x24, whose second half is another scene."""
+    path = tmp_path / "clip.mkv"
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 255, (2, 3, 15, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr0"
+        for i in range(75):
+            shown = np.ascontiguousarray(scenes[i // 38][:, i : i + 32])
+            file.mux(
+                stream.encode(av.VideoFrame.from_ndarray(shown, "rgb24").reformat(format="bgr0"))
+            )
+        file.mux(stream.encode(None))
+    return path
+
+
+def read(path):
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def test_a_report_says_what_was_done(clip, tmp_path):
+    said = []
+    report = unblur.restore(
+        clip, tmp_path / "out.mkv", model="bsstnet-tiny", codec="ffv1", progress=said.append,
+        start="f30", end="2s",
+    )  # fmt: skip
+    assert (report.frames, report.scenes, report.window) == (20, 2, 12)
+    assert report.model == "bsstnet-tiny"
+    assert report.light == "encoded"
+    assert [p.done for p in said if p.stage == "look through"] == list(range(1, 21))
+    assert [p.total for p in said if p.stage == "restore"] == [20] * 20
+    assert len(read(tmp_path / "out.mkv")) == 20
+
+
+@pytest.mark.parametrize("options", [{"model": "none"}, {"strength": 0.0}])
+def test_doing_nothing_changes_nothing(clip, tmp_path, options):
+    unblur.restore(clip, tmp_path / "out.mkv", codec="ffv1", **options)
+    for a, b in zip(read(clip), read(tmp_path / "out.mkv"), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_preview_is_two_seconds_of_both(clip, tmp_path):
+    report = unblur.restore(clip, tmp_path / "out.mkv", model="none", codec="ffv1", preview=True)
+    frames = read(tmp_path / "out.mkv")
+    assert len(frames) == report.frames == 50
+    assert frames[0].shape == (24, 68, 3)
+    for shown, source in zip(frames, read(clip)[:50], strict=True):
+        assert np.array_equal(shown[:, :32], source)
+        assert np.array_equal(shown[:, 36:], source)
+
+
+@pytest.mark.parametrize("model", ["maxim-stage1", "bsstnet-tiny", "none"])
+@pytest.mark.parametrize("shape", [(1, 3, 8, 16), (2, 3, 1, 1), (5, 3, 17, 33)])
+def test_tensors_of_any_size(model, shape):
+    frames = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    restored = unblur.restore(frames, model=model)
+    assert restored.shape == shape
+    assert torch.isfinite(restored).all()
+    assert 0 <= restored.min() <= restored.max() <= 1
+
+
+def test_the_same_twice():
+    frames = torch.rand(3, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(
+        unblur.restore(frames, model="bsstnet-tiny"), unblur.restore(frames, model="bsstnet-tiny")
+    )
+
+
+def test_a_file_equals_its_frames_as_a_tensor(clip, tmp_path):
+    unblur.restore(clip, tmp_path / "out.mkv", model="bsstnet-tiny", codec="ffv1", end="f12")
+    stacked = torch.from_numpy(np.stack(read(clip)[:12])).permute(0, 3, 1, 2) / 255
+    expected = unblur.restore(stacked, model="bsstnet-tiny") * 255
+    got = torch.from_numpy(np.stack(read(tmp_path / "out.mkv"))).permute(0, 3, 1, 2)
+    assert (got - expected).abs().max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 1.5}, "takes 0"),
+        ({"light": "dark"}, "auto, linear or encoded"),
+        ({"model": "maxim"}, "did you mean maxim-"),
+        ({"tile": 7}, "at least 32"),
+        ({"device": "tpu7"}, "unknown device"),
+        ({"precision": "int8"}, "unknown precision"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UsageError, match=message):
+        unblur.restore(torch.rand(1, 3, 8, 8), **options)
+
+
+def test_wrong_tensors_and_missing_destinations():
+    with pytest.raises(UsageError, match=r"\(T, 3, H, W\)"):
+        unblur.restore(torch.rand(3, 8, 8))
+    with pytest.raises(UsageError, match="destination"):
+        unblur.restore("in.mp4")
