@@ -84,7 +84,7 @@ def make_clip(
             context.color_trc, context.color_range = tags[2:]
         if interlaced:
             context.flags |= av.codec.context.Flags.interlaced_dct
-            context.field_order = 2
+            context.options = {**options, "field_order": "tt"}
         sound: Any = out.add_stream(audio, rate=48000) if audio else None
         text: Any = None
         if subtitles:

@@ -144,7 +144,8 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         display_matrix=matrix,
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         color=color,
-        interlaced=frame.interlaced_frame or context.field_order in _INTERLACED_ORDERS,
+        interlaced=frame.interlaced_frame
+        or getattr(context, "field_order", 0) in _INTERLACED_ORDERS,  # PyAV 17 has no such name
         hdr=_HDR.get(color.transfer or ""),
         mastering_display=_mastering_display(frame),
         content_light=_content_light(frame),

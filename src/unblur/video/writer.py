@@ -38,7 +38,6 @@ from unblur.video.remux import StreamCopy
 from unblur.video.span import resolve
 from unblur.video.timecode import Time, parse_time
 
-_PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
 _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the file
 
 
@@ -184,8 +183,7 @@ class FileWriter:
         context.pix_fmt = self._choice.pixel_format
         context.time_base = stream.time_base = self._time_base
         context.sample_aspect_ratio = self._info.sample_aspect_ratio
-        context.field_order = _PROGRESSIVE
-        context.options = self._options
+        context.options = {**self._options, "field_order": "progressive"}
         if self._choice.codec.tag and self._container.muxer in ("mp4", "mov"):
             context.codec_tag = self._choice.codec.tag
         if self._info.display_matrix is not None:
