@@ -165,6 +165,7 @@ def test_each_option_reaches_the_function_from_anywhere(calls, words, name, valu
         ["--model=models", "in.mp4", "out.mp4"],
         ["--model", "models", "restore", "in.mp4", "out.mp4"],
         ["--verbose", "restore", "--model", "models", "--", "in.mp4", "out.mp4"],
+        ["--verbose", "-q", "in.mp4", "--model", "models", "out.mp4"],
         ["restore", "in.mp4", "--model", "models", "out.mp4"],
     ],
 )

@@ -555,6 +555,22 @@ def test_damaged_packets_are_counted_and_frames_keep_their_times(restored, damag
     assert sorted(p.name for p in tmp_path.iterdir()) == ["damaged.mkv", "out.mkv"]
 
 
+def test_a_damaged_stretch_of_h264_keeps_the_other_times(restored, make_clip, tmp_path):
+    clip = make_clip("clip.mp4", frames=60, size=(64, 48), codec="libx264")
+    content = bytearray(clip.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(i * 37 % 256 for i in range(400))
+    clip.write_bytes(content)
+    said = restored(clip, tmp_path / "out.mkv", "--model", "none")
+    assert any("damaged" in line and clip.name in line for line in said), said
+    got = times(tmp_path / "out.mkv")
+    assert 30 < len(got) <= 60
+    assert got == sorted(set(got))
+    for time_ in got:  # every frame lies where it lay: on the grid of the source
+        assert time_ * 25 == pytest.approx(round(time_ * 25), abs=0.05)
+    assert got[-1] == pytest.approx(59 / 25, abs=2e-3)
+
+
 def test_strict_refuses_damaged_packets(refused, damaged, tmp_path):
     refused(3, damaged, tmp_path / "out.mkv", "--model", "none", "--strict", said=[damaged.name])
 

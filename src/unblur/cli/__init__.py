@@ -11,14 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
-
-from unblur import __version__
-from unblur.cli import models, probe, restore, train, weights
-from unblur.cli.failures import explain, usage_hint
-from unblur.cli.options import HELP_NAMES
 from unblur.cli.signals import interruptible
 from unblur.cli.terminal import say, terminal, warnings_as_lines, write_traceback
 
@@ -43,15 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
             stream.reconfigure(errors="backslashreplace")
     terminal.quiet = terminal.verbose = False
-    command = typer.main.get_group(app)
-    routed = route(words, command)
     with interruptible() as received, warnings_as_lines():
         try:
-            with command.make_context("unblur", routed) as context:
-                command.invoke(context)
-            sys.stdout.flush()
-        except typer.Exit as done:
-            return done.exit_code
+            return run(words)
         except BrokenPipeError:
             with contextlib.suppress(OSError, ValueError):  # or Python complains as it exits
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,87 +50,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 128 + (received[0] if received else 2)
             if isinstance(error, SystemExit):
                 raise
-            if terminal.verbose:
-                write_traceback(error)
-            code, message = explain(error, usage_hint(words, routed))
-            say(f"unblur: error: {message}")
-            return code
-    return 0
+            return fail(error, words)
 
 
-def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
-    """Puts the verb first: `restore` where none is said, options in front of it behind it.
+def run(words: Sequence[str]) -> int:
+    """Runs the verb that the words mean; errors come out as they are."""
+    import typer  # from here on, so that a signal during the import is met with manners
 
-    Args:
-        words: what the user typed.
-        command: the program, whose verbs and options tell which words are values of options.
+    from unblur.cli.program import app, route
 
-    Returns:
-        Words that start with a verb, unless only `--help` or `--version` is asked for.
-    """
-    words = list(words) or ["--help"]
-    position = first_argument(words, command)
-    if position is None:
-        alone = {*HELP_NAMES, "--version"}
-        return words if alone.intersection(words) else ["restore", *words]
-    if words[position] not in command.commands or "--" in words[:position]:
-        return ["restore", *words]
-    rest = words[position:]
-    end = rest.index("--") if "--" in rest else len(rest)
-    return [*rest[:end], *words[:position], *rest[end:]]
+    command = typer.main.get_group(app)
+    code = 0
+    try:
+        with command.make_context("unblur", route(words, command)) as context:
+            command.invoke(context)
+    except typer.Exit as done:  # after --help and --version
+        code = done.exit_code
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code
 
 
-def first_argument(words: list[str], command: typer.core.TyperGroup) -> int | None:
-    """Position of the first word that is neither an option nor the value of one."""
-    with_value = {
-        name
-        for option in command.commands["restore"].params
-        if not getattr(option, "is_flag", False)
-        for name in option.opts
-        if name.startswith("-")
-    }
-    skip = False
-    for position, word in enumerate(words):
-        if skip:
-            skip = False
-        elif word == "--":
-            return position + 1 if position + 1 < len(words) else None
-        elif not word.startswith("-") or word == "-":
-            return position
-        else:
-            skip = word in with_value
-    return None
+def fail(error: BaseException, words: Sequence[str]) -> int:
+    """Says what went wrong; gives the exit code."""
+    from unblur.cli.failures import explain
 
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": list(HELP_NAMES)},
-)
-
-
-def show_version(asked: bool) -> None:
-    """Writes the version and ends."""
-    if asked:
-        typer.echo(f"unblur {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def program(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Make a blurred video sharp: `unblur IN OUT`.
-
-    The first word is a verb from the list below; without one, `restore` is meant.
-    """
-
-
-app.command("restore")(restore.restore)
-app.command("models")(models.models)
-app.add_typer(weights.app, name="weights")
-app.command("probe")(probe.probe)
-app.command("train")(train.train)
+    if terminal.verbose:
+        write_traceback(error)
+    code, message = explain(error, words)
+    say(f"unblur: error: {message}")
+    return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -15,17 +16,17 @@ DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 UsageFailure = typer.BadParameter.__mro__[1]
 
 
-def explain(error: BaseException, hint: str) -> tuple[int, str]:
+def explain(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
     """Exit code and message of an error that ended the program.
 
     Args:
         error: what was raised.
-        hint: the command whose help shows how it is used.
+        words: what the user typed.
     """
     if isinstance(error, UnblurError):
         return error.exit_code, str(error)
     if isinstance(error, UsageFailure):
-        return USAGE, explain_usage(error.format_message(), hint)  # type: ignore[attr-defined]
+        return USAGE, explain_usage(error, words)
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f" to write {error.filename}" if error.filename else ""
         return RESOURCE, f"no space left{where}: free some, or write to another disk"
@@ -38,11 +39,14 @@ def explain(error: BaseException, hint: str) -> tuple[int, str]:
     )
 
 
-def explain_usage(message: str, hint: str) -> str:
+def explain_usage(error: Any, words: Sequence[str]) -> str:
     """The parser's message with where to look next."""
-    message = message.strip().rstrip(".")
+    message = error.format_message().strip().rstrip(".")
     if "unexpected extra argument" in message:
         message += "; a pattern such as 'frames/*.png' needs quotes"
+    command = error.ctx.command_path if error.ctx else "unblur"
+    # Who did not say a verb may have meant one: the program's help lists them.
+    hint = "unblur" if command == "unblur restore" and "restore" not in words else command
     return f"{message}: see `{hint} --help`"
 
 
@@ -51,10 +55,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
-
-
-def usage_hint(words: Sequence[str], routed: Sequence[str]) -> str:
-    """The command whose help fits: that of the verb said, or the program's where none was."""
-    if not routed or routed[0] not in words:
-        return "unblur"
-    return f"unblur {routed[0]}"

@@ -45,7 +45,7 @@ def restore(
         typer.Argument(
             metavar="OUT",
             show_default=False,
-            help="A video (.mp4 .mkv .mov ...) or pictures ('out/%05d.png').",
+            help="A video (.mp4 .mov .mkv .webm) or pictures ('out/%05d.png').",
         ),
     ],
     model: Annotated[
@@ -89,13 +89,17 @@ def restore(
     start: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", rich_help_panel=INPUT, help="Where to begin: 2.5s, f10 or 00:01:30."
+            metavar="TIME",
+            rich_help_panel=INPUT,
+            help="First frame: 2.5s, f10 or 00:01:30.",
         ),
     ] = None,
     end: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", rich_help_panel=INPUT, help="Where to stop; that frame is left out."
+            metavar="TIME",
+            rich_help_panel=INPUT,
+            help="First frame to leave out, likewise.",
         ),
     ] = None,
     deinterlace: Annotated[
@@ -114,7 +118,7 @@ def restore(
             metavar="NAME",
             rich_help_panel=OUTPUT,
             show_default="by extension",
-            help="h264, h265, av1, prores or ffv1.",
+            help="h264, h265, av1, vp9, prores or ffv1.",
         ),
     ] = None,
     crf: Annotated[

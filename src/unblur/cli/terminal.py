@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-import typer
-
 from unblur.errors import UnblurWarning
 
 
@@ -95,4 +93,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def show(text: str) -> None:
     """Writes what a verb was asked for to stdout."""
-    typer.echo(text)
+    if sys.stdout is not None:
+        sys.stdout.write(text + "\n")

@@ -1,0 +1,90 @@
+"""The verbs together: which one a line of words means, and the program that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from unblur import __version__
+from unblur.cli import models, probe, restore, train, weights
+from unblur.cli.options import HELP_NAMES
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": list(HELP_NAMES)},
+)
+
+
+def show_version(asked: bool) -> None:
+    """Writes the version and ends."""
+    if asked:
+        typer.echo(f"unblur {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Make a blurred video sharp: `unblur IN OUT`.
+
+    The first word is a verb from the list below; without one, `restore` is meant.
+    """
+
+
+app.command("restore")(restore.restore)
+app.command("models")(models.models)
+app.add_typer(weights.app, name="weights")
+app.command("probe")(probe.probe)
+app.command("train")(train.train)
+
+
+def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
+    """Puts the verb first: `restore` where none is said, options in front of it behind it.
+
+    Args:
+        words: what the user typed.
+        command: the program, whose verbs and options tell which words are values of options.
+
+    Returns:
+        Words that start with a verb, unless only `--help` or `--version` is asked for.
+    """
+    words = list(words) or ["--help"]
+    position = first_argument(words, command)
+    if position is None:
+        alone = {*HELP_NAMES, "--version"}
+        return words if alone.intersection(words) else ["restore", *words]
+    if words[position] not in command.commands or "--" in words[:position]:
+        return ["restore", *words]
+    rest = words[position:]
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *words[:position], *rest[end:]]
+
+
+def first_argument(words: list[str], command: typer.core.TyperGroup) -> int | None:
+    """Position of the first word that is neither an option nor the value of one."""
+    with_value = {
+        name
+        for verb in command.commands.values()
+        for option in verb.params
+        if not getattr(option, "is_flag", False)
+        for name in option.opts
+        if name.startswith("-")
+    }
+    skip = False
+    for position, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word == "--":
+            return position + 1 if position + 1 < len(words) else None
+        elif not word.startswith("-") or word == "-":
+            return position
+        else:
+            skip = word in with_value
+    return None
