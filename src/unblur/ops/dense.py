@@ -28,7 +28,8 @@ def dense_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     On the CPU the two are one kernel where torch has it, which takes half the time.
     """
-    if x.device.type == "cpu" and not torch.is_grad_enabled() and has_fused_gelu():
+    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    if fits and not torch.is_grad_enabled() and has_fused_gelu():
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 

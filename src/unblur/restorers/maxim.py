@@ -75,7 +75,7 @@ class MaximRestorer:
 
     @torch.no_grad()
     def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
-        """Sharpens the frames at positions `outputs` of `(T, 3, H, W)`; the result may leave [0, 1]."""
+        """The frames at positions `outputs`, sharpened; they may leave [0, 1]."""
         return torch.cat([self.network(frames[i : i + 1]) for i in outputs])
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
