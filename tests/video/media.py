@@ -88,7 +88,8 @@ def make_clip(
         sound: Any = out.add_stream(audio, rate=48000) if audio else None
         text: Any = None
         if subtitles:
-            text = out.add_mux_stream("subrip", time_base=Fraction(1, 1000))
+            kind = "mov_text" if path.suffix in (".mp4", ".mov") else "subrip"
+            text = out.add_mux_stream(kind, time_base=Fraction(1, 1000))
             text.metadata["language"] = "fra"
         if attachment is not None:
             out.add_attachment("font.ttf", "application/x-truetype-font", attachment)
@@ -107,7 +108,8 @@ def make_clip(
         out.start_encoding()
         _write_sound(out, sound, float(times[-1] * time_base) + 1 / RATE)
         for start, end, line in subtitles:
-            packet: Any = av.Packet(line.encode())
+            count = len(line).to_bytes(2, "big") if kind == "mov_text" else b""
+            packet: Any = av.Packet(count + line.encode())
             packet.stream, packet.time_base = text, Fraction(1, 1000)
             packet.pts = packet.dts = round(start * 1000)
             packet.duration = round((end - start) * 1000)

@@ -214,6 +214,34 @@ def test_second_video_streams_are_copied(tmp_path: Path) -> None:
     assert sizes["in.mp4"] == sizes["out.mp4"]
 
 
+def test_text_of_mp4_is_copied_to_mp4_and_named_elsewhere(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", pts=50, subtitles=SUBTITLES)
+    pass_through(clip, tmp_path / "out.mp4")
+    before, after = (
+        [(time, data[2:]) for time, data in packets(path, "subtitle") if data[2:]]
+        for path in (clip, tmp_path / "out.mp4")
+    )
+    assert [data for _, data in before] == [b"one", b"two", b"three"]
+    assert after == before
+    with pytest.warns(UnblurWarning, match="mov_text, fra. is left out, .mkv cannot hold it$"):
+        pass_through(clip, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize(
+    ("source", "codec"), [(".mkv", "pcm_s16le"), (".avi", "pcm_s16le"), (".ts", "ac3")]
+)
+@pytest.mark.parametrize("extension", [".mp4", ".mkv"])
+def test_other_sound_codecs_are_copied(
+    tmp_path: Path, source: str, codec: str, extension: str
+) -> None:
+    base = Fraction(1, 25) if source == ".avi" else Fraction(1, 90000)
+    video = "ffv1" if source == ".avi" else "libx264"
+    clip = make_clip(tmp_path / f"in{source}", codec=video, time_base=base, audio=codec)
+    pass_through(clip, tmp_path / f"out{extension}")
+    before, after = packets(clip, "audio"), packets(tmp_path / f"out{extension}", "audio")
+    assert b"".join(data for _, data in after) == b"".join(data for _, data in before)
+
+
 def test_timecode_is_kept_unless_the_start_is_cut(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mov", metadata={"timecode": "01:02:03:04"}, pts=20)
     with av.open(str(clip)) as container:

@@ -88,9 +88,10 @@ class StreamCopy:
                 continue
             target = _add(output, stream) if _takes(output.format.name, stream) else None
             if target is None:
+                remedy = "" if extension == ".mkv" else "; .mkv may hold it"
                 warnings.warn(
-                    f"{source}: {stream_info(stream)} is left out, {extension} cannot hold it;"
-                    " write .mkv to keep it" * (extension != ".mkv"),
+                    f"{source}: {stream_info(stream)} is left out, {extension} cannot hold it"
+                    f"{remedy}",
                     UnblurWarning,
                     stacklevel=4,
                 )

@@ -64,7 +64,8 @@ class FileWriter:
         self._range = (start, end)
         self._cut_start = start is not None and parse_time(start) not in (Time(frame=0), _ZERO)
         self._size = (info.width * scale, info.height * scale)
-        self._target = check_target(path, source=source or info.path, overwrite=overwrite)
+        for read in (source, info.path):
+            self._target = check_target(path, source=read, overwrite=overwrite)
         self._extension = Path(path).suffix.lower()
         self._container = codecs.container_for(self._extension)
         if codec is not None:
