@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from recipe import recipe_state
 from torch import Tensor, nn
 
+from recipe import recipe_state
 from unblur.models import fit
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.convert.bsstnet import convert
@@ -43,9 +43,7 @@ def stages(net: BSSTNet) -> Iterator[dict[str, Tensor]]:
 
     def listen(name: str, module: nn.Module) -> None:
         calls[name] = []
-        handles.append(
-            module.register_forward_hook(lambda _, x, y: calls[name].append((x, y)))
-        )
+        handles.append(module.register_forward_hook(lambda _, x, y: calls[name].append((x, y))))
 
     encoder, decoder, transformer = net.encoder, net.decoder, net.transformer
     modules = {
@@ -93,7 +91,9 @@ def stages(net: BSSTNet) -> Iterator[dict[str, Tensor]]:
         ordered = ordered if name.startswith("forward") else ordered[::-1]
         found[name] = torch.stack(ordered, 1)[0]
         checks = [[r.valid for r in x[2:]] for x, _ in calls[f"valid_{name}"]]
-        found[f"valid_{name}"] = torch.cat([checks[0][0], *(v for c in checks[1:] for v in c)])[:, 0]
+        found[f"valid_{name}"] = torch.cat([checks[0][0], *(v for c in checks[1:] for v in c)])[
+            :, 0
+        ]
     found["softsplit"] = output("softsplit")[0].permute(0, 3, 1, 2)
     for i in range(len(transformer.blocks)):
         for name in (f"attn{i}", f"block{i}"):

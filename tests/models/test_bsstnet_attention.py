@@ -51,14 +51,18 @@ def reference(layer: SparseAttention, x: Tensor, selection: Selection) -> Tensor
                     at = b, wy, wx
                     queries = torch.cat([window(q, b, t, wy, wx) for t in asking])
                     keys, values = (
-                        torch.cat([torch.cat((around(near, b, t, wy, wx), far[b, t])) for t in asked])
+                        torch.cat(
+                            [torch.cat((around(near, b, t, wy, wx), far[b, t])) for t in asked]
+                        )
                         for near, far in ((k, far_k), (v, far_v))
                     )
                     write(attend(queries, keys, values), at[0], asking, wy, wx)
                 group = -(-T // 4)
                 for i in range(0, len(rest), group):
                     frames = rest[i : i + group]
-                    parts = [torch.cat([window(t, b, f, wy, wx) for f in frames]) for t in (q, k, v)]
+                    parts = [
+                        torch.cat([window(t, b, f, wy, wx) for f in frames]) for t in (q, k, v)
+                    ]
                     write(attend(*parts), b, frames, wy, wx)
     assert not out.isnan().any()
     return layer.project(out)

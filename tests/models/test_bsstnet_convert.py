@@ -34,7 +34,9 @@ def test_every_entry_finds_its_place(checkpoint: dict[str, Tensor]) -> None:
     ours = convert(checkpoint)
     with torch.device("meta"):
         net = BSSTNet(OFFICIAL)
-    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in net.state_dict().items()}
+    assert {k: v.shape for k, v in ours.items()} == {
+        k: v.shape for k, v in net.state_dict().items()
+    }
     names = official_names(net)
     assert len(set(names.values())) == len(names)
     fit(BSSTNet(OFFICIAL), ours, "checkpoint")
@@ -62,7 +64,11 @@ def test_differences_are_listed(checkpoint: dict[str, Tensor]) -> None:
     with pytest.raises(WeightsError) as error:
         convert(checkpoint)
     message = str(error.value)
-    for part in ("missing (concat.0.weight)", "unexpected (stranger.weight)", "last_conv.weight (3, 32"):
+    for part in (
+        "missing (concat.0.weight)",
+        "unexpected (stranger.weight)",
+        "last_conv.weight (3, 32",
+    ):
         assert part in message
     assert "\n" not in message
 

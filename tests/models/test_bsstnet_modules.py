@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from bsstnet_stages import official_net
-from recipe import random_input
 from torch import Tensor
 
+from recipe import random_input
 from unblur.models.bsstnet.propagation import Reference
 from unblur.models.bsstnet.selection import Selection
 from unblur.ops.blur_map import spread, squared_motion
@@ -35,7 +35,10 @@ def assert_equal(found: Tensor, expected: Tensor) -> None:
 
 def test_blur_map(golden: dict[str, Tensor]) -> None:
     # the published code's forward flow lives on a frame and points to the previous one
-    backward, forward = random_input(13, (1, 4, 2, 12, 20), 2), random_input(14, (1, 4, 2, 12, 20), 2)
+    backward, forward = (
+        random_input(13, (1, 4, 2, 12, 20), 2),
+        random_input(14, (1, 4, 2, 12, 20), 2),
+    )
     assert_equal(spread(squared_motion(forward, backward)), golden["blur_map"])
 
 
@@ -61,7 +64,10 @@ def test_sharpness_guided_convolution(golden: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "seed", "shape"),
-    [("reconstruction_T4", 30, (1, 4, 960, 16, 24)), ("reconstruction_T5_pad", 31, (1, 5, 960, 12, 20))],
+    [
+        ("reconstruction_T4", 30, (1, 4, 960, 16, 24)),
+        ("reconstruction_T5_pad", 31, (1, 5, 960, 12, 20)),
+    ],
 )
 def test_reconstruction(
     golden: dict[str, Tensor], name: str, seed: int, shape: tuple[int, ...]
@@ -83,7 +89,9 @@ def test_fusion(golden: dict[str, Tensor]) -> None:
 
 def test_merge_of_a_pass(golden: dict[str, Tensor]) -> None:
     layer = official_net(beta=20).propagation.passes["forward_2"].merge
-    assert_equal(layer(random_input(42, (1, 960, 16, 24)))[:, ::4], golden["backbone_forward_2_beta20"])
+    assert_equal(
+        layer(random_input(42, (1, 960, 16, 24)))[:, ::4], golden["backbone_forward_2_beta20"]
+    )
 
 
 def test_propagation(golden: dict[str, Tensor]) -> None:
@@ -137,7 +145,9 @@ def frames_of(mask: Tensor) -> Tensor:
 
 
 def test_stem(golden: dict[str, Tensor]) -> None:
-    assert_equal(official_net().encoder.stem(random_input(100, (2, 3, 16, 24)))[:, ::2], golden["concat"])
+    assert_equal(
+        official_net().encoder.stem(random_input(100, (2, 3, 16, 24)))[:, ::2], golden["concat"]
+    )
 
 
 def test_step_to_half_resolution(golden: dict[str, Tensor]) -> None:

@@ -154,7 +154,7 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
     """A published network from the weights that the user converted."""
     path = options.weights or weights.require(
         info.name,
-        f"get {checkpoint} from the authors of BSSTNet and run `unblur weights convert {checkpoint}`",
+        f"get {checkpoint} from BSSTNet's authors and run `unblur weights convert {checkpoint}`",
     )
     net = fit(BSSTNet(OFFICIAL), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name)
@@ -170,9 +170,7 @@ def load_small(options: LoadOptions, info: RestorerInfo) -> Restorer:
     )
     net = fit(BSSTNet(SMALL), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name)
-    return BSSTNetRestorer(
-        info, net, flow, MEMORY["small"], options.precision, blur_per_scene=True
-    )
+    return BSSTNetRestorer(info, net, flow, MEMORY["small"], options.precision, blur_per_scene=True)
 
 
 def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:

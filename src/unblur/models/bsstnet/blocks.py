@@ -109,7 +109,7 @@ class GatedBlock(nn.Module):
     def __init__(self, channels: int, kernel: int, extra: int = 0) -> None:
         super().__init__()
         self.channels = channels
-        self.extra = (
+        self.guide = (
             nn.Conv2d(extra, extra, 3, padding=1, groups=extra, bias=False) if extra else None
         )
         self.norm = ChannelNorm(channels + extra)
@@ -127,8 +127,8 @@ class GatedBlock(nn.Module):
 
     def _frames(self, x: Tensor) -> Tensor:
         shortcut = x[:, : self.channels]
-        if self.extra is not None:
-            x = torch.cat((shortcut, self.extra(x[:, self.channels :])), 1)
+        if self.guide is not None:
+            x = torch.cat((shortcut, self.guide(x[:, self.channels :])), 1)
         first, second = self.spread(self.widen(self.norm(x))).chunk(2, 1)
         y = self.gather(first * second)
         first, second = self.gate(y).chunk(2, 1)

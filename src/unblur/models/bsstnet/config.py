@@ -44,7 +44,10 @@ class BSSTNetConfig:
             "channels by reconstruction_groups": (self.channels, self.reconstruction_groups),
             "channels by swin_heads": (self.channels, self.swin_heads),
             "2 * channels by deform_groups": (2 * self.channels, self.deform_groups),
-            "2 * refiner_channels by deform_groups": (2 * self.refiner_channels, self.deform_groups),
+            "2 * refiner_channels by deform_groups": (
+                2 * self.refiner_channels,
+                self.deform_groups,
+            ),
             "deform_groups by 2": (self.deform_groups, 2),
             "stem_channels by 2": (self.stem_channels, 2),
             "token_channels by token_heads": (self.token_channels, self.token_heads),

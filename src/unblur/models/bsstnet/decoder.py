@@ -44,9 +44,7 @@ class Decoder(nn.Module):
         self.skip_half = AttentionBlock(stem)
         self.shift1 = ShiftStage(stem, rounds)
         self.shift2 = ShiftStage(stem, rounds)
-        self.to_full = nn.Sequential(
-            conv3x3(stem, 4 * stem), nn.PixelShuffle(2), nn.LeakyReLU(0.1)
-        )
+        self.to_full = nn.Sequential(conv3x3(stem, 4 * stem), nn.PixelShuffle(2), nn.LeakyReLU(0.1))
         self.full = conv3x3(stem, stem, bias=False)
         self.skip_full = AttentionBlock(stem)
         self.last = AttentionBlock(stem)

@@ -10,12 +10,7 @@ from torch import Tensor, nn
 
 from unblur.models.bsstnet.blocks import GatedBlock, conv3x3
 from unblur.models.bsstnet.config import BSSTNetConfig
-from unblur.models.bsstnet.refine import (
-    LARGEST_OFFSET,
-    deform_parameters,
-    offset_layers,
-    offset_sizes,
-)
+from unblur.models.bsstnet.refine import deform_parameters, offset_layers, split_offsets
 from unblur.ops.consistency import consistency
 from unblur.ops.deform_conv import deform_conv2d
 from unblur.ops.warp import compose, warp
@@ -160,14 +155,12 @@ class SharpnessGuidedConv(nn.Module):
             *(first.sharp, sharp, second.sharp, first.valid, second.valid),
             *(first.flow, second.flow),
         )
-        offset, mask = self.offset(torch.cat(condition, 1)).split_with_sizes(
-            offset_sizes(self.offset), 1
-        )
+        offset, mask = split_offsets(self.offset(torch.cat(condition, 1)))
         # The first half of the channels, so of the groups, comes from the previous step.
         taps = mask.shape[1] // 2
         rows_cols = [r.flow.flip(1).repeat(1, taps, 1, 1) for r in (first, second)]
         trust = [(2 * r.sharp * r.valid - 1).expand(-1, taps, -1, -1) for r in (first, second)]
-        offset = LARGEST_OFFSET * torch.tanh(offset) + torch.cat(rows_cols, 1)
+        offset = offset + torch.cat(rows_cols, 1)
         mask = torch.sigmoid(mask + SHARPNESS_WEIGHT * torch.cat(trust, 1))
         x = torch.cat((first.feature, second.feature), 1)  # (B, 2C, h, w)
         return deform_conv2d(x, offset, mask, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""Merges what all passes found, with attention in small windows of two frames (Swin, as in RVRT)."""
+"""Merges what all passes found: attention in small windows of two frames (Swin, as in RVRT)."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class SwinLayer(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
         )
+        self.bias_index: Tensor
         self.register_buffer("bias_index", relative_positions(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

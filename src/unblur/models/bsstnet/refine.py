@@ -133,10 +133,7 @@ class OffsetConv(nn.Module):
 
     def forward(self, last: Tensor, current: Tensor, second_last: Tensor) -> Tensor:
         """Three times (B, C, h, w) -> (B, C, h, w)."""
-        offset, mask = self.offset(torch.cat((last, current, second_last), 1)).split_with_sizes(
-            offset_sizes(self.offset), 1
-        )
-        offset = LARGEST_OFFSET * torch.tanh(offset)
+        offset, mask = split_offsets(self.offset(torch.cat((last, current, second_last), 1)))
         x = torch.cat((last, second_last), 1)
         return deform_conv2d(x, offset, torch.sigmoid(mask), self.weight, self.bias)
 
@@ -164,7 +161,7 @@ def offset_layers(inputs: int, channels: int, groups: int) -> nn.Sequential:
     )
 
 
-def offset_sizes(layers: nn.Sequential) -> list[int]:
-    """How the channels of `offset_layers` divide into offsets and mask."""
-    taps = layers[-1].out_channels // 3
-    return [2 * taps, taps]
+def split_offsets(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Output of `offset_layers` as bounded offsets and logits of the mask."""
+    taps = y.shape[1] // 3
+    return LARGEST_OFFSET * torch.tanh(y[:, : 2 * taps]), y[:, 2 * taps :]

@@ -105,7 +105,7 @@ class TransformerBlock(nn.Module):
 
 
 class FusionFeedForward(nn.Module):
-    """Feed-forward layer whose hidden patches are blended where they overlap (F3N of FuseFormer)."""
+    """Feed-forward layer whose hidden patches are blended where they overlap (FuseFormer's F3N)."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()

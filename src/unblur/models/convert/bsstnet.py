@@ -132,7 +132,7 @@ LAYERS: dict[type[nn.Module], dict[str, str]] = {
         "attention.scale": "CA.conv_du.2",
     },
     GatedBlock: {
-        "extra": "conv1",
+        "guide": "conv1",
         "widen": "body.0",
         "spread.kernels.0": "body.1.conv_2.weight",
         "gather.kernels.0": "body.3.conv_1.weight",
@@ -205,7 +205,7 @@ def official_names(net: BSSTNet) -> dict[str, str]:
         for within, there in LAYERS.get(type(block), {}).items():
             for key in block.state_dict():
                 if key == within or key.startswith(f"{within}."):
-                    names[f"{path}.{key}"] = official_place(path) + f".{there}{key[len(within):]}"
+                    names[f"{path}.{key}"] = official_place(path) + f".{there}{key[len(within) :]}"
     return names
 
 
