@@ -65,10 +65,10 @@ class Hungry(Untouched):
 @pytest.mark.parametrize(
     ("budget", "size", "window"),
     [
-        (100 * 48 * 480 * 854, None, None),  # all of it
-        (100 * 24 * 480 * 854, None, 24),  # shorter windows before tiles
-        (100 * 2 * 480 * 854, 256, 12),
-        (100 * 3 * 128 * 128, 128, 3),
+        (148 * 48 * 480 * 854, None, None),  # all of it, and four copies of the frames
+        (100 * 48 * 256 * 256 + 48 * 48 * 480 * 854, 256, None),  # tiles before shorter windows
+        (100 * 24 * 256 * 256 + 48 * 24 * 480 * 854, 256, 24),
+        (100 * 3 * 128 * 128 + 48 * 3 * 480 * 854, 128, 3),
     ],
 )
 def test_the_largest_pieces_that_fit_are_taken(budget, size, window):

@@ -13,6 +13,9 @@ from unblur.errors import ResourceError
 from unblur.restorers.base import Restorer, Tiling
 
 SMALLEST_TILE = 64
+"""Side in pixels."""
+SHORTEST_WINDOW = 3
+"""Frames: fewer, and a temporal network has no neighbours on both sides."""
 
 
 class Tile(NamedTuple):
@@ -44,8 +47,8 @@ def choose_fit(
 ) -> Fit:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
-    Whole frames before tiles, and longer windows before larger tiles, since most of what a
-    temporal network knows comes from other frames.
+    Whole frames before tiles, tiles before shorter windows, since most of what a temporal network
+    knows comes from other frames; tiles smaller than the restorer's own come last.
 
     Args:
         restorer: gives the estimates.
@@ -70,11 +73,13 @@ def choose_fit(
 
 
 def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
-    """Estimated peak of one piece, in bytes."""
+    """Estimated peak of one piece, in bytes: the network's, and the frames around it."""
     frames = fit.window or restorer.info.window
+    copies = 2 + 2 * restorer.info.scale**2  # as stored, as shown; as restored, as given back
+    around = copies * frames * 3 * height * width * 4
     if fit.tiling is not None:
         height, width = min(height, fit.tiling.size), min(width, fit.tiling.size)
-    return restorer.peak_bytes(frames, height, width)
+    return restorer.peak_bytes(frames, height, width) + around
 
 
 def candidates(
@@ -82,24 +87,24 @@ def candidates(
 ) -> Iterator[Fit]:
     """Ways to cut a job up, from the largest pieces to the smallest."""
     own = restorer.info.tiling
-    if tile:
-        tilings: list[Tiling | None] = [resized(own, tile)]
-    elif own.always:
-        tilings = [own]
-    else:
-        tilings = [None] if max(height, width) <= own.size or tile == 0 else [None, own]
+    fitting = max(height, width) <= own.size
+    usual: list[Tiling | None] = [None] if fitting or tile == 0 else [None, own]
+    smaller: list[Tiling | None] = []
+    if tile or own.always:
+        usual = [resized(own, tile) if tile else own]
+    elif tile is None:
         side = own.size // 2
-        while tile is None and side >= max(SMALLEST_TILE, restorer.info.sizes.minimum):
-            tilings.append(resized(own, side))
+        while side >= max(SMALLEST_TILE, restorer.info.sizes.minimum):
+            smaller.append(resized(own, side))
             side //= 2
     windows = [window]
     length = restorer.info.window
-    while window is None and length > 3:
+    while window is None and length > SHORTEST_WINDOW:
         length //= 2
         windows.append(length)
-    for tiling in tilings:
-        for frames in windows:
-            yield Fit(tiling, frames)
+    for frames in windows:
+        yield from (Fit(tiling, frames) for tiling in usual)
+    yield from (Fit(tiling, windows[-1]) for tiling in smaller)
 
 
 def resized(tiling: Tiling, size: int) -> Tiling:

@@ -64,6 +64,7 @@ class MaximRestorer:
     def __init__(self, info: RestorerInfo, network: Maxim) -> None:
         self.info = info
         self.network = network
+        self.device = next(network.parameters()).device
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """One frame at a time."""
@@ -76,7 +77,9 @@ class MaximRestorer:
     @torch.no_grad()
     def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
         """The frames at positions `outputs`, sharpened; they may leave [0, 1]."""
-        return torch.cat([self.network(frames[i : i + 1]) for i in outputs])
+        return torch.cat(
+            [self.network(frames[i : i + 1].to(self.device)).to(frames.device) for i in outputs]
+        )
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
         """Measured growth per pixel times the pixels after padding; one frame runs at a time."""
