@@ -15,11 +15,23 @@ import typer
 
 import unblur
 from unblur import cli
+from unblur.cli.program import app, route
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo_blurred.mp4"
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/python.md", "docs/formats.md", "examples/README.md")
-NOT_HERE = ("weights convert", "--model bsstnet-")  # they need files that a user downloads
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/cli.md",
+    "docs/formats.md",
+    "docs/python.md",
+    "examples/README.md",
+)
+NOT_HERE = (
+    "weights convert",
+    "weights verify bsstnet",
+    "--model bsstnet-",
+)  # they need files that a user downloads
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -29,16 +41,16 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(program: str) -> list[list[str]]:
-    """Every command line of the pages that starts with `program`, split into words."""
+    """Every command line of the pages that starts with `program`, up to a pipe, as words."""
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
-    split = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in split if words and words[0] == program]
+    split = dict.fromkeys(tuple(shlex.split(line.split(" | ")[0], comments=True)) for line in lines)
+    return [list(words) for words in split if words and words[0] == program]
 
 
 def parse(words: list[str]) -> None:
     """Parses a command line as `unblur` would, without running it."""
-    command = typer.main.get_group(cli.app)
-    rest = cli.route(words, command)
+    command = typer.main.get_group(app)
+    rest = route(words, command)
     context = None
     while hasattr(command, "resolve_command"):
         assert rest[0] in command.commands, f"unblur has no command '{rest[0]}'"
