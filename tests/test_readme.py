@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -147,8 +148,6 @@ def test_every_public_function_is_in_the_guide() -> None:
 
 @pytest.mark.slow
 def test_the_demo_gains_what_the_pages_say(tmp_path: Path) -> None:
-    import sys
-
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "run_demo.py"), "--out", str(tmp_path)],
         capture_output=True,
