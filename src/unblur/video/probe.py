@@ -80,6 +80,9 @@ def probe_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
+    H.265 is decoded without frame threads: with them FFmpeg waits forever for a frame that a
+    damaged file does not hold.
+
     Raises:
         MediaError: see `probe_file`.
         ResourceError: its header claims frames larger than `max_pixels`.
@@ -92,7 +95,7 @@ def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(stream)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
-        decoder.thread_type = "AUTO"
+        decoder.thread_type = "SLICE" if stream.codec.canonical_name == "hevc" else "AUTO"
         yield Opened(path, container, stream, decoder)
     finally:
         container.close()
@@ -184,7 +187,7 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 def no_frames(path: Path) -> MediaError:
     """The error for a video stream without a single frame that decodes."""
     return MediaError(
-        f"{path} has a video stream, but not one of its frames can be decoded:"
+        f"{path} has a video stream, but not one of the frames asked for can be decoded:"
         " the file is empty, cut off or damaged"
     )
 
@@ -232,9 +235,12 @@ def _claimed_size(path: Path) -> tuple[int, int]:
     """Largest width and height in the header, which FFmpeg forgets where they are not allowed."""
     options = {"protocol_whitelist": "file", "format_whitelist": _allowed_demuxers()}
     options |= {"probesize": "32", "analyzeduration": "0"}  # the header and no more
-    with av.open(os.path.abspath(path), "r", options=options) as container:
-        streams = [stream.codec_context for stream in container.streams.video]
-        return max(((c.width, c.height) for c in streams if c is not None), default=(0, 0))
+    try:
+        with av.open(os.path.abspath(path), options=options, metadata_errors="replace") as header:
+            streams = [stream.codec_context for stream in header.streams.video]
+            return max(((c.width, c.height) for c in streams if c is not None), default=(0, 0))
+    except (av.FFmpegError, OSError, ValueError):
+        return 0, 0
 
 
 def _reason(error: Exception) -> str:

@@ -118,6 +118,8 @@ class FileReader:
             yield Frame(picture, index, pts, info.time_base, picture.duration, siting)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
+        if not given:
+            raise no_frames(self._path)
         self._damage.warn()
 
     def _open(self) -> None:
