@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -19,6 +20,7 @@ import unblur
 from unblur.cli import main
 from unblur.cli.options import parse_size
 from unblur.cli.progress import duration, progress_bar
+from unblur.cli.signals import delayed, interruptible
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 
 
@@ -94,6 +96,7 @@ def test_defaults_are_those_of_the_function(calls):
     assert main(["restore", "in.mp4", "out.mp4"]) == 0
     args, kwargs = calls[0]
     assert args == ("in.mp4", "out.mp4")
+    assert callable(kwargs.pop("progress"))
     assert kwargs == dict(
         model="auto",
         weights=None,
@@ -113,7 +116,6 @@ def test_defaults_are_those_of_the_function(calls):
         preview=False,
         strict=False,
         deinterlace=False,
-        progress=None,
     )
 
 
@@ -320,6 +322,34 @@ def test_an_error_made_by_an_interruption_is_an_interruption(monkeypatch, capsys
     monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 130
     assert error_lines(capsys) == ["unblur: interrupted"]
+
+
+def test_a_swallowed_interruption_ends_the_work_at_the_next_frame(monkeypatch, capsys):
+    def restore(*args, progress, **kwargs):
+        with contextlib.suppress(KeyboardInterrupt):  # as some libraries do
+            signal.raise_signal(signal.SIGINT)
+        for done in range(100):
+            progress(SimpleNamespace(stage="restore", done=done, total=100, fps=1.0, eta=1.0))
+        raise AssertionError("worked on")
+
+    monkeypatch.setitem(vars(unblur), "restore", restore)
+    assert main(["in.mp4", "out.mp4"]) == 130
+    assert error_lines(capsys) == ["unblur: interrupted"]
+
+
+@pytest.mark.parametrize(("signals", "imported"), [(1, True), (2, False)])
+def test_an_interruption_waits_for_an_import_unless_repeated(signals, imported):
+    done = []
+
+    def load():
+        with interruptible(), delayed():
+            for _ in range(signals):
+                signal.raise_signal(signal.SIGINT)
+            done.append("import")
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert bool(done) is imported
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX shells")

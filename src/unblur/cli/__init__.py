@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unblur.cli.signals import interruptible
+from unblur.cli.signals import interruptible, received
 from unblur.cli.terminal import say, terminal, warnings_as_lines, write_traceback
 
 __all__ = ["main"]
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
             stream.reconfigure(errors="backslashreplace")
     terminal.quiet = terminal.verbose = False
-    with interruptible() as received, warnings_as_lines():
+    with interruptible(), warnings_as_lines():
         try:
             return run(words)
         except BrokenPipeError:
@@ -45,9 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return CLOSED_PIPE
         except BaseException as error:
             # An interrupted C extension may turn the interruption into an error of its own.
-            if received or isinstance(error, KeyboardInterrupt):
+            if received() or isinstance(error, KeyboardInterrupt):
+                if terminal.verbose:
+                    write_traceback(error)
                 say("unblur: interrupted")
-                return 128 + (received[0] if received else 2)
+                return 128 + (received() or 2)
             if isinstance(error, SystemExit):
                 raise
             return fail(error, words)

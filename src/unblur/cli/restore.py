@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unblur.cli.options import Quiet, Verbose, parse_size
 from unblur.cli.progress import duration, progress_bar
+from unblur.cli.signals import check, delayed
 from unblur.cli.terminal import show
+
+if TYPE_CHECKING:
+    from unblur import Progress
 
 MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
 
@@ -176,9 +180,17 @@ def restore(
     """
     import unblur
 
-    with progress_bar(wanted=not quiet) as progress:
+    with delayed():
+        work = unblur.restore  # imports torch
+    with progress_bar(wanted=not quiet) as bar:
+
+        def progress(now: Progress) -> None:
+            check()
+            if bar is not None:
+                bar(now)
+
         try:
-            report = unblur.restore(
+            report = work(
                 source,
                 destination,
                 model=model,
