@@ -18,7 +18,11 @@ def dense_of_concat(dense: nn.Linear, parts: Iterable[Tensor]) -> Tensor:
     y = F.linear(part, dense.weight[:, :offset], dense.bias)
     for part in remaining:
         stop = offset + part.shape[-1]
-        y.view(-1, y.shape[-1]).addmm_(part.flatten(0, -2), dense.weight[:, offset:stop].t())
+        weight = dense.weight[:, offset:stop]
+        if torch.is_grad_enabled():  # autocast does not reach `addmm_`
+            y = y + F.linear(part, weight)
+        else:
+            y.view(-1, y.shape[-1]).addmm_(part.flatten(0, -2), weight.t())
         offset = stop
     return y
 
