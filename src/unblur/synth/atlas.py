@@ -53,7 +53,7 @@ def build_atlas(scenes: Scenes, height: int, width: int) -> Atlas:
     # Lights: what is bright in the texture is brighter than white in truth.
     lamp = (shapes.kind == LIGHTS) & ~back
     rgb = torch.where(lamp[:, None, None, None], 0.7 + 0.3 * rgb, rgb)
-    bright = ((rgb.amax(1, keepdim=True) - 0.55) / 0.4).clamp(0, 1).square()
+    bright = ((rgb.amax(1, keepdim=True) - 0.7) / 0.3).clamp(0, 1).square()
     glow = 1 + (paint.glow[:, None, None, None] - 1) * bright
     ramp = paint.ramp[:, 0, None, None] * x + paint.ramp[:, 1, None, None] * y  # (S, A, A)
     shade = (ramp / (0.5 * side)).clamp(-0.6, 0.6).exp()
