@@ -63,7 +63,8 @@ def unsharp_mask(clip: Clip) -> Tensor:
 
 def wiener(clip: Clip) -> Tensor:
     """Wiener's filter with the true blur of each layer."""
-    assert clip.blur is not None
+    if clip.blur is None:
+        raise ValueError(f"{clip.name}: Wiener's filter needs the true blur")
     return restore_known_blur(clip.input, clip.blur)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unblur.evaluate.clip import Blur, Clip
 from unblur.synth import SceneConfig, Scenes, TextureBank, render, sample_scenes
+from unblur.synth.frames import circles
 from unblur.synth.paths import inverse, layer_to_frame
-from unblur.synth.render import circles
 
 SIDE = 256
 FRAMES = 7
@@ -28,8 +28,6 @@ MOTION: Histogram = ((3, (0, 0)), (3, (0.5, 2)), (6, (2, 8)), (6, (8, 18)), (6, 
 """Pixels that the quickest thing moves from frame to frame."""
 FOCUS: Histogram = ((3, (0, 0)), (3, (1, 2)), (6, (2, 5)), (6, (5, 9)), (6, (9, 14)))
 """Radius in pixels of the largest circle of confusion."""
-SNAPSHOT: Range = (0.01, 0.02)
-"""Exposure, in frames, in which next to nothing moves: focus alone blurs."""
 QUALITY: Range = (40, 90)
 """Quality of the lossy compression that every second clip went through, on JPEG's scale."""
 
@@ -45,7 +43,7 @@ def motion_clips(textures: TextureBank, seed: int) -> list[Maker]:
 
 def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
     """Clips of `synth-focus`: a lens blurs, the exposure is too short for motion to."""
-    base = SceneConfig(mode="focus", exposure=SNAPSHOT)
+    base = SceneConfig(mode="focus")
     return makers(textures, seed, [unfocused(base, r) for r in spread(FOCUS)])
 
 
@@ -101,8 +99,9 @@ def make_clip(name: str, config: SceneConfig, textures: TextureBank, seed: int) 
     generator = torch.Generator().manual_seed(seed)
     scenes = sample_scenes(config, textures, 1, generator)
     made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc"})
-    assert made.layers is not None and made.extent is not None and made.coc is not None
     frames = list(SCORED)
+    if made.layers is None or made.extent is None or made.coc is None:
+        raise ValueError("the renderer left out a truth it was asked for")
     return Clip(
         name=name,
         # A video has 8 bits, and what is rounded away is lost to every method.

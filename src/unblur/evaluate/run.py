@@ -10,7 +10,7 @@ import torch
 
 from unblur.api import Progress
 from unblur.errors import UsageError
-from unblur.evaluate.methods import CLASSICAL, Method, model
+from unblur.evaluate.methods import CLASSICAL, model
 from unblur.evaluate.pictures import write_sheet
 from unblur.evaluate.scores import Evaluation, Score, score
 from unblur.evaluate.suites import Sources, find_suite

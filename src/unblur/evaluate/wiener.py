@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.evaluate.clip import Blur
+from unblur.metrics import gaussian_blur
 from unblur.ops.color import from_linear, to_linear
 from unblur.synth.optics import disk
 from unblur.synth.paths import apply
@@ -24,8 +25,12 @@ CELLS = 4
 BORDER = 64
 """Pixels added around a frame, which ease it into its own mean, so that it goes round without a
 step."""
-LEAST_SHARE = 4.0
+LEAST_SHARE = 4
 """Pixels of a layer in a cell below which it is left to its neighbours."""
+ALIKE = 2.0
+"""Pixels that the blur of two layers may differ by before the one disturbs the other."""
+FILL = 8.0
+"""Sigma in pixels of the blur that goes on with a layer's colours past its edge."""
 
 
 def restore_known_blur(
@@ -51,21 +56,51 @@ def _restore(
     noise_to_signal: float,
 ) -> Tensor:  # (3, H, W)
     height, width = light.shape[-2:]
-    spectrum = torch.fft.rfft2(padded(light))
     size = (height + 2 * BORDER, width + 2 * BORDER)
     prior = noise_to_signal * squared_frequency(size)
     inside = (..., slice(BORDER, BORDER + height), slice(BORDER, BORDER + width))
     total, weight = torch.zeros_like(light), torch.zeros_like(light[0])
-    for cell in cells(height, width):
-        for layer in range(len(share)):
-            part = share[layer] * cell
-            if float(part.sum()) < LEAST_SHARE:
-                continue
+    for layer in range(len(share)):
+        parts = [
+            part
+            for cell in cells(height, width)
+            if (part := share[layer] * cell).sum() >= LEAST_SHARE
+        ]
+        if not parts:
+            continue
+        alike = likeness(paths, radius, layer)[:, None, None] * share  # (L, H, W)
+        spectrum = torch.fft.rfft2(padded(alone(light, alike.sum(0))))
+        for part in parts:
             transfer = transfer_function(paths[layer], float(radius[layer]), middle(part), size)
             restored = spectrum * transfer.conj() / (transfer.abs() ** 2 + prior)
             total += part * torch.fft.irfft2(restored, s=size)[inside]
             weight += part
     return torch.where(weight > 1e-3, total / weight.clamp_min(1e-3), light)
+
+
+def likeness(
+    paths: Tensor,  # (L, N, 3, 3)
+    radius: Tensor,  # (L,)
+    layer: int,
+) -> Tensor:  # (L,)
+    """How alike the blur of each layer is to that of one: 1 the same, 0 for ALIKE pixels apart."""
+    shifts = apply(paths, torch.zeros(2))  # (L, N, 2) of the middle of the frame
+    apart = (shifts - shifts[layer]).norm(dim=-1).mean(1) + (radius - radius[layer]).abs()
+    return (1 - apart / ALIKE).clamp(0, 1)
+
+
+def alone(
+    light: Tensor,  # (3, H, W)
+    share: Tensor,  # (H, W)
+) -> Tensor:  # (3, H, W)
+    """The layers of one blur by themselves, the rest filled with their own colours.
+
+    What other blur has made would ring far into them, sharp things worst of all.
+    """
+    mean = (light * share).sum((-2, -1), keepdim=True) / share.sum()
+    near = gaussian_blur(torch.cat((light * share, share[None])), FILL)  # (4, H, W)
+    fill = (near[:3] + 0.01 * mean) / (near[3:] + 0.01)
+    return fill + (light - fill) * share
 
 
 def transfer_function(
