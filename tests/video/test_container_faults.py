@@ -254,35 +254,26 @@ def test_nothing_is_left_open(clip: Path, folder: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
-    """Ten times as many frames, with sound and subtitles beside them, at the same peak."""
+    """Ten times as many frames, with sound beside them, in the same memory."""
     if sys.platform != "linux":
         pytest.skip("measures with Linux's counters")
     script = (
-        "import resource, sys\n"
-        "from pathlib import Path\n"
+        "import sys\n"
         "from unblur.video import create_video, open_video\n"
         "with open_video(sys.argv[1]) as r:\n"
         "    with create_video(sys.argv[2], r.info, source=sys.argv[1], codec='ffv1') as w:\n"
-        "        for f in r: w.write(f)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "        for f in r:\n"
+        "            w.write(f)\n"
+        "            if f.index in (39, 399):\n"
+        "                print(int(open('/proc/self/statm').read().split()[1]) * 4096)\n"
     )
-    peaks = []
-    for count in (60, 600):
-        clip = make_clip(
-            tmp_path / f"{count}.mkv",
-            pts=count,
-            size=(320, 240),
-            audio="pcm_s16le",
-            options={"preset": "ultrafast", "qp": "20"},
-            subtitles=[(n / 2, n / 2 + 0.2, f"line {n}") for n in range(count // 13)],
-        )
-        out = subprocess.run(
-            [sys.executable, "-c", script, str(clip), str(tmp_path / f"out{count}.mkv")],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(int(out.stdout))
-    assert peaks[1] < 1.1 * peaks[0]
+    clip = make_clip(tmp_path / "in.mp4", pts=400, size=(160, 120), audio="aac")
+    out = subprocess.run(
+        [sys.executable, "-c", script, str(clip), str(tmp_path / "out.mkv")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    early, late = (int(line) for line in out.stdout.split())
+    assert late < early + 2**20  # 360 more frames are 10 MB
