@@ -254,6 +254,7 @@ def test_nothing_is_left_open(clip: Path, folder: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     """Ten times as many frames, with sound beside them, in the same memory."""
     if sys.platform != "linux":
