@@ -4,8 +4,8 @@
 
 A row per mode, size and batch, with frames and truth made alike: scenes and megapixels of finished
 frames a second, first without truth beside the frames, then with all of it. On a CPU the seconds
-are those of the process, so that a neighbour's work does not count. Writes results/scenes_DEVICE.csv
-beside this file.
+are those of the process, so that a neighbour's work does not count. Writes
+results/scenes_DEVICE.csv beside this file.
 """
 
 from __future__ import annotations

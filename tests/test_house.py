@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
-    "simulate": {"errors", "ops", "video", "synth"},
+    "simulate": NETWORKS | {"guidance", "video", "synth"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
     "evaluate": RUNNING | {"api", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.

@@ -46,10 +46,10 @@ def scenes(
 ) -> Path:
     """Renders clips and writes them with their truth.
 
-    Each clip is a folder `000`, `001`, ... with 8-bit PNG frames in `blurred` and `sharp`, and truth
-    as PNG in `flow_forward`, `flow_backward` (KITTI's format: R = x, G = y, B = 1 where the point
-    stays visible), `depth`, `coc` and `extent` (16 bit) and `layers` (8 bit, number of the layer in
-    front). `clip.json` in it says how values become units, and how the clip was drawn.
+    Each clip is a folder `000`, `001`, ... with 8-bit PNG frames in `blurred` and `sharp`, and
+    truth as PNG: `flow_forward` and `flow_backward` (KITTI's format: R = x, G = y, B = 1 where the
+    point stays visible), `depth`, `coc` and `extent` (16 bit) and `layers` (8 bit, number of the
+    layer in front). `clip.json` says how values become units, and how the clip was drawn.
 
     Args:
         destination: folder to make; it must not exist or be empty.
@@ -73,7 +73,7 @@ def scenes(
         raise UsageError(f"{target} exists already: choose a new folder")
     if count < 1:
         raise UsageError(f"cannot render {count} clips: take at least 1")
-    bank = held_out() if textures is None else TextureBank.load(textures, training=False)
+    bank = held_out() if textures is None else TextureBank.load(Path(textures), training=False)
     config = SceneConfig(mode=mode, interpolation="bicubic")
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -84,7 +84,7 @@ def scenes(
             generator = torch.Generator().manual_seed(seed + i)
             drawn = sample_scenes(config, bank, 1, generator)
             rendered = render(drawn, height, width, frames)
-            about = {
+            about: dict[str, object] = {
                 "mode": mode,
                 "seed": seed + i,
                 "frames": frames,

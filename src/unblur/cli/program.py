@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unblur import __version__
-from unblur.cli import models, probe, restore, train, weights
+from unblur.cli import data, models, probe, restore, simulate, train, weights
 from unblur.cli.options import HELP_NAMES
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command("models")(models.models)
 app.add_typer(weights.app, name="weights")
 app.command("probe")(probe.probe)
 app.command("train")(train.train)
+app.add_typer(data.app, name="data")
+app.add_typer(simulate.app, name="simulate")
 
 
 def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:

@@ -1,0 +1,107 @@
+"""`unblur simulate`: test data whose truth is known."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from unblur.cli.options import HELP_NAMES, Quiet, Verbose
+from unblur.cli.terminal import show
+
+app = typer.Typer(
+    help="Make blurred video whose sharp truth is known.",
+    no_args_is_help=False,
+    context_settings={"help_option_names": list(HELP_NAMES)},
+)
+
+
+class BlurChoice(str, Enum):
+    """Values of `--mode`."""
+
+    motion = "motion"
+    focus = "focus"
+    joint = "joint"
+
+
+@app.command()
+def scenes(
+    destination: Annotated[
+        str, typer.Argument(metavar="OUT", show_default=False, help="A new folder.")
+    ],
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Number of clips.")] = 4,
+    mode: Annotated[BlurChoice, typer.Option(help="What blurs them.")] = BlurChoice.motion,
+    frames: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Of each clip.")] = 8,
+    width: Annotated[int, typer.Option(min=16, metavar="PIXELS")] = 320,
+    height: Annotated[int, typer.Option(min=16, metavar="PIXELS")] = 240,
+    textures: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", show_default="those that ship", help="A texture bank."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Same seed: same clips.")] = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Render clips with sharp frames, flow, depth, circle of confusion and layers as files."""
+    from unblur.simulate import scenes as render_scenes
+
+    folder = render_scenes(
+        destination,
+        count=count,
+        mode=mode.value,
+        frames=frames,
+        width=width,
+        height=height,
+        textures=textures,
+        seed=seed,
+    )
+    if not quiet:
+        show(f"{folder}: {count} clips; clip.json in each says what is what")
+
+
+@app.command()
+def motion(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", show_default=False, help="A sharp video, a folder or a pattern."
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")
+    ],
+    exposure: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1, metavar="0..1", help="Shutter time over the time between frames."
+        ),
+    ] = 0.5,
+    every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Keep every n-th frame, add up the others.")
+    ] = 1,
+    shake: Annotated[
+        float, typer.Option(min=0, metavar="PIXELS", help="Hand shake to add (sigma).")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the shake.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Blur a sharp video by motion; the video itself is the truth.
+
+    Frames are averaged in linear light, with frames between them made by optical flow.
+    """
+    from unblur.simulate import motion as blur_motion
+
+    written = blur_motion(
+        source,
+        destination,
+        exposure=exposure,
+        every=every,
+        shake=shake,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    if not quiet:
+        show(f"{destination}: {written} frames")
