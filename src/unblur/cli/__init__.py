@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unblur.cli.signals import interruptible, received
+from unblur.cli.signals import delayed, interruptible, received
 from unblur.cli.terminal import say, terminal, warnings_as_lines, write_traceback
 
 __all__ = ["main"]
@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(words: Sequence[str]) -> int:
     """Runs the verb that the words mean; errors come out as they are."""
-    import typer  # from here on, so that a signal during the import is met with manners
+    with delayed():  # imported here, so that a signal meanwhile is met with manners
+        import typer
 
-    from unblur.cli.program import app, route
+        from unblur.cli.program import app, route
 
     command = typer.main.get_group(app)
     code = 0
