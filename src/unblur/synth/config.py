@@ -32,12 +32,13 @@ class SceneConfig:
     """Width of the soft edge of a cut-out."""
 
     motion: Range = (2.0, 40.0)
-    """Greatest motion of anything from one frame to the next, at any time of the clip."""
+    """Usual motion of the quickest layer from one frame to the next; nothing ever moves further
+    than the higher number, but for the corners of a turning frame."""
     static: float = 0.06
     """Share of scenes in which nothing moves."""
-    light: float = 0.15
+    light: float = 0.1
     """Share of scenes that move less than 2 px a frame."""
-    camera: Range = (0.2, 1.0)
+    camera: Range = (0.3, 1.0)
     """The camera's part in the motion; the rest is the objects' own."""
     knots: Range = (0.15, 2.0)
     """Changes of direction per frame; above 1 the camera turns round within an exposure."""

@@ -107,13 +107,13 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
         repeats=repeats,
         exposure=exposure,
     )
-    return at_speed(motion, speeds(config, draw, B), count, step)
+    return at_speed(motion, speeds(config, draw, B), config.motion[1], count, step)
 
 
 def speeds(config: SceneConfig, draw: Draw, B: int) -> Tensor:
-    """(B,) greatest motion of each scene in pixels from frame to frame."""
+    """(B,) usual motion of the quickest layer of each scene, in pixels from frame to frame."""
     low, high = config.motion
-    speed = low + (high - low) * draw.uniform(0, 1, B) ** 1.5
+    speed = draw.uniform(low, high, B)
     kind = draw.uniform(0, 1, B)
     speed = torch.where(kind < config.static + config.light, draw.uniform(0.1, 2, B), speed)
     return torch.where(kind < config.static, torch.zeros_like(speed), speed.clamp(max=high))
@@ -133,8 +133,11 @@ def frame_times(config: SceneConfig, draw: Draw, B: int) -> tuple[Tensor, Tensor
     return steps.cumsum(1).float() + draw.uniform(0, KNOTS, B)[:, None], first
 
 
-def at_speed(motion: Motion, speed: Tensor, count: Tensor, step: Tensor) -> Motion:
-    """Scales all paths so that the quickest visible thing moves `speed` px from frame to frame."""
+def at_speed(motion: Motion, speed: Tensor, greatest: float, count: Tensor, step: Tensor) -> Motion:
+    """Scales all paths so that the quickest layer usually moves `speed` px from frame to frame.
+
+    Where that would take anything beyond `greatest` at any time, the scene is slower.
+    """
     L = motion.angle.shape[1]
     scaled = motion
     here = torch.arange(L, device=count.device) < count[:, None]  # (B, L)
@@ -146,9 +149,10 @@ def at_speed(motion: Motion, speed: Tensor, count: Tensor, step: Tensor) -> Moti
         matrices = layer_to_frame(scaled, times, (NOMINAL / 2**0.5, NOMINAL / 2**0.5))
         later = matrices[:, :, 2:] @ inverse(matrices[:, :, :-2])  # (B, L, 15, 3, 3)
         moved = apply(later[:, :, :, None], points) - points  # (B, L, 15, 9, 2)
-        fastest = moved.norm(dim=-1).amax(dim=(2, 3))  # (B, L)
-        fastest = torch.where(here, fastest, torch.zeros_like(fastest)).amax(1)  # (B,)
-        factor = torch.where(speed > 0, speed / fastest.clamp_min(1e-6), torch.zeros_like(speed))
+        length = moved.norm(dim=-1) * here[..., None, None]  # (B, L, 15, 9)
+        usual = length.square().mean((2, 3)).sqrt().amax(1).clamp_min(1e-6)  # (B,)
+        factor = torch.minimum(speed / usual, greatest / length.amax((1, 2, 3)).clamp_min(1e-6))
+        factor = torch.where(speed > 0, factor, torch.zeros_like(speed))
         # No path that hardly moves is blown up to any length.
         factor = factor.clamp(max=1e3)[:, None, None, None]
         scaled = replace(
