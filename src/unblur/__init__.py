@@ -12,19 +12,30 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unblur.api import Progress, Report, restore
+    from unblur.evaluate import evaluate
     from unblur.restorers.registry import list_models, load_model
     from unblur.video import probe
 
 _HOMES = {
     "Progress": "unblur.api",
     "Report": "unblur.api",
+    "evaluate": "unblur.evaluate",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
     "probe": "unblur.video",
     "restore": "unblur.api",
 }
 
-__all__ = ["Progress", "Report", "__version__", "list_models", "load_model", "probe", "restore"]
+__all__ = [
+    "Progress",
+    "Report",
+    "__version__",
+    "evaluate",
+    "list_models",
+    "load_model",
+    "probe",
+    "restore",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unblur import __version__
-from unblur.cli import data, models, probe, restore, simulate, train, weights
+from unblur.cli import data, evaluate, models, probe, restore, simulate, train, weights
 from unblur.cli.options import HELP_NAMES
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def program(
 
 app.command("restore")(restore.restore)
 app.command("models")(models.models)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(weights.app, name="weights")
 app.command("probe")(probe.probe)
 app.command("train")(train.train)

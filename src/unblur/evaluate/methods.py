@@ -22,7 +22,7 @@ from unblur.metrics import gaussian_blur
 from unblur.restorers.base import Light, Restorer
 from unblur.restorers.registry import choose_device, load_model, preset
 
-UNSHARP_SIGMA = 2.0
+UNSHARP_SIGMA = 1.0
 UNSHARP_AMOUNT = 0.5
 """Chosen on scenes of other seeds: docs/evaluation.md."""
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unblur.evaluate.clip import Blur, Clip
-from unblur.synth import SceneConfig, Scenes, TextureBank, render, sample_scenes
+from unblur.synth import Mode, SceneConfig, Scenes, TextureBank, render, sample_scenes
 from unblur.synth.frames import circles
 from unblur.synth.paths import inverse, layer_to_frame
 
@@ -24,9 +24,13 @@ Range = tuple[float, float]
 Histogram = tuple[tuple[int, Range], ...]
 """Numbers of clips, and the range that their strength of blur is drawn from."""
 
-MOTION: Histogram = ((3, (0, 0)), (3, (0.5, 2)), (6, (2, 8)), (6, (8, 18)), (6, (18, 40)))
+MOTION: Histogram = ((2, (0, 0)), (2, (0.5, 2)), (2, (4, 12)), (8, (12, 26)), (10, (26, 40)))
 """Pixels that the quickest thing moves from frame to frame."""
-FOCUS: Histogram = ((3, (0, 0)), (3, (1, 2)), (6, (2, 5)), (6, (5, 9)), (6, (9, 14)))
+CAMERA: Range = (0.4, 1)
+"""Part of the camera in the motion: with less of it most of a frame stands still."""
+EXPOSURE: Range = (0.5, 1)
+"""Time the shutter is open, of that between frames: weak blur has strata of its own."""
+FOCUS: Histogram = ((2, (0, 0)), (2, (1, 2)), (8, (2, 5)), (8, (5, 9)), (4, (9, 14)))
 """Radius in pixels of the largest circle of confusion."""
 QUALITY: Range = (40, 90)
 """Quality of the lossy compression that every second clip went through, on JPEG's scale."""
@@ -38,7 +42,7 @@ Maker = Callable[[], Clip]
 
 def motion_clips(textures: TextureBank, seed: int) -> list[Maker]:
     """Clips of `synth-motion`: camera and objects move, nothing is out of focus."""
-    return makers(textures, seed, [moving(SceneConfig(mode="motion"), r) for r in spread(MOTION)])
+    return makers(textures, seed, [moving("motion", r) for r in spread(MOTION)])
 
 
 def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
@@ -49,11 +53,10 @@ def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
 
 def joint_clips(textures: TextureBank, seed: int) -> list[Maker]:
     """Clips of `synth-joint`: both at once, the strengths of the one beside all of the other."""
-    base = SceneConfig(mode="joint")
     radii = spread(FOCUS)
     # A stride without a common factor with their number pairs weak with strong.
     strengths = [(m, radii[i * STRIDE % len(radii)]) for i, m in enumerate(spread(MOTION))]
-    return makers(textures, seed, [unfocused(moving(base, m), f) for m, f in strengths])
+    return makers(textures, seed, [unfocused(moving("joint", m), f) for m, f in strengths])
 
 
 def spread(histogram: Histogram) -> list[Range]:
@@ -66,8 +69,9 @@ def spread(histogram: Histogram) -> list[Range]:
     return [strength for _, strength in sorted(places, key=lambda place: place[0])]
 
 
-def moving(config: SceneConfig, speed: Range) -> SceneConfig:
-    """With a speed out of this range; (0, 0) for scenes in which nothing moves."""
+def moving(mode: Mode, speed: Range) -> SceneConfig:
+    """Scenes with a speed out of this range; (0, 0) for such in which nothing moves."""
+    config = SceneConfig(mode=mode, camera=CAMERA, exposure=EXPOSURE)
     if speed[1] == 0:
         return replace(config, static=1.0, light=0.0)
     return replace(config, static=0.0, light=0.0, motion=speed)

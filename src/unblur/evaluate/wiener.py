@@ -17,7 +17,7 @@ from unblur.ops.color import from_linear, to_linear
 from unblur.synth.optics import disk
 from unblur.synth.paths import apply
 
-NOISE_TO_SIGNAL = 0.02
+NOISE_TO_SIGNAL = 0.6
 """At the highest frequency of an axis; falls with the square of the frequency, as the spectrum of
 photographs rises (Field 1987). Chosen on scenes of other seeds: docs/evaluation.md."""
 CELLS = 4
