@@ -122,13 +122,17 @@ def metadata(path: str | Path) -> dict[str, str]:
 
 def save(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes a safetensors file; it appears under its name only when complete."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in state.items()}, part, dict(metadata))
+        content = to_bytes({k: v.contiguous() for k, v in state.items()}, dict(metadata))
+        with open(part, "wb") as file:  # safetensors' own writing would keep others from reading
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         raise ResourceError(f"cannot write weights to {path}: {error.strerror or error}") from error
