@@ -45,7 +45,7 @@ def test_the_users_own_come_before_those_that_ship():
 
 
 def test_missing_weights_name_the_remedy():
-    with pytest.raises(WeightsError, match="no weights for 'nothing'.*convert it"):
+    with pytest.raises(WeightsError, match=r"no weights for 'nothing'.*convert it"):
         weights.require("nothing", "convert it")
     with pytest.raises(WeightsError, match="not found"):
         weights.load("nothing.safetensors")
