@@ -76,12 +76,12 @@ SMALL = BSSTNetConfig(
     token_channels=128,
     token_heads=4,
     token_hidden=12,
-    token_blocks=3,
+    token_blocks=2,
     shift_rounds=2,
     selection="paper",
     keep=0.5,
 )
-"""For processors: 9 to 12 GMAC per 256 x 256 frame, the more the longer and the more blurred."""
+"""For processors: 9 to 12 GMAC per 256 x 256 frame, the more the longer and more blurred the clip."""
 
 TINY = BSSTNetConfig(
     stem_channels=8,
