@@ -32,6 +32,7 @@ from unblur.synth.shapes import LIGHTS, SHARES, Shapes, coverage, sample_shapes
         {"noise": 1.5},
         {"motion": (-1.0, 4.0)},
         {"max_samples": 0},
+        {"sample_step": 0.0},
         {"quality": (0.0, 50.0)},
         {"interpolation": "nearest"},
         {"gamma": (float("nan"), 2.0)},

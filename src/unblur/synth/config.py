@@ -51,8 +51,10 @@ class SceneConfig:
     reversed: float = 0.08
     """Share of clips that turn round in time."""
     max_samples: int = 63
-    """Sub-frames per exposure at the most; they lie about `sample_step` px apart."""
-    sample_step: float = 1.0
+    """Sub-frames per exposure at the most."""
+    sample_step: float = 1.5
+    """Distance between sub-frames. Below 2 px their mean has no steps that a pixel could show: the
+    copies of the spectrum that sampling makes begin beyond the finest detail of a picture."""
 
     coc: Range = (2.0, 14.0)
     """Greatest radius of the circle of confusion of a scene."""
@@ -99,6 +101,9 @@ class SceneConfig:
                 low, high = value
                 if not (0 <= low <= high < math.inf):
                     raise UsageError(f"{field.name}={value} must be (low, high), low >= 0")
+            elif field.name == "sample_step":
+                if not 0 < value < 10:
+                    raise UsageError(f"sample_step={value} must lie in (0, 10)")
             elif isinstance(value, float) and not 0 <= value <= 1:
                 raise UsageError(f"{field.name}={value} must lie in [0, 1]")
         if not 1 <= self.layers[0] <= self.layers[1] <= 16:
@@ -107,8 +112,8 @@ class SceneConfig:
             raise UsageError(f"exposure={self.exposure} must lie in (0, 1]")
         if self.static + self.light > 1:
             raise UsageError("static + light must be at most 1")
-        if self.max_samples < 1 or self.sample_step <= 0:
-            raise UsageError("max_samples must be at least 1 and sample_step above 0")
+        if self.max_samples < 1:
+            raise UsageError(f"max_samples={self.max_samples} must be at least 1")
         for name in (
             "scale",
             "object_size",

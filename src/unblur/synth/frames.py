@@ -29,10 +29,10 @@ from unblur.synth.response import add_noise, encode
 from unblur.synth.scenes import Scenes
 
 TRUTHS = frozenset({"flow", "depth", "coc", "extent", "layers"})
-SAMPLES = (1, 3, 9, 15, 21, 33, 45, 63)
+SAMPLES = (1, 3, 9, 15, 21, 27, 33, 45, 63)
 """Numbers of sub-frames. Odd, so that one is in the middle; a lens sees them by threes."""
 LENS_GROUP = 3
-"""Sub-frames of a layer that are averaged before the lens blurs them. They lie a pixel apart."""
+"""Sub-frames of a layer that are averaged before the lens blurs them. They lie close together."""
 STILL = 0.02
 """Length of a path in pixels below which nothing is blurred."""
 PATH_STEPS = 8
