@@ -124,25 +124,15 @@ def starts(length: int, size: int, overlap: int) -> list[int]:
     return [*regular, length - size]
 
 
-def tiles(height: int, width: int, tiling: Tiling | None, stride: int = 1) -> list[Tile]:
-    """Tiles that together cover a frame.
-
-    Args:
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
-        tiling: None for one tile, the whole frame.
-        stride: guidance is this many times smaller than frames, so tiles start at its multiples.
-    """
+def tiles(height: int, width: int, tiling: Tiling | None) -> list[Tile]:
+    """Tiles that together cover a frame of that size in pixels; the whole frame without a tiling."""
     if tiling is None:
         return [Tile(0, 0, height, width)]
-    found = []
-    for top in starts(height, tiling.size, tiling.overlap):
-        for left in starts(width, tiling.size, tiling.overlap):
-            y, x = top - top % stride, left - left % stride
-            found.append(
-                Tile(y, x, min(top + tiling.size, height) - y, min(left + tiling.size, width) - x)
-            )
-    return found
+    return [
+        Tile(top, left, min(tiling.size, height), min(tiling.size, width))
+        for top in starts(height, tiling.size, tiling.overlap)
+        for left in starts(width, tiling.size, tiling.overlap)
+    ]
 
 
 def ramp(
