@@ -125,7 +125,7 @@ def starts(length: int, size: int, overlap: int) -> list[int]:
 
 
 def tiles(height: int, width: int, tiling: Tiling | None) -> list[Tile]:
-    """Tiles that together cover a frame of that size in pixels; the whole frame without a tiling."""
+    """Tiles that together cover a frame of that size; the whole frame without a tiling."""
     if tiling is None:
         return [Tile(0, 0, height, width)]
     return [
