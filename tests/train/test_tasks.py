@@ -1,0 +1,152 @@
+"""Each network takes its first steps on rendered scenes or on a data set, from a recipe."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from unblur.errors import UsageError
+from unblur.train import recipe as recipes
+from unblur.train.batches import Batch, open_source
+from unblur.train.recipe import Recipe
+from unblur.train.start import train
+from unblur.train.tasks import TASKS, open_task, quarter
+
+CPU = torch.device("cpu")
+SMALL = {"batch": 1, "frames": 3, "crop": 64, "steps": 2, "validate_every": 2,
+         "validation_clips": 2, "precision": "fp32", "warmup": 1}  # fmt: skip
+RECIPES = [
+    Recipe("bsstnet-tiny", **SMALL),
+    Recipe("maxim-stage1", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
+]
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    """Two textures of noise at several scales."""
+    folder = tmp_path_factory.mktemp("bank")
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        layers = [
+            cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (256, 256))
+            for side in (8, 64, 256)
+        ]
+        cv2.imwrite(str(folder / f"{name}.png"), np.mean(layers, 0).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture
+def gopro(tmp_path):
+    """A GoPro of one clip of four frames."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        for kind in ("blur", "sharp"):
+            path = tmp_path / f"data/train/GOPR01/{kind}/{i:06}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), rng.integers(0, 255, (80, 96, 3), np.uint8))
+    return f"gopro:{tmp_path / 'data'}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.network)
+def test_first_steps_on_rendered_scenes(recipe, bank, tmp_path):
+    outcome = train(recipe, tmp_path, textures=bank)
+    (point,) = outcome.curve
+    assert outcome.finished
+    assert math.isfinite(point.loss)
+    assert point.metrics["gain"] == pytest.approx(
+        point.metrics["psnr"] - point.metrics["input"], abs=1e-4
+    )
+    picture = cv2.imread(str(tmp_path / "validation.png"))
+    assert picture.shape == (2 * 192, 3 * 192, 3)
+    rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
+    assert [row["step"] for row in rows] == ["2"]
+
+
+def test_trained_weights_run_in_the_tool(bank, tmp_path):
+    import unblur
+
+    best = train(RECIPES[0], tmp_path, textures=bank).best
+    frames = torch.rand(3, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    trained = unblur.restore(frames, model="bsstnet-tiny", weights=best)
+    assert trained.shape == frames.shape
+    assert not torch.equal(trained, unblur.restore(frames, model="bsstnet-tiny"))
+
+
+def test_a_run_started_by_file_goes_on_where_it_stopped(gopro, bank, tmp_path):
+    recipe = dataclasses.replace(RECIPES[0], data=gopro)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipes.to_json(recipe)))
+    first = train(path, tmp_path / "run", minutes=1e-9)
+    assert not first.finished
+    assert train(path, tmp_path / "run").curve[-1].step == 2
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_paper_takes_its_first_steps(gopro, tmp_path):
+    paper = recipes.load("bsstnet-paper")
+    short = dataclasses.replace(
+        paper, data=gopro, frames=4, crop=64, steps=2, validate_every=2, validation_clips=1
+    )
+    outcome = train(short, tmp_path)
+    assert outcome.finished
+    assert outcome.skipped == 0
+    shards = list((tmp_path / "checkpoint").glob("*.safetensors"))
+    assert max(shard.stat().st_size for shard in shards) < 16e6
+
+
+@pytest.mark.parametrize("network", TASKS)
+def test_every_task_trains_every_parameter(network):
+    if network == "bsstnet":
+        pytest.skip("38 M parameters: its recipe is tested in the slow tier")
+    task = open_task(Recipe(network, frames=3, crop=64), CPU)
+    torch.manual_seed(0)
+    net = task.network()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():  # layers that start at zero hide those before them
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    clip = torch.rand(1, 3, 3, 64, 64, generator=generator)
+    flow = torch.randn(1, 2, 2, 64, 64, generator=generator)
+    task.loss(net, Batch(clip, clip.flip(-1), flow, -flow), 0).backward()
+    idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert idle == []
+
+
+def test_the_same_seed_gives_the_same_batch(bank, gopro):
+    for data in ("scenes", gopro):
+        source = open_source(dataclasses.replace(RECIPES[0], data=data), bank, CPU, flows=True)
+        a, b, other = source.batch(2, 7), source.batch(2, 7), source.batch(2, 8)
+        assert torch.equal(a.blurred, b.blurred)
+        assert torch.equal(a.sharp, b.sharp)
+        assert not torch.equal(a.blurred, other.blurred)
+
+
+def test_flow_at_a_quarter_is_in_quarter_pixels():
+    flow = torch.full((1, 2, 2, 10, 13), 8.0)
+    small = quarter(flow)
+    assert small.shape == (1, 2, 2, 3, 4)
+    torch.testing.assert_close(small, torch.full_like(small, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "unet"}, "unknown network 'unet'"),
+        ({"network": "bsstnet-s", "options": {"chanels": 3}}, "options: .*chanels"),
+        ({"network": "bsstnet-tiny", "scenes": {"layer": 3}}, "scenes: .*layer"),
+    ],
+)
+def test_wrong_recipes_are_named(changes, message, bank, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        train(dataclasses.replace(RECIPES[0], **changes), tmp_path, textures=bank)
+
+
+def test_scenes_without_textures_name_the_remedy(tmp_path):
+    with pytest.raises(UsageError, match="unblur data textures"):
+        train(RECIPES[0], tmp_path)
