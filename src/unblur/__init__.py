@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from unblur import simulate
     from unblur.api import Progress, Report, restore
     from unblur.evaluate import evaluate
     from unblur.restorers.registry import list_models, load_model
+    from unblur.train import train
     from unblur.video import probe
 
 _HOMES = {
@@ -24,6 +26,7 @@ _HOMES = {
     "load_model": "unblur.restorers.registry",
     "probe": "unblur.video",
     "restore": "unblur.api",
+    "train": "unblur.train",
 }
 
 __all__ = [
@@ -35,10 +38,14 @@ __all__ = [
     "load_model",
     "probe",
     "restore",
+    "simulate",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "simulate":  # a module: `simulate.scenes`, `simulate.motion`
+        return import_module("unblur.simulate")
     if name not in _HOMES:
         raise AttributeError(f"module 'unblur' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
