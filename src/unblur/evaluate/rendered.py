@@ -32,10 +32,19 @@ EXPOSURE: Range = (0.5, 1)
 """Time the shutter is open, of that between frames: weak blur has strata of its own."""
 FOCUS: Histogram = ((2, (0, 0)), (2, (1, 2)), (8, (2, 5)), (8, (5, 9)), (4, (9, 14)))
 """Radius in pixels of the largest circle of confusion."""
-QUALITY: Range = (40, 90)
-"""Quality of the lossy compression that every second clip went through, on JPEG's scale."""
 
 STRIDE = 7
+DAYLIGHT = SceneConfig(
+    layers=(2, 6),
+    gain=(0.5, 1.1),
+    highlights=0.2,
+    highlight=(2, 6),
+    noise=0.5,
+    read_noise=(0.0003, 0.002),
+    shot_noise=(0.00005, 0.0005),
+    quality=(40, 90),
+)
+"""Scenes as a camera sees them outdoors: little noise, few lights. The rest as in training."""
 
 Maker = Callable[[], Clip]
 
@@ -47,7 +56,7 @@ def motion_clips(textures: TextureBank, seed: int) -> list[Maker]:
 
 def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
     """Clips of `synth-focus`: a lens blurs, the exposure is too short for motion to."""
-    base = SceneConfig(mode="focus")
+    base = replace(DAYLIGHT, mode="focus")
     return makers(textures, seed, [unfocused(base, r) for r in spread(FOCUS)])
 
 
@@ -71,7 +80,7 @@ def spread(histogram: Histogram) -> list[Range]:
 
 def moving(mode: Mode, speed: Range) -> SceneConfig:
     """Scenes with a speed out of this range; (0, 0) for such in which nothing moves."""
-    config = SceneConfig(mode=mode, camera=CAMERA, exposure=EXPOSURE)
+    config = replace(DAYLIGHT, mode=mode, camera=CAMERA, exposure=EXPOSURE)
     if speed[1] == 0:
         return replace(config, static=1.0, light=0.0)
     return replace(config, static=0.0, light=0.0, motion=speed)
@@ -85,12 +94,15 @@ def unfocused(config: SceneConfig, radius: Range) -> SceneConfig:
 
 
 def makers(textures: TextureBank, seed: int, configs: Sequence[SceneConfig]) -> list[Maker]:
-    """Functions that render a clip each, when called; clip i has a seed of its own."""
+    """Functions that render a clip each, when called; clip i has a seed of its own.
+
+    Every second clip goes through lossy compression.
+    """
     return [
         partial(
             make_clip,
             f"{i:02}",
-            replace(config, compressed=float(i % 2), quality=QUALITY),
+            replace(config, compressed=float(i % 2)),
             textures,
             seed + i,
         )
