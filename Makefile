@@ -15,10 +15,10 @@ demo: $(VENV)/.installed
 	$(RUN)/python examples/run_demo.py
 
 test: lint
-	$(RUN)/pytest -q -m "not slow"
+	$(RUN)/pytest -q -n auto -m "not slow"
 
 test-all: lint
-	$(RUN)/pytest -q
+	$(RUN)/pytest -q -n auto
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
