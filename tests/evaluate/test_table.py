@@ -45,6 +45,7 @@ def test_rows_and_means(evaluation):
     assert (before["psnr"], before["gain"], before["sharpest_quarter"]) == (28.5, 0, 0)
     assert mine["gain"] == pytest.approx(1.375)
     assert mine["sharpest_quarter"] == -0.5  # one frame of four: that of 40 dB
+    assert mine["other_frames"] == 2
     assert mine["seconds"] == 0.5
 
 

@@ -42,6 +42,7 @@ COLUMNS = {
     "sharpness": ("sharpness", 3),
     "seconds": ("s/frame", 3),
     "sharpest_quarter": ("sharpest quarter", 2),
+    "other_frames": ("other frames", 2),
 }
 """Heading and decimals of each column."""
 
@@ -94,22 +95,25 @@ class Evaluation:
         ]
 
     def means(self) -> list[dict[str, Any]]:
-        """A row for each method: the mean over all scored frames, and over the sharpest quarter.
+        """A row for each method: means over all scored frames, and the gain on two parts of them.
 
         `sharpest_quarter` is the mean change of PSNR on the quarter of frames whose input was
         sharpest, that is, had the highest PSNR: what a method does to those that need no help.
+        `other_frames` is the mean change on all others.
         """
         before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == INPUT}
-        sharpest = set(sorted(before, key=lambda key: -before[key])[: math.ceil(len(before) / 4)])
+        order = sorted(before, key=lambda key: -before[key])
+        quarter = math.ceil(len(order) / 4)
+        parts = {"sharpest_quarter": set(order[:quarter]), "other_frames": set(order[quarter:])}
         table = []
         for method in self.methods:
-            changes = [
-                s.psnr - before[s.clip, s.frame]
+            changes = {
+                (s.clip, s.frame): s.psnr - before[s.clip, s.frame]
                 for s in self.scores
-                if s.method == method and (s.clip, s.frame) in sharpest
-            ]
-            quarter = {"sharpest_quarter": average(changes)}
-            table.append({"clip": MEAN, "method": method, **self._mean(None, method), **quarter})
+                if s.method == method
+            }
+            gains = {name: average(changes[key] for key in part) for name, part in parts.items()}
+            table.append({"clip": MEAN, "method": method, **self._mean(None, method), **gains})
         return table
 
     def _mean(self, clip: str | None, method: str) -> dict[str, float]:
