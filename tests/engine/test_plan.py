@@ -84,5 +84,5 @@ def test_what_the_user_asks_for_is_kept():
 
 
 def test_too_little_memory_is_an_error_that_names_both_figures():
-    with pytest.raises(ResourceError, match=r"needs about .* GB for frames of 854x480"):
+    with pytest.raises(ResourceError, match=r"needs about \d+ MB .* 854x480, 0 MB are left"):
         choose_fit(Hungry(), 480, 854, 1000)

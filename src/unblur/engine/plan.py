@@ -66,9 +66,9 @@ def choose_fit(
         if need <= budget:
             return fit
     raise ResourceError(
-        f"{restorer.info.name} needs about {need / 1e9:.1f} GB for frames of {width}x{height}, "
-        f"{budget / 1e9:.1f} GB may be used: raise --max-memory, lower --window or --tile, "
-        "or take a smaller model"
+        f"{restorer.info.name} needs about {need / 1e6:,.0f} MB beside the program itself for "
+        f"frames of {width}x{height}, {budget / 1e6:,.0f} MB are left: raise --max-memory, lower "
+        "--window or --tile, or take a smaller model"
     )
 
 
