@@ -20,7 +20,7 @@ FROZEN = json.loads((Path(__file__).parent / "frozen.json").read_text(encoding="
 RENDERED = [
     "synth-motion",
     "synth-focus",
-    pytest.param("synth-joint", marks=pytest.mark.slow),
+    "synth-joint",
 ]
 
 
