@@ -23,7 +23,7 @@ from unblur import weights
 from unblur.errors import NumericsError, UnblurWarning, UsageError
 from unblur.train import checkpoint
 from unblur.train.average import Average
-from unblur.train.batches import Batch, Source
+from unblur.train.batches import Source
 from unblur.train.recipe import Recipe, to_json
 from unblur.train.tasks import Task
 
@@ -307,6 +307,3 @@ def rows(curve: list[Point]) -> Iterator[list[str]]:
         numbers = [p.minutes, p.loss, *p.metrics.values()]
         minutes, loss, *metrics = (f"{x:.5g}" for x in numbers)
         yield [str(p.step), minutes, str(p.pixels), loss, *metrics]
-
-
-__all__ = ["Batch", "Outcome", "Point", "Run", "learning_rate"]
