@@ -451,3 +451,21 @@ def test_real_clips_survive_ffv1(tmp_path: Path, shared: Path, count: int) -> No
         assert [f.time for f in frames] == [f.time for f in results], clip
         assert all(same(a.picture, b.picture) for a, b in zip(frames, results, strict=True)), clip
         assert info.pixel_format == frames[0].picture.format.name
+
+
+def test_side_data_that_pyav_has_no_name_for_is_passed_over(tmp_path: Path) -> None:
+    """EXIF in a Motion JPEG: FFmpeg hands it on as a kind of side data that PyAV does not know."""
+    with av.open(str(tmp_path / "plain.mjpeg"), "w", format="mjpeg") as file:
+        stream = file.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        file.mux(stream.encode(picture(0, (48, 32), "yuvj420p")))
+        file.mux(stream.encode(None))
+    plain = (tmp_path / "plain.mjpeg").read_bytes()
+    # TIFF header, one entry: orientation (0x112), a short, upright.
+    tiff = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x12\x01\x03\0\x01\0\0\0\x01\0\0\0" + bytes(4)
+    segment = b"Exif\0\0" + tiff
+    length = (len(segment) + 2).to_bytes(2, "big")
+    clip = tmp_path / "in.mjpeg"
+    clip.write_bytes(plain[:2] + b"\xff\xe1" + length + segment + plain[2:])
+    assert (probe(clip).width, probe(clip).height) == (48, 32)
+    assert len(read_all(clip)) == 1

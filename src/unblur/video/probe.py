@@ -328,7 +328,10 @@ def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
 
 
 def _side_data(frame: av.VideoFrame) -> dict[SideDataType, bytes]:
-    sides: Any = frame.side_data  # its stubs are wrong
+    try:
+        sides: Any = frame.side_data  # its stubs are wrong
+    except ValueError:  # holds a kind, such as EXIF, that PyAV has no name for
+        return {}
     return {side.type: bytes(side) for side in (sides[n] for n in range(len(sides)))}
 
 
