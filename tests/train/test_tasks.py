@@ -118,6 +118,12 @@ def test_every_task_trains_every_parameter(network):
     assert idle == []
 
 
+def test_a_fresh_bsstnet_gives_back_its_input():
+    task = open_task(RECIPES[0], CPU)
+    clip = torch.rand(1, 3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(task.restore(task.network().eval(), Batch(clip, clip), None), clip)
+
+
 def test_the_same_seed_gives_the_same_batch(bank, gopro):
     for data in ("scenes", gopro):
         source = open_source(dataclasses.replace(RECIPES[0], data=data), bank, CPU, flows=True)

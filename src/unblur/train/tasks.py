@@ -158,10 +158,12 @@ class TrainBSSTNet(Deblur):
         self.config = dataclasses.replace(preset, **recipe.options)
 
     def network(self) -> nn.Module:
-        """BSSTNet with `options` on top of its preset."""
+        """BSSTNet with `options` on top of its preset; at first it gives back its input."""
         from unblur.models.bsstnet import BSSTNet
 
-        return BSSTNet(self.config)
+        net = BSSTNet(self.config)
+        nn.init.zeros_(net.decoder.to_rgb.weight)
+        return net
 
     def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
         """The clip with flows at a quarter of its size."""
