@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -199,9 +200,12 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
                 if info.window > 1:
                     scenes = _look_through(reading(), preview, total, progress)
                     total = scenes[-1].stop if scenes else 0
-            frames = prefetch(_first_seconds(reader) if preview else reader)
-            restored = _keep(frames) if runner is None else runner.restore(frames, scenes)
-            with background(partial(_write, writer, preview)) as sink:
+            # Both threads end before the files they work on are closed, also after an error.
+            with (
+                closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
+                background(partial(_write, writer, preview)) as sink,
+            ):
+                restored = _keep(frames) if runner is None else runner.restore(frames, scenes)
                 done = 0
                 for item in _counted(restored, "restore", total, progress):
                     sink.put(item)
@@ -244,8 +248,8 @@ def _look_through(
     """First pass over a file: its scenes. Warnings are left to the second pass."""
     with reader, warnings.catch_warnings():
         warnings.simplefilter("ignore", UnblurWarning)
-        frames = prefetch(_first_seconds(reader) if preview else reader)
-        return find_scenes(_counted(frames, "look through", total, progress))
+        with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
+            return find_scenes(_counted(frames, "look through", total, progress))
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -20,8 +20,11 @@ class _End:
         self.error = error
 
 
-def prefetch(source: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """Iterates `source` in a thread, at most `depth` items ahead. Its errors come out here."""
+def prefetch(source: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
+    """Iterates `source` in a thread, at most `depth` items ahead. Its errors come out here.
+
+    Close it before what `source` reads from: closing waits until the thread has ended.
+    """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stop = threading.Event()
 
