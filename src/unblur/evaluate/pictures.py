@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.errors import ResourceError
+from unblur.synth.textures import write
+
+__all__ = ["write", "write_sheet"]
 
 SIDE = 256
 """Largest side of the part that is shown, the one with most detail in the truth."""
@@ -55,14 +57,3 @@ def most_detailed(
     sums = F.avg_pool2d(energy[None, None], (height, width), stride=STEP)[0, 0]
     best = int(sums.argmax())
     return best // sums.shape[1] * STEP, best % sums.shape[1] * STEP, height, width
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file that appears under its name only when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
