@@ -34,6 +34,14 @@ def train(
         float | None,
         typer.Option(metavar="N", show_default="to the end", help="Stop after so many minutes."),
     ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="RUN/pool",
+            help="Folder of rendered clips, for runs to share.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1.")
     ] = "auto",
@@ -60,6 +68,7 @@ def train(
         folder,
         textures=textures,
         minutes=minutes,
+        pool=pool,
         device=device,
         restart=restart,
         progress=progress,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
 from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
-from unblur.train.recipe import Recipe
+
+Map = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,20 @@ class Batch:
     sharp: Tensor
     """`(B, T, 3, H, W)`"""
     flow_forward: Tensor | None = None
-    """`(B, T-1, 2, H, W)` pixels, on frame t, to t + 1; None where it is not known."""
+    """`(B, T-1, 2, ceil(H/4), ceil(W/4))` in elements of its own grid, on frame t, to t + 1;
+    None where it is not known."""
     flow_backward: Tensor | None = None
-    """`(B, T-1, 2, H, W)` pixels, on frame t + 1, to t."""
+    """Alike, on frame t + 1, to t."""
+
+    def mapped(self, picture: Map, flow: Map) -> Batch:
+        """The same with `picture` done to the frames, and `flow` to such flows as there are."""
+        both = self.flow_forward, self.flow_backward
+        flows = (None if x is None else flow(x) for x in both)
+        return Batch(picture(self.blurred), picture(self.sharp), *flows)
 
     def to(self, device: torch.device) -> Batch:
         """The same on `device`."""
-        moved = (None if x is None else x.to(device) for x in vars(self).values())
-        return Batch(*moved)  # type: ignore[arg-type]
+        return self.mapped(lambda x: x.to(device), lambda x: x.to(device))
 
 
 class Source(Protocol):
@@ -68,7 +75,17 @@ class Rendered:
         generator = torch.Generator().manual_seed(seed)
         scenes = sample_scenes(self.config, self.textures, clips, generator)
         clip = render(scenes, self.side, self.side, self.frames, truth=self.truth)
-        return Batch(clip.blurred, clip.sharp, clip.flow_forward, clip.flow_backward)
+        return Batch(
+            clip.blurred, clip.sharp, quarter(clip.flow_forward), quarter(clip.flow_backward)
+        )
+
+
+def quarter(flow: Tensor | None) -> Tensor | None:
+    """Flow (B, T-1, 2, H, W) in pixels at a quarter of the size, in pixels of that size."""
+    if flow is None:
+        return None
+    small = F.avg_pool2d(flow.flatten(0, 1), 4, ceil_mode=True, count_include_pad=False) / 4
+    return small.unflatten(0, flow.shape[:2])
 
 
 class Cut:
@@ -107,31 +124,6 @@ class Cut:
             return x.mT if turn & 4 else x
 
         return cut(pair[0]), cut(pair[1])
-
-
-def open_source(
-    recipe: Recipe, textures: str | Path | None, device: torch.device, flows: bool
-) -> Source:
-    """The source a recipe names.
-
-    Args:
-        recipe: `data` and `scenes` of it.
-        textures: folder of a texture bank, for `scenes`.
-        device: where rendered clips are made.
-        flows: whether the network needs the true flow.
-
-    Raises:
-        UsageError: no textures for scenes, an unknown layout, or fields SceneConfig has not.
-    """
-    if recipe.data != "scenes":
-        return Cut(ClipFolder.find(recipe.data), recipe.frames, recipe.crop)
-    if textures is None:
-        raise UsageError(
-            "scenes need textures: make a bank with `unblur data textures PHOTOS BANK`, "
-            "then add --textures BANK"
-        )
-    bank = TextureBank.load(textures)
-    return Rendered(scene_config(recipe.scenes), bank, recipe.frames, recipe.crop, device, flows)
 
 
 def scene_config(fields: Mapping[str, Any]) -> SceneConfig:

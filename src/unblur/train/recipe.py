@@ -37,6 +37,10 @@ class Recipe:
     """`scenes` renders; `LAYOUT:FOLDER` reads a data set, see `data.clips`."""
     scenes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `synth.scenes.SceneConfig` that differ from its defaults."""
+    pool: int = 0
+    """Clips that are rendered once and drawn from again and again; 0 renders each step its own."""
+    pool_side: int = 256
+    """Side of the clips of the pool, in pixels; crops are cut from them. Both multiples of 4."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
     final_rate: float = 1e-7
@@ -71,6 +75,13 @@ class Recipe:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be positive")
         if not 0 <= self.average < 1:
             raise UsageError(f"recipe: average is {self.average}, must be in [0, 1)")
+        if self.pool < 0:
+            raise UsageError(f"recipe: pool is {self.pool}, must be 0 or a number of clips")
+        if self.pool and (self.crop > self.pool_side or self.crop % 4 or self.pool_side % 4):
+            raise UsageError(
+                f"recipe: crop {self.crop} from pool_side {self.pool_side}: both must be "
+                "multiples of 4, and the crop no larger"
+            )
         if self.precision not in ("bf16", "fp32"):
             raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")
         object.__setattr__(self, "betas", tuple(self.betas))

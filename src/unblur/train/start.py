@@ -9,8 +9,8 @@ import torch
 
 from unblur.errors import UsageError
 from unblur.train import recipe as recipes
-from unblur.train.batches import open_source
 from unblur.train.loop import Outcome, Point, Run
+from unblur.train.source import open_source
 from unblur.train.tasks import open_task
 
 
@@ -20,6 +20,7 @@ def train(
     *,
     textures: str | Path | None = None,
     minutes: float | None = None,
+    pool: str | Path | None = None,
     device: str = "auto",
     restart: bool = False,
     progress: Callable[[Point], None] | None = None,
@@ -31,6 +32,8 @@ def train(
         folder: holds `checkpoint/`, `best.safetensors`, `curve.csv` and `validation.png`.
         textures: folder of a texture bank, where the recipe renders scenes.
         minutes: stop after this time, having written a checkpoint; None runs to the end.
+        pool: folder of the clips of a recipe's pool, for several runs to share; `folder/pool`
+            where it is None.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         restart: begin anew though there is a checkpoint.
         progress: called at each validation.
@@ -52,7 +55,7 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(recipe, where)
-    source = open_source(recipe, textures, where, task.needs_flow)
+    source = open_source(recipe, textures, where, task.needs_flow, pool or folder / "pool")
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()

@@ -174,15 +174,9 @@ class TrainBSSTNet(Deblur):
             forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
         else:
             generator = torch.Generator(batch.blurred.device).manual_seed(seed)
-            forward = roughen(quarter(batch.flow_forward), generator)
-            backward = roughen(quarter(batch.flow_backward), generator)
+            forward = roughen(batch.flow_forward, generator)
+            backward = roughen(batch.flow_backward, generator)
         return network(batch.blurred, forward, backward)
-
-
-def quarter(flow: Tensor) -> Tensor:  # (B, T-1, 2, H, W) -> (B, T-1, 2, ceil(H/4), ceil(W/4))
-    """Flow at a quarter of the size, in pixels of that size."""
-    small = F.avg_pool2d(flow.flatten(0, 1), 4, ceil_mode=True, count_include_pad=False) / 4
-    return small.unflatten(0, flow.shape[:2])
 
 
 def roughen(flow: Tensor, generator: torch.Generator) -> Tensor:

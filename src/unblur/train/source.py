@@ -1,0 +1,51 @@
+"""Where the batches of a recipe come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from unblur.data.clips import ClipFolder
+from unblur.errors import UsageError
+from unblur.synth import TextureBank
+from unblur.train.batches import Cut, Rendered, Source, scene_config
+from unblur.train.pool import Pool
+from unblur.train.recipe import Recipe
+
+POOL_SEED = 7_000_000
+"""Seed of the first clip of a pool."""
+
+
+def open_source(
+    recipe: Recipe,
+    textures: str | Path | None,
+    device: torch.device,
+    flows: bool,
+    pool: str | Path,
+) -> Source:
+    """The source a recipe names.
+
+    Args:
+        recipe: `data`, `scenes` and `pool` of it.
+        textures: folder of a texture bank, for `scenes`.
+        device: where rendered clips are made.
+        flows: whether the network needs the true flow.
+        pool: folder for the clips of a pool.
+
+    Raises:
+        UsageError: no textures for scenes, an unknown layout, or fields SceneConfig has not.
+    """
+    if recipe.data != "scenes":
+        return Cut(ClipFolder.find(recipe.data), recipe.frames, recipe.crop)
+    if textures is None:
+        raise UsageError(
+            "scenes need textures: make a bank with `unblur data textures PHOTOS BANK`, "
+            "then add --textures BANK"
+        )
+    bank = TextureBank.load(textures)
+    config, frames = scene_config(recipe.scenes), recipe.frames
+    if not recipe.pool:
+        return Rendered(config, bank, frames, recipe.crop, device, flows)
+    rendered = Rendered(config, bank, frames, recipe.pool_side, device)
+    return Pool(rendered, Path(pool), recipe.pool, recipe.crop, POOL_SEED + recipe.seed)
