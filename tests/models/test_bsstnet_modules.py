@@ -119,13 +119,13 @@ def test_soft_split_and_composition(golden: dict[str, Tensor]) -> None:
     transformer = official_net().transformer
     tokens = transformer.split(random_input(80, (1, 2, 192, 32, 48)))
     assert_equal(tokens[..., ::8], golden["softsplit_32x48"])
-    out = transformer.compose(random_input(81, (1, 2, 16, 24, 512)))
+    out = transformer.compose(random_input(81, (1, 2, 16, 24, 512)), 32, 48)
     assert_equal(out[0][:, ::6], golden["softcomp_32x48"])
 
 
 def test_feed_forward(golden: dict[str, Tensor]) -> None:
     x = random_input(82, (1, 768, 512)).reshape(1, 2, 16, 24, 512)
-    out = official_net().transformer.blocks[0].mlp(x)
+    out = official_net().transformer.blocks[0].mlp(x, 32, 48)
     assert_equal(out.reshape(1, 768, 512)[..., ::8], golden["mlp_32x48"])
 
 
@@ -135,7 +135,7 @@ def test_sparse_attention(golden: dict[str, Tensor]) -> None:
     selection = Selection(queries.any(1), *(frames_of(m) for m in (queries, keys)))
     block = official_net().transformer.blocks[1]
     assert_equal(block.attention(x, selection)[0, :, ::2, ::2, ::16], golden["attn"])
-    assert_equal(block(x, selection)[0, :, ::2, ::2, ::16], golden["attn_block"])
+    assert_equal(block(x, selection, 64, 64)[0, :, ::2, ::2, ::16], golden["attn_block"])
 
 
 def frames_of(mask: Tensor) -> Tensor:

@@ -35,6 +35,22 @@ def pad_to(
     return x.index_select(-2, rows).index_select(-1, cols)
 
 
+def pad_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """Pads (..., 2, h, w) by reflection: in a mirror things move the other way."""
+    h, w = flow.shape[-2:]
+    if (h, w) == (height, width):
+        return flow
+    mirrored = pad_to(flow, height, width)
+    x, y = mirrored.unbind(-3)
+    return torch.stack((x * mirror_sign(w, width, x), y * mirror_sign(h, height, y)[:, None]), -3)
+
+
+def mirror_sign(length: int, padded: int, like: Tensor) -> Tensor:
+    """Sign of motion in each of `padded` elements: 1 in the original and its shifted copies."""
+    at = torch.arange(padded, device=like.device)
+    return torch.where(at % max(1, 2 * (length - 1)) < length, 1, -1).to(like.dtype)
+
+
 def crop_from(x: Tensor, height: int, width: int, centered: bool = False) -> Tensor:
     """Inverse of `pad_to`: takes the `height` x `width` region that the padding was put around."""
     h, w = x.shape[-2:]

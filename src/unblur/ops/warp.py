@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def warp(x: Tensor, flow: Tensor) -> Tensor:
+Mode = Literal["bilinear", "nearest"]
+
+
+def warp(x: Tensor, flow: Tensor, mode: Mode = "bilinear") -> Tensor:
     """Looks up `x` where `flow` points to: `out[p] = x[p + flow[p]]`.
 
-    Bilinear between pixel centres; whatever lies outside the picture is zero. Coordinates are
-    float32 (float64 if an input is), whatever the precision of `x`: half precision has too few
-    digits for the position in a frame.
+    Whatever lies outside the picture is zero. Coordinates are float32 (float64 if an input is),
+    whatever the precision of `x`: half precision has too few digits for the position in a frame.
 
     Args:
         x: (B, C, H, W) values that live on the frame the flow points to.
         flow: (B, 2, H', W') pixels of `x`; channel 0 is x (columns), channel 1 is y (rows).
+        mode: between pixel centres, mix the neighbours or take the nearest.
 
     Returns:
         (B, C, H', W') in the dtype of `x`.
@@ -26,16 +31,17 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     rows = torch.arange(height, dtype=dtype, device=flow.device)
     cols = torch.arange(width, dtype=dtype, device=flow.device)
     u, v = flow.to(dtype).unbind(1)  # (B, H', W') each
-    return sample(x.to(dtype), cols + u, rows[:, None] + v).to(x.dtype)
+    return sample(x.to(dtype), cols + u, rows[:, None] + v, mode).to(x.dtype)
 
 
-def sample(x: Tensor, cols: Tensor, rows: Tensor) -> Tensor:
-    """Bilinear values of `x` at fractional pixel positions, zero outside.
+def sample(x: Tensor, cols: Tensor, rows: Tensor, mode: Mode = "bilinear") -> Tensor:
+    """Values of `x` at fractional pixel positions, zero outside.
 
     Args:
         x: (B, C, H, W), floating; positions must have the same dtype.
         cols: (B, H', W') position along the width, 0 = centre of the first pixel.
         rows: (B, H', W') position along the height.
+        mode: as in `warp`.
 
     Returns:
         (B, C, H', W').
@@ -47,7 +53,7 @@ def sample(x: Tensor, cols: Tensor, rows: Tensor) -> Tensor:
         x = F.pad(x, (0, int(width == 1), 0, int(height == 1)))
         height, width = x.shape[-2:]
     grid = torch.stack((2 * cols / (width - 1) - 1, 2 * rows / (height - 1) - 1), dim=-1)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=True)
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import RAFT_WEIGHTS, bidirectional_flow, dis_flow, load_raft
 from unblur.models import fit
 from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet
-from unblur.models.bsstnet.blocks import FRAMES_AT_ONCE
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
+from unblur.models.layers import FRAMES_AT_ONCE
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
     Guidance,

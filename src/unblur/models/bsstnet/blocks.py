@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FRAMES_AT_ONCE = 4
-"""Frames that pass a wide layer together: enough to fill a processor, few enough for its memory."""
-
-
-def framewise(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Applies a function that treats frames independently to a few frames at a time.
-
-    Args:
-        function: takes tensors (N, ...), gives (N, ...).
-        tensors: of the same length along the first axis.
-    """
-    parts = zip(*(t.split(FRAMES_AT_ONCE) for t in tensors), strict=True)
-    return torch.cat([function(*part) for part in parts])
-
-
-def conv3x3(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
-    """3 x 3 convolution with padding 1."""
-    return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias)
+from unblur.models.layers import conv3x3, framewise
 
 
 class ChannelAttention(nn.Module):

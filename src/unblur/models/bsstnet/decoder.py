@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import AttentionBlock, GatedBlock, conv3x3, framewise
+from unblur.models.bsstnet.blocks import AttentionBlock, GatedBlock
+from unblur.models.layers import conv3x3, framewise
 
 FAR_SHIFTS = (
     *((8, 8), (8, 4), (8, 0), (8, -4), (8, -8), (-8, 8), (-8, 4), (-8, 0), (-8, -4), (-8, -8)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import GatedBlock, framewise
+from unblur.models.bsstnet.blocks import GatedBlock
 from unblur.models.bsstnet.config import OFFICIAL, BSSTNetConfig
 from unblur.models.bsstnet.decoder import Decoder, Encoder
 from unblur.models.bsstnet.propagation import Propagation
@@ -13,8 +13,9 @@ from unblur.models.bsstnet.reconstruction import Reconstruction
 from unblur.models.bsstnet.refine import FlowRefiner
 from unblur.models.bsstnet.selection import select
 from unblur.models.bsstnet.transformer import SparseTransformer
+from unblur.models.layers import framewise
 from unblur.ops.blur_map import spread, squared_motion
-from unblur.ops.pad import crop_from, pad_to, padded_length
+from unblur.ops.pad import crop_from, pad_flow, pad_to, padded_length
 
 FLOW_STRIDE = 4
 """Pixels of the frame per element of flow and features."""
@@ -126,19 +127,3 @@ class BSSTNet(nn.Module):
     def _finish(self, half: Tensor, frames: Tensor) -> Tensor:
         # The stem runs a second time: cheaper than keeping its full-resolution features.
         return frames + self.decoder.to_picture(half, self.encoder.stem(frames))
-
-
-def pad_flow(flow: Tensor, height: int, width: int) -> Tensor:
-    """Pads (..., 2, h, w) by reflection: in a mirror things move the other way."""
-    h, w = flow.shape[-2:]
-    if (h, w) == (height, width):
-        return flow
-    mirrored = pad_to(flow, height, width)
-    x, y = mirrored.unbind(-3)
-    return torch.stack((x * mirror_sign(w, width, x), y * mirror_sign(h, height, y)[:, None]), -3)
-
-
-def mirror_sign(length: int, padded: int, like: Tensor) -> Tensor:
-    """Sign of motion in each of `padded` elements: 1 in the original and its shifted copies."""
-    at = torch.arange(padded, device=like.device)
-    return torch.where(at % max(1, 2 * (length - 1)) < length, 1, -1).to(like.dtype)

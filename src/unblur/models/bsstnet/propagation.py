@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import GatedBlock, conv3x3
+from unblur.models.bsstnet.blocks import GatedBlock
 from unblur.models.bsstnet.config import BSSTNetConfig
-from unblur.models.bsstnet.refine import deform_parameters, offset_layers, split_offsets
+from unblur.models.layers import conv3x3, deform_parameters, offset_layers, split_offsets
 from unblur.ops.consistency import consistency
 from unblur.ops.deform_conv import deform_conv2d
 from unblur.ops.warp import compose, warp

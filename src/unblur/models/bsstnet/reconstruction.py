@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import framewise
 from unblur.models.bsstnet.config import BSSTNetConfig
+from unblur.models.layers import framewise
 from unblur.ops.pad import padded_length
 
 WINDOW = (2, 8, 8)

@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import conv3x3
+from unblur.models.layers import (
+    conv3x3,
+    deform_parameters,
+    double,
+    offset_layers,
+    split_offsets,
+)
 from unblur.ops.deform_conv import deform_conv2d
-
-LARGEST_OFFSET = 5.0
-"""Bound of a learned offset in elements of the feature grid."""
 
 
 class FlowRefiner(nn.Module):
@@ -59,11 +62,6 @@ class FlowRefiner(nn.Module):
         x = F.leaky_relu(self.decode2(x), 0.2)  # (B*t, C/2, h/2, w/2)
         x = self.up2(double(F.leaky_relu(self.up1(x), 0.2)))  # (B*t, 2, h, w)
         return flow + x.unflatten(0, batch)
-
-
-def double(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, 2h, 2w); corners stay corners."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
 class SpaceTimeConv(nn.Module):
@@ -136,32 +134,3 @@ class OffsetConv(nn.Module):
         offset, mask = split_offsets(self.offset(torch.cat((last, current, second_last), 1)))
         x = torch.cat((last, second_last), 1)
         return deform_conv2d(x, offset, torch.sigmoid(mask), self.weight, self.bias)
-
-
-def deform_parameters(inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weight (outputs, inputs, 3, 3) and bias (outputs,) of a deformable convolution."""
-    bound = (inputs * 9) ** -0.5
-    weight = torch.empty(outputs, inputs, 3, 3).uniform_(-bound, bound)
-    return nn.Parameter(weight), nn.Parameter(torch.zeros(outputs))
-
-
-def offset_layers(inputs: int, channels: int, groups: int) -> nn.Sequential:
-    """Convolutions that give 2 offsets and 1 mask value for each of 9 taps of each group."""
-    last = conv3x3(channels, 27 * groups)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-    return nn.Sequential(
-        conv3x3(inputs, channels),
-        nn.LeakyReLU(0.1),
-        conv3x3(channels, channels),
-        nn.LeakyReLU(0.1),
-        conv3x3(channels, channels),
-        nn.LeakyReLU(0.1),
-        last,
-    )
-
-
-def split_offsets(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Output of `offset_layers` as bounded offsets and logits of the mask."""
-    taps = y.shape[1] // 3
-    return LARGEST_OFFSET * torch.tanh(y[:, : 2 * taps]), y[:, 2 * taps :]

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.models.bsstnet.config import SelectionMode
+from unblur.models.patches import Patches
 
-PATCH, STRIDE = 5, 2
+PATCHES = Patches(side=5, stride=2)
 """Side and distance of the patches that become tokens, in elements of the blur map."""
 WINDOW = 8
 """Side of a window in tokens."""
@@ -71,7 +72,7 @@ def window_blur(blur: Tensor, pooling: str) -> Tensor:
     """
     x = blur.flatten(0, 1)  # (B*T, 1, h, w)
     pool = F.avg_pool2d if pooling == "mean" else F.max_pool2d
-    tokens = pool(x, PATCH, STRIDE, PATCH // 2)  # (B*T, 1, h/2, w/2)
+    tokens = pool(x, PATCHES.side, PATCHES.stride, PATCHES.side // 2)  # (B*T, 1, h/2, w/2)
     return pool(tokens, WINDOW, WINDOW).reshape(*blur.shape[:2], *[n // 16 for n in blur.shape[3:]])
 
 

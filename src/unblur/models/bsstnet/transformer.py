@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.models.bsstnet.blocks import conv3x3, framewise
 from unblur.models.bsstnet.config import BSSTNetConfig
-from unblur.models.bsstnet.selection import PATCH, STRIDE, WINDOW, Selection
+from unblur.models.bsstnet.selection import PATCHES, WINDOW, Selection
+from unblur.models.patches import FusionFeedForward, SoftComposition, SoftSplit
 
 MARGIN = 4
 """Tokens around a window that are keys as well: 16 x 16 for a window of 8 x 8."""
@@ -25,9 +25,9 @@ class SparseTransformer(nn.Module):
 
     def __init__(self, config: BSSTNetConfig) -> None:
         super().__init__()
-        self.split = SoftSplit(config.channels, config.token_channels)
+        self.split = SoftSplit(config.channels, config.token_channels, PATCHES)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.token_blocks))
-        self.compose = SoftComposition(config.channels, config.token_channels)
+        self.compose = SoftComposition(config.channels, config.token_channels, PATCHES)
 
     def forward(self, x: Tensor, selections: list[Selection]) -> Tensor:
         """Runs all blocks.
@@ -39,53 +39,11 @@ class SparseTransformer(nn.Module):
         Returns:
             (B, T, C, h, w).
         """
+        h, w = x.shape[-2:]
         tokens = self.split(x)  # (B, T, h/2, w/2, D)
         for block, selection in zip(self.blocks, selections, strict=True):
-            tokens = block(tokens, selection)
-        return self.compose(tokens)
-
-
-class SoftSplit(nn.Module):
-    """Overlapping 5 x 5 patches, 2 apart, become tokens."""
-
-    def __init__(self, channels: int, dim: int) -> None:
-        super().__init__()
-        self.embed = nn.Linear(channels * PATCH**2, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C, h, w) -> (B, T, h/2, w/2, D)."""
-        B, T, _, h, w = x.shape
-        tokens = framewise(self._frames, x.flatten(0, 1))  # (B*T, N, D)
-        return tokens.reshape(B, T, h // STRIDE, w // STRIDE, -1)
-
-    def _frames(self, x: Tensor) -> Tensor:
-        patches = F.unfold(x, PATCH, padding=PATCH // 2, stride=STRIDE)  # (N, C*25, L)
-        return self.embed(patches.transpose(1, 2))
-
-
-class SoftComposition(nn.Module):
-    """Tokens become patches, which add up where they overlap."""
-
-    def __init__(self, channels: int, dim: int) -> None:
-        super().__init__()
-        self.embed = nn.Linear(dim, channels * PATCH**2)
-        self.smooth = conv3x3(channels, channels)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T, h/2, w/2, D) -> (B, T, C, h, w)."""
-        x = framewise(self._frames, tokens.flatten(0, 1))  # (B*T, C, h, w)
-        return x.unflatten(0, tokens.shape[:2])
-
-    def _frames(self, tokens: Tensor) -> Tensor:
-        rows, cols = tokens.shape[1:3]
-        patches = self.embed(tokens.flatten(1, 2)).transpose(1, 2)  # (N, C*25, L)
-        return self.smooth(fold(patches, rows, cols))
-
-
-def fold(patches: Tensor, rows: int, cols: int) -> Tensor:
-    """Adds patches (N, C*25, rows*cols) up to pictures (N, C, 2*rows, 2*cols)."""
-    size = (rows * STRIDE, cols * STRIDE)
-    return F.fold(patches, size, PATCH, padding=PATCH // 2, stride=STRIDE)
+            tokens = block(tokens, selection, h, w)
+        return self.compose(tokens, h, w)
 
 
 class TransformerBlock(nn.Module):
@@ -96,33 +54,12 @@ class TransformerBlock(nn.Module):
         self.norm1 = nn.LayerNorm(config.token_channels)
         self.attention = SparseAttention(config.token_channels, config.token_heads)
         self.norm2 = nn.LayerNorm(config.token_channels)
-        self.mlp = FusionFeedForward(config.token_channels, config.token_hidden)
+        self.mlp = FusionFeedForward(config.token_channels, config.token_hidden, PATCHES)
 
-    def forward(self, x: Tensor, selection: Selection) -> Tensor:
-        """(B, T, M, N, D) -> (B, T, M, N, D)."""
+    def forward(self, x: Tensor, selection: Selection, h: int, w: int) -> Tensor:
+        """(B, T, M, N, D) -> (B, T, M, N, D), tokens of features of h x w."""
         x = x + self.attention(self.norm1(x), selection)
-        return x + self.mlp(self.norm2(x))
-
-
-class FusionFeedForward(nn.Module):
-    """Feed-forward layer whose hidden patches are blended where they overlap (FuseFormer's F3N)."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.widen = nn.Linear(dim, hidden * PATCH**2)
-        self.narrow = nn.Linear(hidden * PATCH**2, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, M, N, D) -> (B, T, M, N, D)."""
-        return framewise(self._frames, x.flatten(0, 1)).reshape(x.shape)
-
-    def _frames(self, x: Tensor) -> Tensor:
-        rows, cols = x.shape[1:3]
-        patches = self.widen(x.flatten(1, 2)).transpose(1, 2)  # (F, hidden*25, M*N)
-        overlaps = fold(patches.new_ones(1, PATCH**2, rows * cols), rows, cols)  # (1, 1, h, w)
-        blended = fold(patches, rows, cols) / overlaps
-        patches = F.unfold(blended, PATCH, padding=PATCH // 2, stride=STRIDE).transpose(1, 2)
-        return self.narrow(F.gelu(patches)).reshape(x.shape)
+        return x + self.mlp(self.norm2(x), h, w)
 
 
 class SparseAttention(nn.Module):
