@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models.convert",
         "train",
         "evaluate",
+        "data.davis_blur",
         "data.texture_bank",
         "simulate",
     },
