@@ -260,7 +260,8 @@ def read_depth(frame: Path, path: Path, invert: bool) -> Array:
             f"{path} is {stored.shape[1]}x{stored.shape[0]} and its frame {size[1]}x{size[0]}:"
             " make depth maps of the size of the frames"
         )
-    depth = stored.astype(np.float32) * np.float32(TOP / np.iinfo(stored.dtype).max)
+    top = 255 if stored.dtype == np.uint8 else 65535
+    depth = np.asarray(stored, np.float32) * np.float32(TOP / top)
     return np.asarray(np.float32(TOP) - depth if invert else depth)
 
 
