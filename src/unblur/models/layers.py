@@ -12,14 +12,17 @@ FRAMES_AT_ONCE = 4
 """Frames that pass a wide layer together: enough to fill a processor, few enough for its memory."""
 
 
-def framewise(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+def framewise(
+    function: Callable[..., Tensor], *tensors: Tensor, at_once: int = FRAMES_AT_ONCE
+) -> Tensor:
     """Applies a function that treats frames independently to a few frames at a time.
 
     Args:
         function: takes tensors (N, ...), gives (N, ...).
         tensors: of the same length along the first axis.
+        at_once: how many frames.
     """
-    parts = zip(*(t.split(FRAMES_AT_ONCE) for t in tensors), strict=True)
+    parts = zip(*(t.split(at_once) for t in tensors), strict=True)
     return torch.cat([function(*part) for part in parts])
 
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 Mode = Literal["bilinear", "nearest"]
 
 

@@ -82,10 +82,18 @@ class SpaceTimeConv(nn.Module):
 
 
 class FeaturePropagation(nn.Module):
-    """Passes features back and forth in time, aligned by learned offsets alone."""
+    """Passes features back and forth in time, aligned by learned offsets alone.
 
-    def __init__(self, channels: int, deform_groups: int) -> None:
+    Args:
+        channels: features.
+        deform_groups: groups of channels that share their offsets.
+        guide: which features of a frame its offsets are found from; -1: those of the pass before,
+            0: its own.
+    """
+
+    def __init__(self, channels: int, deform_groups: int, guide: int = -1) -> None:
         super().__init__()
+        self.guide = guide
         directions = ("backwards", "forwards")
         self.align = nn.ModuleDict({d: OffsetConv(channels, deform_groups) for d in directions})
         self.merge = nn.ModuleDict(
@@ -114,7 +122,7 @@ class FeaturePropagation(nn.Module):
         last, second_last = zero, zero
         features: list[Tensor] = []
         for step, seen in enumerate(inputs):
-            y = self.align[direction](last, seen[-1], second_last) if step else zero
+            y = self.align[direction](last, seen[self.guide], second_last) if step else zero
             y = y + self.merge[direction](torch.cat((*seen, y), 1))
             last, second_last = y, (last if step else zero)
             features.append(y)

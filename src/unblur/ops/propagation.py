@@ -1,0 +1,110 @@
+"""Sharp pixels travel along the flow into frames where they are blurred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.ops.consistency import consistency
+from unblur.ops.warp import Mode, warp
+
+BLURRED = 0.1
+"""Share of a pixel from which it counts as blurred."""
+
+
+def propagate_pixels(
+    frames: Tensor,
+    mask: Tensor,
+    flow_forward: Tensor,
+    flow_backward: Tensor,
+    mode: Mode = "nearest",
+    official: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Fills blurred pixels with sharp ones of other frames (ProPainter; DaBiT, section 3.2).
+
+    Backward in time, then forward over what that found. A pixel is filled where it is blurred, the
+    flow there and the flow back agree, and the flow leads to a sharp pixel none of whose eight
+    neighbours is blurred.
+
+    Args:
+        frames: (B, T, C, H, W) values in any range.
+        mask: (B, T, 1, H, W), 1 where a pixel is blurred, else 0.
+        flow_forward: (B, T-1, 2, H, W) pixels, flow t lives on frame t and points to t + 1.
+        flow_backward: (B, T-1, 2, H, W), flow t lives on frame t + 1 and points to t.
+        mode: how pixels are taken: `nearest` keeps them as sharp as they are, `bilinear` mixes.
+        official: as the released code computes. There, what lies outside the frame is sharp (and
+            black), and flows are trusted one pixel past where they agree.
+
+    Returns:
+        Frames and mask with the shapes given; the mask is 1 where a pixel is still blurred.
+    """
+    if frames.shape[1] == 1:
+        return frames, mask
+    pictures, masks = list(frames.unbind(1)), list(mask.unbind(1))
+    passes = (flow_forward, flow_backward, -1), (flow_backward, flow_forward, 1)
+    for flow, back, direction in passes:
+        walked = slice(None, None, direction)
+        to_last, valid = flow.unbind(1)[walked], agreement(flow, back, official).unbind(1)[walked]
+        pictures, masks = walk(pictures[walked], masks[walked], to_last, valid, mode, official)
+        pictures, masks = pictures[walked], masks[walked]
+    return torch.stack(pictures, 1), torch.stack(masks, 1)
+
+
+def agreement(flow: Tensor, back: Tensor, dilated: bool) -> Tensor:
+    """Where flow and flow back agree.
+
+    Args:
+        flow: (B, t, 2, H, W).
+        back: (B, t, 2, H, W) between the same frames, the other way.
+        dilated: with the 8 neighbours of each such pixel, as DaBiT's released code takes it.
+
+    Returns:
+        (B, t, 1, H, W), 0 or 1.
+    """
+    valid = consistency(flow.flatten(0, 1), back.flatten(0, 1))
+    return (dilate(valid) if dilated else valid).unflatten(0, flow.shape[:2])
+
+
+def walk(
+    frames: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    to_last: Sequence[Tensor],
+    valid: Sequence[Tensor],
+    mode: Mode,
+    official: bool,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """One pass, in the order given.
+
+    Args:
+        frames: T frames (B, C, H, W).
+        masks: T masks (B, 1, H, W).
+        to_last: T-1 flows (B, 2, H, W), flow i lives on frame i + 1 and points to frame i.
+        valid: T-1 maps (B, 1, H, W), 1 where flows agree.
+        mode: see above.
+        official: see above.
+
+    Returns:
+        The frames and the masks.
+    """
+    pictures, left = [frames[0]], [masks[0]]
+    for frame, mask, flow, good in zip(frames[1:], masks[1:], to_last, valid, strict=True):
+        # what is warped is zero outside of the frame: there nothing is sharp
+        there = warp(left[-1], flow) if official else 1 - warp(1 - left[-1], flow)
+        blurred = dilate(step(there))
+        fill = step(mask * good * (1 - blurred))  # (B, 1, H, W)
+        pictures.append(fill * warp(pictures[-1], flow, mode) + (1 - fill) * frame)
+        left.append(step(mask * (1 - good * (1 - blurred))))
+    return pictures, left
+
+
+def step(x: Tensor) -> Tensor:
+    """1 where something is blurred by more than a trace, else 0."""
+    return (x > BLURRED).to(x.dtype)
+
+
+def dilate(x: Tensor) -> Tensor:
+    """Largest value of the 3 x 3 pixels around each; (N, 1, H, W)."""
+    return F.max_pool2d(x, 3, 1, 1)
