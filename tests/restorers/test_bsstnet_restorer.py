@@ -108,11 +108,18 @@ def test_blur_is_judged_by_the_whole_scene(restorer: BSSTNetRestorer) -> None:
     assert limits[0, :, 0, 0].tolist() == [0, 0.25]  # what hardly moves is not called blurred
 
 
-@pytest.mark.parametrize("name", ["bsstnet-gopro", "bsstnet-dvd", "bsstnet-s"])
-def test_missing_weights_come_with_a_remedy(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("bsstnet-gopro", "unblur weights convert BSST_gopro.pth"),
+        ("bsstnet-dvd", "unblur weights convert BSST_dvd.pth"),
+        ("bsstnet-narrow", "unblur train bsstnet-narrow"),
+    ],
+)
+def test_missing_weights_come_with_a_remedy(name: str, remedy: str) -> None:
     with pytest.raises(WeightsError) as error:
         BY_NAME[name].load(OPTIONS)
-    assert "unblur weights convert BSST_" in str(error.value)
+    assert remedy in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -120,12 +127,13 @@ def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     weights.save(path, BSSTNet(TINY).state_dict(), {})
     with pytest.raises(WeightsError, match="does not fit"):
-        BY_NAME["bsstnet-s"].load(OPTIONS._replace(weights=str(path)))
+        BY_NAME["bsstnet-narrow"].load(OPTIONS._replace(weights=str(path)))
 
 
 def test_small_weights_are_found_in_the_store() -> None:
-    weights.save(weights.user_folder() / "bsstnet-s.safetensors", BSSTNet(SMALL).state_dict(), {})
-    restorer = BY_NAME["bsstnet-s"].load(OPTIONS)
+    path = weights.user_folder() / "bsstnet-narrow.safetensors"
+    weights.save(path, BSSTNet(SMALL).state_dict(), {})
+    restorer = BY_NAME["bsstnet-narrow"].load(OPTIONS)
     assert isinstance(restorer, BSSTNetRestorer)
     assert restorer.net.config == SMALL
 
@@ -137,11 +145,11 @@ def test_dis_stands_in_for_raft_with_a_warning() -> None:
     assert forward.shape == backward.shape == (2, 2, 18, 23)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        choose_flow("dis", torch.device("cpu"), "bsstnet-s")
+        choose_flow("dis", torch.device("cpu"), "bsstnet-narrow")
 
 
 def test_the_table_tells_the_sizes() -> None:
-    for name, config in {"bsstnet-s": SMALL, "bsstnet-tiny": TINY}.items():
+    for name, config in {"bsstnet-narrow": SMALL, "bsstnet-tiny": TINY}.items():
         own = sum(p.numel() for p in BSSTNet(config).parameters())
         assert BY_NAME[name].info.parameters == own
     for name in ("bsstnet-gopro", "bsstnet-dvd"):

@@ -20,7 +20,7 @@ def test_recipes_that_ship_are_sound():
 
 
 def test_json_comes_back(tmp_path):
-    recipe = Recipe("bsstnet-s", options={"channels": 24}, losses={"l1": 1.0}, betas=(0.8, 0.9))
+    recipe = Recipe("bsstnet-tiny", options={"channels": 24}, losses={"l1": 1.0}, betas=(0.8, 0.9))
     path = tmp_path / "r.json"
     path.write_text(json.dumps(recipes.to_json(recipe)))
     assert recipes.load(path) == recipe

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from unblur.errors import MediaError, UsageError
-from unblur.ops.color import from_linear, to_linear
+from unblur.ops.color import SRGB, from_linear, to_linear
 
 PICTURES = {".png", ".jpg", ".jpeg"}
 PAIRS = {
@@ -33,7 +33,6 @@ PAIRS = {
 """Names of folders that stand for each other, anywhere in a path; the first that is there."""
 AVERAGED = 7
 """Frames that one blurred frame of the `sharp` layout is the mean of."""
-SRGB = "iec61966-2-1"
 
 
 @dataclass(frozen=True)

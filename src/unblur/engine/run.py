@@ -14,10 +14,8 @@ from torch import Tensor
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.engine.scenes import Scene, SceneDetector
 from unblur.errors import MediaError, NumericsError, ResourceError
-from unblur.ops.color import from_linear, to_linear
+from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.restorers.base import Guidance, Light, Restorer, Window
-
-SRGB = "iec61966-2-1"
 
 
 class Picture(Protocol):

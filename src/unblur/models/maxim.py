@@ -38,6 +38,10 @@ class MaximConfig:
     """Channels at full size; level 1 has twice, level 2 and the bottleneck four times as many."""
     tiles: tuple[int, int, int] = (16, 16, 8)
     """Side of a tile at levels 0, 1, 2; the bottleneck takes that of level 2."""
+    inputs: int = 3
+    """Channels of the full-size input of the first stage."""
+    outputs: int = 3
+    """Channels of the residual of the last stage."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.stages <= 3 or self.width % 4:
@@ -104,7 +108,10 @@ class Stage(nn.Module):
         above = (widths[0], widths[0], widths[1])  # channels that arrive from the level above
         below = (widths[1], widths[2], widths[2])  # channels that arrive from the level below
         later, last = index > 0, index == config.stages - 1
-        self.inputs = nn.ModuleList(nn.Conv2d(3, c, 3, padding=1) for c in widths)
+        seen = (3 if later else config.inputs, 3, 3)
+        self.inputs = nn.ModuleList(
+            nn.Conv2d(n, c, 3, padding=1) for n, c in zip(seen, widths, strict=True)
+        )
         if later:
             self.fuse_sam = nn.ModuleList(CrossGate(widths[i], widths[i], tiles[i]) for i in LEVELS)
         self.enc = nn.ModuleList(
@@ -124,13 +131,15 @@ class Stage(nn.Module):
         self.dec = nn.ModuleList(UnetBlock(4 * widths[i], widths[i], tiles[i]) for i in LEVELS)
         # The last stage only makes the full-size picture.
         self.sam = nn.ModuleList(
-            SupervisedAttention(widths[i], picture_only=last) for i in LEVELS if not last or i == 0
+            SupervisedAttention(widths[i], config.outputs if last else 3, picture_only=last)
+            for i in LEVELS
+            if not last or i == 0
         )
 
     def forward(
         self, pictures: Sequence[Tensor], previous: Features | None
     ) -> tuple[Tensor, Features | None]:
-        """Residual `(B, H, W, 3)` to the first picture, and what the next stage needs."""
+        """Residual `(B, H, W, outputs)` to the first picture, and what the next stage needs."""
         shallow = [convolve(conv, x) for conv, x in zip(self.inputs, pictures, strict=True)]
         if previous is not None:
             shallow = [
@@ -400,15 +409,15 @@ class ChannelWeights(nn.Module):
 class SupervisedAttention(nn.Module):
     """Features weighted by the picture they make (SAM)."""
 
-    def __init__(self, channels: int, picture_only: bool) -> None:
+    def __init__(self, channels: int, outputs: int, picture_only: bool) -> None:
         super().__init__()
-        self.picture = nn.Conv2d(channels, 3, 3, padding=1)
+        self.picture = nn.Conv2d(channels, outputs, 3, padding=1)
         if not picture_only:
             self.feature = nn.Conv2d(channels, channels, 3, padding=1)
             self.mask = nn.Conv2d(3, channels, 3, padding=1)
 
     def forward(self, x: Tensor, picture: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Residual `(B, H, W, 3)` to `picture`, and the weighted features if made for them."""
+        """Residual `(B, H, W, outputs)` to `picture`; weighted features if made for them."""
         residual = convolve(self.picture, x)
         if not hasattr(self, "mask"):
             return residual, None

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from unblur.errors import MediaError
 
+SRGB = "iec61966-2-1"
+"""FFmpeg's name of the curve that most pictures, and videos that say nothing, are taken to have."""
 PQ_PEAK = 10_000.0
 """Candela per square metre of linear 1.0 under PQ. (HLG is relative: its 1.0 is the scene's peak,
 and every other curve's 1.0 is reference white.)"""
@@ -91,7 +93,7 @@ class _Curve:
 
 
 def _curve(transfer: str | None) -> _Curve | None:
-    name = transfer or "iec61966-2-1"
+    name = transfer or SRGB
     if name not in _CURVES:
         known = ", ".join(sorted(_CURVES))
         raise MediaError(f"transfer function {name!r} is not known; known are: {known}")
@@ -185,7 +187,7 @@ _SRGB = _toe(alpha=1.055, light=0.00313066844250063, slope=12.92, gamma=2.4)
 _BT709 = _toe(alpha=1.09929682680944, light=0.018053968510807, slope=4.5, gamma=1 / 0.45)
 
 _CURVES: dict[str, _Curve | None] = {
-    "iec61966-2-1": _SRGB,
+    SRGB: _SRGB,
     "bt709": _BT709,
     "smpte170m": _BT709,
     "bt2020-10": _BT709,

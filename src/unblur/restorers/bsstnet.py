@@ -14,7 +14,14 @@ from torch import Tensor
 from unblur import weights
 from unblur.errors import UnblurWarning
 from unblur.guidance.blur_map import blur_map
-from unblur.guidance.flow import RAFT_WEIGHTS, bidirectional_flow, dis_flow, load_raft
+from unblur.guidance.flow import (
+    RAFT_WEIGHTS,
+    bidirectional_flow,
+    dis_flow,
+    flow_s,
+    load_flow_s,
+    load_raft,
+)
 from unblur.models import fit
 from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
@@ -147,8 +154,10 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
     return found
 
 
-def choose_flow(kind: Literal["raft", "dis"], device: torch.device, name: str) -> Flow:
-    """RAFT if it is wanted and its weights are at hand, else DIS."""
+def choose_flow(kind: Literal["raft", "flow-s", "dis"], device: torch.device, name: str) -> Flow:
+    """The flow of that name; DIS for RAFT where its weights are not at hand."""
+    if kind == "flow-s":
+        return partial(flow_s, load_flow_s(device), stride=FLOW_STRIDE)
     raft = load_raft(device) if kind == "raft" else None
     if raft is not None:
         return partial(bidirectional_flow, raft, stride=FLOW_STRIDE)
@@ -174,12 +183,11 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
     return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
 
 
-def load_small(options: LoadOptions, info: RestorerInfo) -> Restorer:
+def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
     """The network for processors, from weights in the store."""
     path = options.weights or weights.require(
         info.name,
-        "they come with a later release; until then use --model maxim-stage1, or bsstnet-gopro "
-        "with weights from its authors (`unblur weights convert BSST_gopro.pth`)",
+        "`unblur train bsstnet-narrow RUN` trains them; use --model bsstnet-s, whose weights ship",
     )
     net = fit(BSSTNet(SMALL), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name)
@@ -217,16 +225,16 @@ _DVD_INFO = replace(
     name="bsstnet-dvd",
     summary="published BSSTNet, trained on DVD; convert its weights first",
 )
-_SMALL_INFO = replace(
+_NARROW_INFO = replace(
     _OFFICIAL_INFO,
-    name="bsstnet-s",
-    summary="BSSTNet small enough for a processor (its weights come with a later release)",
+    name="bsstnet-narrow",
+    summary="BSSTNet narrow enough for a processor; train its weights yourself",
     licence="Apache-2.0",
     parameters=2_525_022,
     tiling=Tiling(size=512, overlap=64, merge="feather"),
 )
 _TINY_INFO = replace(
-    _SMALL_INFO,
+    _NARROW_INFO,
     name="bsstnet-tiny",
     summary="random weights, for tests only: restores nothing",
     parameters=156_270,
@@ -241,6 +249,6 @@ PRESETS = (
         partial(load_official, info=_OFFICIAL_INFO, checkpoint="BSST_gopro.pth"),
     ),
     Preset(_DVD_INFO, partial(load_official, info=_DVD_INFO, checkpoint="BSST_dvd.pth")),
-    Preset(_SMALL_INFO, partial(load_small, info=_SMALL_INFO)),
+    Preset(_NARROW_INFO, partial(load_narrow, info=_NARROW_INFO)),
     Preset(_TINY_INFO, partial(load_tiny, info=_TINY_INFO)),
 )

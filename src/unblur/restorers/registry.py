@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from unblur.errors import ResourceError, UnblurWarning, UsageError
-from unblur.restorers import bsstnet, maxim, none
+from unblur.restorers import aligned, bsstnet, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
 DEFAULT = "maxim-stage1"
 
 PRESETS: dict[str, Preset] = {
-    preset.info.name: preset for room in (maxim, bsstnet, none) for preset in room.PRESETS
+    preset.info.name: preset for room in (maxim, aligned, bsstnet, none) for preset in room.PRESETS
 }
 
 

@@ -76,7 +76,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.network = task.network().to(device)
         if recipe.start_from is not None:
-            load_start(self.network, recipe.start_from)
+            load_start(self.network, recipe.start_from, task.adapt)
         self.average = Average(self.network, recipe.average)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, recipe), betas=recipe.betas
@@ -259,10 +259,12 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     ]
 
 
-def load_start(network: nn.Module, start: str) -> None:
+def load_start(
+    network: nn.Module, start: str, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
     """Loads the tensors of a weights file that fit by name and shape; says which did not."""
     path = weights.find(start) or Path(start)
-    state, own = weights.load(path), network.state_dict()
+    state, own = adapt(weights.load(path)), network.state_dict()
     fitting = {n: x for n, x in state.items() if n in own and own[n].shape == x.shape}
     if not fitting:
         raise UsageError(f"start_from: nothing in {path} fits this network")

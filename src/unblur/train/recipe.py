@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from unblur.errors import UsageError
 
+Flow = Literal["truth", "dis"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
 
@@ -41,6 +42,8 @@ class Recipe:
     """Clips that are rendered once and drawn from again and again; 0 renders each step its own."""
     pool_side: int = 256
     """Side of the clips of the pool, in pixels; crops are cut from them. Both multiples of 4."""
+    flow: Flow = "truth"
+    """What guides networks that need flow: the `truth` with errors added, or `dis` as in use."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
     final_rate: float = 1e-7
@@ -82,6 +85,8 @@ class Recipe:
                 f"recipe: crop {self.crop} from pool_side {self.pool_side}: both must be "
                 "multiples of 4, and the crop no larger"
             )
+        if self.flow not in get_args(Flow):
+            raise UsageError(f"recipe: flow is {self.flow}, must be {' or '.join(get_args(Flow))}")
         if self.precision not in ("bf16", "fp32"):
             raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")
         object.__setattr__(self, "betas", tuple(self.betas))
