@@ -31,6 +31,13 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn
     return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The same tensor, each pixel's channels together: convolutions of few channels run twice as
+    fast so on a CPU, with the same result.
+    """
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def double(x: Tensor) -> Tensor:
     """(N, C, h, w) -> (N, C, 2h, 2w); corners stay corners."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

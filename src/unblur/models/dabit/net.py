@@ -164,8 +164,6 @@ class Dabit(nn.Module):
 def shrink(flow: Tensor) -> Tensor:
     """Flow in pixels (B, t, 2, H, W) to flow in elements of the features (B, t, 2, h, w)."""
     H, W = (padded_length(n, STRIDE) for n in flow.shape[-2:])
-    if flow.shape[1] == 0:
-        return flow.new_zeros(*flow.shape[:3], H // STRIDE, W // STRIDE)
     padded = pad_flow(flow, H, W).flatten(0, 1)
     small = F.interpolate(padded, scale_factor=1 / STRIDE, mode="bilinear", align_corners=False)
     return small.unflatten(0, flow.shape[:2]) / STRIDE

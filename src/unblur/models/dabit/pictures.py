@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.models.dabit.config import MERGE_GROUPS, DabitConfig
-from unblur.models.layers import conv3x3, double
+from unblur.models.layers import channels_last, conv3x3, double
 
 INPUTS = 6
 """Red, green, blue, blur map, mask, depth."""
@@ -32,12 +32,13 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 4h, 4w) -> (N, C, h, w)."""
+        x = channels_last(x)
         for layer in self.down:
             x = F.leaky_relu(layer(x), 0.2)
         middle = x
         x = F.leaky_relu(self.widen(x), 0.2)
         for groups, layer in zip(MERGE_GROUPS, self.merges, strict=True):
-            x = F.leaky_relu(layer(interleave(middle, x, groups)), 0.2)
+            x = F.leaky_relu(layer(channels_last(interleave(middle, x, groups))), 0.2)
         return x
 
 
@@ -70,7 +71,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 3, 4h, 4w)."""
-        x = double(x)  # (N, C, 2h, 2w)
+        x = double(channels_last(x))  # (N, C, 2h, 2w)
         for layer in self.at_half:
             x = F.leaky_relu(layer(x), 0.2, inplace=True)
         x = F.leaky_relu(self.at_full(double(x)), 0.2, inplace=True)  # (N, D, 4h, 4w)
@@ -93,7 +94,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, 3, 8h, 8w)."""
-        x = F.leaky_relu(self.narrow(x), 0.1)
+        x = F.leaky_relu(self.narrow(channels_last(x)), 0.1)
         for block in self.blocks:
             x = block(x)
         for layer in self.enlarge:

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from unblur.models.dabit.config import DabitConfig
-from unblur.models.layers import conv3x3, deform_parameters, offset_layers, split_offsets
+from unblur.models.layers import (
+    channels_last,
+    conv3x3,
+    deform_parameters,
+    offset_layers,
+    split_offsets,
+)
 from unblur.ops.deform_conv import deform_conv2d
 from unblur.ops.propagation import agreement
 from unblur.ops.warp import warp
@@ -108,7 +114,7 @@ class Pass(nn.Module):
     ) -> Tensor:
         """The previous step (B, C, h, w), as seen from the frame with features `current`."""
         condition = torch.cat((current, warp(last, flow), flow, valid, guide), 1)
-        offset, mask = split_offsets(self.offset(condition), LARGEST_OFFSET)
+        offset, mask = split_offsets(self.offset(channels_last(condition)), LARGEST_OFFSET)
         offset = offset + flow.flip(1).repeat(1, mask.shape[1], 1, 1)  # rows, columns
         return deform_conv2d(last, offset, torch.sigmoid(mask), self.weight, self.bias)
 
