@@ -30,7 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
-    "simulate": NETWORKS | {"guidance", "video", "synth"},
+    "guide": {
+        "errors",
+        "ops",
+        "guidance",
+        "video",
+        "engine.scenes",
+        "restorers.registry",
+    },
+    "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
     "evaluate": RUNNING | {"api", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.
@@ -44,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "evaluate",
         "data.davis_blur",
         "data.texture_bank",
+        "guide",
         "simulate",
     },
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unblur import simulate
+    from unblur import guide, simulate
     from unblur.api import Progress, Report, restore
     from unblur.evaluate import evaluate
     from unblur.restorers.registry import list_models, load_model
@@ -34,6 +34,7 @@ __all__ = [
     "Report",
     "__version__",
     "evaluate",
+    "guide",
     "list_models",
     "load_model",
     "probe",
@@ -44,8 +45,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "simulate":  # a module: `simulate.scenes`, `simulate.motion`
-        return import_module("unblur.simulate")
+    if name in ("guide", "simulate"):  # modules: `guide.depth`, `simulate.motion`
+        return import_module(f"unblur.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'unblur' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

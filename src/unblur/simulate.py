@@ -7,9 +7,11 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,11 +19,13 @@ from torch import Tensor
 
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
+from unblur.guide import DepthOfVideo, scenes_marked
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
+from unblur.synth.focal import FocusPull, LayeredBlur, layered_blur, refocus
 from unblur.synth.paths import KNOTS, spline
-from unblur.video import Frame, create_video, open_video
+from unblur.video import Frame, create_video, open_video, parse_time
 
 FLOW_STEP, FLOW_ZERO = 64.0, 32768
 """Flow in PNG, as KITTI has it: (value - 32768) / 64 pixels; the third channel is 1 if visible."""
@@ -200,6 +204,100 @@ def motion(
                 if progress:
                     progress(written, total)
     return written
+
+
+def focus(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    keys: Sequence[str],
+    *,
+    radius: float = 8.0,
+    mode: Literal["lens", "paper", "official"] = "lens",
+    depth: str | os.PathLike[str] = "ramp",
+    invert: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> int:
+    """Blurs a sharp video as a lens would whose focus is pulled; the video itself is the truth.
+
+    Args:
+        source: a video, a folder of pictures, or a pattern.
+        destination: a video or pictures.
+        keys: what is in focus when, as `DEPTH@TIME`: DEPTH is `near`, `far` or a number from 0
+            (near) to 1; TIME `2s`, `f10` or `mm:ss`, and 0 where it is left out. Focus moves
+            evenly from key to key.
+        radius: of the blur in pixels, of what is the whole range of depth away from the focus.
+        mode: `lens` is disks in linear light, with occlusion; `paper` and `official` are DaBiT's
+            simulator, Gaussians cut off at `2 * radius + 1` pixels (see `unblur.synth.focal`).
+        depth: a folder or pattern of depth maps, `depth-anything`, or `ramp`: a plain stand-in,
+            from near at the bottom of the picture to far at its top.
+        invert: near is bright in depth maps from files.
+        device: where `depth-anything` runs.
+        overwrite: replace an existing output.
+        progress: called with (frames done, frames in all or None).
+
+    Returns:
+        Number of frames written.
+
+    Raises:
+        UsageError: a key or a number makes no sense, or the output exists.
+        MediaError: the source or its depth cannot be read, or they do not fit each other.
+    """
+    if not 0 < radius <= 100:
+        raise UsageError(f"radius {radius:g}: take more than 0 and at most 100 pixels")
+    layered = None if mode == "lens" else LayeredBlur(2 * radius + 1, 100, 5, mode=mode)
+    with open_video(source) as reader:
+        info = reader.info
+        pull = read_keys(keys, info.frame_rate)
+        depths = None if depth == "ramp" else DepthOfVideo(depth, reader, invert, device)
+        transfer = info.color.transfer
+        began: Fraction | None = None
+        written = 0
+        with create_video(destination, info, overwrite=overwrite) as writer:
+            for frame, rgb, begins in scenes_marked(iter(reader)):
+                if depths is None:
+                    rows = torch.linspace(1, 0, frame.height)
+                    far = rows[:, None].expand(1, -1, frame.width)
+                else:
+                    if begins:
+                        depths.restart()
+                    far = depths(frame, rgb)[0]
+                began = frame.time if began is None else began
+                place = pull(float(frame.time - began))
+                if layered is None:
+                    light, _ = refocus(to_linear(rgb[0], transfer), far, place, radius)
+                    blurred = from_linear(light, transfer)
+                else:
+                    blurred = layered_blur(rgb[0] * 255, far * 255, place * 255, layered)[0] / 255
+                writer.write(frame.with_rgb(blurred))
+                written += 1
+                if progress:
+                    progress(written, reader.frames)
+        if depths is not None:
+            depths.finish()
+    return written
+
+
+def read_keys(keys: Sequence[str], rate: Fraction | None) -> FocusPull:
+    """Keyframes of the focus from words such as `near@0s`, `0.4@f10`, `far`."""
+    found = []
+    for key in keys:
+        word, _, when = key.partition("@")
+        time = parse_time(when or "0")
+        if time.frame is not None and rate is None:
+            raise UsageError(f"focus {key}: the video has no frame rate, give the time in seconds")
+        seconds = time.seconds if time.frame is None else time.frame / (rate or 1)
+        try:
+            place = {"near": 0.0, "far": 1.0}.get(word) if word in ("near", "far") else float(word)
+        except ValueError:
+            place = None
+        if place is None or not 0 <= place <= 1:
+            raise UsageError(
+                f"focus {key}: write DEPTH@TIME, DEPTH being near, far or a number from 0 to 1"
+            )
+        found.append((float(seconds or 0), place))
+    return FocusPull.through(found)
 
 
 class Shake:

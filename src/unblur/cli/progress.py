@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from unblur.cli.signals import check
 
 if TYPE_CHECKING:
     from unblur import Progress
@@ -43,6 +46,22 @@ def progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
         )
 
     with bar:
+        yield update
+
+
+@contextlib.contextmanager
+def frames_bar(stage: str, wanted: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """The same for work that tells frames done and frames in all; also where Ctrl-C is heard."""
+    began = time.monotonic()
+    with progress_bar(wanted) as bar:
+
+        def update(done: int, total: int | None) -> None:
+            check()
+            if bar is not None:
+                from unblur import Progress
+
+                bar(Progress(stage, done, total, done / max(1e-9, time.monotonic() - began)))
+
         yield update
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unblur.cli.options import HELP_NAMES, Quiet, Verbose
+from unblur.cli.progress import frames_bar
 from unblur.cli.terminal import show
 
 app = typer.Typer(
@@ -15,6 +16,14 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": list(HELP_NAMES)},
 )
+
+
+class FocusChoice(str, Enum):
+    """Values of `focus --mode`."""
+
+    lens = "lens"
+    paper = "paper"
+    official = "official"
 
 
 class BlurChoice(str, Enum):
@@ -103,5 +112,73 @@ def motion(
         seed=seed,
         overwrite=overwrite,
     )
+    if not quiet:
+        show(f"{destination}: {written} frames")
+
+
+@app.command()
+def focus(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", show_default=False, help="A sharp video, a folder or a pattern."
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")
+    ],
+    keys: Annotated[
+        list[str],
+        typer.Option(
+            "--focus",
+            metavar="DEPTH@TIME",
+            show_default=False,
+            help="What is in focus when: near, far or 0..1, at 2s, f10 or mm:ss. Repeat it to pull "
+            "the focus.",
+        ),
+    ],
+    radius: Annotated[
+        float,
+        typer.Option(
+            metavar="PIXELS", help="Radius of the blur, the whole depth away from the focus."
+        ),
+    ] = 8.0,
+    mode: Annotated[
+        FocusChoice, typer.Option(help="A lens, or DaBiT's simulator as in paper or release.")
+    ] = FocusChoice.lens,
+    depth: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Depth maps, one for each frame, dark = near; or depth-anything; or ramp, a "
+            "stand-in: near at the bottom of the picture, far at its top.",
+        ),
+    ] = "ramp",
+    depth_invert: Annotated[
+        bool, typer.Option("--depth-invert", help="Bright = near in the depth maps.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where depth-anything runs.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Blur a sharp video by a missed or moving focus; the video itself is the truth."""
+    from unblur.simulate import focus as blur_focus
+
+    with frames_bar("blur", wanted=not quiet) as progress:
+        written = blur_focus(
+            source,
+            destination,
+            keys,
+            radius=radius,
+            mode=mode.value,
+            depth=depth,
+            invert=depth_invert,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if not quiet:
         show(f"{destination}: {written} frames")

@@ -1,0 +1,197 @@
+"""How far out of focus each pixel is, from the picture alone or with its depth.
+
+An edge tells: blurred once more by a known Gaussian, a soft edge loses less of its detail than a
+sharp one. For the blur of width s of an edge, detail falls as 1 / s, so the energies of a picture
+and of its blurred copy stand in the ratio Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo
+and Sim, Pattern Recognition 2011, take the same ratio edge by edge). Energies are those of Haar's
+wavelets, summed up over a neighbourhood, or over all pixels of a depth as DaBiT (arXiv 2407.01230)
+does. The measure is absolute: one frame needs no other to be told sharp, and nothing flickers
+because a clip's sharpest spot comes or goes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.guidance.steady import steady
+from unblur.ops.pad import pad_to, padded_length
+from unblur.ops.wavelet import BINS, haar
+
+REBLUR = 1.5
+"""Width in pixels of the Gaussian of the second blur."""
+SHARP, BLURRED = 0.8, 3.0
+"""Widths of blur in pixels that a map shows as 0 and 1."""
+CELL = 4
+"""Energies are kept for cells of 4 x 4 wavelets, 8 x 8 pixels."""
+WINDOWS = ((3, 1.0), (7, 0.1), (25, 0.003))
+"""Cells across, and weight: far ones speak where near ones have no detail."""
+QUIET = 0.1
+"""Share of the cells that are taken to hold nothing but noise."""
+QUIET_MEAN = 0.74
+"""Energy that this share of cells of pure noise stays below, over the mean of all."""
+FLOOR = 1e-6
+"""Energy below which there is nothing to see."""
+MASK_THRESHOLD = 0.1
+"""Above it a blur map counts as blurred, as in DaBiT's released code."""
+GUIDE_REACH, GUIDE_EPS = 4, 1e-3
+
+
+def defocus(frames: Tensor) -> Tensor:
+    """Blur of each pixel, from the details around it.
+
+    Args:
+        frames: (T, 3, H, W) RGB in [0, 1].
+
+    Returns:
+        (T, 1, H, W), 0 = sharp, 1 = blurred by a Gaussian of `BLURRED` pixels or more. Where there
+        is nothing to see for far around, 0.
+    """
+    H, W = frames.shape[-2:]
+    once, twice = energies(frames)
+    local = [sum_around(x) for x in (once, twice)]
+    coarse = as_map(width_of(*local))  # (T, 1, h, w)
+    gray = F.avg_pool2d(padded(frames).mean(1, keepdim=True), 2 * CELL)
+    slope, offset = guided(gray, coarse)
+    slope, offset = (
+        F.interpolate(x, scale_factor=2 * CELL, mode="bilinear", align_corners=False)[..., :H, :W]
+        for x in (slope, offset)
+    )
+    return (slope * frames.mean(1, keepdim=True) + offset).clamp(0, 1)
+
+
+def defocus_of_depths(frames: Tensor, depth: Tensor) -> Tensor:
+    """Blur at each depth, from the details of all pixels there; between depths it is interpolated.
+
+    Args:
+        frames: (T, 3, H, W) RGB in [0, 1].
+        depth: (T, 1, H, W) in [0, 1].
+
+    Returns:
+        (T, 11) blur at the depths 0.0, 0.1, ... 1.0; look it up with `at_depth`.
+    """
+    once, twice = energies(frames)
+    place = F.avg_pool2d(padded(depth), 2 * CELL).clamp(0, 1) * (BINS - 1)
+    bins = torch.arange(BINS, device=depth.device)[:, None, None]
+    share = (1 - (place - bins).abs()).clamp_min(0)  # (T, 11, h, w)
+    sums = [(share * x).sum((-2, -1)) / place[0, 0].numel() for x in (once, twice)]
+    # A depth at which there is little to see takes what its neighbours say.
+    apart = (torch.arange(BINS) - torch.arange(BINS)[:, None]).abs()
+    spread = (10.0 ** (-1.5 * apart)).to(frames)  # (11, 11)
+    return as_map(width_of(*(x @ spread for x in sums)))
+
+
+def at_depth(curve: Tensor, depth: Tensor) -> Tensor:
+    """Values of `curve` (T, 11) at `depth` (T, 1, H, W) in [0, 1]."""
+    place = (depth.clamp(0, 1) * (BINS - 1)).flatten(1)  # (T, H W)
+    low = place.floor().clamp_max(BINS - 2)
+    share, index = place - low, low.long()
+    values = curve.gather(1, index) * (1 - share) + curve.gather(1, index + 1) * share
+    return values.view_as(depth)
+
+
+class BlurFromDepth:
+    """Blur map of the frames of a scene, in order, one value for each depth.
+
+    So what has no details of its own takes the blur of all that lies as far.
+    """
+
+    def __init__(self) -> None:
+        self._before: Tensor | None = None
+
+    def restart(self) -> None:
+        """Forgets: the next frame is the first of a scene."""
+        self._before = None
+
+    def __call__(self, frames: Tensor, depth: Tensor) -> Tensor:
+        """(T, 3, H, W) RGB in [0, 1] and (T, 1, H, W) to (T, 1, H, W), 0 sharp to 1 blurred."""
+        curve = steady(defocus_of_depths(frames, depth), self._before)
+        self._before = curve[-1]
+        return at_depth(curve, depth)
+
+
+def blur_mask(blur: Tensor, threshold: float = MASK_THRESHOLD) -> Tensor:
+    """1 where a blur map lies above the threshold, else 0.
+
+    The paper says "above the least value", which on a continuous map is all but everywhere.
+    """
+    return (blur > threshold).to(blur)
+
+
+def energies(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy of the details of frames, and of frames blurred once more, without that of noise.
+
+    Returns:
+        (T, 1, h, w) each, cells of 8 x 8 pixels.
+    """
+    x = padded(frames)
+    reach = math.ceil(3 * REBLUR)
+    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    line = torch.exp(-0.5 * (at / REBLUR) ** 2)
+    line = (line / line.sum()).expand(3, 1, 1, -1)
+    soft = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    soft = F.conv2d(F.conv2d(soft, line, groups=3), line.transpose(2, 3), groups=3)
+    # White noise keeps this part of its energy.
+    taps = line[0, 0, 0]
+    step = F.pad(taps, (1, 1))
+    kept_along, kept_across = (step[1:] - step[:-1]).square().sum() / 2, taps.square().sum()
+    once, twice = (F.avg_pool2d(details_of(y), CELL) for y in (x, soft))  # (T, 3, h, w)
+    # Blurred pictures have next to no diagonal details: the least of them is noise.
+    quiet = once[:, 2].flatten(1).quantile(QUIET, 1) / QUIET_MEAN
+    noise = 2 * quiet[:, None, None, None]
+    once, twice = (y[:, :2].sum(1, keepdim=True) for y in (once, twice))
+    return once - noise, twice - noise * kept_along * kept_across
+
+
+def details_of(x: Tensor) -> Tensor:
+    """Energy of the details of all colours, across, down and diagonal: (T, 3, H/2, W/2).
+
+    Mean of two sets of 2 x 2 blocks, for an edge between blocks is none inside them.
+    """
+    shifted = F.pad(x[..., 1:, 1:], (0, 1, 0, 1), mode="replicate")
+    return (haar(x)[1].square().sum(1) + haar(shifted)[1].square().sum(1)) / 2
+
+
+def padded(x: Tensor) -> Tensor:
+    """The frames up to a whole number of cells."""
+    height, width = (padded_length(side, 2 * CELL) for side in x.shape[-2:])
+    return pad_to(x, height, width)
+
+
+def sum_around(energy: Tensor) -> Tensor:
+    """Energy (T, 1, h, w) of the surroundings, the nearest counting most."""
+    total = torch.zeros_like(energy)
+    for size, weight in WINDOWS:
+        half = size // 2
+        total += weight * F.avg_pool2d(energy, size, 1, half, count_include_pad=False)
+    return total
+
+
+def width_of(once: Tensor, twice: Tensor) -> Tensor:
+    """Width of the blur in pixels from the energies before and after the second blur."""
+    q = ((once.clamp_min(0) + FLOOR) / (twice.clamp_min(0) + FLOOR / 3)).square()
+    return REBLUR / (q - 1).clamp_min(1e-3).sqrt()
+
+
+def as_map(width: Tensor) -> Tensor:
+    """0 at `SHARP` pixels of blur and below, 1 at `BLURRED` and above."""
+    return ((width - SHARP) / (BLURRED - SHARP)).clamp(0, 1)
+
+
+def guided(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and offset by which `values` follow `guide` around each place.
+
+    The guided filter (He et al., TPAMI 2013): applied to the full picture, they give the map its
+    edges back.
+    """
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2 * GUIDE_REACH + 1, 1, GUIDE_REACH, count_include_pad=False)
+
+    mean_g, mean_v = mean(guide), mean(values)
+    slope = (mean(guide * values) - mean_g * mean_v) / (mean(guide * guide) - mean_g**2 + GUIDE_EPS)
+    offset = mean_v - slope * mean_g
+    return mean(slope), mean(offset)

@@ -1,0 +1,247 @@
+"""What a model for focal blur is told about a video: its depth and its blur map, as files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import av
+import torch
+from torch import Tensor
+
+from unblur.engine.scenes import FLOOR, RULES, THUMBNAIL, frame_difference
+from unblur.errors import MediaError, UnblurWarning
+from unblur.guidance.defocus import BlurFromDepth, blur_mask
+from unblur.guidance.depth import DepthEstimator, depth_estimator
+from unblur.restorers.registry import choose_device
+from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
+from unblur.video.depth_files import DepthFiles
+from unblur.video.info import ColorTags
+from unblur.video.sequence import is_sequence
+from unblur.video.sequence_writer import is_sequence_output
+
+Count = Callable[[int, "int | None"], None]
+Look = Literal["depth", "blur"]
+VIDEO = "yuv420p"
+
+
+def depth(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    depth: str | os.PathLike[str] = "builtin",
+    invert: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Count | None = None,
+) -> int:
+    """Writes the depth of each frame: 0 = near, 1 = far.
+
+    Pictures hold it as 16-bit gray (65535 = far) or EXR, ready to be given as `depth` again; a
+    video shows it in colours, red near and blue far.
+
+    Args:
+        source: a video, a folder of pictures, or a pattern.
+        destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
+        depth: `builtin` (what is sharp is near: a stand-in), `depth-anything` (the extra `priors`),
+            or a folder or pattern of gray pictures, one for each frame.
+        invert: near is bright in those pictures.
+        device: where `depth-anything` runs.
+        overwrite: replace an existing output.
+        progress: called with (frames done, frames in all or None).
+
+    Returns:
+        Number of frames written.
+
+    Raises:
+        UsageError: the output exists, or there is no such source of depth.
+        MediaError: the video or its depth cannot be read, or they do not fit each other.
+    """
+    return _write(
+        source, destination, depth, invert, device, "depth", lambda _, d: d, overwrite, progress
+    )
+
+
+def blur_map(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    depth: str | os.PathLike[str] = "builtin",
+    invert: bool = False,
+    mask: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Count | None = None,
+) -> int:
+    """Writes the blur map of each frame: 0 = sharp, 1 = most blurred.
+
+    Args:
+        source: a video, a folder of pictures, or a pattern.
+        destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
+        depth: see `depth`. With any but `builtin` all that lies equally far is equally blurred.
+        invert: near is bright in depth maps from files.
+        mask: 1 where the map lies above 0.1, else 0.
+        device: where `depth-anything` runs.
+        overwrite: replace an existing output.
+        progress: called with (frames done, frames in all or None).
+
+    Returns:
+        Number of frames written.
+
+    Raises:
+        UsageError: the output exists, or there is no such source of depth.
+        MediaError: the video or its depth cannot be read, or they do not fit each other.
+    """
+    by_depth = BlurFromDepth() if depth != "builtin" else None
+
+    def find(rgb: Tensor, far: Tensor) -> Tensor:
+        # The stand-in for depth is itself a measure of blur.
+        blur = far if by_depth is None else by_depth(rgb, far)
+        return blur_mask(blur) if mask else blur
+
+    return _write(
+        source, destination, depth, invert, device, "blur", find, overwrite, progress,
+        restart=by_depth.restart if by_depth else None,
+    )  # fmt: skip
+
+
+class DepthOfVideo:
+    """Depth of the frames of a video as they come, from files or found in the frames."""
+
+    def __init__(
+        self, choice: str | os.PathLike[str], reader: VideoReader, invert: bool, device: str
+    ) -> None:
+        """Opens the source of depth; `choice` as in `depth`."""
+        self._files: DepthFiles | None = None
+        self._estimator: DepthEstimator | None = None
+        if is_sequence(choice):
+            self._files = DepthFiles(choice, reader.info, invert=invert, frames=reader.frames)
+        else:
+            self._estimator = depth_estimator(os.fspath(choice), choose_device(device))
+        self._seen = 0
+
+    def __call__(self, frame: Frame, rgb: Tensor) -> Tensor:
+        """Depth (1, 1, H, W) of a frame, whose picture is `rgb` (1, 3, H, W)."""
+        self._seen += 1
+        if self._files is not None:
+            return self._files.read(frame.index)[None]
+        assert self._estimator is not None  # noqa: S101
+        return self._estimator(rgb)
+
+    def restart(self) -> None:
+        """The next frame is the first of a scene."""
+        if self._estimator is not None:
+            self._estimator.restart()
+
+    def finish(self) -> None:
+        """Warns of depth maps that no frame came for."""
+        if self._files is not None and self._seen < len(self._files):
+            warnings.warn(
+                f"{len(self._files)} depth maps were given and {self._seen} frames came: are they"
+                " of this video?",
+                UnblurWarning,
+                stacklevel=3,
+            )
+
+
+def scenes_marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Tensor, bool]]:
+    """Frames, their pictures (1, 3, H, W), and whether a scene begins with them."""
+    last: Tensor | None = None
+    for frame in frames:
+        rgb = frame.rgb().clamp(0, 1)
+        small = torch.nn.functional.adaptive_avg_pool2d(rgb, THUMBNAIL)
+        begins = True
+        if last is not None:
+            change = frame_difference(last, small)
+            begins = change.mean > FLOOR and change.pattern > RULES[0][0]
+        last = small
+        yield frame, rgb[None], begins
+
+
+def _write(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    choice: str | os.PathLike[str],
+    invert: bool,
+    device: str,
+    look: Look,
+    find: Callable[[Tensor, Tensor], Tensor],
+    overwrite: bool,
+    progress: Count | None,
+    restart: Callable[[], None] | None = None,
+) -> int:
+    """Writes what `find` makes of each frame and its depth."""
+    with open_video(source) as reader:
+        depths = DepthOfVideo(choice, reader, invert, device)
+        kind = _kind(destination)
+        info = _described(reader.info, kind)
+        done = 0
+        with create_video(destination, info, overwrite=overwrite) as writer:
+            for frame, rgb, begins in scenes_marked(iter(reader)):
+                if begins:
+                    depths.restart()
+                    if restart:
+                        restart()
+                values = find(rgb, depths(frame, rgb))[0]
+                writer.write(_drawn(frame, values, info, look))
+                done += 1
+                if progress:
+                    progress(done, reader.frames)
+            if not done:
+                raise MediaError(f"{source} holds no frames")
+        depths.finish()
+    return done
+
+
+def _kind(destination: str | os.PathLike[str]) -> str:
+    """Pixel format of what is written: values in pictures, colours in a video."""
+    if not is_sequence_output(destination):
+        return VIDEO
+    return "grayf32le" if Path(destination).suffix.lower() == ".exr" else "gray16le"
+
+
+def _described(info: VideoInfo, kind: str) -> VideoInfo:
+    """The source with another kind of picture in it."""
+    tags = {
+        VIDEO: ColorTags("bt709", "bt709", "bt709", "tv"),
+        "grayf32le": ColorTags(transfer="linear"),  # values are not to be bent on their way to EXR
+        "gray16le": ColorTags(),
+    }
+    return replace(
+        info,
+        pixel_format=kind,
+        bit_depth={VIDEO: 8, "grayf32le": 32, "gray16le": 16}[kind],
+        has_alpha=False,
+        color=tags[kind],
+        hdr=None,
+        mastering_display=None,
+        content_light=None,
+        dynamic_metadata=(),
+    )
+
+
+def _drawn(frame: Frame, values: Tensor, info: VideoInfo, look: Look) -> Frame:
+    """A frame at the same time that holds values (1, H, W) in [0, 1]."""
+    in_colors = info.pixel_format == VIDEO
+    # Nothing is drawn yet: colour at full resolution does not ask what was there before.
+    name = "yuv444p" if in_colors else info.pixel_format
+    picture = av.VideoFrame(frame.width, frame.height, name)
+    if in_colors:
+        picture.colorspace, picture.color_range = 1, 1  # BT.709, limited
+    blank = replace(frame, picture=picture, siting="left")
+    return blank.with_rgb(colored(values, look) if in_colors else values.expand(3, -1, -1))
+
+
+def colored(values: Tensor, look: Look) -> Tensor:
+    """Values (1, H, W) in [0, 1] as colours (3, H, W): depth red to blue, blur black to yellow."""
+    import cv2
+
+    codes = values[0].clamp(0, 1).mul(255).round().byte()
+    codes = 255 - codes if look == "depth" else codes
+    name = cv2.COLORMAP_TURBO if look == "depth" else cv2.COLORMAP_INFERNO
+    bgr = torch.from_numpy(cv2.applyColorMap(codes.cpu().numpy(), name))
+    return bgr.flip(-1).permute(2, 0, 1).float() / 255

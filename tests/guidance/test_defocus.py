@@ -1,0 +1,121 @@
+"""Blur maps of defocus: monotone, blind to noise, the same from one depth to the next."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from unblur.guidance.defocus import (
+    BlurFromDepth,
+    at_depth,
+    blur_mask,
+    defocus,
+    defocus_of_depths,
+)
+from unblur.guidance.steady import steady
+from unblur.ops.color import from_linear, to_linear
+from unblur.synth import held_out
+from unblur.synth.focal import disk_blur, refocus
+
+RADII = (0.0, 3.0, 5.0, 8.0)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """Linear light of three textures, (3, 3, 200, 240)."""
+    return to_linear(held_out().pictures[::7][:3, :, :200, :240].float() / 255)
+
+
+def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
+    encoded = from_linear(disk_blur(light, radius))
+    generator = torch.Generator().manual_seed(1)
+    return (encoded + noise * torch.randn(encoded.shape, generator=generator)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.02])
+def test_more_blur_is_more(pictures: Tensor, noise: float) -> None:
+    for light in pictures:
+        maps = [float(defocus(blurred(light, r, noise)[None]).mean()) for r in RADII]
+        assert maps[0] < 0.12
+        assert maps[-1] > 0.4
+        assert maps == sorted(maps)
+
+
+def test_what_is_out_of_focus_is_found(pictures: Tensor) -> None:
+    light = pictures[0]
+    depth = torch.where(torch.arange(240) < 120, 0.1, 0.9).expand(1, 200, 240)
+    picture = from_linear(refocus(light, depth, 0.1, 8.0)[0])[None].clamp(0, 1)
+    blur = defocus(picture)
+    assert blur.shape == (1, 1, 200, 240)
+    assert float(blur[..., :90].mean()) < 0.1
+    assert float(blur[..., 150:].mean()) > 0.4
+    mask = blur_mask(blur)
+    assert float(mask[..., :90].mean()) < 0.2
+    assert float(mask[..., 150:].mean()) > 0.95
+
+
+def test_blur_of_depths_follows_the_lens(pictures: Tensor) -> None:
+    depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
+    focus = 0.3
+    picture = from_linear(refocus(pictures[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
+    curve = defocus_of_depths(picture, depth[None])[0]  # (11,)
+    assert int(curve.argmin()) in (2, 3, 4)
+    assert curve[3] < 0.1
+    assert curve[3] < curve[6] < curve[9]
+    assert curve[0] > curve[3]
+    everywhere = at_depth(curve[None], depth[None])[0, 0]
+    assert torch.allclose(everywhere[0, 0], curve[0])
+    assert torch.allclose(everywhere[-1, -1], curve[-1])
+    assert (everywhere.std(1) < 1e-6).all()  # what lies equally far is equally blurred
+
+
+def test_a_depth_without_detail_takes_that_of_its_neighbours(pictures: Tensor) -> None:
+    depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
+    hole = (depth - 0.5).abs() < 0.15
+    picture = blurred(torch.where(hole, 0.3, pictures[0]), 5.0)
+    curve = defocus_of_depths(picture[None], depth[None])[0]
+    assert (curve > 0.1).all()
+    assert 0 < curve[5] < 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (33, 17), (64, 8)])
+def test_any_size_and_nothing_to_see(size: tuple[int, int]) -> None:
+    flat = torch.full((2, 3, *size), 0.4)
+    assert torch.equal(defocus(flat), torch.zeros(2, 1, *size))
+    noisy = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    blur = defocus(noisy)
+    assert blur.shape == (1, 1, *size)
+    assert 0 <= float(blur.min()) <= float(blur.max()) <= 1
+    depth = torch.linspace(0, 1, size[1]).expand(1, 1, *size)
+    assert defocus_of_depths(noisy, depth).isfinite().all()
+
+
+def test_a_static_clip_with_noise_does_not_flicker(pictures: Tensor) -> None:
+    depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
+    still = from_linear(refocus(pictures[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
+    noise = 0.01 * torch.randn(8, *still.shape, generator=torch.Generator().manual_seed(2))
+    clip = (still + noise).clamp(0, 1)
+    each = defocus(clip)
+    calm = steady(each)
+    flicker, before = (float(x.diff(dim=0).abs().mean()) for x in (calm, each))
+    assert flicker < 0.01
+    assert flicker < 0.3 * before
+    assert float((calm.mean(0) - each.mean(0)).abs().mean()) < 0.02
+    by_depth = BlurFromDepth()
+    maps = by_depth(clip, depth.expand(8, 1, -1, -1))
+    assert float(maps.diff(dim=0).abs().max()) < 0.03
+    # In two parts it is the same as in one.
+    by_depth.restart()
+    parts = [by_depth(part, depth.expand(4, 1, -1, -1)) for part in clip.split(4)]
+    assert torch.allclose(torch.cat(parts), maps, atol=1e-6)
+
+
+def test_what_moves_leaves_no_trail() -> None:
+    x = torch.arange(64.0)
+    box = torch.stack([((x - 8 * t - 4).abs() < 6).float() for t in range(7)])
+    assert torch.equal(steady(box), box)
+    level = steady(torch.cat((torch.zeros(1, 4), torch.full((40, 4), 0.1))))
+    assert float(level[1, 0]) < 0.06
+    assert float(level[-1, 0]) == pytest.approx(0.1, abs=1e-3)
+    assert steady(torch.zeros(0, 4)).shape == (0, 4)
