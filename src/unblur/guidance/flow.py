@@ -10,11 +10,16 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.models import fit
+from unblur.models.flow_s import STRIDE as FLOW_S_STRIDE
+from unblur.models.flow_s import FlowS
 from unblur.models.raft import Raft
 from unblur.ops.pad import pad_to, padded_length
 
 RAFT_WEIGHTS = "raft-things"
 """What the weights store calls the published RAFT, trained on FlyingThings3D."""
+FLOW_S_WEIGHTS = "flow-s"
+FLOW_S_PIXELS = 2**20
+"""Pixels of a frame, times pairs, that flow-s corrects at once: about 400 MiB."""
 DIS_SCALE = 0.5
 """Size of the frames that DIS sees, relative to the video: that of RAFT in BSSTNet."""
 DIS_MINIMUM = 64
@@ -75,6 +80,32 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
         return (resize(found, out) * ratio).to(frames.device)
 
     return flows(grey[:-1], grey[1:]), flows(grey[1:], grey[:-1])
+
+
+def load_flow_s(device: torch.device | str = "cpu") -> FlowS:
+    """flow-s with the weights that ship."""
+    path = weights.require(FLOW_S_WEIGHTS, "they come with unblur: install it again")
+    return fit(FlowS(), weights.load(path), str(path)).to(device)
+
+
+def flow_s(network: FlowS, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
+    """Flows by flow-s, made for frames that motion has blurred: DIS flow, corrected.
+
+    Same arguments, names, sizes and units as `bidirectional_flow`. Frames are best encoded, as
+    they were in training: of linear light DIS sees little in the dark.
+    """
+    guesses = dis_flow(frames, FLOW_S_STRIDE)
+    pairs = max(1, FLOW_S_PIXELS // (frames.shape[-2] * frames.shape[-1]))
+    parts: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+        for first in range(0, max(1, len(frames) - 1), pairs):
+            clip = frames[None, first : first + pairs + 1].float()
+            guess = (x[None, first : first + pairs] for x in guesses)
+            parts.append(network(clip, *guess)[-1])
+    _, _, out = working_sizes(frames, 1.0, stride)
+    forward, backward = (torch.cat(part, 1)[0] for part in zip(*parts, strict=True))
+    ratio = FLOW_S_STRIDE / stride
+    return resize(forward, out) * ratio, resize(backward, out) * ratio
 
 
 Size = tuple[int, int]

@@ -8,13 +8,15 @@ import torch
 
 from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
-from unblur.synth import TextureBank
-from unblur.train.batches import Cut, Rendered, Source, scene_config
+from unblur.synth import TextureBank, held_out
+from unblur.train.batches import Batch, Cut, Rendered, Source, scene_config
 from unblur.train.pool import Pool
 from unblur.train.recipe import Recipe
 
 POOL_SEED = 7_000_000
 """Seed of the first clip of a pool."""
+VALIDATION_SEED = 2**31 + 11
+VALIDATION_SIDE = 256
 
 
 def open_source(
@@ -49,3 +51,10 @@ def open_source(
         return Rendered(config, bank, frames, recipe.crop, device, flows)
     rendered = Rendered(config, bank, frames, recipe.pool_side, device)
     return Pool(rendered, Path(pool), recipe.pool, recipe.crop, POOL_SEED + recipe.seed)
+
+
+def held_out_clips(recipe: Recipe, device: torch.device, flows: bool) -> list[Batch]:
+    """Clips for validation, of textures that no training sees: the same ones at each call."""
+    config = scene_config({**recipe.scenes, "compressed": 0.0})
+    source = Rendered(config, held_out(), recipe.frames, VALIDATION_SIDE, device, flows)
+    return [source.batch(1, VALIDATION_SEED + i) for i in range(recipe.validation_clips)]

@@ -1,0 +1,171 @@
+"""flow-s: learns where things go from frames that motion has blurred.
+
+The truth is the flow between the middles of the exposures, which is that of the sharp frames, so
+blurred and sharp renderings of a clip share it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.errors import UsageError
+from unblur.guidance.flow_picture import flow_to_rgb
+from unblur.metrics import end_point_error
+from unblur.models.flow_s import FlowConfig, FlowS
+from unblur.train.batches import Batch
+from unblur.train.picture import write_grid
+from unblur.train.recipe import Recipe
+from unblur.train.source import held_out_clips
+
+FRAMES = 3
+"""Frames of a clip that a step looks at: the features of the middle one serve two pairs."""
+BLURRED, SHARP = 0.7, 0.15
+"""Shares of clips that are all blurred and all sharp; in the others each frame is either."""
+GAMMA = 2.0
+"""Clips are brightened or darkened by a power of up to this: videos differ in their curve."""
+LEVEL_WEIGHTS = (0.1, 0.2, 1.0)
+"""Of the errors from coarse to fine. The last one is what counts."""
+ROUND = 0.01
+"""Below this length, in elements, an error counts by its square."""
+USUAL = 0.2
+"""Elements added to the error of a clip's first guess before the loss is divided by it."""
+SHOWN = 6
+"""Validation clips in the picture."""
+
+Flows = tuple[Tensor, Tensor]
+
+
+class TrainFlow:
+    """flow-s on rendered clips."""
+
+    needs_flow = True
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        if recipe.data != "scenes":
+            raise UsageError("recipe: flow-s learns from the true flow, take data: scenes")
+        self.recipe, self.device = recipe, device
+        self.config = FlowConfig(**recipe.options)
+
+    def network(self) -> nn.Module:
+        """A network that at first gives back DIS flow."""
+        return FlowS(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return state
+
+    def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
+        """Mean rounded end-point error in elements of the finest grid, over weighted levels."""
+        shown, truth = drawn(batch, seed)
+        guess = first_guess(shown)
+        found = network(shown, *guess)
+        with torch.autocast(shown.device.type, enabled=False):
+            return sum_of_levels(found, truth, guess)
+
+    @cached_property
+    def held_out(self) -> list[tuple[Batch, Flows, Flows]]:
+        """Rendered clips of textures that no training sees, with DIS flow, blurred and sharp."""
+        clips = held_out_clips(self.recipe, self.device, flows=True)
+        return [(clip, first_guess(clip.blurred), first_guess(clip.sharp)) for clip in clips]
+
+    def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
+        """Mean end-point errors of DIS and the network on held-out clips, in pixels of the frame.
+
+        `gain` is what the network takes off that of DIS on blurred frames.
+        """
+        errors: dict[str, list[float]] = {}
+        rows = []
+        for clip, guess, guess_sharp in self.held_out:
+            truth = true_flows(clip)
+            found = network(clip.blurred, *guess)[-1]
+            found_sharp = network(clip.sharp, *guess_sharp)[-1]
+            for name, flows in {
+                "dis": guess,
+                "blurred": found,
+                "dis_sharp": guess_sharp,
+                "sharp": found_sharp,
+            }.items():
+                errors.setdefault(name, []).append(4 * mean_error(flows, truth))
+            rows.append(picture_row(clip, guess, found, truth))
+        write_grid(folder / "validation.png", rows[:SHOWN])
+        means = {name: sum(x) / len(x) for name, x in errors.items()}
+        return {
+            "gain": means["dis"] - means["blurred"],
+            "gain_sharp": means["dis_sharp"] - means["sharp"],
+            **means,
+        }
+
+
+def first_guess(frames: Tensor) -> Flows:
+    """DIS flow of clips `(B, T, 3, H, W)`, each `(B, T-1, 2, h, w)`."""
+    from unblur.guidance.flow import dis_flow
+
+    both = [dis_flow(clip) for clip in frames]
+    forward, backward = (torch.stack(x).to(frames.device) for x in zip(*both, strict=True))
+    return forward, backward
+
+
+def true_flows(batch: Batch) -> Flows:
+    """The true flow both ways."""
+    if batch.flow_forward is None or batch.flow_backward is None:
+        raise UsageError("recipe: flow-s needs data that brings the true flow")
+    return batch.flow_forward, batch.flow_backward
+
+
+def drawn(batch: Batch, seed: int) -> tuple[Tensor, Flows]:
+    """A few neighbouring frames of each clip, blurred or sharp, dark or bright, and their flows."""
+    generator = torch.Generator().manual_seed(seed)
+    B, T = batch.blurred.shape[:2]
+    first = int(torch.randint(max(1, T - FRAMES + 1), (1,), generator=generator))
+    part = slice(first, first + FRAMES)
+    blurred, sharp = batch.blurred[:, part], batch.sharp[:, part]
+    flows = slice(first, first + blurred.shape[1] - 1)
+    forward, backward = true_flows(batch)
+    kind, gamma = torch.rand(2, B, 1, generator=generator)
+    either = torch.rand(B, blurred.shape[1], generator=generator) < 0.5
+    take_blurred = (kind < BLURRED) | ((kind >= BLURRED + SHARP) & either)
+    power = torch.exp((2 * gamma - 1) * math.log(GAMMA))
+    at = (..., None, None, None)
+    frames = torch.where(take_blurred.to(blurred.device)[at], blurred, sharp)
+    frames = frames.clamp(0, 1) ** power.to(blurred.device)[at]
+    return frames, (forward[:, flows], backward[:, flows])
+
+
+def sum_of_levels(found: list[Flows], truth: Flows, guess: Flows) -> Tensor:
+    """Weighted rounded end-point errors of all levels, relative to those of the guess.
+
+    Without that the few clips whose guess is wholly wrong would be all that is learned from.
+    """
+    total = truth[0].new_zeros(())
+    weights = LEVEL_WEIGHTS[-len(found) :]
+    for i, (flows, weight) in enumerate(zip(found, weights, strict=True)):
+        scale = 2 ** (len(found) - 1 - i)
+        for flow, true, first in zip(flows, truth, guess, strict=True):
+            usual = (first - true).norm(dim=2).mean((-2, -1)) + USUAL  # (B, T-1)
+            wanted = F.avg_pool2d(
+                true.flatten(0, 1), scale, ceil_mode=True, count_include_pad=False
+            )
+            squared = (scale * flow.flatten(0, 1) - wanted).square().sum(1)  # (B (T-1), h, w)
+            error = ((squared + ROUND**2).sqrt() - ROUND).mean((-2, -1))
+            total = total + weight / 2 * (error / usual.flatten()).mean()
+    return total
+
+
+def mean_error(flows: Flows, truth: Flows) -> float:
+    """Mean end-point error of both directions, in elements."""
+    both = [end_point_error(a.float(), b).mean() for a, b in zip(flows, truth, strict=True)]
+    return float(sum(both) / 2)
+
+
+def picture_row(clip: Batch, guess: Flows, found: Flows, truth: Flows) -> list[Tensor]:
+    """A blurred frame, its DIS flow, that of the network, and the truth."""
+    longest = float(truth[0][0, 0].norm(dim=0).max())
+    size = clip.blurred.shape[-2:]
+    flows = [flow_to_rgb(x[0][0, :1], longest) for x in (guess, found, truth)]
+    return [clip.blurred[0, 0], *(F.interpolate(x.float(), size)[0] for x in flows)]
