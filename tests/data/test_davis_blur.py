@@ -49,9 +49,20 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_built_twice_the_files_are_the_same(davis: tuple[Path, Path], tmp_path: Path) -> None:
     root, depth = davis
+    told: list[tuple[int, int]] = []
     built = [
-        digests(build_davis_blur(root, tmp_path / name, depth=depth, only=NAMES)) for name in "ab"
+        digests(
+            build_davis_blur(
+                root,
+                tmp_path / name,
+                depth=depth,
+                only=NAMES,
+                progress=lambda done, total: told.append((done, total)),
+            )
+        )
+        for name in "ab"
     ]
+    assert told == 2 * [(3, 9), (6, 9), (9, 9)]
     assert built[0] == built[1]
     assert len(built[0]) == 3 * 4 * 3 + 2  # three sequences of three frames, and two tables
     assert "release-90/drone/masks/00002_mask.png" in built[0]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unblur.cli.options import HELP_NAMES, Quiet, Verbose
+from unblur.cli.progress import frames_bar
 from unblur.cli.terminal import show
 
 app = typer.Typer(
@@ -117,13 +118,15 @@ def davis_blur(
     from unblur.data.davis_blur import build_davis_blur
 
     both = [SetChoice.release.value, SetChoice.paper.value]
-    folder = build_davis_blur(
-        davis,
-        destination,
-        depth=depth,
-        invert=depth_invert,
-        sets=both if which is SetChoice.both else [which.value],
-        only=only or (),
-    )
+    with frames_bar("blur", wanted=not quiet) as progress:
+        folder = build_davis_blur(
+            davis,
+            destination,
+            depth=depth,
+            invert=depth_invert,
+            sets=both if which is SetChoice.both else [which.value],
+            only=only or (),
+            progress=progress,
+        )
     if not quiet:
         show(f"{folder}: gt, frames, masks and depths; set.json says how each was blurred")

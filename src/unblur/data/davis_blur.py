@@ -103,7 +103,7 @@ def build_davis_blur(
         invert: bright = near, as the released code's script for depth writes them.
         sets: which to build.
         only: names of sequences, where not all are wanted.
-        progress: called with (sequences done, sequences in all).
+        progress: called with (frames done, frames in all) after each sequence.
 
     Returns:
         The folder.
@@ -124,19 +124,18 @@ def build_davis_blur(
     files = find_sequences(Path(davis), Path(depth), sorted(names))
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    done, total = 0, sum(map(len, wanted.values()))
+    total = sum(len(files[recipe.name].frames) for found in wanted.values() for recipe in found)
+    done = 0
     try:
         for name, found in wanted.items():
             for recipe in found:
+                write_sequence(part / name / recipe.name, recipe, files[recipe.name], invert)
+                done += len(files[recipe.name].frames)
                 if progress:
                     progress(done, total)
-                write_sequence(part / name / recipe.name, recipe, files[recipe.name], invert)
-                done += 1
             about = {recipe.name: asdict(recipe) for recipe in found}
             text = json.dumps({"set": name, "sequences": about}, indent=2)
             (part / name / "set.json").write_text(text + "\n", encoding="utf-8")
-        if progress:
-            progress(done, total)
         if target.exists():
             target.rmdir()
         os.replace(part, target)
