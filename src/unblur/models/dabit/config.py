@@ -82,7 +82,8 @@ SMALL = DabitConfig(
     threshold=0.1,
     reach=80,
 )
-"""For processors."""
+"""For processors: per 256 x 256 frame 9.7 GMAC, 13.2 for twice the size, in a window of ten frames
+and six references; 6.6 and 10.0 without references."""
 
 TINY = DabitConfig(
     encoder=(4, 8, 8, 8, 8, 8, 8),
