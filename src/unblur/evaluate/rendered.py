@@ -24,25 +24,25 @@ Range = tuple[float, float]
 Histogram = tuple[tuple[int, Range], ...]
 """Numbers of clips, and the range that their strength of blur is drawn from."""
 
-MOTION: Histogram = ((2, (0, 0)), (2, (0.5, 2)), (2, (4, 12)), (8, (12, 26)), (10, (26, 40)))
+MOTION: Histogram = ((1, (0, 0)), (2, (6, 12)), (9, (12, 26)), (12, (26, 40)))
 """Pixels that the quickest thing moves from frame to frame."""
-CAMERA: Range = (0.4, 1)
+CAMERA: Range = (0.7, 1)
 """Part of the camera in the motion: with less of it most of a frame stands still."""
-EXPOSURE: Range = (0.5, 1)
+EXPOSURE: Range = (0.6, 1)
 """Time the shutter is open, of that between frames: weak blur has strata of its own."""
 FOCUS: Histogram = ((2, (0, 0)), (2, (1, 2)), (8, (2, 5)), (8, (5, 9)), (4, (9, 14)))
 """Radius in pixels of the largest circle of confusion."""
 
 STRIDE = 7
 DAYLIGHT = SceneConfig(
-    layers=(2, 6),
+    layers=(1, 5),
     gain=(0.5, 1.1),
     highlights=0.2,
     highlight=(2, 6),
     noise=0.5,
-    read_noise=(0.0003, 0.002),
-    shot_noise=(0.00005, 0.0005),
-    quality=(40, 90),
+    read_noise=(0.0003, 0.001),
+    shot_noise=(0.00002, 0.0002),
+    quality=(80, 95),
 )
 """Scenes as a camera sees them outdoors: little noise, few lights. The rest as in training."""
 

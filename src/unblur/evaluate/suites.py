@@ -71,9 +71,9 @@ RENDERED, REAL = frozenset({"textures"}), frozenset({"data", "frames"})
 SUITES: dict[str, Suite] = {
     suite.name: suite
     for suite in (
-        Suite("synth-motion", 1, "rendered scenes blurred by motion", RENDERED, synth_motion),
-        Suite("synth-focus", 1, "rendered scenes out of focus", RENDERED, synth_focus),
-        Suite("synth-joint", 1, "rendered scenes blurred by both", RENDERED, synth_joint),
+        Suite("synth-motion", 2, "rendered scenes blurred by motion", RENDERED, synth_motion),
+        Suite("synth-focus", 2, "rendered scenes out of focus", RENDERED, synth_focus),
+        Suite("synth-joint", 2, "rendered scenes blurred by both", RENDERED, synth_joint),
         Suite("real-average", 1, "averages of real frames", REAL, real_average),
     )
 }
