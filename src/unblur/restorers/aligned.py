@@ -11,7 +11,6 @@ from torch import Tensor
 from unblur import weights
 from unblur.models import fit
 from unblur.models.aligned import FLOW_STRIDE, SMALL, Aligned, AlignedConfig
-from unblur.ops.color import SRGB, from_linear
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
     Guidance,
@@ -38,7 +37,7 @@ class AlignedRestorer:
     Args:
         info: the preset.
         network: with its weights, on the device it is to run on, in the dtype to compute in.
-        flow: optical flow of encoded frames on the same device.
+        flow: optical flow of frames on the same device.
     """
 
     def __init__(self, info: RestorerInfo, network: Aligned, flow: Flow) -> None:
@@ -52,8 +51,8 @@ class AlignedRestorer:
         return overlapping_windows(length, min(self.info.window, limit or self.info.window))
 
     def guide(self, frames: Tensor) -> Guidance:
-        """Optical flow both ways, found in encoded frames: there dark places have contrast too."""
-        forward, backward = self.flow(from_linear(frames.to(self.device), SRGB))
+        """Optical flow both ways."""
+        forward, backward = self.flow(frames.to(self.device))
         return {"flow_forward": forward, "flow_backward": backward}
 
     @torch.no_grad()
@@ -86,7 +85,7 @@ _SMALL_INFO = RestorerInfo(
     name="bsstnet-s",
     summary="trained on rendered scenes; sees two frames on either side",
     blur="any",
-    light="linear",
+    light="encoded",
     licence="Apache-2.0 (weights), MIT (package)",
     parameters=6_156_844,
     sizes=SizeRequirements(minimum=1, multiple_of=SMALL.multiple_of),

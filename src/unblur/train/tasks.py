@@ -14,15 +14,18 @@ from torch import Tensor, nn
 
 from unblur.errors import UsageError
 from unblur.metrics import detail, psnr, sharpness, ssim
-from unblur.ops.color import from_linear, to_linear
+from unblur.models import aligned
+from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.train.batches import Batch, Rendered, scene_config
+from unblur.train.flow_task import TrainFlow
 from unblur.train.losses import weighted
 from unblur.train.picture import write_grid
-from unblur.train.recipe import Recipe
+from unblur.train.recipe import Flow, Recipe
 
-SRGB = "iec61966-2-1"
 VALIDATION_SEED = 2**31 + 11
-VALIDATION_SIDE = 192
+VALIDATION_SIDE = 256
+MAXIM_KEY = "stages.0.inputs.0.weight"
+"""Only in the weights of a MAXIM."""
 SHOWN = 4
 """Validation clips in the picture."""
 
@@ -35,6 +38,10 @@ class Task(Protocol):
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
+        ...
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights to start from, of this network or of one that it can begin as."""
         ...
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
@@ -50,8 +57,6 @@ class Deblur:
     """Networks that make blurred clips sharp."""
 
     needs_flow = False
-    frames_alone = False
-    """True for networks that take each frame by itself: only the middle one is trained on."""
     linear = False
     """True for networks that see and give linear light."""
 
@@ -62,35 +67,40 @@ class Deblur:
         """A network with fresh weights."""
         raise NotImplementedError
 
-    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
-        """Output `(B, T, 3, H, W)` for input in the network's light.
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return state
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
+        """Frames `outputs`, `(B, len(outputs), 3, H, W)`, for input in the network's light."""
+        raise NotImplementedError
+
+    def trained_on(self, frames: int, seed: int) -> list[int]:
+        """Frames of a clip that a step asks for."""
+        return list(range(frames))
+
+    def restore(
+        self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
+    ) -> Tensor:
+        """Encoded `(B, len(outputs), 3, H, W)` from encoded.
 
         `seed` is None in validation: no guidance may come from the truth then.
         """
-        raise NotImplementedError
-
-    def restore(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
-        """Encoded `(B, T, 3, H, W)` from encoded."""
+        if self.needs_flow:
+            batch = guided(batch, self.recipe.flow, seed)
         if not self.linear:
-            return self.apply(network, batch, seed).float()
+            return self.apply(network, batch, outputs).float()
         shown = dataclasses.replace(batch, blurred=to_linear(batch.blurred, SRGB))
-        light = self.apply(network, shown, seed).float()
+        light = self.apply(network, shown, outputs).float()
         # The curve is infinitely steep for the eye of a gradient at black: keep off it.
         return from_linear(light.clamp(min=1e-4), SRGB)
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
-        """Weighted losses of all frames, or of the middle one."""
-        batch = self.cut(batch)
-        restored = self.restore(network, batch, seed)
+        """Weighted losses of the frames that `trained_on` names."""
+        outputs = self.trained_on(batch.blurred.shape[1], seed)
+        restored = self.restore(network, batch, outputs, seed)
         with torch.autocast(restored.device.type, enabled=False):
-            return weighted(restored, batch.sharp.float(), self.recipe.losses)
-
-    def cut(self, batch: Batch) -> Batch:
-        """The middle frame for networks that see one frame, all frames for the others."""
-        if not self.frames_alone:
-            return batch
-        middle = batch.blurred.shape[1] // 2
-        return Batch(batch.blurred[:, middle : middle + 1], batch.sharp[:, middle : middle + 1])
+            return weighted(restored, batch.sharp[:, outputs].float(), self.recipe.losses)
 
     @cached_property
     def held_out(self) -> list[Batch]:
@@ -112,10 +122,9 @@ class Deblur:
         """Middle frames of held-out clips: mean PSNR of input and output, and the rest."""
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
         for clip in self.held_out:
-            clip = self.cut(clip)
-            restored = self.restore(network, clip, None).clamp(0, 1)
             middle = clip.blurred.shape[1] // 2
-            kept.append((clip.blurred[0, middle], restored[0, middle], clip.sharp[0, middle]))
+            restored = self.restore(network, clip, [middle], None).clamp(0, 1)
+            kept.append((clip.blurred[0, middle], restored[0, 0], clip.sharp[0, middle]))
         write_grid(folder / "validation.png", [list(row) for row in kept[:SHOWN]])
         blurred, restored, sharp = (torch.stack(x) for x in zip(*kept, strict=True))  # (N, 3, H, W)
         before, after = psnr(blurred, sharp, cap=50.0), psnr(restored, sharp, cap=50.0)
@@ -134,7 +143,6 @@ class Deblur:
 class TrainMaxim(Deblur):
     """MAXIM, in linear light, one frame at a time."""
 
-    frames_alone = True
     linear = True
 
     def network(self) -> nn.Module:
@@ -143,19 +151,55 @@ class TrainMaxim(Deblur):
 
         return Maxim(MaximConfig(**self.recipe.options))
 
-    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
+    def trained_on(self, frames: int, seed: int) -> list[int]:
+        """The middle one."""
+        return [frames // 2]
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
         """Each frame by itself."""
-        return network(batch.blurred.flatten(0, 1)).unflatten(0, batch.blurred.shape[:2])
+        frames = batch.blurred[:, outputs]
+        return network(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+
+class TrainAligned(Deblur):
+    """The network that sees neighbours laid over each frame.
+
+    It sees encoded values: there it learns faster than in linear light, whose dark places count too
+    little before they are encoded and too much after.
+    """
+
+    needs_flow = True
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        self.config = dataclasses.replace(aligned.SMALL, **tuples(recipe.options))
+
+    def network(self) -> nn.Module:
+        """The small network with `options`."""
+        return aligned.Aligned(self.config)
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """MAXIM's first stage, or its own weights."""
+        return aligned.from_maxim(state, self.config) if MAXIM_KEY in state else state
+
+    def trained_on(self, frames: int, seed: int) -> list[int]:
+        """One frame, anywhere in the clip: frames near its ends have fewer neighbours."""
+        generator = torch.Generator().manual_seed(seed)
+        return [int(torch.randint(frames, (1,), generator=generator))]
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
+        """Frames from their neighbours."""
+        return network(batch.blurred, batch.flow_forward, batch.flow_backward, outputs)
 
 
 class TrainBSSTNet(Deblur):
-    """BSSTNet of any size. Trains with the true flow made a little wrong, tests with DIS."""
+    """BSSTNet of any size."""
 
     needs_flow = True
 
     def __init__(self, recipe: Recipe, device: torch.device, preset: Any) -> None:
         super().__init__(recipe, device)
-        self.config = dataclasses.replace(preset, **recipe.options)
+        self.config = dataclasses.replace(preset, **tuples(recipe.options))
 
     def network(self) -> nn.Module:
         """BSSTNet with `options` on top of its preset; at first it gives back its input."""
@@ -165,18 +209,32 @@ class TrainBSSTNet(Deblur):
         nn.init.zeros_(net.decoder.to_rgb.weight)
         return net
 
-    def apply(self, network: nn.Module, batch: Batch, seed: int | None) -> Tensor:
-        """The clip with flows at a quarter of its size."""
-        if seed is None or batch.flow_forward is None or batch.flow_backward is None:
-            from unblur.guidance.flow import dis_flow
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
+        """All frames at once; those asked for are kept."""
+        return network(batch.blurred, batch.flow_forward, batch.flow_backward)[:, outputs]
 
-            both = [dis_flow(clip) for clip in batch.blurred]
-            forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
-        else:
-            generator = torch.Generator(batch.blurred.device).manual_seed(seed)
-            forward = roughen(batch.flow_forward, generator)
-            backward = roughen(batch.flow_backward, generator)
-        return network(batch.blurred, forward, backward)
+
+def guided(batch: Batch, flow: Flow, seed: int | None) -> Batch:
+    """The batch with the flows that the network gets to see.
+
+    Args:
+        batch: encoded frames.
+        flow: `truth` with errors, or what finds flow in the frames.
+        seed: of the errors; None where the truth may not be used.
+    """
+    if flow == "truth" and seed is not None and batch.flow_forward is not None:
+        generator = torch.Generator(batch.blurred.device).manual_seed(seed)
+        return batch.mapped(lambda x: x, lambda x: roughen(x, generator))
+    from unblur.guidance.flow import dis_flow
+
+    both = [dis_flow(clip) for clip in batch.blurred]
+    forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
+    return dataclasses.replace(batch, flow_forward=forward, flow_backward=backward)
+
+
+def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with tuples for the lists that YAML reads."""
+    return {n: tuple(x) if isinstance(x, list) else x for n, x in options.items()}
 
 
 def roughen(flow: Tensor, generator: torch.Generator) -> Tensor:
@@ -200,8 +258,10 @@ def _bsstnet(preset: str) -> Callable[[Recipe, torch.device], Task]:
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
     "bsstnet": _bsstnet("PAPER"),
-    "bsstnet-s": _bsstnet("SMALL"),
+    "bsstnet-s": TrainAligned,
+    "bsstnet-narrow": _bsstnet("SMALL"),
     "bsstnet-tiny": _bsstnet("TINY"),
+    "flow-s": TrainFlow,
 }
 """By the name a recipe gives as its `network`."""
 
