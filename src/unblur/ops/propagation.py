@@ -13,6 +13,10 @@ from unblur.ops.warp import Mode, warp
 
 BLURRED = 0.1
 """Share of a pixel from which it counts as blurred."""
+LIKENESS = 0.02
+"""Largest difference of means, in any channel, between what replaces a pixel and what was there."""
+SURROUNDINGS = 9
+"""Side of the square that those means are taken of: blurred and sharp differ little in them."""
 
 
 def propagate_pixels(
@@ -22,22 +26,24 @@ def propagate_pixels(
     flow_backward: Tensor,
     mode: Mode = "bilinear",
     official: bool = False,
+    likeness: float | None = LIKENESS,
 ) -> tuple[Tensor, Tensor]:
     """Fills blurred pixels with sharp ones of other frames (ProPainter; DaBiT, section 3.2).
 
     Backward in time, then forward over what that found. A pixel is filled where it is blurred, the
-    flow there and the flow back agree, and the flow leads to a sharp pixel none of whose eight
-    neighbours is blurred.
+    flow there and the flow back agree, the flow leads to a sharp pixel none of whose eight
+    neighbours is blurred, and the two places look alike but for the blur.
 
     Args:
-        frames: (B, T, C, H, W) values in any range.
+        frames: (B, T, C, H, W) values in [0, 1].
         mask: (B, T, 1, H, W), 1 where a pixel is blurred, else 0.
         flow_forward: (B, T-1, 2, H, W) pixels, flow t lives on frame t and points to t + 1.
         flow_backward: (B, T-1, 2, H, W), flow t lives on frame t + 1 and points to t.
         mode: how pixels are taken. The release: `nearest`. On rendered scenes `bilinear` is closer
             to the truth, with true flow as with estimated flow.
         official: as the released code computes. There, what lies outside the frame is sharp (and
-            black), and flows are trusted one pixel past where they agree.
+            black), flows are trusted one pixel past where they agree, and likeness is not asked.
+        likeness: largest difference between the means around both places; None: any.
 
     Returns:
         Frames and mask with the shapes given; the mask is 1 where a pixel is still blurred.
@@ -49,7 +55,9 @@ def propagate_pixels(
     for flow, back, direction in passes:
         walked = slice(None, None, direction)
         to_last, valid = flow.unbind(1)[walked], agreement(flow, back, official).unbind(1)[walked]
-        pictures, masks = walk(pictures[walked], masks[walked], to_last, valid, mode, official)
+        pictures, masks = walk(
+            pictures[walked], masks[walked], to_last, valid, mode, official, likeness
+        )
         pictures, masks = pictures[walked], masks[walked]
     return torch.stack(pictures, 1), torch.stack(masks, 1)
 
@@ -76,6 +84,7 @@ def walk(
     valid: Sequence[Tensor],
     mode: Mode,
     official: bool,
+    likeness: float | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """One pass, in the order given.
 
@@ -86,6 +95,7 @@ def walk(
         valid: T-1 maps (B, 1, H, W), 1 where flows agree.
         mode: see above.
         official: see above.
+        likeness: see above.
 
     Returns:
         The frames and the masks.
@@ -94,16 +104,27 @@ def walk(
     for frame, mask, flow, good in zip(frames[1:], masks[1:], to_last, valid, strict=True):
         # what is warped is zero outside of the frame: there nothing is sharp
         there = warp(left[-1], flow) if official else 1 - warp(1 - left[-1], flow)
-        blurred = dilate(step(there))
-        fill = step(mask * good * (1 - blurred))  # (B, 1, H, W)
-        pictures.append(fill * warp(pictures[-1], flow, mode) + (1 - fill) * frame)
-        left.append(step(mask * (1 - good * (1 - blurred))))
+        usable = good * (1 - dilate(step(there)))  # (B, 1, H, W)
+        candidate = warp(pictures[-1], flow, mode)
+        if likeness is not None and not official:
+            # means of whole frames, moved: what comes from outside would darken those of the other
+            difference = (warp(surroundings(pictures[-1]), flow) - surroundings(frame)).abs()
+            usable = usable * (difference.amax(1, keepdim=True) <= likeness)
+        fill = step(mask * usable)
+        pictures.append(fill * candidate + (1 - fill) * frame)
+        left.append(step(mask * (1 - usable)))
     return pictures, left
 
 
 def step(x: Tensor) -> Tensor:
     """1 where something is blurred by more than a trace, else 0."""
     return (x > BLURRED).to(x.dtype)
+
+
+def surroundings(x: Tensor) -> Tensor:
+    """Mean around each pixel, of what lies within the frame; (N, C, H, W)."""
+    side = SURROUNDINGS
+    return F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
 
 
 def dilate(x: Tensor) -> Tensor:
