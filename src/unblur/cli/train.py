@@ -73,6 +73,6 @@ def train(
         restart=restart,
         progress=progress,
     )
-    if not quiet:
+    if outcome.curve and not quiet:
         best = max(point.metrics["gain"] for point in outcome.curve)
         show(f"{outcome.best}: gain {best:.2f}, step {outcome.curve[-1].step}")

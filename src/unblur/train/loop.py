@@ -51,6 +51,7 @@ class Outcome:
     """Where a run ended."""
 
     curve: tuple[Point, ...]
+    """Empty in all but the first process."""
     best: Path | None
     """Averaged weights of the best validation so far, in half precision."""
     finished: bool
@@ -120,7 +121,7 @@ class Run:
                 mean = sum(losses) / len(losses) if losses else math.nan
                 self.validate(mean)
                 losses = []
-                if progress is not None:
+                if progress is not None and self.rank == 0:
                     progress(self.curve[-1])
             if over:
                 break
