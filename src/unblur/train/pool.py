@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unblur.ops.turn import turned, turned_flow
 from unblur.synth import SceneConfig, TextureBank
 from unblur.train.batches import Batch, Rendered
 
@@ -107,24 +108,14 @@ def oriented(clip: Batch, turn: int, back: bool) -> Batch:
 
     Args:
         clip: square frames.
-        turn: 0 to 7: bit 0 mirrors left and right, bit 1 top and bottom, bit 2 swaps the axes.
+        turn: 0 to 7, see `ops.turn`.
         back: last frame first.
     """
     if back:
         clip = clip.mapped(lambda x: x.flip(1), lambda x: x.flip(1))
         clip = replace(clip, flow_forward=clip.flow_backward, flow_backward=clip.flow_forward)
 
-    def picture(x: Tensor) -> Tensor:
-        x = x.flip(-1) if turn & 1 else x
-        x = x.flip(-2) if turn & 2 else x
-        return x.mT if turn & 4 else x
-
-    def flow(x: Tensor) -> Tensor:
-        signs = x.new_tensor([-1.0 if turn & 1 else 1.0, -1.0 if turn & 2 else 1.0])
-        x = picture(x) * signs[:, None, None]
-        return x.flip(-3) if turn & 4 else x
-
-    return clip.mapped(picture, flow)
+    return clip.mapped(lambda x: turned(x, turn), lambda x: turned_flow(x, turn))
 
 
 def joined(clips: list[Batch]) -> Batch:
