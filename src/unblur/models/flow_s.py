@@ -9,7 +9,6 @@ guess.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.models.layers import channels_last
 from unblur.ops.pad import pad_to, padded_length
 from unblur.ops.warp import warp
 
@@ -26,8 +26,6 @@ SLOPE = 0.1
 """Of the leaky rectifiers below zero."""
 STEADY = 0.05
 """Added to a frame's contrast before dividing by it, so that noise in a flat frame stays small."""
-FLAT = 0.01
-"""Squared slope of features, of length 1, below which they tell nothing of a shift."""
 BLOCK = 12
 """Elements of a row that are compared by one product of matrices: fewer, and the products are too
 small for a processor to be quick; more, and most of what they give lies outside the radius."""
@@ -146,7 +144,7 @@ class Encoder(nn.Module):
         mean = sample.mean((1, 2, 3), keepdim=True)
         contrast = sample.std((1, 2, 3), keepdim=True, correction=0)
         x = F.pixel_unshuffle((frames - mean) / (contrast + STEADY), STRIDE)  # (N, 48, H/4, W/4)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         found: list[Tensor] = []
         for down, further in zip(self.down, self.further, strict=True):
             x = F.leaky_relu(down(x), SLOPE)
@@ -156,16 +154,15 @@ class Encoder(nn.Module):
 
 
 class Level(nn.Module):
-    """Corrects the flow at one size: by steps that were found in three ways, and freely."""
+    """Corrects the flow at one size."""
 
     def __init__(self, features: int, hidden: int, radius: int, told: int) -> None:
         super().__init__()
         self.radius = radius
-        known = (2 * radius + 1) ** 2 + features + 5 * 2 + told
-        self.sure = nn.Parameter(torch.tensor(10.0))
+        known = (2 * radius + 1) ** 2 + features + 3 * 2 + told
         self.gather = nn.Conv2d(known, hidden, 1)
         self.think = nn.ModuleList(nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(2))
-        self.decide = nn.Conv2d(hidden, 2 + 3, 3, padding=1)
+        self.decide = nn.Conv2d(hidden, 2 + 1, 3, padding=1)
         nn.init.zeros_(self.decide.weight)
         nn.init.zeros_(self.decide.bias)  # type: ignore[arg-type]
 
@@ -179,59 +176,22 @@ class Level(nn.Module):
         told: Tensor | None,  # (N, C', h/2, w/2) what the coarser level had in mind
     ) -> tuple[Tensor, Tensor]:
         """The corrected flow (N, 2, h, w), and what the next level is told (N, hidden, h, w)."""
-        here, there = standard(near), warp(standard(far), start)
-        likeness = compare(here, there, self.radius)  # (N, side^2, h, w)
+        likeness = compare(standard(near), warp(standard(far), start), self.radius)
         change = other - start
-        match = likeliest(likeness, self.sure)
-        slide = by_slope(here, there)
         known = [likeness, near, start / 8, (doubt / 4).tanh(), (change / 4).tanh()]
-        known += [match / self.radius, slide]
         if told is not None:
             known.append(doubled(told))
         x = F.leaky_relu(self.gather(torch.cat(known, 1)), SLOPE)
         for layer in self.think:
             x = x + F.leaky_relu(layer(x), SLOPE)
-        decided = self.decide(x).float()  # (N, 2 + 3, h, w)
-        flow = start + decided[:, :2]
-        for share, step in zip(decided[:, 2:, None].unbind(1), (change, match, slide), strict=True):
-            flow = flow + share * step
-        return flow, x
+        decided = self.decide(x).float()  # (N, 2 + 1, h, w)
+        return start + decided[:, :2] + decided[:, 2:] * change, x
 
 
 def standard(x: Tensor) -> Tensor:
     """Features less their mean over the frame, of length 1."""
     x = x.float()
     return F.normalize(x - x.mean((2, 3), keepdim=True), dim=1)
-
-
-def likeliest(likeness: Tensor, sure: Tensor) -> Tensor:
-    """Where in the square that was compared the likeness lies: (N, 2, h, w) elements.
-
-    Args:
-        likeness: (N, side^2, h, w), as `compare` gives it.
-        sure: how much more the more alike count.
-    """
-    side = math.isqrt(likeness.shape[1])
-    place = torch.arange(side, device=likeness.device)[:, None, None] - side // 2
-    share = (sure * likeness.float()).softmax(1).unflatten(1, (side, side))  # (N, y, x, h, w)
-    return torch.stack(((share.sum(1) * place).sum(1), (share.sum(2) * place).sum(1)), 1)
-
-
-def by_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Step (N, 2, h, w), of at most an element, along which `b` comes to look like `a`.
-
-    Least squares over 5 x 5 elements (Lucas and Kanade, IJCAI 1981), on features (N, C, h, w).
-    """
-    wide = F.pad(b, (1, 1, 1, 1), mode="replicate")
-    x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
-    y = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
-    rest = a - b
-    products = ((x, x), (x, y), (y, y), (x, rest), (y, rest))
-    sums = torch.stack([(p * q).sum(1) for p, q in products], 1)
-    xx, xy, yy, xr, yr = F.avg_pool2d(sums, 5, 1, 2, count_include_pad=False).unbind(1)
-    xx, yy = xx + FLAT, yy + FLAT
-    step = torch.stack((yy * xr - xy * yr, xx * yr - xy * xr), 1)
-    return (step / (xx * yy - xy * xy)[:, None]).clamp(-1, 1)
 
 
 def neighbours(x: Tensor) -> tuple[Tensor, Tensor]:

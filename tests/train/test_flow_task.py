@@ -1,0 +1,86 @@
+"""flow-s takes its first steps, from a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from unblur.errors import UsageError
+from unblur.train.batches import Batch
+from unblur.train.flow_task import LEVEL_WEIGHTS, TrainFlow, drawn, sum_of_levels
+from unblur.train.recipe import Recipe
+from unblur.train.start import train
+
+RECIPE = Recipe("flow-s", batch=2, frames=4, crop=64, steps=2, validate_every=2,
+                validation_clips=2, precision="fp32", warmup=1)  # fmt: skip
+
+
+@pytest.fixture
+def bank(tmp_path):
+    """Two textures of noise at several scales."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        layers = [
+            cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (256, 256))
+            for side in (8, 64, 256)
+        ]
+        path = tmp_path / "bank" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.mean(layers, 0).astype(np.uint8))
+    return tmp_path / "bank"
+
+
+def batch(clips: int = 8) -> Batch:
+    """Blurred frames are dark, sharp ones bright; each flow tells its place in the clip."""
+    number = torch.arange(3.0)[None, :, None, None, None].expand(clips, -1, 2, 16, 16)
+    blurred = torch.full((clips, 4, 3, 64, 64), 0.1)
+    return Batch(blurred, blurred + 0.8, number, -number)
+
+
+def test_first_steps_on_rendered_scenes(bank, tmp_path):
+    outcome = train(RECIPE, tmp_path / "run", textures=bank)
+    (point,) = outcome.curve
+    assert outcome.finished
+    assert math.isfinite(point.loss)
+    got = point.metrics
+    assert got["gain"] == pytest.approx(got["dis"] - got["blurred"], abs=1e-5)
+    assert got["gain_sharp"] == pytest.approx(got["dis_sharp"] - got["sharp"], abs=1e-5)
+    picture = cv2.imread(str(tmp_path / "run/validation.png"))
+    assert picture.shape == (2 * 256, 4 * 256, 3)
+
+
+def test_clips_are_blurred_sharp_or_mixed_and_keep_their_flow():
+    kinds = set()
+    for seed in range(12):
+        frames, (forward, backward) = drawn(batch(), seed)
+        assert frames.shape == (8, 3, 3, 64, 64)
+        first = int(forward[0, 0, 0, 0, 0])
+        assert forward[0, :, 0, 0, 0].tolist() == [first, first + 1]
+        assert torch.equal(forward, -backward)
+        bright = frames.mean((2, 3, 4)) > 0.55  # whatever the power, 0.1 is darker and 0.9 brighter
+        kinds |= {tuple(row.tolist()) for row in bright}
+    assert {(False,) * 3, (True,) * 3} < kinds
+    assert torch.equal(drawn(batch(), 3)[0], drawn(batch(), 3)[0])
+
+
+def test_the_true_flow_has_no_loss():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 1, 3, 2, 8, 8, generator=generator)
+    right = [
+        tuple(torch.nn.functional.avg_pool2d(x[0], s)[None] / s for x in truth) for s in (4, 2, 1)
+    ]
+    guess = tuple(truth + 10)
+    assert sum_of_levels(right, tuple(truth), guess) == pytest.approx(0, abs=1e-6)
+    off = [(a + 10 / s, b + 10 / s) for (a, b), s in zip(right, (4, 2, 1), strict=True)]
+    expected = sum(LEVEL_WEIGHTS)  # as far off as the guess is
+    assert sum_of_levels(off, tuple(truth), guess) == pytest.approx(expected, rel=0.03)
+
+
+def test_data_without_truth_is_refused():
+    with pytest.raises(UsageError, match="true flow"):
+        TrainFlow(dataclasses.replace(RECIPE, data="gopro:x"), torch.device("cpu"))
