@@ -29,8 +29,8 @@ def test_two_processes_train_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "unblur", "train", str(tmp_path / "recipe.json"),
-               str(tmp_path / "run"), "--textures", str(tmp_path / "bank"), "--device", "cpu"]  # fmt: skip
+    arguments = [tmp_path / "recipe.json", tmp_path / "run", "--textures", tmp_path / "bank"]
+    command = [sys.executable, "-m", "unblur", "train", *map(str, arguments), "--device", "cpu"]
     own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     running = [
         subprocess.Popen(
