@@ -48,6 +48,9 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, though RUN has a checkpoint.")
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the curve to RUN/events as well.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -71,6 +74,7 @@ def train(
         pool=pool,
         device=device,
         restart=restart,
+        tensorboard=tensorboard,
         progress=progress,
     )
     if outcome.curve and not quiet:

@@ -9,6 +9,7 @@ import torch
 
 from unblur.errors import UsageError
 from unblur.train import recipe as recipes
+from unblur.train.board import board
 from unblur.train.loop import Outcome, Point, Run
 from unblur.train.source import open_source
 from unblur.train.tasks import open_task
@@ -23,6 +24,7 @@ def train(
     pool: str | Path | None = None,
     device: str = "auto",
     restart: bool = False,
+    tensorboard: bool = False,
     progress: Callable[[Point], None] | None = None,
 ) -> Outcome:
     """Trains a network, or goes on where the run in `folder` stopped.
@@ -36,6 +38,7 @@ def train(
             where it is None.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         restart: begin anew though there is a checkpoint.
+        tensorboard: write the curve to `folder/events` as well.
         progress: called at each validation.
 
     Returns:
@@ -59,4 +62,12 @@ def train(
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()
-    return run.train(minutes, progress)
+    listeners = [board(folder / "events")] if tensorboard and run.rank == 0 else []
+    if progress is not None:
+        listeners.append(progress)
+
+    def tell(point: Point) -> None:
+        for listener in listeners:
+            listener(point)
+
+    return run.train(minutes, tell)
