@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guidance": NETWORKS,
     "restorers": NETWORKS | {"guidance"},
     "engine": {"errors", "ops", "restorers.base"},
-    "api": RUNNING | {"video"},
+    "api": RUNNING | {"guide", "video"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
-    "evaluate": RUNNING | {"api", "video", "metrics", "synth", "data"},
+    "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.
     "cli": {
         "unblur",

@@ -32,6 +32,7 @@ NOT_HERE = (
     "weights convert",
     "weights verify bsstnet",
     "--model bsstnet-",
+    "--model dabit",
 )  # they need files that a user downloads
 
 

@@ -23,8 +23,9 @@ from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.guide import FocusOfVideo
 from unblur.restorers.base import RestorerInfo
-from unblur.restorers.registry import choose_device, load_model, preset
+from unblur.restorers.registry import choose_device, choose_scale, load_model, preset
 from unblur.video import (
     Frame,
     VideoReader,
@@ -35,6 +36,8 @@ from unblur.video import (
 
 LightChoice = Literal["auto", "linear", "encoded"]
 PREVIEW_SECONDS = 2
+DEPTHS = ("builtin", "depth-anything")
+"""Sources of depth beside files."""
 T = TypeVar("T")
 
 
@@ -106,6 +109,9 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     precision: str = "auto",
     light: LightChoice = "auto",
     strength: float = 1.0,
+    scale: int | None = None,
+    depth: str | Path | None = None,
+    depth_invert: bool = False,
     start: str | None = None,
     end: str | None = None,
     tile: int | None = None,
@@ -134,6 +140,11 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
         strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        scale: size of the result in multiples of the source's, for a model that leaves a choice.
+        depth: where a model for focal blur takes depth from: `builtin` (the default: what is sharp
+            is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
+            gray pictures, one for each frame, dark = near.
+        depth_invert: near is bright in those pictures.
         start: first frame to take: `2.5s`, `f10` or `hh:mm:ss`.
         end: first frame not to take, likewise.
         tile: side of the tiles in pixels, 0 for whole frames; by default as memory allows.
@@ -160,29 +171,43 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     """
     _check(strength, light, tile, window, crf, max_memory)
     info = preset(model).info
+    info = dataclasses.replace(info, scale=choose_scale(scale, info))
+    _check_depth(info, depth, depth_invert)
     where = choose_device(device)
     torch.manual_seed(seed)
 
-    def prepare(height: int, width: int, transfer: str | None) -> Runner:
-        restorer = load_model(model, weights=weights, device=device, precision=precision)
+    def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
+        if not info.needs_depth:
+            return None
+        return FocusOfVideo(depth or "builtin", reader, depth_invert, device)
+
+    def prepare(
+        height: int, width: int, transfer: str | None, focus: FocusOfVideo | None
+    ) -> Runner:
+        restorer = load_model(
+            model, weights=weights, device=device, precision=precision, scale=scale
+        )
         room = memory.budget(where, max_memory)
         fit = choose_fit(restorer, height, width, room, tile, window)
-        return Runner(restorer, choose_look(restorer, light, transfer, strength), fit)
+        return Runner(restorer, choose_look(restorer, light, transfer, strength), fit, focus)
 
     if isinstance(source, Tensor):
-        return _restore_tensor(source, prepare, info, progress)
+        if depth not in (None, *DEPTHS):
+            raise UsageError(f"depth '{depth}': a tensor takes {' or '.join(DEPTHS)}")
+        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), info, progress)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
-    untouched = info.passes_through or strength == 0
+    untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
         return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
 
     with reading() as reader:
-        shape, scale = reader.info, 1 if untouched else info.scale
+        shape = reader.info
+        focus = None if untouched else focus_of(reader)  # looks at all depth maps
         with create_video(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
@@ -190,16 +215,18 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             codec=codec,
             crf=crf,
             overwrite=overwrite,
-            scale=scale,
+            scale=info.scale,
             start=start,
             end=end,
         ) as writer:
             runner, scenes, total = None, None, _expected_frames(reader, preview)
             if not untouched:
-                runner = prepare(shape.height, shape.width, shape.color.transfer)
+                runner = prepare(shape.height, shape.width, shape.color.transfer, focus)
                 if info.window > 1:
                     scenes = _look_through(reading(), preview, total, progress)
                     total = scenes[-1].stop if scenes else 0
+                if focus is not None and total is not None:
+                    focus.expect(total)
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
@@ -212,6 +239,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
                     done += 1
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
+            if focus is not None and not preview:
+                focus.finish()
     fit = runner.fit if runner else Fit(None, None)
     return Report(
         output=destination,
@@ -291,6 +320,17 @@ def _check(
             raise UsageError(f"{name} {value}: must be positive")
     if crf is not None and not 0 <= crf <= 63:
         raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
+
+
+def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> None:
+    if not info.needs_depth and (depth is not None or invert):
+        option = "--depth-invert" if depth is None else f"--depth {depth}"
+        raise UsageError(
+            f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
+            "blur such as --model dabit-s"
+        )
+    if invert and depth in (None, *DEPTHS):
+        raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 
 
 def _counted(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import torch
@@ -21,7 +21,7 @@ from unblur.restorers.registry import choose_device
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.depth_files import DepthFiles
 from unblur.video.info import ColorTags
-from unblur.video.sequence import is_sequence
+from unblur.video.sequence import find_pictures, is_sequence
 from unblur.video.sequence_writer import is_sequence_output
 
 Count = Callable[[int, "int | None"], None]
@@ -113,39 +113,99 @@ class DepthOfVideo:
     """Depth of the frames of a video as they come, from files or found in the frames."""
 
     def __init__(
-        self, choice: str | os.PathLike[str], reader: VideoReader, invert: bool, device: str
+        self, choice: str | os.PathLike[str], reader: VideoReader | None, invert: bool, device: str
     ) -> None:
-        """Opens the source of depth; `choice` as in `depth`."""
+        """Opens the source of depth; `choice` as in `depth`. Files belong to a video only."""
         self._files: DepthFiles | None = None
         self._estimator: DepthEstimator | None = None
-        if is_sequence(choice):
-            self._files = DepthFiles(choice, reader.info, invert=invert, frames=reader.frames)
-        else:
+        if reader is None or not is_sequence(choice):
             self._estimator = depth_estimator(os.fspath(choice), choose_device(device))
+        else:
+            whole, part = reader.info.frames, reader.frames
+            # Of a part of a video, either all maps are given or those of the part.
+            self._of_part = part != whole and len(find_pictures(choice).files) == part
+            count = part if self._of_part else whole
+            self._files = DepthFiles(choice, reader.info, invert=invert, frames=count)
+            self._unused = self._of_part or part == whole
         self._seen = 0
+        self._first = 0
 
     def __call__(self, frame: Frame, rgb: Tensor) -> Tensor:
         """Depth (1, 1, H, W) of a frame, whose picture is `rgb` (1, 3, H, W)."""
+        if self._files is None:
+            assert self._estimator is not None  # noqa: S101
+            return self._estimator(rgb)
+        if self._seen == 0 and self._of_part:
+            self._first = frame.index
         self._seen += 1
-        if self._files is not None:
-            return self._files.read(frame.index)[None]
-        assert self._estimator is not None  # noqa: S101
-        return self._estimator(rgb)
+        return self._files.read(frame.index - self._first)[None]
 
     def restart(self) -> None:
         """The next frame is the first of a scene."""
         if self._estimator is not None:
             self._estimator.restart()
 
+    def expect(self, frames: int) -> None:
+        """Says how many frames will come, for videos that do not tell when they are opened.
+
+        Raises:
+            MediaError: there are fewer depth maps.
+        """
+        if self._files is not None and self._unused and frames > len(self._files):
+            self._files.check_count(frames)
+
     def finish(self) -> None:
         """Warns of depth maps that no frame came for."""
-        if self._files is not None and self._seen < len(self._files):
+        if self._files is not None and self._unused and self._seen < len(self._files):
             warnings.warn(
                 f"{len(self._files)} depth maps were given and {self._seen} frames came: are they"
                 " of this video?",
                 UnblurWarning,
                 stacklevel=3,
             )
+
+
+class FocusOfVideo:
+    """Depth and blur map of the frames of a video as they come: what the engine asks for.
+
+    Args:
+        choice: where depth comes from, as in `depth`.
+        reader: the video; None for a tensor, to which no files belong.
+        invert: near is bright in depth maps from files.
+        device: where depth and blur are found.
+    """
+
+    def __init__(
+        self,
+        choice: str | os.PathLike[str] = "builtin",
+        reader: VideoReader | None = None,
+        invert: bool = False,
+        device: str = "auto",
+    ) -> None:
+        self._depth = DepthOfVideo(choice, reader, invert, device)
+        self._by_depth = None if choice == "builtin" else BlurFromDepth()
+
+    def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and blur map (1, 1, H, W) of a frame, in half precision: many are held."""
+        depth = self._depth(picture, rgb)
+        held = depth.cpu().half()
+        if self._by_depth is None:  # the stand-in for depth is itself a measure of blur
+            return held, held
+        return held, self._by_depth(rgb, depth.to(rgb)).cpu().half()
+
+    def restart(self) -> None:
+        """The next frame is the first of a scene."""
+        self._depth.restart()
+        if self._by_depth is not None:
+            self._by_depth.restart()
+
+    def expect(self, frames: int) -> None:
+        """See `DepthOfVideo`."""
+        self._depth.expect(frames)
+
+    def finish(self) -> None:
+        """Warns of depth maps that no frame came for."""
+        self._depth.finish()
 
 
 def scenes_marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Tensor, bool]]:

@@ -77,6 +77,17 @@ def test_the_largest_pieces_that_fit_are_taken(budget, size, window):
     assert fit.window == window
 
 
+def test_frames_held_for_references_and_guidance_count():
+    far = Hungry()
+    far.info = dataclasses.replace(far.info, reach=100, guidance_bytes=10)
+    pixels = 480 * 854
+    needs = (148 + 10) * 48 * pixels + 200 * 6 * pixels
+    assert choose_fit(far, 480, 854, needs).tiling is None
+    assert choose_fit(far, 480, 854, needs - 1).tiling == far.info.tiling
+    half = choose_fit(far, 480, 854, (100 * 24 * 256 * 256) + 58 * 24 * pixels + 100 * 6 * pixels)
+    assert (half.tiling, half.window) == (far.info.tiling, 24)
+
+
 def test_what_the_user_asks_for_is_kept():
     fit = choose_fit(Hungry(), 480, 854, 10**12, tile=128, window=7)
     assert fit.tiling.size == 128

@@ -70,6 +70,52 @@ def test_each_frame_comes_back_once_and_no_window_crosses_a_cut(lengths):
         assert any(scene.start <= window[0] and window[-1] < scene.stop for scene in scenes)
 
 
+class Doubly(Untouched):
+    """Each frame but the outermost two is in two windows; the later one gives 0.1 more."""
+
+    info = dataclasses.replace(Untouched.info, window=4, needs_depth=True)
+
+    def __init__(self):
+        self.priors = []
+
+    def windows(self, length, limit=None):
+        starts = range(0, length - 2, 2)
+        return [Window((*range(a, a + 4), 0), tuple(range(a, a + 4))) for a in starts]
+
+    def guide(self, frames, priors):
+        self.priors.append(priors)
+        return {}
+
+    def run(self, frames, guidance, outputs):
+        return frames[outputs] + 0.1 * (len(self.priors) - 1)
+
+
+class Counting:
+    """Depth that counts the frames of the scene, and a blur map that is the red of the frame."""
+
+    def restart(self):
+        self.count = 0
+
+    def __call__(self, picture, rgb):
+        self.count += 1
+        return torch.full((1, 1, 4, 6), float(self.count)), rgb[:, :1]
+
+
+def test_frames_in_several_windows_are_averaged_and_each_brings_its_maps():
+    restorer = Doubly()
+    runner = Runner(restorer, ENCODED, Fit(None, None), Counting())
+    scenes = [Scene(0, 6), Scene(6, 10)]
+    got = list(runner.restore((Numbered(i) for i in range(10)), scenes))
+    assert [frame.number for frame, _ in got] == list(range(10))
+    added = [float(picture[0, 0, 0]) - frame.number / 1000 for frame, picture in got]
+    assert added == pytest.approx([0, 0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2], abs=1e-6)
+    seen = [priors.depth[:, 0, 0, 0].tolist() for priors in restorer.priors]
+    assert seen == [[1, 2, 3, 4, 1], [3, 4, 5, 6, 1], [1, 2, 3, 4, 1]]
+    assert [priors.indices for priors in restorer.priors][1] == (2, 3, 4, 5, 0)
+    last = restorer.priors[2].blur[:, 0, 0, 0].tolist()
+    assert last == pytest.approx([0.006, 0.007, 0.008, 0.009, 0.006])
+
+
 def test_frames_are_let_go_when_no_window_needs_them():
     alive, most = set(), 0
 

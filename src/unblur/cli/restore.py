@@ -84,6 +84,30 @@ def restore(
             help="0 keeps the input, 1 restores it fully.",
         ),
     ] = 1.0,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1|2",
+            rich_help_panel=MODEL,
+            show_default="that of the model",
+            help="Size of OUT in multiples of IN, where the model gives it.",
+        ),
+    ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            rich_help_panel=MODEL,
+            show_default="builtin",
+            help="For focal blur: builtin, depth-anything, or a folder of depth maps, dark = near.",
+        ),
+    ] = None,
+    depth_invert: Annotated[
+        bool,
+        typer.Option(
+            "--depth-invert", rich_help_panel=MODEL, help="Bright = near in the depth maps."
+        ),
+    ] = False,
     seed: Annotated[
         int,
         typer.Option(
@@ -199,6 +223,9 @@ def restore(
                 precision=precision.value,
                 light=light.value,
                 strength=strength,
+                scale=scale,
+                depth=depth,
+                depth_invert=depth_invert,
                 start=start,
                 end=end,
                 tile=tile,

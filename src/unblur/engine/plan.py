@@ -14,6 +14,9 @@ from unblur.restorers.base import Restorer, Tiling
 
 SMALLEST_TILE = 64
 """Side in pixels."""
+HELD_BYTES = 6
+"""Per pixel of a frame that waits for its window or may become a reference: its own planes, and
+depth and blur map in half precision."""
 SHORTEST_WINDOW = 3
 """Frames: fewer, and a temporal network has no neighbours on both sides."""
 
@@ -74,9 +77,11 @@ def choose_fit(
 
 def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
     """Estimated peak of one piece, in bytes: the network's, and the frames around it."""
-    frames = fit.window or restorer.info.window
-    copies = 2 + 2 * restorer.info.scale**2  # as stored, as shown; as restored, as given back
-    around = copies * frames * 3 * height * width * 4
+    info = restorer.info
+    frames = fit.window or info.window
+    copies = 2 + 2 * info.scale**2  # as stored, as shown; as restored, as given back
+    around = (copies * 3 * 4 + info.guidance_bytes) * frames * height * width
+    around += HELD_BYTES * 2 * info.reach * min(frames, info.window) // info.window * height * width
     if fit.tiling is not None:
         height, width = min(height, fit.tiling.size), min(width, fit.tiling.size)
     return restorer.peak_bytes(frames, height, width) + around

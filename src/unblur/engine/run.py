@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.engine.scenes import Scene, SceneDetector
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
-from unblur.restorers.base import Guidance, Light, Restorer, Window
+from unblur.restorers.base import Guidance, Light, Priors, Restorer, Window
 
 
 class Picture(Protocol):
@@ -27,6 +27,18 @@ class Picture(Protocol):
 
 
 P = TypeVar("P", bound=Picture)
+
+
+class Focus(Protocol):
+    """Finds depth and blur map of the frames of a video, each once and in order."""
+
+    def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and blur map `(1, 1, H, W)` of a picture whose RGB in [0, 1] is `(1, 3, H, W)`."""
+        ...
+
+    def restart(self) -> None:
+        """The next frame is the first of a scene."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,12 +90,22 @@ def find_scenes(frames: Iterable[Picture]) -> list[Scene]:
 
 
 class Runner:
-    """A restorer at work: keeps the way the job is cut up, and cuts finer when memory runs out."""
+    """A restorer at work: keeps the way the job is cut up, and cuts finer when memory runs out.
 
-    def __init__(self, restorer: Restorer, look: Look, fit: Fit) -> None:
+    Args:
+        restorer: what restores.
+        look: how it is shown pictures.
+        fit: how the job is cut up.
+        focus: where depth and blur maps come from, for a restorer that needs them.
+    """
+
+    def __init__(
+        self, restorer: Restorer, look: Look, fit: Fit, focus: Focus | None = None
+    ) -> None:
         self.restorer = restorer
         self.look = look
         self.fit = fit
+        self.focus = focus
 
     def restore(
         self, frames: Iterable[P], scenes: Sequence[Scene] | None
@@ -107,10 +129,17 @@ class Runner:
             return
         source = iter(frames)
         held: dict[int, P] = {}
+        maps: dict[int, tuple[Tensor, Tensor]] = {}
         arrived = 0
         for scene in scenes:
+            if self.focus is not None:
+                self.focus.restart()
             windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
-            for window, oldest in zip(windows, oldest_needed(windows), strict=True):
+            oldest_wanted = [window.outputs[0] for window in windows[1:]] + [scene.stop]
+            found: dict[int, Tensor] = {}
+            for window, oldest, unfinished in zip(
+                windows, oldest_needed(windows), oldest_wanted, strict=True
+            ):
                 while arrived <= scene.start + max(window.inputs):
                     arriving = next(source, None)
                     if arriving is None:
@@ -119,25 +148,37 @@ class Runner:
                             "looked through before: is it still being written? Run again after"
                         )
                     held[arrived] = arriving
+                    if self.focus is not None:
+                        maps[arrived] = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
                     arrived += 1
                 for index in [i for i in held if i < scene.start + oldest]:
                     del held[index]
+                    maps.pop(index, None)
                 pictures = torch.stack([held[scene.start + i].rgb() for i in window.inputs])
                 positions = [window.inputs.index(i) for i in window.outputs]
-                restored = self.restore_window(pictures, positions)  # (n, 3, sH, sW)
+                priors = None
+                if self.focus is not None:
+                    each = zip(*(maps[scene.start + i] for i in window.inputs), strict=True)
+                    depth, blur = (torch.cat(part).float() for part in each)
+                    priors = Priors(window.inputs, depth, blur)
+                restored = self.restore_window(pictures, positions, priors)  # (n, 3, sH, sW)
                 for index, picture in zip(window.outputs, restored, strict=True):
-                    yield held[scene.start + index], picture
+                    found[index] = (found[index] + picture) / 2 if index in found else picture
+                for index in [i for i in found if i < unfinished]:
+                    yield held[scene.start + index], found.pop(index)
             held.clear()
+            maps.clear()
 
     def restore_window(
         self,
         pictures: Tensor,  # (T, 3, H, W)
         outputs: list[int],
+        priors: Priors | None = None,
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
         """Restores some frames of a window; RGB as it is stored in and out."""
         look, scale = self.look, self.restorer.info.scale
         inside = pictures.clamp(0, 1)
-        restored = self._with_less_memory_if_needed(look.show(inside), outputs)
+        restored = self._with_less_memory_if_needed(look.show(inside), outputs, priors)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
@@ -151,7 +192,9 @@ class Runner:
             before = F.interpolate(before, scale_factor=scale, mode="bicubic", antialias=True)
         return torch.lerp(before.clamp(0, 1), restored, look.strength) + excess
 
-    def _with_less_memory_if_needed(self, shown: Tensor, outputs: list[int]) -> Tensor:
+    def _with_less_memory_if_needed(
+        self, shown: Tensor, outputs: list[int], priors: Priors | None
+    ) -> Tensor:
         height, width = shown.shape[-2:]
         smaller = [
             fit.tiling
@@ -161,7 +204,7 @@ class Runner:
         ]
         while True:
             try:
-                return run_tiled(self.restorer, shown, outputs, self.fit)
+                return run_tiled(self.restorer, shown, outputs, self.fit, priors)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -178,12 +221,13 @@ def run_tiled(
     shown: Tensor,  # (T, 3, H, W)
     outputs: list[int],
     fit: Fit,
+    priors: Priors | None = None,
 ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
     """Guidance on whole frames, the network on tiles, and the tiles blended."""
     with torch.inference_mode():
         info = restorer.info
         height, width = shown.shape[-2:]
-        guidance = restorer.guide(shown)
+        guidance = restorer.guide(shown) if priors is None else restorer.guide(shown, priors)
         layout = tiles(height, width, fit.tiling)
         if len(layout) == 1:
             return restorer.run(shown, guidance, outputs)

@@ -18,6 +18,7 @@ from unblur.errors import UsageError
 from unblur.evaluate.clip import Clip
 from unblur.evaluate.scores import INPUT
 from unblur.evaluate.wiener import restore_known_blur
+from unblur.guide import FocusOfVideo
 from unblur.metrics import gaussian_blur
 from unblur.restorers.base import Light, Restorer
 from unblur.restorers.registry import choose_device, load_model, preset
@@ -151,7 +152,8 @@ def run(restorer: Restorer, light: Light, device: torch.device, clip: Clip) -> T
     """Restores the scored frames; a model that sees one frame at a time sees no others."""
     height, width = clip.blurred.shape[-2:]
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
-    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit)
+    focus = FocusOfVideo() if restorer.info.needs_depth else None
+    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus)
     if restorer.info.window == 1:
         pictures, scenes = [Picture(frame) for frame in clip.input], None
         wanted: Sequence[int] = range(len(pictures))

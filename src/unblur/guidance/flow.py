@@ -12,24 +12,26 @@ from unblur import weights
 from unblur.models import fit
 from unblur.models.flow_s import STRIDE as FLOW_S_STRIDE
 from unblur.models.flow_s import FlowS
-from unblur.models.raft import Raft
+from unblur.models.raft import Raft, RaftConfig
 from unblur.ops.pad import pad_to, padded_length
 
 RAFT_WEIGHTS = "raft-things"
 """What the weights store calls the published RAFT, trained on FlyingThings3D."""
 FLOW_S_WEIGHTS = "flow-s"
 FLOW_S_PIXELS = 2**20
-"""Pixels of a frame, times pairs, that flow-s corrects at once: about 400 MiB."""
+"""Pixels of a frame, times pairs, that flow-s corrects at once: 300 MiB."""
 DIS_SCALE = 0.5
 """Size of the frames that DIS sees, relative to the video: that of RAFT in BSSTNet."""
 DIS_MINIMUM = 64
 """Smallest side DIS is given: its own patches and pyramid need about this."""
 
 
-def load_raft(device: torch.device | str = "cpu") -> Raft | None:
-    """The published RAFT with BSSTNet's settings, or None where its weights were not converted."""
+def load_raft(device: torch.device | str = "cpu", config: RaftConfig | None = None) -> Raft | None:
+    """The published RAFT, by default as BSSTNet sets it; None where it was not converted."""
     path = weights.find(RAFT_WEIGHTS)
-    return None if path is None else fit(Raft(), weights.load(path), str(path)).to(device)
+    if path is None:
+        return None
+    return fit(Raft(config or RaftConfig()), weights.load(path), str(path)).to(device)
 
 
 def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from unblur.restorers.base import (
     LoadOptions,
     Precision,
     Preset,
+    Priors,
     RestorerInfo,
     SizeRequirements,
     Tiling,
@@ -50,7 +51,7 @@ class AlignedRestorer:
         """Windows that overlap by the neighbours that their outermost frames need."""
         return overlapping_windows(length, min(self.info.window, limit or self.info.window))
 
-    def guide(self, frames: Tensor) -> Guidance:
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Optical flow both ways."""
         forward, backward = self.flow(frames.to(self.device))
         return {"flow_forward": forward, "flow_backward": backward}

@@ -21,7 +21,19 @@ class Window(NamedTuple):
     inputs: tuple[int, ...]
     """Frames the network sees, in the order it sees them. An index may repeat (reflection)."""
     outputs: tuple[int, ...]
-    """Frames taken from this run: positions are found in `inputs`. No frame is in two windows."""
+    """Frames taken from this run: positions are found in `inputs`. Of a frame that is in several
+    windows the engine takes the mean of what it had and what the next one gives."""
+
+
+class Priors(NamedTuple):
+    """What is known of the frames of a window beside their pictures."""
+
+    indices: tuple[int, ...]
+    """Which frames they are, as in `Window.inputs`."""
+    depth: Tensor
+    """(T, 1, H, W), 0 = near, 1 = far."""
+    blur: Tensor
+    """(T, 1, H, W) blur map, 0 = sharp, 1 = most blurred."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +71,21 @@ class RestorerInfo:
     sizes: SizeRequirements = SizeRequirements()
     tiling: Tiling = Tiling()
     scale: int = 1
+    """Size of the output in multiples of the input's; of a preset, what it gives unasked."""
+    scales: tuple[int, ...] = (1,)
+    """Sizes that can be asked for."""
     precisions: frozenset[Precision] = frozenset({"fp32"})
     """Precisions its output was measured to be safe in."""
     window: int = 1
     """Frames the network sees at once; 1 where it takes each frame by itself."""
+    reach: int = 0
+    """Frames before and after a window that references may come from; they are held meanwhile."""
+    needs_depth: bool = False
+    """True where `guide` wants depth and a blur map of each frame."""
     guidance_stride: int = 1
     """Pixels of the frame per element of the guidance maps."""
+    guidance_bytes: int = 0
+    """Bytes of guidance per pixel of each frame of a window, where it is worth counting."""
     ships: bool = False
     """True where the weights come with the package."""
     passes_through: bool = False
@@ -79,12 +100,16 @@ class Restorer(Protocol):
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """Temporal windows of a scene of `length` frames, at most `limit` frames each.
 
-        Together the outputs hold each frame once, in ascending order.
+        Together the outputs hold each frame; those of a window ascend, and none of them comes
+        before the first of the window before.
         """
         ...
 
-    def guide(self, frames: Tensor) -> Guidance:
-        """Guidance of whole frames `(T, 3, H, W)`, RGB in [0, 1], in the light of `info`."""
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
+        """Guidance of whole frames `(T, 3, H, W)`, RGB in [0, 1], in the light of `info`.
+
+        `priors` come only to a restorer that `needs_depth`, which does without where it must.
+        """
         ...
 
     def run(
@@ -111,6 +136,8 @@ class LoadOptions(NamedTuple):
     precision: Precision
     weights: str | None
     """Path of a safetensors file that replaces the preset's own weights."""
+    scale: int | None = None
+    """One of the preset's scales; None: what it gives unasked."""
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,14 @@ from unblur.models import fit
 from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
 from unblur.models.layers import FRAMES_AT_ONCE
+from unblur.models.raft import RaftConfig
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
     Guidance,
     LoadOptions,
     Precision,
     Preset,
+    Priors,
     Restorer,
     RestorerInfo,
     Tiling,
@@ -46,7 +48,7 @@ LEAST_MOTION = 0.25
 half an element is two pixels from frame to frame."""
 
 Flow = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Frames (T, 3, H, W) -> flow_forward, flow_backward (T-1, 2, ceil(H/4), ceil(W/4))."""
+"""Frames (T, 3, H, W) -> flow_forward, flow_backward (T-1, 2, h, w), each ceil(side / stride)."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class BSSTNetRestorer:
         """Windows that overlap; in each overlap one half comes from either window."""
         return overlapping_windows(length, min(self.info.window, limit or self.info.window))
 
-    def guide(self, frames: Tensor) -> Guidance:
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Optical flow both ways, and the range of motion where blur is judged by the scene."""
         forward, backward = self.flow(frames.to(self.device))
         guidance = {"flow_forward": forward, "flow_backward": backward}
@@ -132,18 +134,18 @@ class BSSTNetRestorer:
         return self.memory.fixed + self.memory.per_pixel * (frames + FRAMES_AT_ONCE) * pixels
 
 
-def overlapping_windows(length: int, size: int) -> list[Window]:
-    """Windows of `size` frames that start 2 * MARGIN frames before the last one ends.
+def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Window]:
+    """Windows of `size` frames that start 2 * `margin` frames before the last one ends.
 
     The last one ends with the scene, and so overlaps more. Every frame is put out once: by the
-    first window in which it is not among the last MARGIN frames.
+    first window in which it is not among the last `margin` frames.
 
     >>> [(w.inputs[0], w.inputs[-1], w.outputs[0], w.outputs[-1])
     ...  for w in overlapping_windows(100, 48)]
     [(0, 47, 0, 45), (44, 91, 46, 89), (52, 99, 90, 99)]
     """
     size = min(size, length)
-    margin = min(MARGIN, (size - 1) // 2)
+    margin = min(margin, (size - 1) // 2)
     starts = [*range(0, length - size, size - 2 * margin), length - size]
     found = []
     done = 0
@@ -154,13 +156,19 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
     return found
 
 
-def choose_flow(kind: Literal["raft", "flow-s", "dis"], device: torch.device, name: str) -> Flow:
+def choose_flow(
+    kind: Literal["raft", "flow-s", "dis"],
+    device: torch.device,
+    name: str,
+    stride: int = FLOW_STRIDE,
+    config: RaftConfig | None = None,
+) -> Flow:
     """The flow of that name; DIS for RAFT where its weights are not at hand."""
     if kind == "flow-s":
-        return partial(flow_s, load_flow_s(device), stride=FLOW_STRIDE)
-    raft = load_raft(device) if kind == "raft" else None
+        return partial(flow_s, load_flow_s(device), stride=stride)
+    raft = load_raft(device, config) if kind == "raft" else None
     if raft is not None:
-        return partial(bidirectional_flow, raft, stride=FLOW_STRIDE)
+        return partial(bidirectional_flow, raft, stride=stride)
     if kind == "raft":
         warnings.warn(
             f"no weights for '{RAFT_WEIGHTS}': {name} is guided by DIS flow instead, which is less "
@@ -169,7 +177,7 @@ def choose_flow(kind: Literal["raft", "flow-s", "dis"], device: torch.device, na
             UnblurWarning,
             stacklevel=4,
         )
-    return partial(dis_flow, stride=FLOW_STRIDE)
+    return partial(dis_flow, stride=stride)
 
 
 def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> Restorer:

@@ -17,6 +17,7 @@ from unblur.restorers.base import (
     LoadOptions,
     Precision,
     Preset,
+    Priors,
     RestorerInfo,
     SizeRequirements,
     Tiling,
@@ -70,7 +71,7 @@ class MaximRestorer:
         """One frame at a time."""
         return [Window((i,), (i,)) for i in range(length)]
 
-    def guide(self, frames: Tensor) -> Guidance:
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Needs none."""
         return {}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from unblur.restorers.base import Guidance, LoadOptions, Preset, RestorerInfo, Window
+from unblur.restorers.base import Guidance, LoadOptions, Preset, Priors, RestorerInfo, Window
 
 
 class Untouched:
@@ -27,7 +27,7 @@ class Untouched:
         """One frame at a time."""
         return [Window((i,), (i,)) for i in range(length)]
 
-    def guide(self, frames: Tensor) -> Guidance:
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Needs none."""
         return {}
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from unblur.errors import ResourceError, UnblurWarning, UsageError
-from unblur.restorers import aligned, bsstnet, maxim, none
+from unblur.restorers import aligned, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
 DEFAULT = "maxim-stage1"
 
 PRESETS: dict[str, Preset] = {
-    preset.info.name: preset for room in (maxim, aligned, bsstnet, none) for preset in room.PRESETS
+    preset.info.name: preset
+    for room in (maxim, aligned, bsstnet, dabit, none)
+    for preset in room.PRESETS
 }
 
 
@@ -44,6 +46,7 @@ def load_model(
     weights: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    scale: int | None = None,
 ) -> Restorer:
     """Loads a preset with its weights.
 
@@ -52,12 +55,13 @@ def load_model(
         weights: safetensors file used instead of the preset's own weights.
         device: `auto`, or what `torch.device` takes (`cpu`, `cuda:0`, `mps`).
         precision: `auto`, `fp32`, `bf16` or `fp16`.
+        scale: size of the output in multiples of the input's, where the preset leaves a choice.
 
     Returns:
         The restorer, ready to run.
 
     Raises:
-        UsageError: unknown model, device or precision.
+        UsageError: unknown model, device or precision, or a scale that it does not give.
         WeightsError: the weights are missing or do not fit.
         ResourceError: the device is not there.
     """
@@ -68,8 +72,25 @@ def load_model(
             device=where,
             precision=choose_precision(precision, chosen.info, where),
             weights=None if weights is None else str(weights),
+            scale=choose_scale(scale, chosen.info),
         )
     )
+
+
+def choose_scale(scale: int | None, info: RestorerInfo) -> int:
+    """The scale asked for, else what the preset gives unasked.
+
+    Raises:
+        UsageError: the preset does not give that scale.
+    """
+    if scale is None:
+        return info.scale
+    if scale not in info.scales:
+        given = " or ".join(str(n) for n in info.scales)
+        others = [p.info.name for p in PRESETS.values() if scale in p.info.scales]
+        remedy = f", or take --model {others[-1]}" if scale > 1 and others else ""
+        raise UsageError(f"{info.name} gives scale {given}, not {scale}: leave --scale out{remedy}")
+    return scale
 
 
 def choose_device(device: str) -> torch.device:

@@ -9,12 +9,13 @@ STEP = 5
 REFERENCES = 6
 
 
-def windows(length: int) -> list[tuple[list[int], list[int]]]:
+def windows(length: int, reach: int | None = None) -> list[tuple[list[int], list[int]]]:
     """Frames and references of each window, in the order in which the release works.
 
     Args:
         length: frames of the clip. Up to `LOCAL`, which the release refuses, there is one window
             without references.
+        reach: as in `references`; the release looks through the whole clip.
     """
     if length <= LOCAL:
         return [(list(range(length)), [])]
@@ -22,7 +23,10 @@ def windows(length: int) -> list[tuple[list[int], list[int]]]:
     for start in range(0, length, STEP)[:-1]:
         first = min(start, length - LOCAL)
         found.append(
-            (list(range(first, first + LOCAL)), references(length, first, LOCAL, REFERENCES))
+            (
+                list(range(first, first + LOCAL)),
+                references(length, first, LOCAL, REFERENCES, reach),
+            )
         )
     return found
 

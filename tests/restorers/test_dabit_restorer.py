@@ -1,0 +1,364 @@
+"""DaBiT as the tool sees it: windows with references, guidance, scales, weights, depth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import unblur
+from unblur import weights
+from unblur.engine.plan import Fit
+from unblur.engine.run import run_tiled
+from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
+from unblur.guidance.defocus import blur_mask
+from unblur.guide import FocusOfVideo
+from unblur.models.dabit import TINY, Dabit, DabitConfig
+from unblur.models.dabit.windows import windows as released_windows
+from unblur.models.flow_refocus import FlowRefocus, FlowRefocusConfig
+from unblur.restorers import dabit
+from unblur.restorers.base import LoadOptions, Priors, Tiling, Window
+from unblur.restorers.dabit import MEMORY, PRESETS, DabitRestorer, in_a_row
+from unblur.synth import held_out
+
+BY_NAME = {preset.info.name: preset for preset in PRESETS}
+OPTIONS = LoadOptions(torch.device("cpu"), "fp32", None)
+OFFICIAL = replace(TINY, temporal_stride=1, residual=False, scales=(2,), threshold=0.0, reach=None)
+PAPER = replace(OFFICIAL, propagation=False, temporal_stride=2, threshold=0.1)
+SIDE = 64
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights folder, and networks that are narrow."""
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path / "home"))
+    for name, config in {"OFFICIAL": OFFICIAL, "PAPER": PAPER, "SMALL": TINY}.items():
+        monkeypatch.setattr(dabit, name, config)
+    return tmp_path / "home"
+
+
+def store(name: str, network: nn.Module) -> None:
+    """Keeps random weights where the presets look."""
+    with torch.no_grad():
+        for parameter in network.parameters():  # also where the network begins with zero
+            parameter.add_(0.02 * torch.randn(parameter.shape))
+    weights.save(weights.user_folder() / f"{name}.safetensors", network.state_dict(), {})
+
+
+def loaded(name: str, config: DabitConfig, scale: int | None = None) -> DabitRestorer:
+    torch.manual_seed(0)
+    store(name, Dabit(config))
+    restorer = BY_NAME[name].load(OPTIONS._replace(scale=scale))
+    assert isinstance(restorer, DabitRestorer)
+    return restorer
+
+
+@pytest.fixture
+def small() -> DabitRestorer:
+    return loaded("dabit-s", TINY)
+
+
+def texture(frames: int, side: int = SIDE) -> Tensor:
+    """A picture that moves by a pixel a frame, blurred on the left: (T, 3, side, side)."""
+    picture = held_out().pictures[7:8, :, :side, : side + frames].float() / 255
+    soft = nn.functional.avg_pool2d(nn.functional.pad(picture, [4] * 4, mode="reflect"), 9, 1)
+    clip = torch.cat([picture[..., t : t + side] for t in range(frames)])
+    blurred = torch.cat([soft[..., t : t + side] for t in range(frames)])
+    clip[..., : side // 2] = blurred[..., : side // 2]
+    return clip
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 20))
+def test_windows_put_every_frame_out_once_and_look_around(length: int, limit: int) -> None:
+    info = BY_NAME["dabit-s"].info
+    restorer = DabitRestorer(info, Dabit(TINY), lambda x: (x, x), MEMORY["paper"])
+    windows = restorer.windows(length, limit)
+    assert [t for w in windows for t in w.outputs] == list(range(length))
+    for window in windows:
+        assert len(window.inputs) <= min(limit, info.window)
+        assert len(set(window.inputs)) == len(window.inputs)
+        local = in_a_row(window.inputs)
+        assert set(window.outputs) <= set(window.inputs[:local])
+        for reference in window.inputs[local:]:
+            assert min(abs(reference - t) for t in window.inputs[:local]) <= 80
+    if length >= 60 and limit >= 18:
+        assert all(len(w.inputs) > len(w.outputs) + 2 for w in windows)
+
+
+def test_windows_of_the_release() -> None:
+    info = BY_NAME["dabit"].info
+    restorer = DabitRestorer(info, Dabit(TINY), lambda x: (x, x), MEMORY["paper"], released=True)
+    for length in (1, 10, 11, 16, 69, 104):
+        expected = [Window((*a, *b), tuple(a)) for a, b in released_windows(length)]
+        assert restorer.windows(length) == expected
+    far = restorer.windows(1000)[100]
+    assert far.inputs[:10] == tuple(range(500, 510))
+    assert 400 <= min(far.inputs) < max(far.inputs) < 610
+    short = restorer.windows(1000, limit=8)
+    assert max(len(w.inputs) for w in short) == 8
+    assert all(max(w.inputs) - min(w.inputs) <= 110 for w in short)
+
+
+def test_a_row_ends_where_time_jumps() -> None:
+    assert [in_a_row(x) for x in ((3,), (3, 4, 5), (3, 4, 2, 3), (3, 4, 4))] == [1, 3, 2, 2]
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("size", [(1, 20, 36), (3, 33, 50)])
+def test_any_clip_comes_back_at_each_scale(scale: int, size: tuple[int, int, int]) -> None:
+    restorer = loaded("dabit-s", TINY, scale)
+    assert restorer.info.scale == scale
+    T, H, W = size
+    frames = torch.rand(T, 3, H, W)
+    outputs = range(T)[::2]
+    out = restorer.run(frames, restorer.guide(frames), outputs)
+    assert out.shape == (len(outputs), 3, scale * H, scale * W)
+    assert out.isfinite().all()
+
+
+def test_outputs_are_the_frames_asked_for(small: DabitRestorer) -> None:
+    frames = texture(5)
+    guidance = small.guide(frames)
+    every = small.run(frames, guidance, range(5))
+    some = small.run(frames, guidance, [1, 3])
+    torch.testing.assert_close(some, every[[1, 3]], rtol=0, atol=1e-5)
+    assert (every - frames).abs().max() > 1e-3
+
+
+def test_tiles_run_with_the_guidance_of_the_whole_frame() -> None:
+    restorer = loaded("dabit-s", TINY, 2)
+    frames = texture(3, 100)
+    out = run_tiled(restorer, frames, [0, 1, 2], Fit(Tiling(size=64, overlap=16), None))
+    assert out.shape == (3, 3, 200, 200)
+    assert out.isfinite().all()
+
+
+def test_nothing_flows_between_references(small: DabitRestorer) -> None:
+    frames = texture(6)
+    depth, blur = torch.rand(2, 6, 1, SIDE, SIDE)
+    guidance = small.guide(frames, Priors((7, 8, 9, 10, 0, 30), depth, blur))
+    assert len(guidance["flow_forward"]) == len(guidance["flow_backward"]) == 3
+    assert guidance["flow_forward"].shape[1:] == (2, SIDE, SIDE)
+    assert torch.equal(guidance["depth"], depth)
+    assert torch.equal(guidance["blur"], blur)
+    assert torch.equal(guidance["mask"], blur_mask(blur))
+    assert torch.equal(guidance["frames"], frames)
+    assert small.run(frames, guidance, [0, 3]).isfinite().all()
+
+
+def test_as_released_nothing_is_sharp_and_flow_follows_the_list() -> None:
+    with pytest.warns(UnblurWarning, match="raft-things"):
+        restorer = loaded("dabit", OFFICIAL)
+    frames = texture(4)
+    guidance = restorer.guide(frames, Priors((3, 4, 0, 9), *torch.rand(2, 4, 1, SIDE, SIDE)))
+    assert len(guidance["flow_forward"]) == 3
+    assert guidance["mask"].min() == 1
+    assert guidance["blur"].amin((1, 2, 3)).max() < 1e-5  # one depth of each frame counts as sharp
+    assert restorer.run(frames, guidance, [0, 1]).shape == (2, 3, 2 * SIDE, 2 * SIDE)
+
+
+def test_as_in_the_paper_sharp_pixels_travel() -> None:
+    store("flow-refocus", FlowRefocus(FlowRefocusConfig(flip_frames=False)))
+    with pytest.warns(UnblurWarning, match="raft-things"):
+        restorer = loaded("dabit-paper", PAPER)
+    assert restorer.refocus is not None
+    sharp = texture(1)[:, :, :, SIDE // 2 :].repeat(1, 1, 1, 2)
+    soft = nn.functional.avg_pool2d(nn.functional.pad(sharp, [1] * 4, mode="reflect"), 3, 1)
+    sharp = soft + 0.1 * (sharp - soft)  # so little that both look alike but for the blur
+    frames = torch.cat((sharp, soft, soft))
+    blur = torch.tensor([0.0, 1.0, 1.0])[:, None, None, None].expand(3, 1, SIDE, SIDE)
+    restorer.refocus = None  # random weights would send pixels anywhere
+    guidance = restorer.guide(frames, Priors((0, 1, 9), blur, blur))
+    assert guidance["mask"][1].mean() < 0.5 < guidance["mask"][2].mean()
+    filled = guidance["frames"]
+    assert (filled[1] - sharp[0]).abs().mean() < 0.5 * (soft[0] - sharp[0]).abs().mean()
+    assert torch.equal(filled[2], frames[2])  # a reference keeps to itself
+    assert torch.equal(guidance["blur"], blur)
+    assert restorer.run(frames, guidance, [0, 1]).isfinite().all()
+
+
+def test_flow_is_refocused_where_frames_are_blurred() -> None:
+    with pytest.warns(UnblurWarning) as said:
+        restorer = loaded("dabit-paper", PAPER)
+    assert any("flow of blurred regions" in str(warning.message) for warning in said)
+    assert restorer.refocus is None
+    frames = texture(3)
+    blur = torch.zeros(3, 1, SIDE, SIDE)
+    blur[..., : SIDE // 2] = 1
+    priors = Priors((0, 1, 2), blur, blur)
+    before = restorer.guide(frames, priors)["flow_forward"]
+    torch.manual_seed(1)
+    restorer.refocus = FlowRefocus(FlowRefocusConfig(channels=8, deform_groups=4)).eval()
+    after = restorer.guide(frames, priors)["flow_forward"]
+    assert torch.equal(after[..., SIDE // 2 :], before[..., SIDE // 2 :])
+    assert not torch.equal(after[..., : SIDE // 2], before[..., : SIDE // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("dabit", "unblur weights convert dabit.pth"),
+        ("dabit-paper", "--model dabit"),
+        ("dabit-s", "later release"),
+    ],
+)
+def test_missing_weights_come_with_a_remedy(name: str, remedy: str) -> None:
+    with pytest.raises(WeightsError) as error:
+        BY_NAME[name].load(OPTIONS)
+    assert remedy in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_say_which_scales_they_give() -> None:
+    only_one = replace(TINY, scales=(1,))
+    assert loaded("dabit-s", only_one).info.scale == 1
+    with pytest.raises(UsageError, match="give scale 1 only, not 2"):
+        loaded("dabit-s", only_one, 2)
+
+
+def test_the_table_tells_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    configs = {"dabit": dabit.OFFICIAL, "dabit-paper": dabit.PAPER, "dabit-s": dabit.SMALL}
+    for name, config in configs.items():
+        with torch.device("meta"):
+            net = Dabit(config)
+        info = BY_NAME[name].info
+        assert info.parameters == sum(p.numel() for p in net.parameters())
+        assert info.scales == config.scales
+        assert info.scale in info.scales
+        assert (info.blur, info.light, info.needs_depth) == ("focal", "encoded", True)
+
+
+# Through the tool.
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twelve frames of 64x64 as a lossless video, whose container does not count them."""
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "bgr0"
+        for picture in texture(12).mul(255).round().byte().permute(0, 2, 3, 1).numpy():
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+            file.mux(stream.encode(frame.reformat(format="bgr0")))
+        file.mux(stream.encode(None))
+    return path
+
+
+def depth_maps(folder: Path, count: int, **change: Any) -> Path:
+    """Depth from near on the left to far on the right, 16 bit."""
+    folder.mkdir()
+    row = np.linspace(0, 65535, change.get("width", SIDE)).round().astype(np.uint16)
+    for t in range(count):
+        cv2.imwrite(str(folder / f"{t:03}.png"), np.tile(row, (SIDE, 1)) * change.get("times", 1))
+    return folder
+
+
+def read(path: Path) -> Tensor:
+    with av.open(str(path)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_file_comes_out_at_each_scale_with_each_source_of_depth(
+    clip: Path, tmp_path: Path, scale: int
+) -> None:
+    loaded("dabit-s", TINY)
+    maps = depth_maps(tmp_path / "maps", 12)
+    made = []
+    choices: list[dict[str, Any]] = [{}, {"depth": maps}, {"depth": maps, "depth_invert": True}]
+    for number, choice in enumerate(choices):
+        out = tmp_path / f"{number}.mkv"
+        report = unblur.restore(clip, out, model="dabit-s", scale=scale, codec="ffv1", **choice)
+        assert (report.frames, report.model) == (12, "dabit-s")
+        made.append(read(out))
+        assert made[-1].shape == (12, 3, scale * SIDE, scale * SIDE)
+    assert not torch.equal(made[0], made[1])
+    assert not torch.equal(made[1], made[2])
+
+
+def test_a_tensor_and_a_preview(clip: Path, tmp_path: Path) -> None:
+    loaded("dabit-s", TINY)
+    frames = texture(3, 40)
+    assert unblur.restore(frames, model="dabit-s", scale=2).shape == (3, 3, 80, 80)
+    assert unblur.restore(frames, model="dabit-s", depth="builtin").shape == frames.shape
+    unblur.restore(clip, tmp_path / "p.mkv", model="dabit-s", scale=2, preview=True, codec="ffv1")
+    assert read(tmp_path / "p.mkv").shape == (12, 3, 2 * SIDE, 4 * SIDE + 8)
+
+
+def test_part_of_a_video_takes_maps_of_the_part_or_of_all(clip: Path, tmp_path: Path) -> None:
+    loaded("dabit-s", TINY)
+    made = []
+    for count in (3, 12):
+        maps = depth_maps(tmp_path / f"maps{count}", count)
+        out = tmp_path / f"{count}.mkv"
+        unblur.restore(clip, out, model="dabit-s", depth=maps, start="f4", end="f7", codec="ffv1")
+        made.append(read(out))
+    assert torch.equal(*made)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "too few": ({"count": 11}, "11 depth maps and the video 12 frames"),
+    "size": ({"count": 12, "width": 60}, "is 60x64 and the frames of"),
+    "constant": ({"count": 12, "times": 0}, "one value only"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_depth_that_does_not_fit_leaves_nothing_behind(
+    clip: Path, tmp_path: Path, fault: str
+) -> None:
+    loaded("dabit-s", TINY)
+    change, message = BAD[fault]
+    maps = depth_maps(tmp_path / "maps", **change)
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "out.mkv"
+    with pytest.raises(MediaError, match=message):
+        unblur.restore(clip, out, model="dabit-s", depth=maps, codec="ffv1")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "dabit-s", "scale": 3}, "gives scale 1 or 2, not 3"),
+        ({"model": "dabit", "scale": 1}, "gives scale 2, not 1"),
+        ({"model": "maxim-stage1", "scale": 2}, "take --model dabit-s"),
+        ({"model": "dabit-s", "depth": "nothing"}, "no depth called 'nothing'"),
+        ({"model": "dabit-s", "depth_invert": True}, "--depth DIR"),
+        ({"model": "none", "depth": "builtin"}, "does not look at depth"),
+        ({"model": "bsstnet-tiny", "depth_invert": True}, "leave --depth-invert out"),
+    ],
+)
+def test_wrong_choices_are_named(
+    clip: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        unblur.restore(clip, tmp_path / "out.mkv", **options)
+    assert not (tmp_path / "out.mkv").exists()
+    with pytest.raises(UsageError, match="a tensor takes builtin or depth-anything"):
+        unblur.restore(texture(1, 16), model="dabit-s", depth=tmp_path)
+
+
+def test_the_stand_in_for_depth_is_the_blur_map() -> None:
+    focus = FocusOfVideo()
+    first, second = texture(2).split(1)
+    found = [focus(None, rgb) for rgb in (first, second)]
+    for depth, blur in found:
+        assert depth is blur
+        assert blur[..., : SIDE // 2].mean() > 1.2 * blur[..., SIDE // 2 :].mean()
+    focus.restart()
+    alone, _ = focus(None, second)
+    assert not torch.equal(alone, found[1][0])  # it followed the frame before
