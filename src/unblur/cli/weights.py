@@ -25,7 +25,7 @@ def convert(
         typer.Argument(
             metavar="FILE",
             show_default=False,
-            help="A .pth of BSSTNet or RAFT, or the npm package of MAXIM (.tgz).",
+            help="A .pth of BSSTNet, DaBiT or RAFT, or the npm package of MAXIM (.tgz).",
         ),
     ],
     stages: Annotated[
