@@ -9,6 +9,7 @@ import torch
 
 import unblur
 from unblur.errors import UsageError
+from unblur.restorers.registry import choose_model
 
 
 @pytest.fixture
@@ -46,6 +47,26 @@ def test_a_report_says_what_was_done(clip, tmp_path):
     assert [p.done for p in said if p.stage == "look through"] == list(range(1, 21))
     assert [p.total for p in said if p.stage == "restore"] == [20] * 20
     assert len(read(tmp_path / "out.mkv")) == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "model"),
+    [
+        ({"quality": "fast"}, 0.0, "bsstnet-s"),
+        ({"quality": "best"}, 999.0, "maxim-stage1"),
+        ({}, 299.0, "maxim-stage1"),  # two frames: just under ten minutes
+        ({}, 301.0, "bsstnet-s"),
+    ],
+)
+def test_quality_chooses_the_model(clip, tmp_path, monkeypatch, options, seconds, model):
+    monkeypatch.setattr("unblur.api.seconds_per_frame", lambda *_: seconds)
+    monkeypatch.setattr("unblur.api._expected_frames", lambda *_: 2)
+    report = unblur.restore(clip, tmp_path / "out.mkv", codec="ffv1", end="f2", **options)
+    assert report.model == model
+
+
+def test_clips_of_unknown_length_take_the_fast_model():
+    assert choose_model("auto", lambda: None) == "bsstnet-s"
 
 
 @pytest.mark.parametrize("options", [{"model": "none"}, {"strength": 0.0}])
@@ -99,6 +120,8 @@ def test_a_file_equals_its_frames_as_a_tensor(clip, tmp_path):
         ({"tile": 7}, "at least 32"),
         ({"device": "tpu7"}, "unknown device"),
         ({"precision": "int8"}, "unknown precision"),
+        ({"quality": "great"}, "auto, fast, best"),
+        ({"quality": "best", "model": "none"}, "leave out --model none"),
     ],
 )
 def test_wrong_options_are_named(options, message):

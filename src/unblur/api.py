@@ -11,13 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor
 
 from unblur.engine import memory
 from unblur.engine.compare import GAP, side_by_side
+from unblur.engine.estimate import seconds_per_frame
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes
@@ -25,7 +26,15 @@ from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guide import FocusOfVideo
 from unblur.restorers.base import RestorerInfo
-from unblur.restorers.registry import choose_device, choose_scale, load_model, preset
+from unblur.restorers.registry import (
+    BEST,
+    Quality,
+    choose_device,
+    choose_model,
+    choose_scale,
+    load_model,
+    preset,
+)
 from unblur.video import (
     Frame,
     VideoReader,
@@ -104,6 +113,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     destination: str | Path | None = None,
     *,
     model: str = "auto",
+    quality: Quality = "auto",
     weights: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -133,7 +143,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             `(T, 3, H, W)` of encoded RGB in [0, 1].
         destination: file or pattern to write; the extension chooses container and codec. Leave
             out for a tensor.
-        model: a preset of `unblur.list_models()`; `auto` takes the default.
+        model: a preset of `unblur.list_models()`; `auto` leaves it to `quality`.
+        quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
         weights: safetensors file used instead of the preset's own weights.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
@@ -170,6 +181,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         NumericsError: the network gave values that are not finite.
     """
     _check(strength, light, tile, window, crf, max_memory)
+    _check_quality(quality, model)
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
@@ -182,10 +194,21 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         return FocusOfVideo(depth or "builtin", reader, depth_invert, device)
 
     def prepare(
-        height: int, width: int, transfer: str | None, focus: FocusOfVideo | None
+        height: int,
+        width: int,
+        frames: int | None,
+        transfer: str | None,
+        focus: FocusOfVideo | None,
     ) -> Runner:
+        def seconds() -> float | None:
+            if frames is None:
+                return None
+            best = load_model(BEST, device=device, precision=precision)
+            return frames * seconds_per_frame(best, height, width)
+
+        chosen = choose_model(quality, seconds) if model == "auto" and weights is None else model
         restorer = load_model(
-            model, weights=weights, device=device, precision=precision, scale=scale
+            chosen, weights=weights, device=device, precision=precision, scale=scale
         )
         room = memory.budget(where, max_memory)
         fit = choose_fit(restorer, height, width, room, tile, window)
@@ -194,7 +217,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     if isinstance(source, Tensor):
         if depth not in (None, *DEPTHS):
             raise UsageError(f"depth '{depth}': a tensor takes {' or '.join(DEPTHS)}")
-        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), info, progress)
+        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), progress)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     target = os.fspath(destination)  # a final / says folder, which Path would drop
@@ -221,7 +244,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         ) as writer:
             runner, scenes, total = None, None, _expected_frames(reader, preview)
             if not untouched:
-                runner = prepare(shape.height, shape.width, shape.color.transfer, focus)
+                runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
+                info = runner.restorer.info
                 if info.window > 1:
                     scenes = _look_through(reading(), preview, total, progress)
                     total = scenes[-1].stop if scenes else 0
@@ -258,15 +282,14 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
 
 def _restore_tensor(
     source: Tensor,  # (T, 3, H, W)
-    prepare: Callable[[int, int, str | None], Runner],
-    info: RestorerInfo,
+    prepare: Callable[[int, int, int, None], Runner],
     progress: ProgressCallback | None,
 ) -> Tensor:  # (T, 3, scale * H, scale * W)
     if source.ndim != 4 or source.shape[1] != 3 or 0 in source.shape:
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
-    runner = prepare(source.shape[-2], source.shape[-1], None)
+    runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
-    scenes = None if info.window == 1 else find_scenes(pictures)
+    scenes = None if runner.restorer.info.window == 1 else find_scenes(pictures)
     restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
     return torch.stack([picture for _, picture in restored])
 
@@ -320,6 +343,13 @@ def _check(
             raise UsageError(f"{name} {value}: must be positive")
     if crf is not None and not 0 <= crf <= 63:
         raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
+
+
+def _check_quality(quality: str, model: str) -> None:
+    if quality not in get_args(Quality):
+        raise UsageError(f"quality '{quality}': use {', '.join(get_args(Quality))}")
+    if quality != "auto" and model != "auto":
+        raise UsageError(f"--quality {quality} chooses the model: leave out --model {model}")
 
 
 def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> None:

@@ -26,6 +26,14 @@ class LightChoice(str, Enum):
     encoded = "encoded"
 
 
+class QualityChoice(str, Enum):
+    """Values of `--quality`."""
+
+    auto = "auto"
+    fast = "fast"
+    best = "best"
+
+
 class PrecisionChoice(str, Enum):
     """Values of `--precision`."""
 
@@ -56,6 +64,12 @@ def restore(
         str,
         typer.Option(metavar="NAME", rich_help_panel=MODEL, help="A name from `unblur models`."),
     ] = "auto",
+    quality: Annotated[
+        QualityChoice,
+        typer.Option(
+            rich_help_panel=MODEL, help="Model to take; auto: the best that needs no ten minutes."
+        ),
+    ] = QualityChoice.auto,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +232,7 @@ def restore(
                 source,
                 destination,
                 model=model,
+                quality=quality.value,
                 weights=weights,
                 device=device,
                 precision=precision.value,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -12,7 +14,12 @@ from unblur.errors import ResourceError, UnblurWarning, UsageError
 from unblur.restorers import aligned, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
-DEFAULT = "maxim-stage1"
+FAST, BEST = "bsstnet-s", "maxim-stage1"
+"""What `--quality` chooses from: figures in docs/evaluation.md."""
+DEFAULT = BEST
+LONGEST = 600.0
+"""Seconds that a job may take for the best model to be chosen unasked."""
+Quality = Literal["auto", "fast", "best"]
 
 PRESETS: dict[str, Preset] = {
     preset.info.name: preset
@@ -38,6 +45,19 @@ def preset(name: str) -> Preset:
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"unknown model '{name}': {hint}`unblur models` lists them")
     return PRESETS[name]
+
+
+def choose_model(quality: Quality, seconds: Callable[[], float | None]) -> str:
+    """The preset for a job.
+
+    Args:
+        quality: `fast`, `best`, or `auto`: the best if the job is then done in ten minutes.
+        seconds: what the job would take with the best model; None where its length is not known.
+    """
+    if quality == "auto":
+        needed = seconds()
+        return FAST if needed is None or needed > LONGEST else BEST
+    return FAST if quality == "fast" else BEST
 
 
 def load_model(
