@@ -143,7 +143,7 @@ class Aligned(nn.Module):
         Returns:
             (B, C, h, w).
         """
-        dtype = self.body.inputs[0].weight.dtype
+        dtype = next(self.body.parameters()).dtype
         x, small = (p.permute(0, 2, 3, 1).contiguous().to(dtype) for p in (seen, picture))
         residual, _ = self.body([x, small[:, 1::2, 1::2], small[:, 2::4, 2::4]], None)
         return residual.permute(0, 3, 1, 2)
