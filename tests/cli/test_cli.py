@@ -78,7 +78,7 @@ def test_help_names_every_verb_and_option(capsys):
     assert main(["restore", "--help"]) == 0
     said = capsys.readouterr().out
     options = (
-        "model weights device precision light strength start end tile window codec crf overwrite "
+        "model quality weights device precision light strength start end tile window codec crf overwrite "
         "max-memory seed preview strict deinterlace quiet verbose"
     )
     for option in options.split():
@@ -99,6 +99,7 @@ def test_defaults_are_those_of_the_function(calls):
     assert callable(kwargs.pop("progress"))
     assert kwargs == dict(
         model="auto",
+        quality="auto",
         weights=None,
         device="auto",
         precision="auto",
@@ -147,6 +148,7 @@ def test_defaults_are_those_of_the_function(calls):
         ("--seed 7", "seed", 7),
         ("--preview", "preview", True),
         ("--strict", "strict", True),
+        ("--quality=fast", "quality", "fast"),
         ("--deinterlace", "deinterlace", True),
     ],
 )
