@@ -30,12 +30,18 @@ class Batch:
     None where it is not known."""
     flow_backward: Tensor | None = None
     """Alike, on frame t + 1, to t."""
+    radius: Tensor | None = None
+    """`(B, T, 1, H, W)` of the circle of confusion in pixels; None where it is not known."""
 
     def mapped(self, picture: Map, flow: Map) -> Batch:
-        """The same with `picture` done to the frames, and `flow` to such flows as there are."""
-        both = self.flow_forward, self.flow_backward
-        flows = (None if x is None else flow(x) for x in both)
-        return Batch(picture(self.blurred), picture(self.sharp), *flows)
+        """The same with `picture` done to frames and radii, `flow` to such flows as there are."""
+        return Batch(
+            picture(self.blurred),
+            picture(self.sharp),
+            None if self.flow_forward is None else flow(self.flow_forward),
+            None if self.flow_backward is None else flow(self.flow_backward),
+            None if self.radius is None else picture(self.radius),
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same on `device`."""
@@ -67,7 +73,9 @@ class Rendered:
     ) -> None:
         self.config, self.textures = config, textures.to(device)
         self.frames, self.side = frames, side
-        self.truth = {"flow"} if flows else set()
+        self.truth: set[str] = {"flow"} if flows else set()
+        if config.mode != "motion":
+            self.truth.add("coc")
         self.pixels_per_clip = frames * side * side
 
     def batch(self, clips: int, seed: int) -> Batch:
@@ -75,9 +83,8 @@ class Rendered:
         generator = torch.Generator().manual_seed(seed)
         scenes = sample_scenes(self.config, self.textures, clips, generator)
         clip = render(scenes, self.side, self.side, self.frames, truth=self.truth)
-        return Batch(
-            clip.blurred, clip.sharp, quarter(clip.flow_forward), quarter(clip.flow_backward)
-        )
+        flows = quarter(clip.flow_forward), quarter(clip.flow_backward)
+        return Batch(clip.blurred, clip.sharp, *flows, clip.coc)
 
 
 def quarter(flow: Tensor | None) -> Tensor | None:

@@ -18,6 +18,8 @@ from unblur.train.batches import Batch, Rendered
 
 GRID = 4
 """Crops begin at multiples of this many pixels: an element of the flow."""
+RADIUS_STEPS = 8
+"""Radii are kept in steps of 1/8 pixel, up to 31 pixels."""
 
 
 class Pool:
@@ -64,11 +66,13 @@ class Pool:
         if not path.is_file():
             self._render(index, path)
         kept = load_file(path)
+        radius = kept.get("radius")
         return Batch(
             kept["blurred"].float() / 255,
             kept["sharp"].float() / 255,
             kept["flow_forward"].float(),
             kept["flow_backward"].float(),
+            None if radius is None else radius.float() / RADIUS_STEPS,
         )
 
     def _render(self, index: int, path: Path) -> None:
@@ -81,6 +85,9 @@ class Pool:
             "flow_forward": made.flow_forward.half(),
             "flow_backward": made.flow_backward.half(),
         }
+        if made.radius is not None:
+            steps = (made.radius * RADIUS_STEPS).round()
+            tensors["radius"] = steps.clamp(max=255).to(torch.uint8)
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
         part.replace(path)
@@ -119,12 +126,14 @@ def oriented(clip: Batch, turn: int, back: bool) -> Batch:
 
 
 def joined(clips: list[Batch]) -> Batch:
-    """One batch of several, all with flow."""
+    """One batch of several, all with flow, and with radii where all have them."""
     forward = [clip.flow_forward for clip in clips if clip.flow_forward is not None]
     backward = [clip.flow_backward for clip in clips if clip.flow_backward is not None]
+    radii = [clip.radius for clip in clips if clip.radius is not None]
     return Batch(
         torch.cat([clip.blurred for clip in clips]),
         torch.cat([clip.sharp for clip in clips]),
         torch.cat(forward),
         torch.cat(backward),
+        torch.cat(radii) if len(radii) == len(clips) else None,
     )
