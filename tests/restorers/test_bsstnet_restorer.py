@@ -148,6 +148,12 @@ def test_dis_stands_in_for_raft_with_a_warning() -> None:
         choose_flow("dis", torch.device("cpu"), "bsstnet-narrow")
 
 
+def test_a_preset_can_be_guided_by_flow_s() -> None:
+    flow = choose_flow("flow-s", torch.device("cpu"), "bsstnet-narrow")
+    forward, backward = flow(torch.rand(3, 3, 70, 90))
+    assert forward.shape == backward.shape == (2, 2, 18, 23)
+
+
 def test_the_table_tells_the_sizes() -> None:
     for name, config in {"bsstnet-narrow": SMALL, "bsstnet-tiny": TINY}.items():
         own = sum(p.numel() for p in BSSTNet(config).parameters())

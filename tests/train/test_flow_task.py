@@ -12,7 +12,7 @@ import torch
 
 from unblur.errors import UsageError
 from unblur.train.batches import Batch
-from unblur.train.flow_task import LEVEL_WEIGHTS, TrainFlow, drawn, sum_of_levels
+from unblur.train.flow_task import TrainFlow, drawn, log_error
 from unblur.train.recipe import Recipe
 from unblur.train.start import train
 
@@ -68,17 +68,16 @@ def test_clips_are_blurred_sharp_or_mixed_and_keep_their_flow():
     assert torch.equal(drawn(batch(), 3)[0], drawn(batch(), 3)[0])
 
 
-def test_the_true_flow_has_no_loss():
+def test_a_tenth_less_error_counts_alike_for_all_pairs():
     generator = torch.Generator().manual_seed(0)
-    truth = torch.randn(2, 1, 3, 2, 8, 8, generator=generator)
-    right = [
-        tuple(torch.nn.functional.avg_pool2d(x[0], s)[None] / s for x in truth) for s in (4, 2, 1)
-    ]
-    guess = tuple(truth + 10)
-    assert sum_of_levels(right, tuple(truth), guess) == pytest.approx(0, abs=1e-6)
-    off = [(a + 10 / s, b + 10 / s) for (a, b), s in zip(right, (4, 2, 1), strict=True)]
-    expected = sum(LEVEL_WEIGHTS)  # as far off as the guess is
-    assert sum_of_levels(off, tuple(truth), guess) == pytest.approx(expected, rel=0.03)
+    truth = tuple(torch.randn(2, 2, 3, 2, 8, 8, generator=generator))
+    assert log_error(truth, truth) == 0
+    easy, hard = ([x + error for x in truth] for error in (1.0, 10.0))
+    less_easy, less_hard = ([x + 0.9 * error for x in truth] for error in (1.0, 10.0))
+    gain = float(log_error(easy, truth) - log_error(less_easy, truth))
+    assert gain > 0
+    gain_hard = float(log_error(hard, truth) - log_error(less_hard, truth))
+    assert gain_hard == pytest.approx(gain, rel=0.05)
 
 
 def test_data_without_truth_is_refused():

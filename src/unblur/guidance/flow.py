@@ -103,7 +103,7 @@ def flow_s(network: FlowS, frames: Tensor, stride: int = 4) -> tuple[Tensor, Ten
         for first in range(0, max(1, len(frames) - 1), pairs):
             clip = frames[None, first : first + pairs + 1].float()
             guess = (x[None, first : first + pairs] for x in guesses)
-            parts.append(network(clip, *guess)[-1])
+            parts.append(network(clip, *guess))
     _, _, out = working_sizes(frames, 1.0, stride)
     forward, backward = (torch.cat(part, 1)[0] for part in zip(*parts, strict=True))
     ratio = FLOW_S_STRIDE / stride

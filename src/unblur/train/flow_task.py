@@ -29,12 +29,8 @@ BLURRED, SHARP = 0.7, 0.15
 """Shares of clips that are all blurred and all sharp; in the others each frame is either."""
 GAMMA = 2.0
 """Clips are brightened or darkened by a power of up to this: videos differ in their curve."""
-LEVEL_WEIGHTS = (0.1, 0.2, 1.0)
-"""Of the errors from coarse to fine. The last one is what counts."""
-ROUND = 0.01
-"""Below this length, in elements, an error counts by its square."""
-USUAL = 0.2
-"""Elements added to the error of a clip's first guess before the loss is divided by it."""
+SMALL = 0.05
+"""Mean error, in elements, below which less hardly counts."""
 SHOWN = 6
 """Validation clips in the picture."""
 
@@ -53,7 +49,7 @@ class TrainFlow:
         self.config = FlowConfig(**recipe.options)
 
     def network(self) -> nn.Module:
-        """A network that at first gives back DIS flow."""
+        """A network that at first mends DIS flow, and no more."""
         return FlowS(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -61,12 +57,11 @@ class TrainFlow:
         return state
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
-        """Mean rounded end-point error in elements of the finest grid, over weighted levels."""
+        """Mean logarithm of the end-point errors."""
         shown, truth = drawn(batch, seed)
-        guess = first_guess(shown)
-        found = network(shown, *guess)
+        found = network(shown, *first_guess(shown))
         with torch.autocast(shown.device.type, enabled=False):
-            return sum_of_levels(found, truth, guess)
+            return log_error(found, truth)
 
     @cached_property
     def held_out(self) -> list[tuple[Batch, Flows, Flows]]:
@@ -83,8 +78,8 @@ class TrainFlow:
         rows = []
         for clip, guess, guess_sharp in self.held_out:
             truth = true_flows(clip)
-            found = network(clip.blurred, *guess)[-1]
-            found_sharp = network(clip.sharp, *guess_sharp)[-1]
+            found = network(clip.blurred, *guess)
+            found_sharp = network(clip.sharp, *guess_sharp)
             for name, flows in {
                 "dis": guess,
                 "blurred": found,
@@ -137,24 +132,14 @@ def drawn(batch: Batch, seed: int) -> tuple[Tensor, Flows]:
     return frames, (forward[:, flows], backward[:, flows])
 
 
-def sum_of_levels(found: list[Flows], truth: Flows, guess: Flows) -> Tensor:
-    """Weighted rounded end-point errors of all levels, relative to those of the guess.
+def log_error(found: Flows, truth: Flows) -> Tensor:
+    """Mean logarithm of the end-point error of each pair of frames.
 
-    Without that the few clips whose guess is wholly wrong would be all that is learned from.
+    So a tenth less counts alike where flow is easy and where it is wholly wrong; of plain errors
+    the few wrong pairs would be all that is learned from.
     """
-    total = truth[0].new_zeros(())
-    weights = LEVEL_WEIGHTS[-len(found) :]
-    for i, (flows, weight) in enumerate(zip(found, weights, strict=True)):
-        scale = 2 ** (len(found) - 1 - i)
-        for flow, true, first in zip(flows, truth, guess, strict=True):
-            usual = (first - true).norm(dim=2).mean((-2, -1)) + USUAL  # (B, T-1)
-            wanted = F.avg_pool2d(
-                true.flatten(0, 1), scale, ceil_mode=True, count_include_pad=False
-            )
-            squared = (scale * flow.flatten(0, 1) - wanted).square().sum(1)  # (B (T-1), h, w)
-            error = ((squared + ROUND**2).sqrt() - ROUND).mean((-2, -1))
-            total = total + weight / 2 * (error / usual.flatten()).mean()
-    return total
+    both = [end_point_error(a, b) for a, b in zip(found, truth, strict=True)]  # (B, T-1) each
+    return (torch.stack(both) / SMALL).log1p().mean()
 
 
 def mean_error(flows: Flows, truth: Flows) -> float:
