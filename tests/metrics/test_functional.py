@@ -10,7 +10,19 @@ import torch
 
 import unblur.metrics.functional
 import unblur.metrics.gather
-from unblur.metrics import detail, end_point_error, gaussian_blur, psnr, sharpness, ssim
+from unblur.metrics import (
+    Mean,
+    added_gradient,
+    detail,
+    end_point_error,
+    gaussian_blur,
+    psnr,
+    sharpness,
+    ssim,
+    ssim_uniform,
+    tpsnr_pq,
+)
+from unblur.metrics.functional import pq_xyz
 
 
 def pair(seed: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +49,67 @@ def test_psnr_and_ssim_equal_scikit_image():
             b, a, data_range=1, channel_axis=2, gaussian_weights=True, use_sample_covariance=False
         )
         assert float(ssim(x, truth)[i]) == pytest.approx(expected, abs=1e-5)
+        expected = reference.structural_similarity(b, a, data_range=1, channel_axis=2, win_size=33)
+        assert float(ssim_uniform(x, truth, 33)[i]) == pytest.approx(expected, abs=1e-5)
+
+
+def pictures(file):
+    """Restored frames and their truth (T, 3, H, W) of a golden file."""
+    return (
+        torch.from_numpy(file[name]).permute(0, 3, 1, 2).float() / 255 for name in ("pred", "gt")
+    )
+
+
+def test_psnr_and_ssim_equal_those_of_the_release(goldens):
+    file = np.load(goldens / "metrics.npz")
+    x, truth = pictures(file)
+    for metric, name in ((psnr, "psnr"), (ssim, "ssim")):
+        expected = torch.from_numpy(file[name]).float()
+        torch.testing.assert_close(metric(x, truth), expected, atol=2e-5, rtol=0)
+        mean = Mean(metric)
+        mean.update(x, truth)
+        assert mean.compute() == pytest.approx(file[name].mean(), abs=2e-5)
+
+
+def test_ssim_of_a_window_larger_than_the_picture_is_refused():
+    x, truth = pair(0)
+    for metric, least in ((ssim, 11), (ssim_uniform, 65)):
+        with pytest.raises(ValueError, match=f"at least {least}x{least}"):
+            metric(x[..., : least - 1, :], truth[..., : least - 1, :])
+
+
+@pytest.mark.parametrize(
+    ("peak", "code"),  # SMPTE ST 2084: white of so many candela per square metre
+    [(100.0, 0.5081), (1000.0, 0.7518), (10_000.0, 1.0)],
+)
+def test_white_has_the_code_that_pq_gives_it(peak, code):
+    white = torch.ones(3, 1, 1)
+    assert float(pq_xyz(white, peak)[1]) == pytest.approx(code, abs=1e-4)
+
+
+@pytest.mark.parametrize("gray", [0.1, 0.5, 0.9])
+def test_pq_weighs_a_small_error_by_the_slope_of_its_curve(gray):
+    truth, step = torch.full((3, 4, 4), gray, dtype=torch.float64), 1e-3
+    x = truth + step
+    slope = (pq_xyz(x, 1000.0) - pq_xyz(truth, 1000.0)).square().mean().sqrt() / step
+    offset = float(tpsnr_pq(x, truth) - psnr(x, truth))
+    assert offset == pytest.approx(float(-20 * slope.log10()), abs=1e-3)
+    assert (offset > 0) == (gray > 0.1)  # dark steps count more than in sRGB
+
+
+def test_added_gradient_sees_only_what_is_added_where_the_truth_is_flat():
+    truth = torch.full((3, 64, 96), 0.5)
+    truth[..., 48:] = torch.rand(3, 64, 48, generator=torch.Generator().manual_seed(5))
+    waves = 0.02 * torch.sin(torch.arange(96.0) * 1.5).expand(3, 64, 96)
+    left, right = waves.clone(), waves.clone()
+    left[..., 24:], right[..., :72] = 0, 0
+    assert float(added_gradient(truth, truth)) == 0
+    assert float(added_gradient(truth + 0.3, truth)) == 0
+    assert float(added_gradient(truth + right, truth)) == 0
+    once, twice = (float(added_gradient(truth + n * left, truth)) for n in (1, 2))
+    assert once > 1
+    assert twice == pytest.approx(2 * once, rel=0.02)
+    assert torch.isnan(added_gradient(truth[..., 60:], truth[..., 60:]))
 
 
 def test_ssim_equals_its_definition_in_one_window():

@@ -1,6 +1,7 @@
 """How good a picture is against its truth: pure functions, and `Mean` that gathers them."""
 
 from unblur.metrics.functional import (
+    added_gradient,
     detail,
     end_point_error,
     gaussian_blur,
@@ -8,11 +9,15 @@ from unblur.metrics.functional import (
     psnr,
     sharpness,
     ssim,
+    ssim_uniform,
+    tpsnr_pq,
 )
 from unblur.metrics.gather import Mean
+from unblur.metrics.temporal import tof, tpsnr_diff
 
 __all__ = [
     "Mean",
+    "added_gradient",
     "detail",
     "end_point_error",
     "gaussian_blur",
@@ -20,4 +25,8 @@ __all__ = [
     "psnr",
     "sharpness",
     "ssim",
+    "ssim_uniform",
+    "tof",
+    "tpsnr_diff",
+    "tpsnr_pq",
 ]

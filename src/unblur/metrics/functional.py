@@ -6,6 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.ops.color import PQ_PEAK, from_linear, to_linear
+
+XYZ = (
+    (0.4123908, 0.3575843, 0.1804808),
+    (0.2126390, 0.7151687, 0.0721923),
+    (0.0193308, 0.1191948, 0.9505322),
+)
+"""Linear sRGB to CIE XYZ, white at D65 with Y = 1."""
+FLAT = 2 / 255
+"""Gradient below which a truth is homogeneous: the root of its mean square nearby."""
+FLAT_SIGMA = 4.0
+
 
 def psnr(
     x: Tensor,  # (..., C, H, W)
@@ -33,17 +45,55 @@ def ssim(
     """Structural similarity (Wang et al. 2004), mean over channels.
 
     Gaussian window with sigma 1.5 cut at 11x11, constants .01 and .03, biased covariances, the
-    outer 5 pixels left out: scikit-image's with `gaussian_weights` and no sample covariance.
-    Pictures must be at least 11x11.
+    outer 5 pixels left out: scikit-image's with `gaussian_weights` and no sample covariance, and
+    that of DaBiT's released code. Pictures must be at least 11x11.
     """
-    if min(x.shape[-2:]) < 11:
-        raise ValueError(f"SSIM needs pictures of at least 11x11, not {tuple(x.shape[-2:])}")
+    require_side(x, 11)
+    moments = moments_of(x, truth)
+    return similarity(gaussian_blur(moments, 1.5, radius=5)[..., 5:-5, 5:-5])
+
+
+def ssim_uniform(
+    x: Tensor,  # (..., C, H, W)
+    truth: Tensor,  # (..., C, H, W)
+    side: int = 65,
+) -> Tensor:  # (...)
+    """SSIM with a flat window and unbiased covariances, half a window left out at the border.
+
+    With a side of 65 that of DaBiT's first code; scikit-image's with `win_size`. It does not
+    compare with `ssim`. Pictures must be at least `side` x `side`.
+    """
+    require_side(x, side)
+    moments = moments_of(x, truth)
+    planes = moments.reshape(-1, 1, *moments.shape[-2:])
+    means = F.avg_pool2d(planes, side, stride=1).squeeze(1)
+    return similarity(means.reshape(*moments.shape[:-2], *means.shape[-2:]), pixels=side**2)
+
+
+def require_side(x: Tensor, side: int) -> None:
+    """Refuses pictures that are smaller than a window."""
+    if min(x.shape[-2:]) < side:
+        raise ValueError(
+            f"SSIM needs pictures of at least {side}x{side}, not {tuple(x.shape[-2:])}"
+        )
+
+
+def moments_of(x: Tensor, truth: Tensor) -> Tensor:  # (5, ..., C, H, W)
+    """What SSIM takes means of."""
     a, b = x.double(), truth.double()
-    moments = torch.stack([a, b, a * a, b * b, a * b])  # (5, ..., C, H, W)
-    mean_a, mean_b, aa, bb, ab = gaussian_blur(moments, 1.5, radius=5)[..., 5:-5, 5:-5]
+    return torch.stack([a, b, a * a, b * b, a * b])
+
+
+def similarity(
+    means: Tensor,  # (5, ..., C, H, W)
+    pixels: float = torch.inf,
+) -> Tensor:  # (...)
+    """SSIM from the means of `moments_of`, taken over so many pixels if they are to be unbiased."""
+    mean_a, mean_b, aa, bb, ab = means
     c1, c2 = 0.01**2, 0.03**2
-    variances = aa - mean_a**2 + bb - mean_b**2
-    covariance = ab - mean_a * mean_b
+    unbiased = 1.0 if pixels == torch.inf else pixels / (pixels - 1)
+    variances = (aa - mean_a**2 + bb - mean_b**2) * unbiased
+    covariance = (ab - mean_a * mean_b) * unbiased
     similar = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
         (mean_a**2 + mean_b**2 + c1) * (variances + c2)
     )
@@ -69,6 +119,52 @@ def sharpness(
 ) -> Tensor:  # (...)
     """Root of the gradient energy over the truth's: 1 is right, less is soft, more is harsh."""
     return (_gradient_energy(x) / _gradient_energy(truth).clamp(min=1e-12)).sqrt().float()
+
+
+def added_gradient(
+    x: Tensor,  # (..., C, H, W)
+    truth: Tensor,  # (..., C, H, W)
+) -> Tensor:  # (...)
+    """Gradient that a picture has where its truth has none, in steps of an 8-bit file.
+
+    Root of the energy of the gradient on homogeneous areas (skies, walls) less the truth's there: 0
+    for a picture without artefacts, NaN where no area of the truth is homogeneous. Areas are those
+    where the root mean square of the truth's gradient, over a Gaussian of 4 px, is below 2 steps.
+    """
+    energy, own = (gradient_energy(y.double()) for y in (x, truth))  # (..., H-1, W-1)
+    flat = gaussian_blur(own, FLAT_SIGMA) < FLAT**2
+    added = ((energy - own) * flat).sum(dim=(-2, -1)) / flat.sum(dim=(-2, -1))
+    return (255 * added.clamp(min=0).sqrt()).float()
+
+
+def tpsnr_pq(
+    x: Tensor,  # (..., 3, H, W)
+    truth: Tensor,  # (..., 3, H, W)
+    cap: float = torch.inf,
+    peak: float = 1000.0,
+) -> Tensor:  # (...)
+    """PSNR in dB of X, Y and Z as PQ encodes them, for a peak of 1.
+
+    The "transfer-function" PSNR of HDR video for pictures in sRGB, one of two readings of "tPSNR":
+    sRGB to light, to CIE XYZ, to PQ. Some dB above `psnr`, the fewer the darker the error.
+
+    Args:
+        x: picture.
+        truth: what it should be.
+        cap: largest value given.
+        peak: candela per square metre that white stands for.
+    """
+    return psnr(pq_xyz(x, peak), pq_xyz(truth, peak), cap)
+
+
+def pq_xyz(
+    x: Tensor,  # (..., 3, H, W)
+    peak: float,
+) -> Tensor:  # (..., 3, H, W)
+    """The PQ signal of X, Y and Z of a picture in sRGB."""
+    matrix = torch.tensor(XYZ, dtype=torch.float64, device=x.device)
+    light = torch.einsum("ij,...jhw->...ihw", matrix, to_linear(x.double()))
+    return from_linear(light * (peak / PQ_PEAK), "smpte2084")
 
 
 def end_point_error(
@@ -111,6 +207,13 @@ def gaussian_blur(
         F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None]
     )
     return planes.reshape(x.shape)
+
+
+def gradient_energy(x: Tensor) -> Tensor:  # (..., C, H, W) -> (..., H-1, W-1)
+    """Square of the gradient to the right and down, mean over channels."""
+    across = (x[..., 1:] - x[..., :-1]).square()[..., :-1, :]
+    down = (x[..., 1:, :] - x[..., :-1, :]).square()[..., :, :-1]
+    return (across + down).mean(-3)
 
 
 def _gradient_energy(x: Tensor) -> Tensor:  # (..., C, H, W) -> (...)

@@ -1,0 +1,74 @@
+"""Metrics of clips against the release's numbers, and against motion that is known."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+import torch
+
+import unblur.metrics.temporal
+from unblur.metrics import Mean, gaussian_blur, tof, tpsnr_diff
+from unblur.metrics.temporal import flows
+
+
+def frames_of(file, name):
+    return torch.from_numpy(file[name]).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.fixture(scope="module")
+def moving():
+    """A texture that goes 3 px to the left from frame to frame, (3, 3, 96, 128)."""
+    generator = torch.Generator().manual_seed(0)
+    wide = gaussian_blur(torch.rand(3, 96, 140, generator=generator), 2.0)
+    wide = (wide - wide.min()) / (wide.max() - wide.min())
+    return torch.stack([wide[..., 3 * t : 3 * t + 128] for t in range(3)])
+
+
+def test_examples():
+    found = doctest.testmod(unblur.metrics.temporal)
+    assert (found.failed, found.attempted > 0) == (0, True)
+
+
+def test_tof_equals_that_of_the_release(goldens):
+    file = np.load(goldens / "metrics.npz")
+    x, truth = frames_of(file, "pred"), frames_of(file, "gt")
+    torch.testing.assert_close(tof(x, truth), torch.from_numpy(file["tof"]), atol=1e-4, rtol=0)
+
+
+def test_tof_equals_that_of_the_release_over_a_clip(shared):
+    file = np.load(shared / "goldens" / "dabit" / "metrics.npz")
+    x, truth = frames_of(file, "pred"), frames_of(file, "gt")
+    torch.testing.assert_close(tof(x, truth), torch.from_numpy(file["tof"]), atol=1e-4, rtol=0)
+    for i, t in ((0, 1), (1, 2)):
+        expected = torch.from_numpy(file[f"flow_gt{t}"]).permute(2, 0, 1)
+        torch.testing.assert_close(flows(truth)[i], expected, atol=1e-3, rtol=0)
+    mean = Mean(tof)
+    mean.update(x, truth)
+    assert mean.compute() == pytest.approx(float(file["tof"].mean()), abs=1e-4)
+
+
+def test_tof_is_the_distance_of_two_motions(moving):
+    still = moving[:1].expand(3, -1, -1, -1)
+    assert tof(moving, moving).tolist() == [0, 0]
+    assert tof(still, moving) == pytest.approx(torch.full((2,), 3.0), abs=0.15)
+    together = tof(torch.stack((moving, still)), torch.stack((moving, moving)))
+    torch.testing.assert_close(together[1], tof(still, moving))
+    assert together.shape == (2, 2)
+
+
+def test_flicker_costs_tof_and_the_psnr_of_differences(moving):
+    generator = torch.Generator().manual_seed(1)
+    noise = gaussian_blur(torch.randn(3, 3, 96, 128, generator=generator), 2.0)
+    flickering, steady = moving + noise, moving + noise[:1]
+    assert (tof(flickering, moving) > tof(moving, moving) + 0.02).all()
+    assert (tpsnr_diff(steady, moving, cap=90) > 80).all()
+    assert (tpsnr_diff(flickering, moving) < 40).all()
+    assert tpsnr_diff(flickering, moving).shape == (2,)
+
+
+def test_one_frame_has_no_motion(moving):
+    assert tof(moving[:1], moving[:1]).shape == (0,)
+    with pytest.raises(ValueError, match="at least 48x48"):
+        tof(moving[..., :40, :], moving[..., :40, :])
