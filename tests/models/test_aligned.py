@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unblur.models.aligned import Aligned, AlignedConfig, Flows, from_maxim
+from unblur.models.aligned import (
+    Aligned,
+    AlignedClip,
+    AlignedConfig,
+    from_maxim,
+    grown,
+)
 from unblur.models.maxim import Maxim, MaximConfig
 
 TILES = (4, 4, 2)
@@ -78,13 +84,11 @@ def test_starts_as_maxim_at_half_size(neighbours):
 
 
 def test_a_moved_neighbour_looks_like_the_frame_itself():
-    coarse = F.interpolate(clip(1, 3, 10, 10), (80, 80), mode="bicubic")
-    x = torch.stack([coarse[..., 8:72, 8 + 4 * t : 72 - 8 + 4 * t] for t in range(3)], 1)
+    coarse = F.interpolate(clip(1, 3, 10, 12), (80, 96), mode="bicubic")
+    x = torch.stack([coarse[..., 8:72, 8 + 4 * t : 72 + 4 * t] for t in range(3)], 1)
     flow = still(x)
     flow[:, :, 0] = -1.0  # content moves four pixels to the left a frame
-    net = network()
-    blocks = F.pixel_unshuffle(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
-    parts = list(net.neighbours(blocks, Flows(flow, -flow, blocks.shape[-2:], 2), 0))
+    _, *parts = AlignedClip(CONFIG, x, None, flow, -flow).seen(0)
     difference, path, speed = parts[:3]
     assert difference[..., 4:-4, 4:-4].abs().max() < 1e-5
     assert (path[:, 0] * 16 + 2).abs().max() < 1e-5
@@ -93,3 +97,62 @@ def test_a_moved_neighbour_looks_like_the_frame_itself():
     assert (twice[:, 0, 4:-4, 6:-6] * 16 + 4).abs().max() < 1e-4
     assert parts[-1].shape[1] == 15  # no frames before the first one
     assert not parts[-1].any()
+
+
+GUIDED = AlignedConfig(width=8, tiles=TILES, neighbours=1, guided=True, enlarges=True)
+
+
+def test_what_is_in_focus_is_left_alone_and_the_rest_is_not():
+    x, radius = clip(1, 2, 3, 32, 48), torch.zeros(1, 2, 1, 32, 48)
+    radius[..., 24:] = 5.0
+    with torch.no_grad():
+        y = network(GUIDED)(x, still(x), still(x), radius=radius)
+    assert torch.equal(y[..., :24], x[..., :24])
+    assert ((y - x)[..., 24:].abs().amax(2) > 0).float().mean() > 0.9
+
+
+def test_radii_of_neighbours_come_along_with_their_pictures():
+    radius = torch.rand(1, 2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    x = radius.expand(-1, -1, 3, -1, -1)
+    flow = torch.full((1, 1, 2, 8, 8), 0.7)
+    blocks, difference, *_, own, later, earlier = AlignedClip(GUIDED, x, radius, flow, flow).seen(0)
+    assert (own * 16 - blocks[:, :4].mean(1)).abs().max() < 1e-6
+    assert (later * 16 - (blocks + difference)[:, :4].mean(1)).abs().max() < 1e-6
+    assert not earlier.any()  # no frame before the first one
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 50))
+def test_twice_the_size(frames, height, width):
+    x = clip(1, frames, 3, height, width)
+    radius = torch.ones_like(x[:, :, :1])
+    with torch.no_grad():
+        y = network(GUIDED)(x, still(x), still(x), [0], radius, enlarge=True)
+    assert y.shape == (1, 1, 3, 2 * height, 2 * width)
+    assert y.isfinite().all()
+
+
+def test_grows_out_of_a_network_that_is_not_guided():
+    plain = AlignedConfig(width=8, tiles=TILES, neighbours=1)
+    net, more = network(plain), network(GUIDED)
+    more.load_state_dict(grown(net.state_dict(), GUIDED))
+    x = clip(1, 3, 3, 32, 32)
+    flow = torch.randn(1, 2, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    radius = torch.full((1, 3, 1, 32, 32), 9.0)
+    with torch.no_grad():
+        before = net(x, flow, -flow)
+        after = more(x, flow, -flow, radius=radius)
+        large = more(x, flow, -flow, radius=radius, enlarge=True)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+    flat = F.interpolate(before[0], scale_factor=2, mode="bicubic")
+    torch.testing.assert_close(large[0], flat, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [(CONFIG, {"radius": torch.ones(1)}), (GUIDED, {}), (CONFIG, {"enlarge": True})],
+)
+def test_guidance_that_does_not_fit_is_refused(config, told):
+    x = clip(1, 2, 3, 32, 32)
+    with pytest.raises(ValueError, match="guided"):
+        network(config)(x, still(x), still(x), **told)

@@ -1,10 +1,13 @@
-"""MAXIM's first stage at half size, with neighbouring frames laid over each frame by optical flow.
+"""MAXIM's first stage with neighbouring frames laid over each frame by optical flow.
 
-Half size: a 2 x 2 block of pixels becomes one of 12 channels, so that nothing is lost, a blur is
+At half size a 2 x 2 block of pixels becomes one of 12 channels, so that nothing is lost, a blur is
 half as long, and a frame costs a quarter. Each frame is restored from itself and from up to
 `neighbours` frames on either side. Of these the network sees how they differ from the frame once
 warped onto it, where the flow came from, and how fast they move there: their blur map, which
 BSSTNet (CVPR 2024) derives from the same motion. It starts as MAXIM that sees one frame.
+
+For focal blur it can be guided as DaBiT is (arXiv 2407.01230): it is told how far out of focus each
+pixel is, in the frame and in its neighbours, and leaves alone what is in focus.
 """
 
 from __future__ import annotations
@@ -23,7 +26,11 @@ from unblur.ops.warp import warp
 FLOW_STRIDE = 4
 """Pixels of the frame per element of the flows that come in."""
 REACH = 16.0
-"""Motion, in elements of the working grid, that counts as 1."""
+"""Motion, in elements of the working grid, and radius, in pixels, that count as 1."""
+IN_FOCUS, OUT_OF_FOCUS = 0.4, 1.2
+"""Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored."""
+ENLARGED = 2
+"""Size of the larger output in multiples of the input's."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,10 @@ class AlignedConfig:
     """Pixels of the frame per element of the working grid, along each side."""
     neighbours: int = 2
     """Frames on either side that a frame is restored from."""
+    guided: bool = False
+    """It is told the circle of confusion of each pixel."""
+    enlarges: bool = False
+    """It can also give frames of twice the size."""
     width: int = 32
     """As in `MaximConfig`."""
     tiles: tuple[int, int, int] = (16, 16, 8)
@@ -47,11 +58,12 @@ class AlignedConfig:
     @property
     def body(self) -> MaximConfig:
         """The network that does the work."""
+        seen = 2 * self.neighbours
         return MaximConfig(
             width=self.width,
             tiles=self.tiles,
-            inputs=self.channels + 2 * self.neighbours * (self.channels + 3),
-            outputs=self.channels,
+            inputs=self.channels + seen * (self.channels + 3) + self.guided * (seen + 1),
+            outputs=self.channels * (1 + self.enlarges * ENLARGED**2),
         )
 
     @property
@@ -62,6 +74,10 @@ class AlignedConfig:
 
 SMALL = AlignedConfig()
 """`bsstnet-s`."""
+MIDDLE = AlignedConfig(scale=1)
+"""`bsstnet-m`."""
+FOCAL = AlignedConfig(guided=True, enlarges=True)
+"""`dabit-s`."""
 
 
 class Aligned(nn.Module):
@@ -78,6 +94,8 @@ class Aligned(nn.Module):
         flow_forward: Tensor,
         flow_backward: Tensor,
         outputs: Sequence[int] | None = None,
+        radius: Tensor | None = None,
+        enlarge: bool = False,
     ) -> Tensor:
         """Restores some frames of a clip.
 
@@ -87,51 +105,33 @@ class Aligned(nn.Module):
                 lives on frame t and points to t + 1.
             flow_backward: alike, flow t lives on frame t + 1 and points to t.
             outputs: which frames; None for all.
+            radius: (B, T, 1, H, W) of the circle of confusion in pixels, where the network is
+                guided.
+            enlarge: give twice the size, where the network can.
 
         Returns:
-            (B, len(outputs), 3, H, W), input plus residual, not clipped, in the input's dtype.
+            (B, len(outputs), 3, H, W), input plus residual, not clipped, in the input's dtype;
+            (B, len(outputs), 3, 2 H, 2 W) where enlarged.
         """
-        B, T, _, height, width = frames.shape
-        scale, multiple = self.config.scale, self.config.multiple_of
-        wanted = range(T) if outputs is None else outputs
-        H, W = padded_length(height, multiple), padded_length(width, multiple)
-        padded = pad_to(frames.flatten(0, 1), H, W)  # (B*T, 3, H, W)
-        blocks = F.pixel_unshuffle(padded, scale).unflatten(0, (B, T))  # (B, T, C, h, w)
-        flows = Flows(flow_forward, flow_backward, blocks.shape[-2:], scale)
-        pictures = F.avg_pool2d(padded, scale).unflatten(0, (B, T))  # (B, T, 3, h, w)
+        T, _, height, width = frames.shape[1:]
+        config = self.config
+        if config.guided != (radius is not None) or enlarge > config.enlarges:
+            raise ValueError("guided networks need a radius, others none; not all can enlarge")
+        clip = AlignedClip(config, frames, radius, flow_forward, flow_backward)
         restored = []
-        for t in wanted:
-            seen = torch.cat([blocks[:, t], *self.neighbours(blocks, flows, t)], 1)
-            residual = self.residual(seen, pictures[:, t])  # (B, C, h, w)
-            correction = F.pixel_shuffle(residual, scale).to(frames.dtype)
-            restored.append(frames[:, t] + crop_from(correction, height, width))
+        for t in range(T) if outputs is None else outputs:
+            residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.pictures[:, t])
+            same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
+            change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
+            if radius is not None:
+                change = change * out_of_focus(radius[:, t])
+            frame = frames[:, t] + change
+            if enlarge:
+                detail = F.pixel_shuffle(larger, ENLARGED * config.scale).to(frames.dtype)
+                frame = F.interpolate(frame, scale_factor=ENLARGED, mode="bicubic")
+                frame = frame + crop_from(detail, ENLARGED * height, ENLARGED * width)
+            restored.append(frame)
         return torch.stack(restored, 1)
-
-    def neighbours(self, blocks: Tensor, flows: Flows, t: int) -> Iterator[Tensor]:
-        """What is seen of the frames around frame t; zeros where the clip has none.
-
-        Args:
-            blocks: (B, T, C, h, w).
-            flows: of the clip.
-            t: index of the frame.
-
-        Yields:
-            Per neighbour, later ones first: difference (B, C, h, w), where it came from
-            (B, 2, h, w), and its own speed there (B, 1, h, w).
-        """
-        B, T, C, h, w = blocks.shape
-        here = blocks[:, t]
-        for step in (1, -1):
-            path: Tensor | None = None
-            for at in range(t + step, t + step * (self.config.neighbours + 1), step):
-                if not 0 <= at < T:
-                    yield here.new_zeros(B, C + 3, h, w)
-                    continue
-                onward = flows.between(at - step, at)
-                path = onward if path is None else path + warp(onward, path)
-                yield warp(blocks[:, at], path) - here
-                yield path / REACH
-                yield warp(flows.speed(at), path) / REACH
 
     def residual(self, seen: Tensor, picture: Tensor) -> Tensor:
         """Runs the body.
@@ -141,12 +141,79 @@ class Aligned(nn.Module):
             picture: (B, 3, h, w), for the lower levels.
 
         Returns:
-            (B, C, h, w).
+            (B, outputs, h, w).
         """
         dtype = next(self.body.parameters()).dtype
         x, small = (p.permute(0, 2, 3, 1).contiguous().to(dtype) for p in (seen, picture))
         residual, _ = self.body([x, small[:, 1::2, 1::2], small[:, 2::4, 2::4]], None)
         return residual.permute(0, 3, 1, 2)
+
+
+def out_of_focus(radius: Tensor) -> Tensor:
+    """By how much a pixel is to be restored, 0 to 1, from the radius of its circle of confusion."""
+    return ((radius - IN_FOCUS) / (OUT_OF_FOCUS - IN_FOCUS)).clamp(0, 1)
+
+
+class AlignedClip:
+    """A clip on the working grid, and what the network sees of it for one frame.
+
+    Args:
+        config: of the network.
+        frames: (B, T, 3, H, W).
+        radius: (B, T, 1, H, W) in pixels, or None.
+        forward: (B, T-1, 2, ceil(H/4), ceil(W/4)).
+        backward: alike.
+    """
+
+    def __init__(
+        self,
+        config: AlignedConfig,
+        frames: Tensor,
+        radius: Tensor | None,
+        forward: Tensor,
+        backward: Tensor,
+    ) -> None:
+        B, scale = len(frames), config.scale
+        height, width = (padded_length(s, config.multiple_of) for s in frames.shape[-2:])
+        padded = pad_to(frames.flatten(0, 1), height, width)  # (B*T, 3, H, W)
+        self.reach = config.neighbours
+        self.blocks = F.pixel_unshuffle(padded, scale).unflatten(0, (B, -1))  # (B, T, C, h, w)
+        self.pictures = F.avg_pool2d(padded, scale).unflatten(0, (B, -1))  # (B, T, 3, h, w)
+        self.flows = Flows(forward, backward, self.blocks.shape[-2:], scale)
+        self.radii: Tensor | None = None
+        if radius is not None:
+            pooled = F.avg_pool2d(pad_to(radius.flatten(0, 1), height, width), scale) / REACH
+            self.radii = pooled.unflatten(0, (B, -1))  # (B, T, 1, h, w)
+
+    def seen(self, t: int) -> Iterator[Tensor]:
+        """What is seen of the clip for frame t; zeros where it has no such neighbour.
+
+        Yields:
+            The frame's blocks (B, C, h, w). Per neighbour, later ones first: difference
+            (B, C, h, w), where it came from (B, 2, h, w), and its own speed there (B, 1, h, w).
+            Where guided the radii (B, 1, h, w) of the frame and of the neighbours.
+        """
+        blocks, radii = self.blocks, self.radii
+        B, T, C, h, w = blocks.shape
+        here = blocks[:, t]
+        yield here
+        told = [] if radii is None else [radii[:, t]]
+        for step in (1, -1):
+            path: Tensor | None = None
+            for at in range(t + step, t + step * (self.reach + 1), step):
+                if not 0 <= at < T:
+                    yield here.new_zeros(B, C + 3, h, w)
+                    if radii is not None:
+                        told.append(here.new_zeros(B, 1, h, w))
+                    continue
+                onward = self.flows.between(at - step, at)
+                path = onward if path is None else path + warp(onward, path)
+                yield warp(blocks[:, at], path) - here
+                yield path / REACH
+                yield warp(self.flows.speed(at), path) / REACH
+                if radii is not None:
+                    told.append(warp(radii[:, at], path))
+        yield from told
 
 
 class Flows:
@@ -173,6 +240,25 @@ class Flows:
         return self.between(t, t - 1 if last else t + 1).norm(dim=1, keepdim=True)
 
 
+def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
+    """Weights of a network that was told less and gave less, as those of `config`'s.
+
+    What it was not told it does not heed at first, and what it did not give is zero.
+
+    Args:
+        state: of an `Aligned` with the same scale, neighbours, width and tiles.
+        config: of the network that is to start so.
+    """
+    own = dict(state)
+    first = own["body.inputs.0.weight"]
+    own["body.inputs.0.weight"] = F.pad(first, (0, 0, 0, 0, 0, config.body.inputs - first.shape[1]))
+    for name in ("body.sam.0.picture.weight", "body.sam.0.picture.bias"):
+        last = own[name]
+        more = last.new_zeros(config.body.outputs - len(last), *last.shape[1:])
+        own[name] = torch.cat((last, more))
+    return own
+
+
 def from_maxim(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
     """Weights with which the network does to blocks what MAXIM's first stage does to pixels.
 
@@ -189,4 +275,4 @@ def from_maxim(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, 
     for kind in ("weight", "bias"):
         name = f"body.sam.0.picture.{kind}"
         own[name] = own[name].repeat_interleave(pixels, 0)
-    return own
+    return grown(own, config)

@@ -215,6 +215,8 @@ class Run:
         for name, x in under("average.", tensors).items():
             self.average.state[name].copy_(x)
         for name, parameter in self.network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             state = {
                 kind: saved.to(parameter.device if saved.ndim else "cpu")
                 for kind in ("exp_avg", "exp_avg_sq", "step")
@@ -246,12 +248,18 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters by the factor on their learning rate; no decay on norms and biases."""
+    """Parameters by the factor on their learning rate; no decay on norms and biases.
+
+    Those with a factor of 0 are frozen.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         factor = next((f for key, f in recipe.rate_factors.items() if key in name), 1.0)
+        if factor == 0:
+            parameter.requires_grad_(False)
+            continue
         decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
     return [

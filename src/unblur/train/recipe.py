@@ -49,7 +49,8 @@ class Recipe:
     final_rate: float = 1e-7
     """Learning rate at the end of the cosine."""
     rate_factors: Mapping[str, float] = field(default_factory=dict)
-    """Factors on the learning rate of parameters whose name holds the key; the first match."""
+    """Factors on the learning rate of parameters whose name holds the key; the first match. Those
+    with 0 stay as they start."""
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     warmup: int = 100
