@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "restorers.registry",
     },
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
+    "atlas": NETWORKS | {"guidance", "video"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
     "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.
@@ -54,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "data.texture_bank",
         "guide",
         "simulate",
+        "atlas",
     },
 }
 HEAVY = {"torch", "numpy", "cv2", "av", "einops", "safetensors"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unblur import guide, simulate
+    from unblur import atlas, guide, simulate
     from unblur.api import Progress, Report, restore
     from unblur.evaluate import evaluate
     from unblur.restorers.registry import list_models, load_model
@@ -33,6 +33,7 @@ __all__ = [
     "Progress",
     "Report",
     "__version__",
+    "atlas",
     "evaluate",
     "guide",
     "list_models",
@@ -45,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("guide", "simulate"):  # modules: `guide.depth`, `simulate.motion`
+    if name in ("atlas", "guide", "simulate"):  # modules: `guide.depth`, `simulate.motion`
         return import_module(f"unblur.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'unblur' has no attribute '{name}'")
