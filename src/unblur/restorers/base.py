@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Light = Literal["linear", "encoded"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Ablation = Literal["V1", "V1b", "V2", "V3"]
+ABLATIONS: tuple[Ablation, ...] = ("V1", "V1b", "V2", "V3")
+"""What a model for focal blur can do without, as DaBiT's paper numbers it: V1 sees a blur map of
+ones, and masks made of it; V1b sees it with the masks of the real one; to V2 nothing is propagated
+from other frames; V3 lacks both."""
 Guidance = Mapping[str, Tensor]
 """Maps made on whole frames, `(T or T-1, C, H / stride, W / stride)` each, cut with the tile."""
 
@@ -126,6 +131,15 @@ class Restorer(Protocol):
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
         """Estimate of the memory that `guide` and `run` add at their peak, on its device."""
+        ...
+
+
+@runtime_checkable
+class Ablatable(Protocol):
+    """What a restorer may offer beside `Restorer`: to show what each of its ideas is worth."""
+
+    def ablated(self, name: Ablation) -> Restorer:
+        """The same weights at work without a part; the restorer itself stays as it is."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from unblur.ops.pad import padded_length
 from unblur.ops.propagation import propagate_pixels
 from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers.base import (
+    Ablation,
     Guidance,
     LoadOptions,
     Precision,
@@ -42,6 +44,8 @@ from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapp
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
 REFOCUS_WEIGHTS = "flow-refocus"
+NO_BLUR_MAP, NOT_PROPAGATED = {"V1", "V1b", "V3"}, {"V2", "V3"}
+"""Ablations: see `base.ABLATIONS`."""
 MARGIN = 1
 """Frames at an inner end of a window of `dabit-s` that are left to the neighbouring window."""
 RELEASE_REACH = 100
@@ -92,6 +96,14 @@ class DabitRestorer:
         self.replaces = replaces
         self.refocus = refocus
         self.device = next(net.parameters()).device
+        self.lacks: Ablation | None = None
+
+    def ablated(self, name: Ablation) -> DabitRestorer:
+        """See `base.Ablatable`; V2 propagates neither pixels nor, where it is learned, features."""
+        other = copy.copy(self)
+        other.lacks = name
+        other.replaces = self.replaces and name not in NOT_PROPAGATED
+        return other
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """Frames in a row, then references from further away.
@@ -124,7 +136,7 @@ class DabitRestorer:
             priors = Priors(tuple(range(len(frames))), depth, depth)
         depth, blur = (x.to(self.device, frames.dtype) for x in (priors.depth, priors.blur))
         if self.released:
-            blur = blur_of_depths(frames, depth)
+            blur = self.known(blur_of_depths(frames, depth))
             forward, backward = self.flow(frames)
             return {
                 "depth": depth,
@@ -133,7 +145,8 @@ class DabitRestorer:
                 "flow_forward": forward,
                 "flow_backward": backward,
             }
-        mask = blur_mask(blur)  # (T, 1, H, W)
+        mask = blur_mask(blur if self.lacks == "V1b" else self.known(blur))  # (T, 1, H, W)
+        blur = self.known(blur)
         near = in_a_row(priors.indices)
         pictures, left = frames[None, :near], mask[None, :near]
         forward, backward = (flow[None] for flow in self.flow(frames[:near]))
@@ -160,9 +173,14 @@ class DabitRestorer:
         scale, dtype = self.info.scale, DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype, dtype is not None):
             features = self.net.encode(pictures, depth, blur, mask)
-            features = self.net.mix(features, blur, mask, *flows, max(positions) + 1)
+            propagate = self.lacks not in NOT_PROPAGATED
+            features = self.net.mix(features, blur, mask, *flows, max(positions) + 1, propagate)
             restored = self.net.decode(features[:, positions], pictures[:, positions], (scale,))
         return restored[scale][0].float().to(frames.device)
+
+    def known(self, blur: Tensor) -> Tensor:
+        """What the network gets to know of a blur map."""
+        return torch.ones_like(blur) if self.lacks in NO_BLUR_MAP else blur
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
         """From the figures in `MEMORY`."""

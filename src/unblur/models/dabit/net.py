@@ -95,6 +95,7 @@ class Dabit(nn.Module):
         flow_forward: Tensor,
         flow_backward: Tensor,
         outputs: int | None = None,
+        propagate: bool = True,
     ) -> Tensor:
         """Features that have seen the other frames.
 
@@ -105,6 +106,7 @@ class Dabit(nn.Module):
             flow_forward: see above.
             flow_backward: see above.
             outputs: see above.
+            propagate: False leaves features where they are; attention alone sees other frames.
 
         Returns:
             (B, outputs, C, h, w).
@@ -112,7 +114,7 @@ class Dabit(nn.Module):
         outputs = features.shape[1] if outputs is None else outputs
         # nearest neighbours, as in the release
         small_blur, small_mask = (t[..., ::STRIDE, ::STRIDE] for t in (blur, mask))
-        if self.propagation is not None:
+        if self.propagation is not None and propagate:
             check(mask, flow_forward=flow_forward, flow_backward=flow_backward)
             flows = [shrink(flow) for flow in (flow_forward, flow_backward)]
             features = self.propagation(features, *flows, torch.cat((small_blur, small_mask), 2))
