@@ -114,7 +114,8 @@ def test_every_task_trains_every_parameter(network):
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
     clip = torch.rand(1, 3, 3, 64, 64, generator=generator)
     flow = torch.randn(1, 2, 2, 16, 16, generator=generator)
-    task.loss(net, Batch(clip, clip.flip(-1), flow, -flow), 0).backward()
+    radius = 6 * torch.rand(1, 3, 1, 64, 64, generator=generator)
+    task.loss(net, Batch(clip, clip.flip(-1), flow, -flow, radius), 0).backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
 

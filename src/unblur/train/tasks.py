@@ -17,6 +17,7 @@ from unblur.metrics import detail, psnr, sharpness, ssim
 from unblur.models import aligned
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.train.batches import Batch, Rendered, scene_config
+from unblur.train.coc_task import TrainCoc
 from unblur.train.flow_task import TrainFlow
 from unblur.train.losses import weighted
 from unblur.train.picture import write_grid
@@ -262,6 +263,7 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "bsstnet-narrow": _bsstnet("SMALL"),
     "bsstnet-tiny": _bsstnet("TINY"),
     "flow-s": TrainFlow,
+    "coc-s": TrainCoc,
 }
 """By the name a recipe gives as its `network`."""
 

@@ -1,0 +1,147 @@
+"""coc-s: the circle of confusion of every pixel, from one frame.
+
+A small U-Net. Blocks of 2 x 2 pixels become one of 12 channels, so that the finest detail, which
+tells sharp from blurred, is seen whole at a quarter of the cost; its last level sees some 200
+pixels around. The same encoder can be taught by making frames sharp first (the transfer of Ruan et
+al., Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024): `outputs=3`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.models.layers import channels_last, conv3x3
+from unblur.ops.pad import crop_from, pad_to, padded_length
+
+SCALE = 2
+"""Pixels of the frame per element of the first level."""
+SLOPE = 0.1
+"""Of the leaky rectifiers below zero."""
+STEADY = 0.05
+"""Added to a frame's contrast before dividing by it, so that noise in a flat frame stays small."""
+RESIDUAL = 0.1
+"""By which a fresh block's result is multiplied."""
+USUAL = (1.2, -1.2)
+"""What a fresh network says everywhere: logarithms of 1 + radius, and of its error."""
+
+
+@dataclass(frozen=True)
+class CocConfig:
+    """Sizes of the network."""
+
+    widths: tuple[int, ...] = (16, 40, 64, 64)
+    """Channels of each level, from half the frame's size down by halves."""
+    deepest: tuple[int, ...] = (1, 2)
+    """Dilation of each block of the last level; the others have a block on either way."""
+    outputs: int = 2
+    """Values for each pixel: log(1 + radius) and the log of its error, or the three of a colour."""
+
+    def __post_init__(self) -> None:
+        """Takes lists too, as recipes and JSON have them."""
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "deepest", tuple(self.deepest))
+
+    @property
+    def multiple_of(self) -> int:
+        """What height and width are padded to multiples of."""
+        return SCALE ** len(self.widths)
+
+
+class Coc(nn.Module):
+    """Says of each pixel how far out of focus it is, and how sure that is."""
+
+    def __init__(self, config: CocConfig = CocConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.head = conv3x3(config.widths[0], config.outputs * SCALE**2)
+        nn.init.zeros_(self.head.weight)
+        usual = USUAL if config.outputs == len(USUAL) else (0.0,) * config.outputs
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor(usual).repeat_interleave(SCALE**2))  # type: ignore[union-attr]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Of encoded RGB (B, 3, H, W) in [0, 1], any size: (B, outputs, H, W), float32.
+
+        The first of two outputs is log(1 + radius in pixels), and may lie a little below 0; the
+        second is the log of the error to expect of the first.
+        """
+        height, width = frames.shape[-2:]
+        multiple = self.config.multiple_of
+        x = pad_to(standard(frames), *(padded_length(n, multiple) for n in (height, width)))
+        levels = self.encoder(channels_last(F.pixel_unshuffle(x, SCALE)))
+        found = F.pixel_shuffle(self.head(self.decoder(levels)).float(), SCALE)
+        return crop_from(found, height, width)
+
+
+class Encoder(nn.Module):
+    """(B, 12, h, w) to features of each level, (B, C, h / 2^i, w / 2^i)."""
+
+    def __init__(self, config: CocConfig) -> None:
+        super().__init__()
+        widths = (3 * SCALE**2, *config.widths)
+        self.enter = nn.ModuleList(
+            conv3x3(before, after, stride=2 if i else 1)
+            for i, (before, after) in enumerate(zip(widths, config.widths, strict=False))
+        )
+        dilations = [(1,)] * (len(config.widths) - 1) + [config.deepest]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(Block(width, dilation) for dilation in level))
+            for width, level in zip(config.widths, dilations, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See the class."""
+        levels = []
+        for enter, blocks in zip(self.enter, self.blocks, strict=True):
+            x = blocks(enter(x))
+            levels.append(x)
+        return levels
+
+
+class Decoder(nn.Module):
+    """Features of each level to those of the first, (B, C, h, w)."""
+
+    def __init__(self, config: CocConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.narrow = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in pairwise(widths))
+        self.blocks = nn.ModuleList(Block(width) for width in widths[:-1])
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """See the class."""
+        x = levels[-1]
+        for i in reversed(range(len(levels) - 1)):
+            x = levels[i] + F.interpolate(self.narrow[i](x), scale_factor=2.0, mode="nearest")
+            x = self.blocks[i](x)
+        return x
+
+
+class Block(nn.Module):
+    """Two convolutions of normalised features, added to them."""
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+        self.second = conv3x3(width, width)
+        self.scale = nn.Parameter(torch.full((width, 1, 1), RESIDUAL))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same."""
+        y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over the channels of a pixel
+        return x + self.scale * self.second(F.leaky_relu(self.first(y), SLOPE))
+
+
+def standard(frames: Tensor) -> Tensor:
+    """Frames (B, 3, H, W) less their mean colour level, of contrast 1: blur knows no brightness."""
+    frames = frames.float()
+    mean = frames.mean((1, 2, 3), keepdim=True)
+    contrast = frames.std((1, 2, 3), keepdim=True, correction=0)
+    return (frames - mean) / (contrast + STEADY)
