@@ -1,0 +1,295 @@
+"""Lens blur whose radius changes from pixel to pixel, differentiable in picture and radius.
+
+Every pixel spreads over its own disk. A disk of any radius is a mix of few fixed ones, so the blur
+is a handful of convolutions:
+
+    sum over pixels q of  K(r_q, p - q) x_q  =  sum over nodes j of  (C_j * (b_j(r) x))(p)
+
+with `K(r) = sum of b_j(r) C_j`: cubic B-splines `b_j` over the radius, and kernels `C_j` fitted to
+the true disks once and for all. The mix is smooth in the radius; its derivative is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from unblur.ops.disk_kernels import OUTER, SOFTEST, soft_disk, softness
+
+LARGEST = 64.0
+"""Greatest radius in pixels."""
+FLOOR = 0.02
+"""Where less light than this arrives at a pixel, the pixel itself fills up the rest."""
+SAMPLES = 16
+"""Disks that the kernels are fitted to, per node."""
+
+
+def disk_blur(picture: Tensor, radius: Tensor, beta: float | None = None) -> Tensor:
+    """Blurs a picture by a disk of its own for every pixel.
+
+    Each pixel spreads its light over its disk (weights that sum to 1); what arrives is divided by
+    what arrives from a picture of ones, so that constants stay, at the border too.
+
+    Args:
+        picture: (N, C, H, W), linear light.
+        radius: (N, 1, H, W) pixels, 0 to 64: the radius of the circle of confusion.
+        beta: softness of the rim. None: as in `softness`, so that radius 0 is the identity; a
+            number, at least 0.5: eq. 2 as the paper has it, where radius 0 blurs a little.
+
+    Returns:
+        (N, C, H, W), differentiable in picture and radius.
+
+    Raises:
+        ValueError: shapes do not fit together, or radius or beta is out of range.
+    """
+    light = scatter(with_ones(picture), radius, beta)  # (N, C + 1, H, W)
+    return normalised(light[:, :-1], light[:, -1:], picture)
+
+
+def layered_blur(
+    layers: Sequence[tuple[Tensor, Tensor, Tensor]], beta: float | None = None
+) -> Tensor:
+    """Blurs layers each by its own radius and lays them over each other, back to front.
+
+    Colour times alpha, and alpha, are blurred with the same disks and divided by the blur of ones:
+    no dark seam where a layer ends, and light of what lies behind where a layer in front is blurred
+    away. Behind the last layer is black.
+
+    Args:
+        layers: back to front, of (colour (N, 3, H, W) in linear light, alpha (N, 1, H, W) in
+            [0, 1], radius (N, 1, H, W) in pixels). Colour and radius count where alpha is 0 too:
+            give each layer the radius it would have there.
+        beta: as in `disk_blur`.
+
+    Returns:
+        (N, 3, H, W), differentiable in every tensor.
+    """
+    out: Tensor | None = None
+    for colour, alpha, radius in layers:
+        premultiplied = torch.cat((colour * alpha, alpha), 1)  # (N, 4, H, W)
+        blurred = disk_blur(premultiplied, radius, beta)
+        light, cover = blurred[:, :-1], blurred[:, -1:]
+        out = light if out is None else light + (1 - cover) * out
+    if out is None:
+        raise ValueError("there is no layer to blur")
+    return out
+
+
+def with_ones(picture: Tensor) -> Tensor:
+    """(N, C + 1, H, W): one more channel, of ones."""
+    return torch.cat((picture, torch.ones_like(picture[:, :1])), 1)
+
+
+def normalised(light: Tensor, weight: Tensor, picture: Tensor) -> Tensor:
+    """Light over weight; smoothly towards the picture itself where there is hardly any weight."""
+    missing = (FLOOR - weight).clamp_min(0) ** 2 / (2 * FLOOR)  # weight + missing >= FLOOR / 2
+    return (light + missing * picture) / (weight + missing)
+
+
+def scatter(x: Tensor, radius: Tensor, beta: float | None = None) -> Tensor:
+    """Light that arrives when every pixel spreads over its disk; what leaves the frame is lost.
+
+    Args:
+        x: (N, C, H, W).
+        radius: (N, 1, H, W) pixels, 0 to 64.
+        beta: as in `disk_blur`.
+
+    Returns:
+        (N, C, H, W), differentiable in both.
+    """
+    if x.ndim != 4 or radius.shape != (x.shape[0], 1, *x.shape[2:]):
+        raise ValueError(
+            f"a picture (N, C, H, W) needs a radius (N, 1, H, W): they have the shapes "
+            f"{tuple(x.shape)} and {tuple(radius.shape)}"
+        )
+    if beta is not None and not beta >= 0.5:
+        raise ValueError(f"beta must be at least 0.5, not {beta}")
+    low, high = (float(value) for value in radius.detach().aminmax())
+    if not (low >= 0 and high <= LARGEST):
+        raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
+    return _Scatter.apply(x, radius, beta, nodes(low, high, beta))
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, radius, beta, used):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, radius)
+        ctx.beta, ctx.used = beta, used
+        size = fft_size(x.shape[-2:], used, beta)
+        at = position(radius, beta)
+        total = None
+        for node in used:
+            part = torch.fft.rfft2(bump(at - node) * x, s=size)
+            part *= spectrum(node, beta, tuple(x.shape[-2:]), size, x.dtype, x.device)
+            total = part if total is None else total.add_(part)
+        return torch.fft.irfft2(total, s=size)[..., : x.shape[-2], : x.shape[-1]].contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, radius = ctx.saved_tensors
+        height, width = x.shape[-2:]
+        size = fft_size((height, width), ctx.used, ctx.beta)
+        at = position(radius, ctx.beta)
+        wave = torch.fft.rfft2(grad, s=size)
+        grad_x, grad_at = torch.zeros_like(x), torch.zeros_like(radius)
+        for node in ctx.used:
+            kernel = spectrum(node, ctx.beta, (height, width), size, x.dtype, x.device)
+            # The kernel is even: spreading light and collecting it are the same convolution.
+            collected = torch.fft.irfft2(wave * kernel, s=size)[..., :height, :width]
+            grad_x += bump(at - node) * collected
+            grad_at += slope(at - node) * (collected * x).sum(1, keepdim=True)
+        return grad_x, grad_at * stretch(radius, ctx.beta), None, None
+
+
+# Nodes lie at whole numbers on a scale of their own, denser where kernels change faster.
+
+
+def scale(beta: float | None) -> tuple[float, float, float]:
+    """Nodes per pixel at radius 0, at large radii, and over how many pixels they thin out."""
+    if beta is None:
+        return 1 / 0.2, 1 / 0.7, 1.5
+    finer = max(1.0, beta / SOFTEST)
+    return finer / 0.25, finer / 0.7, 2.0
+
+
+def position(radius: Tensor, beta: float | None) -> Tensor:
+    """Where a radius lies on the scale of the nodes; 0 at radius 0."""
+    near, far, over = scale(beta)
+    return radius * far + (near - far) * over * -torch.expm1(-radius / over)
+
+
+def stretch(radius: Tensor, beta: float | None) -> Tensor:
+    """Derivative of `position`."""
+    near, far, over = scale(beta)
+    return far + (near - far) * torch.exp(-radius / over)
+
+
+def nodes(low: float, high: float, beta: float | None) -> range:
+    """Nodes that radii from `low` to `high` need."""
+    ends = position(torch.tensor([low, high], dtype=torch.float64), beta).tolist()
+    return range(math.floor(ends[0]) - 1, math.floor(ends[1]) + 3)
+
+
+def bump(offset: Tensor) -> Tensor:
+    """Cubic B-spline, at a distance in nodes from its middle."""
+    distance = offset.abs()
+    wide, narrow = (2 - distance).clamp_min(0), (1 - distance).clamp_min(0)
+    return wide**3 / 6 - narrow**3 * (2 / 3)
+
+
+def slope(offset: Tensor) -> Tensor:
+    """Derivative of `bump`."""
+    distance = offset.abs()
+    wide, narrow = (2 - distance).clamp_min(0), (1 - distance).clamp_min(0)
+    return (2 * narrow**2 - wide**2 / 2) * offset.sign()
+
+
+# Kernels of the nodes.
+
+
+@lru_cache(maxsize=8)
+def node_kernels(beta: float | None) -> tuple[Tensor, Tensor]:
+    """Kernels whose mixes are nearest to the true disks, in the sense of least squares.
+
+    A kernel is even and symmetric: values are kept for the rows `i` and columns `j <= i` of an
+    eighth of it. The kernels sum to 1 each; radius 0 is met best of all.
+
+    Returns:
+        (J, M) values, of nodes -1 to J - 2, and (M, 2) the places i, j. float64.
+    """
+    top = nodes(LARGEST, LARGEST, beta)[-1]
+    at = torch.linspace(0, top - 1, (top - 1) * SAMPLES + 1, dtype=torch.float64)
+    radius = radius_at(at, beta)
+    reach = math.ceil(float(radius[-1]) + rim(beta))
+    axis = torch.arange(reach + 1)
+    places = torch.cartesian_prod(axis, axis)
+    places = places[places[:, 1] <= places[:, 0]]  # (M, 2)
+    rho = places.double().norm(dim=1)
+    soft = softness(radius) if beta is None else torch.full_like(radius, beta)
+    disks = soft_disk(radius[:, None] - rho, soft[:, None])  # (S, M)
+    disks /= (disks * copies(places)).sum(1, keepdim=True)
+    splines = bump(at[:, None] - torch.arange(-1, top + 1))  # (S, J)
+    weight = torch.ones(len(at), 1, dtype=torch.float64)
+    weight[0] = 1e4
+    return torch.linalg.lstsq(splines * weight, disks * weight).solution, places
+
+
+def copies(places: Tensor) -> Tensor:
+    """How often a value of the eighth occurs in the whole kernel: 1, 4 or 8 times."""
+    i, j = places.unbind(1)
+    twin = (i == j) | (j == 0)
+    return torch.where(i == 0, 1, torch.where(twin, 4, 8))
+
+
+def radius_at(at: Tensor, beta: float | None) -> Tensor:
+    """Inverse of `position`, by Newton's method."""
+    radius = at / scale(beta)[0]  # too small, and `position` is concave: steps go up to the root
+    for _ in range(60):
+        radius = radius + (at - position(radius, beta)) / stretch(radius, beta)
+    return radius
+
+
+def rim(beta: float | None) -> float:
+    """How far light reaches beyond the edge of a disk, in pixels."""
+    return OUTER / (SOFTEST if beta is None else beta)
+
+
+def reach_of(node: int, beta: float | None) -> int:
+    """Pixels from the middle of a node's kernel to where it is negligible."""
+    last = radius_at(torch.tensor(float(max(node, 0) + 3), dtype=torch.float64), beta)
+    return math.ceil(float(last) + rim(beta))
+
+
+def fft_size(shape: Sequence[int], used: range, beta: float | None) -> tuple[int, int]:
+    """A size that transforms fast, with room for what would wrap around the frame."""
+    reach = reach_of(used[-1], beta)
+    height, width = (smooth_number(n + min(reach, n - 1)) for n in shape)
+    return height, width
+
+
+def smooth_number(least: int) -> int:
+    """Smallest even number of at least `least` that has no prime factor above 5."""
+    n = least + least % 2
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
+
+
+@lru_cache(maxsize=256)
+def spectrum(
+    node: int,
+    beta: float | None,
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Fourier transform of a node's kernel, real since the kernel is even; (H', W' / 2 + 1)."""
+    values, places = node_kernels(beta)
+    reach = reach_of(node, beta)
+    inside = places[:, 0] <= reach
+    value, (i, j) = values[node + 1][inside].clone(), places[inside].unbind(1)
+    value /= (value * copies(places[inside])).sum()
+    kernel = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
+    for a, b in ((i, j), (j, i)):
+        for up in (-1, 1):
+            for left in (-1, 1):
+                kernel[reach + up * a, reach + left * b] = value
+    # No light of the frame goes further than its height and width.
+    rows, cols = (min(reach, n - 1) for n in shape)
+    kernel = kernel[reach - rows : reach + rows + 1, reach - cols : reach + cols + 1]
+    field = torch.zeros(size, dtype=torch.float64)
+    field[: 2 * rows + 1, : 2 * cols + 1] = kernel
+    field = field.roll((-rows, -cols), (0, 1))
+    return torch.fft.rfft2(field).real.to(dtype).contiguous().to(device)
