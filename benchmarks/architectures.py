@@ -1,0 +1,333 @@
+"""Which small network learns most in the same time: parts of BSSTNet, plain rivals, and bsstnet-s.
+
+    python benchmarks/architectures.py --textures BANK --pool POOL [--rows NAME ...] [--minutes M]
+        [--data DIR ...]
+
+Every network has about 10 GMAC per frame of 256 x 256, optical flow not counted, and learns from
+the same rendered clips (scenes of the recipe `bsstnet-s`, kept in POOL) by the same losses for the
+same time of one thread of the processor: forward and backward pass, optimizer, and optical flow,
+but not making or reading clips, nor validation. So other work beside it disturbs little. The
+cosine of the learning rate ends with that time. Rate, crop and batch are what each kind needs.
+`--data` names folders of sharp frames for averages of real ones. Writes results/architectures.csv
+and results/architectures.md beside this file after each row; rows that are there already stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from bsstnet import attention_flop, shaken_clip
+from rivals import Recurrent, UNet
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unblur.evaluate.averaged import averaged_clips
+from unblur.evaluate.clip import Clip
+from unblur.metrics import psnr
+from unblur.train import recipe as recipes
+from unblur.train.batches import Batch, Source
+from unblur.train.loop import Run
+from unblur.train.recipe import Recipe
+from unblur.train.source import open_source
+from unblur.train.tasks import Deblur, TrainAligned, open_task
+
+RESULTS = Path(__file__).parent / "results"
+CPU = torch.device("cpu")
+VALIDATION_CLIPS = 12
+AVERAGED = 5
+"""Real frames that make one blurred frame."""
+REAL_SIDE = 384
+"""Side of the middle of them that is looked at."""
+FROM_SCRATCH: Mapping[str, Any] = {"start_from": None, "learning_rate": 6e-4, "rate_factors": {}}
+
+
+def pixelwise(net: nn.Module) -> nn.Module:
+    """The network with each pixel's channels together in its weights: faster on a processor."""
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class TrainUNet(Deblur):
+    """The plain U-net, which sees `options: {frames: ...}`."""
+
+    def network(self) -> nn.Module:
+        return pixelwise(UNet(**self.recipe.options))
+
+    def trained_on(self, frames: int, seed: int) -> list[int]:
+        return [frames // 2]
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> torch.Tensor:
+        return network(batch.blurred)
+
+
+class TrainRecurrent(Deblur):
+    """The plain recurrent network."""
+
+    def network(self) -> nn.Module:
+        return pixelwise(Recurrent(**self.recipe.options))
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> torch.Tensor:
+        return network(batch.blurred)[:, outputs]
+
+
+class TrainAlignedAnew(TrainAligned):
+    """The shipped network with random weights, and its last layer at zero."""
+
+    def network(self) -> nn.Module:
+        net = super().network()
+        for kind in ("weight", "bias"):
+            nn.init.zeros_(net.get_parameter(f"body.sam.0.picture.{kind}"))
+        return net
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    title: str
+    task: Callable[[Recipe, torch.device], Any]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What its recipe has other than that of `bsstnet-s`."""
+    restores: int = 1
+    """Frames of a clip that a step learns from."""
+
+
+ONE_FRAME = {**FROM_SCRATCH, "crop": 128, "batch": 4}
+ALL_FRAMES = {**FROM_SCRATCH, "crop": 128, "batch": 1}
+BSSTNET = {
+    **ALL_FRAMES,
+    "network": "bsstnet-narrow",
+    "rate_factors": {"offset": 0.25, "refiner": 0.25},
+}
+ROWS: Mapping[str, Row] = {
+    "unet": Row("plain U-net", TrainUNet, {**ONE_FRAME, "options": {"frames": 5}}),
+    "bsstnet": Row("BSSTNet, narrow", open_task, BSSTNET, 5),
+    "aligned": Row("`bsstnet-s`, from `maxim-stage1`", open_task),
+    "recurrent": Row("plain recurrent network", TrainRecurrent, ALL_FRAMES, 5),
+    "aligned-anew": Row("`bsstnet-s` from scratch", TrainAlignedAnew, ONE_FRAME),
+    "aligned-one": Row(
+        "`bsstnet-s` without neighbours, from `maxim-stage1`",
+        open_task,
+        {"options": {"neighbours": 0}},
+    ),
+    "unet-one": Row(
+        "plain U-net that sees one frame", TrainUNet, {**ONE_FRAME, "options": {"frames": 1}}
+    ),
+    "propagation": Row(
+        "BSSTNet, narrow, propagation without sparse attention",
+        open_task,
+        {**BSSTNET, "options": {"token_blocks": 0}},
+        5,
+    ),
+}
+"""By the name that `--rows` takes, in the order in which they are run."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--minutes", type=float, default=6.0, help="for each row (default: 6)")
+    parser.add_argument("--textures", type=Path, help="folder of a texture bank")
+    parser.add_argument("--pool", type=Path, help="folder of the clips of a pool")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of sharp frames")
+    parser.add_argument("--cost", action="store_true", help="only count parameters and GMAC")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    if options.cost:
+        for name in options.rows:
+            print(name, cost(task_of(ROWS[name])))
+        return
+    if options.textures is None or options.pool is None:
+        parser.error("--textures and --pool are needed")
+    real = [maker() for maker in averaged_clips(options.data, AVERAGED)] if options.data else []
+    kept: list[Batch] | None = None
+    for name in options.rows:
+        task = task_of(ROWS[name])
+        if kept is not None:
+            task.held_out = kept  # the same clips for all: rendered once
+        points = learn(name, task, real, options)
+        kept = task.held_out
+        write(name, points)
+
+
+def task_of(row: Row) -> Any:
+    """What a row trains."""
+    common = recipes.load("bsstnet-s")
+    changes = {"steps": 10**6, "validation_clips": VALIDATION_CLIPS, **row.changes}
+    return row.task(replace(common, **changes), CPU)
+
+
+def learn(
+    name: str, task: Any, real: list[Clip], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Trains one row. Figures at half of the time and at its end, and before where it can do
+    something before.
+    """
+    recipe, costs = task.recipe, cost(task)
+    source = Clock(open_source(recipe, options.textures, CPU, task.needs_flow, options.pool))
+    points: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(recipe, task, source, Path(folder), CPU)
+
+        def measure(minutes: float) -> None:
+            run.network.eval()
+            with run.average.within(run.network), torch.no_grad():
+                metrics = task.validate(run.network, Path(folder))
+                if real and minutes in (0, options.minutes):
+                    metrics["real_gain"] = real_gain(task, run.network, real)
+            clips = run.step * recipe.batch
+            area = recipe.crop**2
+            points.append(
+                {
+                    "row": name,
+                    "minutes": minutes,
+                    "steps": run.step,
+                    "pixels_seen": clips * recipe.frames * area,
+                    "pixels_restored": clips * ROWS[name].restores * area,
+                    **{k: round(v, 4) for k, v in metrics.items()},
+                    **costs,
+                    "learning_rate": recipe.learning_rate,
+                    "crop": recipe.crop,
+                    "batch": recipe.batch,
+                    "precision": recipe.precision,
+                    "torch": torch.__version__,
+                }
+            )
+            print(points[-1], flush=True)
+
+        if recipe.start_from is not None:
+            measure(0)
+        limit, spent, half = 60 * options.minutes, 0.0, False
+        while spent < limit:
+            began, waited = time.process_time(), source.spent
+            run.advance()
+            spent += time.process_time() - began - (source.spent - waited)
+            # How many steps fit into the time is known better after each: the cosine follows.
+            steps = max(run.step + 1, round(run.step * limit / spent))
+            run.recipe = replace(recipe, steps=steps)
+            if not half and spent >= limit / 2:
+                half = True
+                measure(options.minutes / 2)
+        measure(options.minutes)
+    return points
+
+
+class Clock:
+    """A source, and the time that it took."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.spent = source, 0.0
+        self.pixels_per_clip = source.pixels_per_clip
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        began = time.process_time()
+        made = self.source.batch(clips, seed)
+        self.spent += time.process_time() - began
+        return made
+
+
+def real_gain(task: Any, network: nn.Module, clips: list[Clip]) -> float:
+    """Mean gain in dB on averages of real frames, each restored with two on either side."""
+    gains = []
+    for clip in clips:
+        for t in clip.scored:
+            blurred, sharp = (middle(x[t - 2 : t + 3])[None] for x in (clip.blurred, clip.sharp))
+            if blurred.shape[1] < 5:
+                continue
+            restored = task.restore(network, Batch(blurred, sharp), [2], None)[0].clamp(0, 1)
+            before, after = (psnr(x, sharp[0, 2:3]) for x in (blurred[0, 2:3], restored))
+            gains.append(float(after - before))
+    return sum(gains) / len(gains)
+
+
+def middle(frames: torch.Tensor) -> torch.Tensor:
+    """The square in the middle of (T, 3, H, W)."""
+    top, left = ((n - REAL_SIDE) // 2 for n in frames.shape[-2:])
+    return frames[..., top : top + REAL_SIDE, left : left + REAL_SIDE]
+
+
+def cost(task: Any) -> dict[str, float]:
+    """Parameters in millions, and GMAC per restored frame of a clip of five."""
+    net = task.network().eval()
+    frames, forward, backward = shaken_clip(5)
+    batch = Batch(frames, frames, forward, backward)
+    outputs = task.trained_on(5, 0)
+    # PyTorch counts attention on the GPU only; its CPU kernel computes the same products. The fused
+    # layers that run where no gradient is wanted it does not count at all: so with gradients.
+    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flop}
+    with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
+        task.apply(net, batch, outputs)
+    return {
+        "parameters_m": round(sum(p.numel() for p in net.parameters()) / 1e6, 2),
+        "gmac": round(counter.get_total_flops() / 2e9 / len(outputs), 2),
+    }
+
+
+def write(name: str, points: list[dict[str, Any]]) -> None:
+    """Puts a row into the table, in place of an older one."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "architectures.csv"
+    older: list[dict[str, Any]] = []
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8") as file:
+            older = [line for line in csv.DictReader(file) if line["row"] != name]
+    lines = sorted([*older, *points], key=lambda line: list(ROWS).index(line["row"]))
+    columns = list(dict.fromkeys(key for line in (*points, *older) for key in line))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, restval="")
+        table.writeheader()
+        table.writerows(lines)
+    (RESULTS / "architectures.md").write_text(markdown(lines), encoding="utf-8")
+
+
+HEAD = {
+    "minutes": "minutes",
+    "steps": "steps",
+    "pixels_seen": "million pixels seen",
+    "pixels_restored": "restored",
+    "gain": "gain, dB",
+    "detail": "detail",
+    "sharpness": "sharpness",
+    "real_gain": "real averages, dB",
+    "gmac": "GMAC",
+    "parameters_m": "parameters, M",
+}
+
+
+def markdown(lines: list[dict[str, Any]]) -> str:
+    """The table that people read."""
+    text = [
+        f"Minutes of one thread of the processor; {VALIDATION_CLIPS} held-out scenes of 256x256, "
+        f"input {float(lines[0]['input']):.2f} dB; GMAC per frame of 256x256 without optical flow. "
+        f"torch {lines[0]['torch']}.",
+        "",
+        "| network | " + " | ".join(HEAD.values()) + " |",
+        "|---" * (len(HEAD) + 1) + "|",
+    ]
+    for line in lines:
+        cells = [shown(key, line.get(key, "")) for key in HEAD]
+        text.append(f"| {ROWS[line['row']].title} | " + " | ".join(cells) + " |")
+    return "\n".join([*text, ""])
+
+
+def shown(key: str, value: Any) -> str:
+    """One cell."""
+    if value == "":
+        return ""
+    if key.startswith("pixels"):
+        return f"{float(value) / 1e6:.0f}"
+    digits = {"gain": 2, "real_gain": 2, "detail": 3, "sharpness": 3, "gmac": 1, "parameters_m": 2}
+    return f"{float(value):.{digits[key]}f}" if key in digits else f"{float(value):g}"
+
+
+if __name__ == "__main__":
+    main()
