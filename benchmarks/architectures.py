@@ -9,7 +9,7 @@ same time of one thread of the processor: forward and backward pass, optimizer, 
 but not making or reading clips, nor validation. So other work beside it disturbs little. The
 cosine of the learning rate ends with that time. Rate, crop and batch are what each kind needs.
 `--data` names folders of sharp frames for averages of real ones. Writes results/architectures.csv
-and results/architectures.md beside this file after each row; rows that are there already stay.
+and results/architectures.md beside this file, line by line; rows that are there already stay.
 """
 
 from __future__ import annotations
@@ -154,9 +154,8 @@ def main() -> None:
         task = task_of(ROWS[name])
         if kept is not None:
             task.held_out = kept  # the same clips for all: rendered once
-        points = learn(name, task, real, options)
+        learn(name, task, real, options)
         kept = task.held_out
-        write(name, points)
 
 
 def task_of(row: Row) -> Any:
@@ -166,11 +165,9 @@ def task_of(row: Row) -> Any:
     return row.task(replace(common, **changes), CPU)
 
 
-def learn(
-    name: str, task: Any, real: list[Clip], options: argparse.Namespace
-) -> list[dict[str, Any]]:
-    """Trains one row. Figures at half of the time and at its end, and before where it can do
-    something before.
+def learn(name: str, task: Any, real: list[Clip], options: argparse.Namespace) -> None:
+    """Trains one row. Lines of the table at half of the time and at its end, and before where it
+    can do something before.
     """
     recipe, costs = task.recipe, cost(task)
     source = Clock(open_source(recipe, options.textures, CPU, task.needs_flow, options.pool))
@@ -202,6 +199,7 @@ def learn(
                     "torch": torch.__version__,
                 }
             )
+            write(name, points)
             print(points[-1], flush=True)
 
         if recipe.start_from is not None:
@@ -218,7 +216,6 @@ def learn(
                 half = True
                 measure(options.minutes / 2)
         measure(options.minutes)
-    return points
 
 
 class Clock:
