@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "restorers.registry",
     },
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
-    "atlas": NETWORKS | {"guidance", "video"},
+    "atlas": NETWORKS | {"guidance", "video", "synth.focal"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
     "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.

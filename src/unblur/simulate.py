@@ -19,16 +19,16 @@ from torch import Tensor
 
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
+from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, kitti
 from unblur.guide import DepthOfVideo, scenes_marked
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
 from unblur.synth.focal import FocusPull, LayeredBlur, layered_blur, refocus
 from unblur.synth.paths import KNOTS, spline
-from unblur.video import Frame, create_video, open_video, parse_time
+from unblur.video import Frame, create_video, open_video
+from unblur.video.timecode import parse_keyframe
 
-FLOW_STEP, FLOW_ZERO = 64.0, 32768
-"""Flow in PNG, as KITTI has it: (value - 32768) / 64 pixels; the third channel is 1 if visible."""
 COC_STEP = 256.0
 EXTENT_STEP = 256.0
 DEPTH_STEP = 65535.0
@@ -130,8 +130,7 @@ def write_clip(folder: Path, r: Rendered, about: dict[str, object]) -> None:
     write_pictures(folder / "blurred", r.blurred[0] * 255, np.uint8)
     for name in ("forward", "backward"):
         flow, seen = getattr(r, f"flow_{name}")[0], getattr(r, f"visible_{name}")[0]
-        stored = torch.cat((flow * FLOW_STEP + FLOW_ZERO, seen), 1)
-        write_pictures(folder / f"flow_{name}", stored, np.uint16)
+        write_pictures(folder / f"flow_{name}", kitti(flow, seen), np.uint16)
     for name, step in (("depth", DEPTH_STEP), ("coc", COC_STEP), ("extent", EXTENT_STEP)):
         write_pictures(folder / name, getattr(r, name)[0] * step, np.uint16)
     if r.layers is not None:
@@ -283,8 +282,7 @@ def read_keys(keys: Sequence[str], rate: Fraction | None) -> FocusPull:
     """Keyframes of the focus from words such as `near@0s`, `0.4@f10`, `far`."""
     found = []
     for key in keys:
-        word, _, when = key.partition("@")
-        time = parse_time(when or "0")
+        word, time = parse_keyframe(key)
         if time.frame is not None and rate is None:
             raise UsageError(f"focus {key}: the video has no frame rate, give the time in seconds")
         seconds = time.seconds if time.frame is None else time.frame / (rate or 1)

@@ -39,7 +39,7 @@ def test_what_is_saved_is_read_again(saved: Path) -> None:
     assert [layer.name for layer in read.layers] == ["foreground", "background"]
     assert (len(read), read.size, read.rate) == (3, (analytic.H, analytic.W), Fraction(24))
     assert read.times == made.times
-    assert (read.beta, read.light, read.transfer, read.folder) == (2.0, "linear", None, saved)
+    assert (read.beta, read.light, read.transfer, read.folder) == (None, "linear", None, saved)
     assert (read.frames[:] - made.frames).abs().max() <= 0.5001 / 255
     for before, after in zip(made.layers, read.layers, strict=True):
         assert (after.texture - before.texture).abs().max() <= 0.5001 / 255

@@ -151,7 +151,8 @@ def encode(values: Tensor, kind: Kind, bits: int = 8) -> Array:
 
 def encode_uv(uv: Tensor) -> Array:
     """Positions (2, H, W) as 16-bit RGB: red and green are the low 16 bits of the codes of x and
-    y, blue the high 8 bits of both. A code is `(position + 32768) * 128`."""
+    y, blue the high 8 bits of both. A code is `(position + 32768) * 128`.
+    """
     codes = ((uv.double() + UV_ZERO) * UV_STEP).round().long()
     if bool((codes < 0).any()) or bool((codes >= 2**24).any()):
         raise UsageError(

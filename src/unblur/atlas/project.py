@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +17,14 @@ from unblur.errors import UsageError
 from unblur.video.timecode import Time, parse_time
 
 if TYPE_CHECKING:
+    from unblur.atlas.edit import EditMode
     from unblur.atlas.flow import Flow
     from unblur.atlas.maps import Maps
     from unblur.atlas.render import RenderMode
 
 Light = Literal["linear", "encoded"]
+ROUNDED = Fraction(1, 1000)
+"""Seconds by which a time that was rounded may lie past the end."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
@@ -56,8 +59,8 @@ class Project:
     """Seconds of each frame after the first."""
     rate: Fraction | None = None
     """Frames per second."""
-    beta: float = 2.0
-    """Ring of the lens: see `unblur.ops.disk_blur`."""
+    beta: float | None = None
+    """Rim of the lens's disk: see `unblur.ops.disk_blur`."""
     light: Light = "linear"
     """Where blur was added up in the fit: `linear` light or the `encoded` signal."""
     transfer: str | None = None
@@ -107,13 +110,51 @@ class Project:
         if isinstance(time, int):
             time = Time(frame=time)
         when = parse_time(time)
-        place = bisect_left(self.times, when.seconds) if when.frame is None else when.frame
+        seconds = when.seconds or Fraction(0)
+        place = bisect_left(self.times, seconds) if when.frame is None else when.frame
         if not 0 <= place < len(self):
             raise UsageError(
                 f"{time if isinstance(time, str) else when} lies past the end: the project has"
                 f" {len(self)} frames, f0 to f{len(self) - 1}, {float(self.times[-1]):.3f} s"
             )
         return place
+
+    def frames_between(
+        self, start: Time | str | None = None, end: Time | str | None = None
+    ) -> list[int]:
+        """Numbers of the frames from `start` up to `end`, which may be the end of the clip.
+
+        Raises:
+            UsageError: they lie past the end, or hold no frame between them.
+        """
+        first = 0 if start is None else self.frame_at(start)
+        last = len(self)
+        if end is not None:
+            when = parse_time(end)
+            is_end = (
+                when.frame == last
+                if when.frame is not None
+                else self.seconds_of(when) > self.times[-1]
+            )
+            if not is_end:
+                last = self.frame_at(when)
+        if last <= first:
+            raise UsageError(f"--end {end} is not after --start {start or 'f0'}")
+        return list(range(first, last))
+
+    def seconds_of(self, time: Time) -> float:
+        """Seconds after the first frame; the end of the last frame is the latest.
+
+        Raises:
+            UsageError: it lies past the end.
+        """
+        if time.frame is not None:
+            return float(self.times[self.frame_at(time)])
+        seconds = time.seconds or Fraction(0)
+        end = self.times[-1] + (1 / self.rate if self.rate else 0)
+        if seconds > end + ROUNDED:
+            raise UsageError(f"{time} lies past the end: the project is {float(end):.3f} s long")
+        return float(seconds)
 
     def save(
         self, folder: str | os.PathLike[str], *, overwrite: bool = False, bits: int = 8
@@ -135,8 +176,25 @@ class Project:
 
         return render(self, mode, frames, layer=layer)
 
+    def edit(
+        self,
+        paint: Mapping[str, str | os.PathLike[str] | Tensor],
+        mode: EditMode = "reblurred",
+        frames: Iterable[int] | None = None,
+    ) -> Tensor:
+        """Frames (n, 3, H, W) with paint on the atlases: see `unblur.atlas.edit.edit`."""
+        from unblur.atlas.edit import edit
+
+        return edit(self, paint, mode, frames)
+
+    def edited(self, paint: Mapping[str, str | os.PathLike[str] | Tensor]) -> Project:
+        """This project with edited atlases: see `unblur.atlas.edit.edited`."""
+        from unblur.atlas.edit import edited
+
+        return edited(self, paint)
+
     def refocus(
-        self, focus: Sequence[str], frames: Iterable[int] | None = None, **lens: Any
+        self, focus: Sequence[str] = (), frames: Iterable[int] | None = None, **lens: Any
     ) -> Tensor:
         """Frames (n, 3, H, W) through another lens: see `unblur.atlas.refocus.refocus`."""
         from unblur.atlas.refocus import refocus

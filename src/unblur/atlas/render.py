@@ -11,6 +11,7 @@ from torch import Tensor
 from unblur.atlas.project import Layer, Project
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear, to_linear
+from unblur.ops.disk_blur import LARGEST, layered_blur
 from unblur.ops.warp import sample
 
 RenderMode = Literal["sharp", "reblurred", "layer", "alpha"]
@@ -55,7 +56,7 @@ def render_frames(
     chosen = project.place(layer) if layer is not None else 0
     for t in which(project, frames):
         if mode == "sharp":
-            yield composite(colours(project, textures, t), opacities(project, t))
+            yield composite(project, colours(project, textures, t), opacities(project, t))
         elif mode == "reblurred":
             yield blurred(project, colours(project, textures, t), t)
         elif mode == "layer":
@@ -104,12 +105,24 @@ def opacities(project: Project, t: int) -> list[Tensor]:
     return [layer.alpha[t] for layer in project.layers]
 
 
-def composite(colours: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
-    """Layers (C, H, W) laid over each other; the last one is opaque."""
+def composite(project: Project, colours: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
+    """Layers' encoded colours (3, H, W) laid over each other, encoded; the last one is opaque.
+
+    Where layers mix in a pixel, what adds up is what adds up in the project's blur.
+    """
     out = colours[-1]
     for colour, alpha in zip(reversed(colours[:-1]), reversed(alphas[:-1]), strict=True):
         out = torch.lerp(out, colour, alpha)
-    return out
+    if project.light == "encoded" or len(colours) == 1:
+        return out
+    front = torch.cat(list(alphas[:-1])).flatten(1)  # (L - 1, H W)
+    mixed = ((front > 0) & (front < 1)).any(0).nonzero()[:, 0]
+    flat = [colour.flatten(1)[:, mixed] for colour in colours]
+    light = to_light(project, flat[-1])
+    for colour, alpha in zip(reversed(flat[:-1]), reversed(front[:, mixed]), strict=True):
+        light = torch.lerp(light, to_light(project, colour), alpha)
+    out = out.flatten(1).index_copy(1, mixed, from_light(project, light))
+    return out.view_as(colours[-1])
 
 
 def shares(alphas: Sequence[Tensor]) -> list[Tensor]:
@@ -135,14 +148,13 @@ def blurred(project: Project, colours: Sequence[Tensor], t: int) -> Tensor:
 
 
 def lens(
-    light: Sequence[Tensor], alphas: Sequence[Tensor], radii: Sequence[Tensor], beta: float
+    light: Sequence[Tensor], alphas: Sequence[Tensor], radii: Sequence[Tensor], beta: float | None
 ) -> Tensor:
     """Layers, front to back, through the lens: (3, H, W) from light (3, H, W), opacity and radius
-    (1, H, W) of each."""
-    from unblur.ops.disk_blur import layered_blur
-
+    (1, H, W) of each.
+    """
     layers = [
-        (colour[None], alpha[None], radius[None])
+        (colour[None], alpha[None], radius[None].clamp(0, LARGEST))
         for colour, alpha, radius in zip(light, alphas, radii, strict=True)
     ]
     return layered_blur(layers[::-1], beta)[0]

@@ -29,7 +29,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur import __version__
 from unblur.atlas.maps import (
     CHANNELS,
     Array,
@@ -106,7 +105,7 @@ def open_project(path: str | os.PathLike[str], *, cache: int = 2**30) -> Project
             maps("", "frames"),
             times,
             None if head["frame_rate"] is None else Fraction(head["frame_rate"]),
-            float(head["beta"]),
+            None if head["beta"] is None else float(head["beta"]),
             "linear" if head["light"] == "linear" else "encoded",
             head["transfer"],
             dict(head["about"]),
@@ -134,8 +133,8 @@ def read_head(folder: Path) -> dict[str, Any]:
         raise MediaError(f"{path} is not of a project of unblur: name another folder")
     if head.get("version") != VERSION:
         raise MediaError(
-            f"{folder} is a project of format {head.get('version')!r}, and this is unblur"
-            f" {__version__}, which reads {VERSION}: open it with the unblur that made it"
+            f"{folder} is a project of format {head.get('version')!r} and this unblur reads"
+            f" {VERSION}: open it with the unblur that made it"
         )
     return head
 
@@ -235,7 +234,6 @@ def describe(project: Project, sums: dict[str, str]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "made_by": f"unblur {__version__}",
         "width": width,
         "height": height,
         "frames": len(project),

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from unblur import __version__
-from unblur.cli import data, evaluate, guide, models, probe, restore, simulate, train, weights
+from unblur.cli import (
+    atlas,
+    data,
+    evaluate,
+    guide,
+    models,
+    probe,
+    restore,
+    simulate,
+    train,
+    weights,
+)
 from unblur.cli.options import HELP_NAMES
 
 app = typer.Typer(
@@ -46,6 +57,7 @@ app.command("probe")(probe.probe)
 app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(atlas.app, name="atlas")
 app.command("depth")(guide.depth)
 app.command("blurmap")(guide.blurmap)
 

@@ -1,4 +1,4 @@
-"""Flow and blur maps as pictures for people."""
+"""Flow and blur maps as pictures: for people, and as KITTI has them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 SECTORS = (15, 6, 4, 11, 13, 6)
 """Steps from red to yellow, to green, to cyan, to blue, to magenta, and back to red."""
+FLOW_STEP, FLOW_ZERO = 64.0, 32768
+"""Flow in PNG, as KITTI has it: (value - 32768) / 64 pixels; the third channel is 1 if valid."""
 
 
 def flow_to_rgb(flow: Tensor, longest: float | None = None) -> Tensor:
@@ -47,6 +49,16 @@ def color_wheel() -> Tensor:
         share = torch.arange(steps)[:, None] / steps
         parts.append((1 - share) * corners[sector] + share * corners[sector + 1])
     return torch.cat(parts)
+
+
+def kitti(flow: Tensor, valid: Tensor) -> Tensor:
+    """Values of KITTI's 16-bit PNG, (T, 3, H, W), not yet rounded.
+
+    Args:
+        flow: (T, 2, H, W) pixels.
+        valid: (T, 1, H, W) 0 or 1.
+    """
+    return torch.cat((flow * FLOW_STEP + FLOW_ZERO, valid), 1)
 
 
 def motion_picture(frame: Tensor, flow: Tensor, blur: Tensor) -> Tensor:

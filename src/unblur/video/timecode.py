@@ -64,3 +64,16 @@ def parse_time(text: str | Time) -> Time:
             whole = int(hours or 0) * 3600 + int(minutes) * 60
             return Time(seconds=whole + Fraction(seconds))
     raise UsageError(f"{text!r} is not a time: write {FORMS}")
+
+
+def parse_keyframe(text: str) -> tuple[str, Time]:
+    """Reads `VALUE@TIME`: the value as it stands, and its time, 0 where none is given.
+
+    Raises:
+        UsageError: the time has none of the accepted forms.
+
+    >>> parse_keyframe("near@f10")
+    ('near', Time(seconds=None, frame=10))
+    """
+    value, _, when = text.partition("@")
+    return value, parse_time(when or "0")
