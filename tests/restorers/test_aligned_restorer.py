@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,11 +12,12 @@ from unblur import weights
 from unblur.engine.plan import Fit
 from unblur.engine.run import run_tiled
 from unblur.errors import WeightsError
-from unblur.models.aligned import SMALL, Aligned, AlignedConfig
-from unblur.restorers.aligned import PRESETS, AlignedRestorer
-from unblur.restorers.base import LoadOptions, Tiling
+from unblur.models.aligned import FOCAL, MIDDLE, SMALL, Aligned, AlignedConfig, beyond, whole
+from unblur.restorers.aligned import PRESETS, AlignedRestorer, FocalRestorer
+from unblur.restorers.base import ABLATIONS, Ablation, LoadOptions, Priors, Tiling
 
-(PRESET,) = PRESETS
+BY_NAME = {preset.info.name: preset for preset in PRESETS}
+PRESET = BY_NAME["bsstnet-s"]
 CPU = torch.device("cpu")
 NARROW = AlignedConfig(width=8, tiles=(4, 4, 2))
 
@@ -32,10 +35,14 @@ def restorer() -> AlignedRestorer:
     return AlignedRestorer(PRESET.info, Aligned(NARROW).eval(), still)
 
 
-def test_stated_parameters_are_the_networks() -> None:
+@pytest.mark.parametrize(
+    ("name", "config"), [("bsstnet-s", SMALL), ("bsstnet-m", MIDDLE), ("dabit-s", FOCAL)]
+)
+def test_stated_parameters_are_the_networks(name: str, config: AlignedConfig) -> None:
     with torch.device("meta"):
-        network = Aligned(SMALL)
-    assert PRESET.info.parameters == sum(p.numel() for p in network.parameters())
+        network = Aligned(config)
+    assert BY_NAME[name].info.parameters == sum(p.numel() for p in network.parameters())
+    assert BY_NAME[name].info.sizes.multiple_of == config.multiple_of
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 15, 16, 17, 40])
@@ -72,3 +79,64 @@ def test_weights_of_another_network_are_refused(tmp_path) -> None:  # type: igno
     weights.save(path, Aligned(NARROW).state_dict(), {})
     with pytest.raises(WeightsError, match="does not fit"):
         PRESET.load(LoadOptions(CPU, "fp32", str(path)))
+
+
+def test_a_file_that_holds_what_differs_gives_the_whole_network() -> None:
+    torch.manual_seed(0)
+    base = Aligned(NARROW).half().state_dict()
+    guided = AlignedConfig(width=8, tiles=(4, 4, 2), guided=True)
+    state = whole({}, base, guided)
+    changed = "body.dec.0.fuse.weight"
+    state[changed] = state[changed] + 1
+    kept = beyond(state, base, guided)
+    assert set(kept) == {changed}
+    for name, tensor in whole(kept, base, guided).items():
+        assert torch.equal(tensor.half(), state[name].half())
+
+
+FOCUS = AlignedConfig(width=8, tiles=(4, 4, 2), guided=True, enlarges=True)
+
+
+def focal(scale: int = 1) -> FocalRestorer:
+    torch.manual_seed(0)
+    info = replace(BY_NAME["dabit-s"].info, scale=scale)
+    return FocalRestorer(info, Aligned(FOCUS).eval(), still)
+
+
+def half_blurred(length: int = 3) -> tuple[torch.Tensor, Priors]:
+    """Frames of 40 x 50, sharp on the left."""
+    frames = torch.rand(length, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    blur = torch.zeros(length, 1, 40, 50)
+    blur[..., 25:] = 0.5
+    return frames, Priors(tuple(range(length)), blur, blur)
+
+
+def test_what_the_blur_map_calls_sharp_stays_as_it_is() -> None:
+    frames, priors = half_blurred()
+    restorer = focal()
+    out = restorer.run(frames, restorer.guide(frames, priors), [1])
+    assert torch.equal(out[..., :25], frames[1:2, ..., :25])
+    assert (out != frames[1:2])[..., 25:].float().mean() > 0.9
+
+
+def test_tiles_are_guided_by_the_blur_map_of_the_whole_frame() -> None:
+    frames, priors = half_blurred()
+    fit = Fit(Tiling(size=32, overlap=8), None)
+    out = run_tiled(focal(), frames, [0, 2], fit, priors)
+    torch.testing.assert_close(out[..., :25], frames[[0, 2], ..., :25])
+    assert run_tiled(focal(2), frames, [1], fit, priors).shape == (1, 3, 80, 100)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_each_ablation_changes_what_it_should(name: Ablation) -> None:
+    frames, priors = half_blurred()
+    restorer, less = focal(), focal().ablated(name)
+    whole_one = restorer.run(frames, restorer.guide(frames, priors), [0, 1])
+    out = less.run(frames, less.guide(frames, priors), [0, 1])
+    assert not torch.equal(out, whole_one)
+    left_alone = torch.equal(out[..., :25], frames[:2, ..., :25])
+    assert left_alone == (name in ("V1b", "V2"))
+    others = frames.clone()
+    others[2] = 0
+    again = less.run(others, less.guide(others, priors), [0, 1])
+    assert torch.equal(again, out) == (name in ("V2", "V3"))

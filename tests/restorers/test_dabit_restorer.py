@@ -64,7 +64,7 @@ def loaded(name: str, config: DabitConfig, scale: int | None = None) -> DabitRes
 
 @pytest.fixture
 def small() -> DabitRestorer:
-    return loaded("dabit-s", TINY)
+    return loaded("dabit-narrow", TINY)
 
 
 def texture(frames: int, side: int = SIDE) -> Tensor:
@@ -80,7 +80,7 @@ def texture(frames: int, side: int = SIDE) -> Tensor:
 @settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 20))
 def test_windows_put_every_frame_out_once_and_look_around(length: int, limit: int) -> None:
-    info = BY_NAME["dabit-s"].info
+    info = BY_NAME["dabit-narrow"].info
     restorer = DabitRestorer(info, Dabit(TINY), lambda x: (x, x), MEMORY["paper"])
     windows = restorer.windows(length, limit)
     assert [t for w in windows for t in w.outputs] == list(range(length))
@@ -116,7 +116,7 @@ def test_a_row_ends_where_time_jumps() -> None:
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("size", [(1, 20, 36), (3, 33, 50)])
 def test_any_clip_comes_back_at_each_scale(scale: int, size: tuple[int, int, int]) -> None:
-    restorer = loaded("dabit-s", TINY, scale)
+    restorer = loaded("dabit-narrow", TINY, scale)
     assert restorer.info.scale == scale
     T, H, W = size
     frames = torch.rand(T, 3, H, W)
@@ -136,7 +136,7 @@ def test_outputs_are_the_frames_asked_for(small: DabitRestorer) -> None:
 
 
 def test_tiles_run_with_the_guidance_of_the_whole_frame() -> None:
-    restorer = loaded("dabit-s", TINY, 2)
+    restorer = loaded("dabit-narrow", TINY, 2)
     frames = texture(3, 100)
     out = run_tiled(restorer, frames, [0, 1, 2], Fit(Tiling(size=64, overlap=16), None))
     assert out.shape == (3, 3, 200, 200)
@@ -209,7 +209,7 @@ def test_flow_is_refocused_where_frames_are_blurred() -> None:
     [
         ("dabit", "unblur weights convert dabit.pth"),
         ("dabit-paper", "--model dabit"),
-        ("dabit-s", "later release"),
+        ("dabit-narrow", "later release"),
     ],
 )
 def test_missing_weights_come_with_a_remedy(name: str, remedy: str) -> None:
@@ -221,14 +221,14 @@ def test_missing_weights_come_with_a_remedy(name: str, remedy: str) -> None:
 
 def test_weights_say_which_scales_they_give() -> None:
     only_one = replace(TINY, scales=(1,))
-    assert loaded("dabit-s", only_one).info.scale == 1
+    assert loaded("dabit-narrow", only_one).info.scale == 1
     with pytest.raises(UsageError, match="give scale 1 only, not 2"):
-        loaded("dabit-s", only_one, 2)
+        loaded("dabit-narrow", only_one, 2)
 
 
 def test_the_table_tells_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    configs = {"dabit": dabit.OFFICIAL, "dabit-paper": dabit.PAPER, "dabit-s": dabit.SMALL}
+    configs = {"dabit": dabit.OFFICIAL, "dabit-paper": dabit.PAPER, "dabit-narrow": dabit.SMALL}
     for name, config in configs.items():
         with torch.device("meta"):
             net = Dabit(config)
@@ -275,14 +275,14 @@ def read(path: Path) -> Tensor:
 def test_a_file_comes_out_at_each_scale_with_each_source_of_depth(
     clip: Path, tmp_path: Path, scale: int
 ) -> None:
-    loaded("dabit-s", TINY)
+    loaded("dabit-narrow", TINY)
     maps = depth_maps(tmp_path / "maps", 12)
     made = []
     choices: list[dict[str, Any]] = [{}, {"depth": maps}, {"depth": maps, "depth_invert": True}]
     for number, choice in enumerate(choices):
         out = tmp_path / f"{number}.mkv"
-        report = unblur.restore(clip, out, model="dabit-s", scale=scale, codec="ffv1", **choice)
-        assert (report.frames, report.model) == (12, "dabit-s")
+        report = unblur.restore(clip, out, model="dabit-narrow", scale=scale, codec="ffv1", **choice)
+        assert (report.frames, report.model) == (12, "dabit-narrow")
         made.append(read(out))
         assert made[-1].shape == (12, 3, scale * SIDE, scale * SIDE)
     assert not torch.equal(made[0], made[1])
@@ -290,21 +290,21 @@ def test_a_file_comes_out_at_each_scale_with_each_source_of_depth(
 
 
 def test_a_tensor_and_a_preview(clip: Path, tmp_path: Path) -> None:
-    loaded("dabit-s", TINY)
+    loaded("dabit-narrow", TINY)
     frames = texture(3, 40)
-    assert unblur.restore(frames, model="dabit-s", scale=2).shape == (3, 3, 80, 80)
-    assert unblur.restore(frames, model="dabit-s", depth="builtin").shape == frames.shape
-    unblur.restore(clip, tmp_path / "p.mkv", model="dabit-s", scale=2, preview=True, codec="ffv1")
+    assert unblur.restore(frames, model="dabit-narrow", scale=2).shape == (3, 3, 80, 80)
+    assert unblur.restore(frames, model="dabit-narrow", depth="builtin").shape == frames.shape
+    unblur.restore(clip, tmp_path / "p.mkv", model="dabit-narrow", scale=2, preview=True, codec="ffv1")
     assert read(tmp_path / "p.mkv").shape == (12, 3, 2 * SIDE, 4 * SIDE + 8)
 
 
 def test_part_of_a_video_takes_maps_of_the_part_or_of_all(clip: Path, tmp_path: Path) -> None:
-    loaded("dabit-s", TINY)
+    loaded("dabit-narrow", TINY)
     made = []
     for count in (3, 12):
         maps = depth_maps(tmp_path / f"maps{count}", count)
         out = tmp_path / f"{count}.mkv"
-        unblur.restore(clip, out, model="dabit-s", depth=maps, start="f4", end="f7", codec="ffv1")
+        unblur.restore(clip, out, model="dabit-narrow", depth=maps, start="f4", end="f7", codec="ffv1")
         made.append(read(out))
     assert torch.equal(*made)
 
@@ -320,24 +320,24 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def test_depth_that_does_not_fit_leaves_nothing_behind(
     clip: Path, tmp_path: Path, fault: str
 ) -> None:
-    loaded("dabit-s", TINY)
+    loaded("dabit-narrow", TINY)
     change, message = BAD[fault]
     maps = depth_maps(tmp_path / "maps", **change)
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / "out.mkv"
     with pytest.raises(MediaError, match=message):
-        unblur.restore(clip, out, model="dabit-s", depth=maps, codec="ffv1")
+        unblur.restore(clip, out, model="dabit-narrow", depth=maps, codec="ffv1")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "dabit-s", "scale": 3}, "gives scale 1 or 2, not 3"),
+        ({"model": "dabit-narrow", "scale": 3}, "gives scale 1 or 2, not 3"),
         ({"model": "dabit", "scale": 1}, "gives scale 2, not 1"),
         ({"model": "maxim-stage1", "scale": 2}, "take --model dabit-s"),
-        ({"model": "dabit-s", "depth": "nothing"}, "no depth called 'nothing'"),
-        ({"model": "dabit-s", "depth_invert": True}, "--depth DIR"),
+        ({"model": "dabit-narrow", "depth": "nothing"}, "no depth called 'nothing'"),
+        ({"model": "dabit-narrow", "depth_invert": True}, "--depth DIR"),
         ({"model": "none", "depth": "builtin"}, "does not look at depth"),
         ({"model": "bsstnet-tiny", "depth_invert": True}, "leave --depth-invert out"),
     ],
@@ -349,7 +349,7 @@ def test_wrong_choices_are_named(
         unblur.restore(clip, tmp_path / "out.mkv", **options)
     assert not (tmp_path / "out.mkv").exists()
     with pytest.raises(UsageError, match="a tensor takes builtin or depth-anything"):
-        unblur.restore(texture(1, 16), model="dabit-s", depth=tmp_path)
+        unblur.restore(texture(1, 16), model="dabit-narrow", depth=tmp_path)
 
 
 def test_the_stand_in_for_depth_is_the_blur_map() -> None:

@@ -15,6 +15,7 @@ import torch
 from unblur.errors import UsageError
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
+from unblur.train.dabit_task import focal_loss
 from unblur.train.recipe import Recipe
 from unblur.train.source import open_source
 from unblur.train.start import train
@@ -25,6 +26,8 @@ SMALL = {"batch": 1, "frames": 3, "crop": 64, "steps": 2, "validate_every": 2,
          "validation_clips": 2, "precision": "fp32", "warmup": 1}  # fmt: skip
 RECIPES = [
     Recipe("bsstnet-tiny", **SMALL),
+    Recipe("dabit-tiny", losses={"charbonnier": 1, "blurred": 1, "clear": 1}, **SMALL),
+    Recipe("dabit-s", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
     Recipe("maxim-stage1", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
 ]
 
@@ -102,10 +105,44 @@ def test_the_recipe_of_the_paper_takes_its_first_steps(gopro, tmp_path):
     assert max(shard.stat().st_size for shard in shards) < 16e6
 
 
+@pytest.mark.slow
+def test_the_recipe_of_dabits_paper_takes_its_first_step(bank, tmp_path):
+    paper = recipes.load("dabit-paper")
+    short = dataclasses.replace(
+        paper, frames=3, crop=64, steps=1, validate_every=1, validation_clips=1
+    )
+    outcome = train(short, tmp_path, textures=bank)
+    assert outcome.finished
+    assert outcome.skipped == 0
+
+
+def test_dabits_losses_look_at_blurred_and_clear_pixels_apart():
+    truth, mask = torch.zeros(1, 1, 3, 8, 8), torch.zeros(1, 1, 1, 8, 8)
+    mask[..., :2] = 1
+    found = truth + 0.5 * mask
+    batch = Batch(truth, truth)
+    assert focal_loss(found, batch, batch, mask, {"blurred": 1}) == pytest.approx(0.5)
+    assert focal_loss(found, batch, batch, mask, {"clear": 1}) == 0
+    assert focal_loss(found, batch, batch, 0 * mask, {"blurred": 1}) == 0
+
+
+def test_dabit_s_enlarges_half_of_the_frame_at_every_other_step():
+    task = open_task(Recipe("dabit-s", options={"width": 8, "tiles": [4, 4, 2]}), CPU)
+    seen = []
+    net = task.network()
+    net.register_forward_hook(lambda _, given, out: seen.append((given[0].shape, out.shape)))
+    clip = torch.rand(1, 3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    flow = torch.zeros(1, 2, 2, 16, 16)
+    batch = Batch(clip, clip, flow, flow, torch.full((1, 3, 1, 64, 64), 4.0))
+    for seed in (0, 1):
+        task.loss(net, batch, seed)
+    assert [(given[-1], out[-1]) for given, out in seen] == [(32, 64), (64, 64)]
+
+
 @pytest.mark.parametrize("network", TASKS)
 def test_every_task_trains_every_parameter(network):
-    if network == "bsstnet":
-        pytest.skip("38 M parameters: its recipe is tested in the slow tier")
+    if network in ("bsstnet", "dabit-paper"):
+        pytest.skip("over 30 M parameters: its recipe is tested in the slow tier")
     task = open_task(Recipe(network, frames=3, crop=64), CPU)
     torch.manual_seed(0)
     net = task.network()
@@ -115,7 +152,8 @@ def test_every_task_trains_every_parameter(network):
     clip = torch.rand(1, 3, 3, 64, 64, generator=generator)
     flow = torch.randn(1, 2, 2, 16, 16, generator=generator)
     radius = 6 * torch.rand(1, 3, 1, 64, 64, generator=generator)
-    task.loss(net, Batch(clip, clip.flip(-1), flow, -flow, radius), 0).backward()
+    for seed in (0, 1):  # networks that give two sizes take turns
+        task.loss(net, Batch(clip, clip.flip(-1), flow, -flow, radius), seed).backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
 

@@ -29,6 +29,8 @@ REACH = 16.0
 """Motion, in elements of the working grid, and radius, in pixels, that count as 1."""
 IN_FOCUS, OUT_OF_FOCUS = 0.4, 1.2
 """Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored."""
+MAXIM_KEY = "stages.0.inputs.0.weight"
+"""Only in the weights of a MAXIM."""
 ENLARGED = 2
 """Size of the larger output in multiples of the input's."""
 
@@ -96,6 +98,7 @@ class Aligned(nn.Module):
         outputs: Sequence[int] | None = None,
         radius: Tensor | None = None,
         enlarge: bool = False,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Restores some frames of a clip.
 
@@ -108,6 +111,8 @@ class Aligned(nn.Module):
             radius: (B, T, 1, H, W) of the circle of confusion in pixels, where the network is
                 guided.
             enlarge: give twice the size, where the network can.
+            mask: (B, T, 1, H, W), by how much each pixel is to be restored, 0 to 1; None where
+                `radius` is to say that.
 
         Returns:
             (B, len(outputs), 3, H, W), input plus residual, not clipped, in the input's dtype;
@@ -117,14 +122,16 @@ class Aligned(nn.Module):
         config = self.config
         if config.guided != (radius is not None) or enlarge > config.enlarges:
             raise ValueError("guided networks need a radius, others none; not all can enlarge")
+        if radius is not None and mask is None:
+            mask = out_of_focus(radius)
         clip = AlignedClip(config, frames, radius, flow_forward, flow_backward)
         restored = []
         for t in range(T) if outputs is None else outputs:
             residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.pictures[:, t])
             same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
             change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
-            if radius is not None:
-                change = change * out_of_focus(radius[:, t])
+            if mask is not None:
+                change = change * mask[:, t]
             frame = frames[:, t] + change
             if enlarge:
                 detail = F.pixel_shuffle(larger, ENLARGED * config.scale).to(frames.dtype)
@@ -257,6 +264,28 @@ def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tenso
         more = last.new_zeros(config.body.outputs - len(last), *last.shape[1:])
         own[name] = torch.cat((last, more))
     return own
+
+
+def whole(
+    state: Mapping[str, Tensor], base: Mapping[str, Tensor], config: AlignedConfig
+) -> dict[str, Tensor]:
+    """All weights, where a file holds only those in which a network differs from another.
+
+    Args:
+        state: what the file holds.
+        base: of the other network: a `Maxim` with one stage, or an `Aligned` that is told less.
+        config: of the network.
+    """
+    start = from_maxim(base, config) if MAXIM_KEY in base else grown(base, config)
+    return {**start, **state}
+
+
+def beyond(
+    state: Mapping[str, Tensor], base: Mapping[str, Tensor], config: AlignedConfig
+) -> dict[str, Tensor]:
+    """Of all weights, in half precision, those that differ: the opposite of `whole`."""
+    start = whole({}, base, config)
+    return {n: x.half() for n, x in state.items() if not torch.equal(x.half(), start[n].half())}
 
 
 def from_maxim(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:

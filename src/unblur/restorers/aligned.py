@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
+from unblur.guidance.coc import BLUREST, DefocusMap
 from unblur.models import fit
-from unblur.models.aligned import FLOW_STRIDE, SMALL, Aligned, AlignedConfig
-from unblur.ops.pad import padded_length
+from unblur.models.aligned import (
+    ENLARGED,
+    FLOW_STRIDE,
+    FOCAL,
+    MIDDLE,
+    SMALL,
+    Aligned,
+    AlignedConfig,
+    out_of_focus,
+    whole,
+)
+from unblur.ops.pad import crop_from, pad_to, padded_length
 from unblur.restorers.base import (
+    Ablation,
     Guidance,
     LoadOptions,
     Precision,
@@ -75,11 +90,70 @@ class AlignedRestorer:
         return (body + BYTES_PER_HELD_PIXEL * frames) * pixels
 
 
-def _load(info: RestorerInfo, config: AlignedConfig, options: LoadOptions) -> AlignedRestorer:
-    path = options.weights or weights.require(info.name, "`unblur train bsstnet-s RUN` trains them")
-    network = fit(Aligned(config), weights.load(path), str(path))
+class FocalRestorer(AlignedRestorer):
+    """The network that is told how far out of focus each pixel is."""
+
+    lacks: Ablation | None = None
+
+    def ablated(self, name: Ablation) -> FocalRestorer:
+        """See `base.Ablatable`; without propagation each frame is restored from itself alone."""
+        other = copy.copy(self)
+        other.lacks = name
+        return other
+
+    def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
+        """Optical flow, and the radius of the circle of confusion of each pixel.
+
+        Radii come packed, `(T, 16, ceil(H/4), ceil(W/4))`, so that they are cut as the flow is.
+        """
+        blur = DefocusMap()(frames) if priors is None else priors.blur
+        radius = blur.to(self.device, frames.dtype) * BLUREST  # (T, 1, H, W)
+        height, width = (padded_length(s, FLOW_STRIDE) for s in radius.shape[-2:])
+        packed = F.pixel_unshuffle(pad_to(radius, height, width), FLOW_STRIDE)
+        return {**super().guide(frames), "radius": packed}
+
+    @torch.no_grad()
+    def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
+        """The frames at positions `outputs`, in `info.scale` times their size."""
+        radius = F.pixel_shuffle(guidance["radius"], FLOW_STRIDE)
+        radius = crop_from(radius, *frames.shape[-2:])
+        mask = out_of_focus(radius)
+        if self.lacks in ("V1", "V1b", "V3"):
+            radius = torch.full_like(radius, BLUREST)
+            mask = mask if self.lacks == "V1b" else torch.ones_like(mask)
+        seen = frames.to(self.device), radius, mask
+        flows = guidance["flow_forward"], guidance["flow_backward"]
+        enlarge = self.info.scale == ENLARGED
+
+        def restore(part: slice, wanted: Sequence[int]) -> Tensor:
+            x, r, m = (tensor[None, part] for tensor in seen)
+            between = slice(part.start, part.stop - 1)
+            forward, backward = (flow[None, between] for flow in flows)
+            return self.network(x, forward, backward, wanted, r, enlarge, m)[0].to(frames.device)
+
+        if self.lacks in ("V2", "V3"):
+            return torch.cat([restore(slice(t, t + 1), [0]) for t in outputs])
+        return restore(slice(0, len(frames)), outputs)
+
+
+def _load(
+    info: RestorerInfo,
+    config: AlignedConfig,
+    kind: type[AlignedRestorer],
+    options: LoadOptions,
+) -> AlignedRestorer:
+    path = options.weights or weights.require(
+        info.name, f"`unblur train {info.name} RUN` trains them"
+    )
+    state = weights.load(path)
+    base = weights.metadata(path).get("base")
+    if base is not None:
+        start = weights.load(weights.require(base, f"{path} holds what differs from them only"))
+        state = whole(state, start, config)
+    network = fit(Aligned(config), state, str(path))
     network = network.to(options.device, DTYPES[options.precision])
-    return AlignedRestorer(info, network, choose_flow("dis", options.device, info.name))
+    wanted = replace(info, scale=options.scale or info.scale)
+    return kind(wanted, network, choose_flow("dis", options.device, info.name))
 
 
 _SMALL_INFO = RestorerInfo(
@@ -96,5 +170,30 @@ _SMALL_INFO = RestorerInfo(
     guidance_stride=FLOW_STRIDE,
     ships=True,
 )
+_MIDDLE_INFO = replace(
+    _SMALL_INFO,
+    name="bsstnet-m",
+    summary="as bsstnet-s at full size: better and four times slower",
+    parameters=6_141_283,
+    sizes=SizeRequirements(minimum=1, multiple_of=MIDDLE.multiple_of),
+    tiling=Tiling(size=512, overlap=128),
+)
+_FOCAL_INFO = replace(
+    _SMALL_INFO,
+    name="dabit-s",
+    summary="for focus; sees two frames on either side, also twice the size",
+    blur="focal",
+    parameters=6_172_156,
+    scales=(1, ENLARGED),
+    needs_depth=True,
+    guidance_bytes=4 * (1 + 4 // FLOW_STRIDE**2),
+)
 
-PRESETS = (Preset(_SMALL_INFO, partial(_load, _SMALL_INFO, SMALL)),)
+PRESETS = tuple(
+    Preset(info, partial(_load, info, config, kind))
+    for info, config, kind in (
+        (_SMALL_INFO, SMALL, AlignedRestorer),
+        (_MIDDLE_INFO, MIDDLE, AlignedRestorer),
+        (_FOCAL_INFO, FOCAL, FocalRestorer),
+    )
+)

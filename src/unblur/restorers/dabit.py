@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import UnblurWarning, UsageError
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import blur_mask
-from unblur.guidance.depth import DefocusDepth
 from unblur.models import fit
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
@@ -47,7 +47,7 @@ REFOCUS_WEIGHTS = "flow-refocus"
 NO_BLUR_MAP, NOT_PROPAGATED = {"V1", "V1b", "V3"}, {"V2", "V3"}
 """Ablations: see `base.ABLATIONS`."""
 MARGIN = 1
-"""Frames at an inner end of a window of `dabit-s` that are left to the neighbouring window."""
+"""Frames at an inner end of a window of `dabit-narrow` that are left to the neighbouring window."""
 RELEASE_REACH = 100
 """Frames before and after a window that references of `dabit` come from. The released code takes
 them from the whole clip, which would all have to be held; sequences of DAVIS are not longer."""
@@ -132,7 +132,7 @@ class DabitRestorer:
         """
         frames = frames.to(self.device)
         if priors is None:
-            depth = DefocusDepth()(frames)
+            depth = DefocusMap(self.device)(frames)
             priors = Priors(tuple(range(len(frames))), depth, depth)
         depth, blur = (x.to(self.device, frames.dtype) for x in (priors.depth, priors.blur))
         if self.released:
@@ -291,8 +291,8 @@ _PAPER_INFO = replace(
 )
 _SMALL_INFO = replace(
     _OFFICIAL_INFO,
-    name="dabit-s",
-    summary="DaBiT for a processor, also twice the size; has no trained weights yet",
+    name="dabit-narrow",
+    summary="DaBiT in a tenth of its size, for training; has no trained weights",
     licence="Apache-2.0",
     parameters=2_648_814,
     scale=1,

@@ -41,6 +41,7 @@ class TrainFlow:
     """flow-s on rendered clips."""
 
     needs_flow = True
+    takes_turns = False
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         if recipe.data != "scenes":

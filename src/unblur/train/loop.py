@@ -89,7 +89,9 @@ class Run:
         self.model = self.network
         if self.world > 1:
             self.model = nn.parallel.DistributedDataParallel(
-                self.network, device_ids=[device.index] if device.type == "cuda" else None
+                self.network,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                find_unused_parameters=task.takes_turns,
             )
 
     def train(

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from unblur.errors import UsageError
 
 Flow = Literal["truth", "dis"]
+Radius = Literal["truth", "coc-s"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
 
@@ -44,6 +45,8 @@ class Recipe:
     """Side of the clips of the pool, in pixels; crops are cut from them. Both multiples of 4."""
     flow: Flow = "truth"
     """What guides networks that need flow: the `truth` with errors added, or `dis` as in use."""
+    radius: Radius = "truth"
+    """What tells a network the circle of confusion: the `truth` with errors, or `coc-s`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
     final_rate: float = 1e-7
@@ -88,6 +91,9 @@ class Recipe:
             )
         if self.flow not in get_args(Flow):
             raise UsageError(f"recipe: flow is {self.flow}, must be {' or '.join(get_args(Flow))}")
+        if self.radius not in get_args(Radius):
+            kinds = " or ".join(get_args(Radius))
+            raise UsageError(f"recipe: radius is {self.radius}, must be {kinds}")
         if self.precision not in ("bf16", "fp32"):
             raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")
         object.__setattr__(self, "betas", tuple(self.betas))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,11 +22,10 @@ from unblur.train.flow_task import TrainFlow
 from unblur.train.losses import weighted
 from unblur.train.picture import write_grid
 from unblur.train.recipe import Flow, Recipe
+from unblur.train.refocus_task import TrainRefocus
 
 VALIDATION_SEED = 2**31 + 11
 VALIDATION_SIDE = 256
-MAXIM_KEY = "stages.0.inputs.0.weight"
-"""Only in the weights of a MAXIM."""
 SHOWN = 4
 """Validation clips in the picture."""
 
@@ -36,6 +35,8 @@ class Task(Protocol):
 
     needs_flow: bool
     """True where batches must bring the true flow."""
+    takes_turns: bool
+    """True where a step may leave parts of the network out."""
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
@@ -58,6 +59,7 @@ class Deblur:
     """Networks that make blurred clips sharp."""
 
     needs_flow = False
+    takes_turns = False
     linear = False
     """True for networks that see and give linear light."""
 
@@ -171,17 +173,22 @@ class TrainAligned(Deblur):
 
     needs_flow = True
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        preset: aligned.AlignedConfig = aligned.SMALL,
+    ) -> None:
         super().__init__(recipe, device)
-        self.config = dataclasses.replace(aligned.SMALL, **tuples(recipe.options))
+        self.config = dataclasses.replace(preset, **tuples(recipe.options))
 
     def network(self) -> nn.Module:
-        """The small network with `options`."""
+        """The preset with `options`."""
         return aligned.Aligned(self.config)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """MAXIM's first stage, or its own weights."""
-        return aligned.from_maxim(state, self.config) if MAXIM_KEY in state else state
+        return aligned.whole({}, state, self.config)
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
         """One frame, anywhere in the clip: frames near its ends have fewer neighbours."""
@@ -256,13 +263,35 @@ def _bsstnet(preset: str) -> Callable[[Recipe, torch.device], Task]:
     return build
 
 
+def _focal(recipe: Recipe, device: torch.device) -> Task:
+    from unblur.train.focal_task import TrainFocal
+
+    return TrainFocal(recipe, device)
+
+
+def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.device], Task]:
+    def build(recipe: Recipe, device: torch.device) -> Task:
+        from unblur.models.dabit import config
+        from unblur.train.dabit_task import TrainDabit
+
+        return TrainDabit(recipe, device, getattr(config, preset), replaces)
+
+    return build
+
+
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
     "bsstnet": _bsstnet("PAPER"),
     "bsstnet-s": TrainAligned,
+    "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
+    "dabit-s": _focal,
+    "dabit-paper": _dabit("PAPER", replaces=True),
+    "dabit-narrow": _dabit("SMALL"),
+    "dabit-tiny": _dabit("TINY"),
     "bsstnet-narrow": _bsstnet("SMALL"),
     "bsstnet-tiny": _bsstnet("TINY"),
     "flow-s": TrainFlow,
+    "flow-refocus": TrainRefocus,
     "coc-s": TrainCoc,
 }
 """By the name a recipe gives as its `network`."""
