@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.errors import UsageError, WeightsError
 from unblur.evaluate.clip import Blur, Clip
-from unblur.evaluate.methods import CLASSICAL, Choice, model, unsharp_mask, untouched, wiener
+from unblur.evaluate.methods import classical, unsharp_mask, untouched, wiener
 from unblur.evaluate.wiener import hats, transfer_function
 from unblur.metrics import psnr, sharpness
 from unblur.ops.color import from_linear, to_linear
@@ -107,7 +106,7 @@ def test_wiener_leaves_what_has_no_blur_nearly_alone(sharp):
 
 def test_wiener_needs_the_blur(moved):
     real = replace(moved, blur=None)
-    method = {m.name: m for m in CLASSICAL}["wiener"]
+    method = {m.name: m for m in classical(1)}["wiener"]
     assert method.misses(moved) is None
     assert "not known" in method.misses(real)
 
@@ -134,41 +133,14 @@ def test_unsharp_raises_contrast_of_detail(moved):
     assert torch.equal(untouched(moved), moved.blurred)
 
 
-@pytest.mark.parametrize(
-    ("text", "label", "weights", "light"),
-    [
-        ("auto", "maxim-stage1", None, None),
-        ("none@linear", "none@linear", None, "linear"),
-        ("none=a/b@x.safetensors", "none=b@x.safetensors", "b@x.safetensors", None),
-        ("none=w.safetensors@encoded", "none=w.safetensors@encoded", "w.safetensors", "encoded"),
-    ],
-)
-def test_models_as_users_write_them(text, label, weights, light):
-    choice = Choice.parse(text)
-    assert (choice.text, choice.light) == (label, light)
-    assert (choice.weights.name if choice.weights else None) == weights
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("maxim-stage2", "did you mean"),
-        ("none@gamma", "@linear or @encoded"),
-        ("none=", "name the weights"),
-    ],
-)
-def test_models_that_are_none(text, said):
-    with pytest.raises(UsageError, match=said):
-        Choice.parse(text)
-
-
-def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(WeightsError):
-        model(f"maxim-stage1={tmp_path / 'none.safetensors'}", "cpu")
-
-
-def test_a_model_restores_the_scored_frames(moved):
-    clip = replace(moved, scored=(1,))
-    restored, seconds = model("none@linear", "cpu").timed(clip)
-    torch.testing.assert_close(restored, clip.input, atol=1e-5, rtol=0)
-    assert seconds > 0
+def test_twice_the_size_begins_with_bicubic(moved):
+    small = torch.nn.functional.avg_pool2d(moved.sharp, 2)
+    clip = replace(moved, blurred=small, blur=None)
+    methods = {m.name: m for m in classical(2)}
+    assert list(methods) == ["bicubic", "unsharp + bicubic", "wiener"]
+    assert "size" in methods["wiener"].misses(clip)
+    large = methods["bicubic"].restore(clip)
+    assert large.shape == clip.truth.shape
+    blocks = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert (psnr(large, clip.truth) > psnr(blocks, clip.truth)).all()
+    assert methods["unsharp + bicubic"].restore(clip).shape == clip.truth.shape

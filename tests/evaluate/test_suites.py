@@ -21,6 +21,7 @@ RENDERED = [
     "synth-motion",
     "synth-focus",
     "synth-joint",
+    "synth-lowlight",
 ]
 
 
@@ -125,8 +126,11 @@ def test_what_real_average_lacks_is_said(footage, tmp_path):
     ("name", "sources", "said"),
     [
         ("synth-motoin", Sources(), "did you mean synth-motion"),
-        ("gopro", Sources(), "there are synth-motion, synth-focus, synth-joint, real-average"),
-        ("synth-motion", Sources(data=(Path("x"),)), "takes no --data: only --textures"),
+        ("gopro", Sources(), "there are synth-motion, synth-focus, synth-joint, synth-lowlight"),
+        ("synth-motion", Sources(data=(Path("x"),)), "takes no --data: only --scale and"),
+        ("synth-focus", Sources(blur="paper"), "takes no --blur"),
+        ("real-average", Sources(scale=2), "takes no --scale"),
+        ("synth-focus", Sources(depth=Path("x")), "takes no --depth"),
         ("synth-focus", Sources(frames=5), "takes no --frames"),
         ("real-average", Sources(textures=Path("x")), "only --data and --frames"),
     ],

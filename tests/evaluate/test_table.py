@@ -69,6 +69,34 @@ def test_perfect_frames_count_as_50_db():
         assert (one.psnr, one.ssim, one.detail, one.sharpness) == pytest.approx((50, 1, 1, 1))
 
 
+def test_motion_counts_where_it_is_watched_and_gaps_leave_means_alone():
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(4, 3, 48, 48, generator=generator)
+    flat = torch.full((4, 3, 48, 48), 0.5)
+    watched = Clip("watched", frames, frames, (1,), watched=(1, 2, 3))
+    assert watched.wanted == (1, 2, 3)
+    scores = [*score(watched, "input", watched.input, 0.0), *score(watched, "b", flat[1:], 0.0)]
+    assert (scores[0].tof, math.isnan(scores[0].added_gradient)) == (0, True)
+    assert scores[1].tof > 0
+    still = Clip("still", flat, flat, (0, 2))
+    scores += score(still, "input", still.input, 0.0) + score(still, "b", frames[:2], 0.0)
+    assert math.isnan(scores[-1].tof)
+    assert scores[-1].added_gradient > 20
+    table = Evaluation(
+        "suite", 1, ("input", "b"), tuple(scores), clips={"watched": {}, "still": {}},
+        parameters={"b": 1_250_000},
+    )  # fmt: skip
+    before, mine = table.means()
+    assert mine["tof"] == scores[1].tof
+    assert mine["added_gradient"] == pytest.approx(
+        (scores[-1].added_gradient + scores[-2].added_gradient) / 2
+    )
+    assert mine["parameters"] == 1.25
+    assert "parameters" not in before
+    assert json.loads(table.json())["rows"][2]["tof"] is None
+    assert "nan" not in table.markdown()
+
+
 def test_sheets_show_the_most_detailed_part():
     truth = torch.zeros(3, 480, 640)
     truth[:, 200:300, 400:500] = torch.rand(3, 100, 100)

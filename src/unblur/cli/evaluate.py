@@ -14,7 +14,8 @@ from unblur.cli.terminal import one_line, show
 if TYPE_CHECKING:
     from unblur.evaluate import Evaluation
 
-REAL, RENDERED, OUTPUT = "Averages of real frames", "Rendered suites", "Output"
+FILES, RENDERED, OUTPUT = "Suites of frames on disk", "Rendered suites", "Output"
+FOCUS = "Models for focus"
 
 
 def evaluate(
@@ -23,7 +24,8 @@ def evaluate(
         typer.Argument(
             metavar="SUITE",
             show_default=False,
-            help="synth-motion, synth-focus, synth-joint or real-average.",
+            help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average or "
+            "davis-blur.",
         ),
     ],
     models: Annotated[
@@ -32,8 +34,8 @@ def evaluate(
             "--model",
             metavar="NAME",
             show_default="auto",
-            help="A name from `unblur models`, with @linear or @encoded for its light, or "
-            "NAME=FILE for other weights. May be repeated.",
+            help="A name from `unblur models`, or NAME=FILE for other weights; behind it @linear "
+            "or @encoded for its light, @alone for a frame at a time. May be repeated.",
         ),
     ] = None,
     limit: Annotated[
@@ -47,18 +49,27 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="DIR",
-            rich_help_panel=REAL,
+            rich_help_panel=FILES,
             show_default=False,
-            help="Sharp frames, or folders of them. May be repeated.",
+            help="Sharp frames, or folders of them; may be repeated. For davis-blur: DAVIS.",
         ),
     ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
-            metavar="3|5|7",
-            rich_help_panel=REAL,
-            show_default="7",
-            help="How many frames are averaged.",
+            metavar="N",
+            rich_help_panel=FILES,
+            show_default="7, or all of DAVIS",
+            help="How many are averaged, 3, 5 or 7; for davis-blur: taken from each sequence.",
+        ),
+    ] = None,
+    blur: Annotated[
+        str | None,
+        typer.Option(
+            metavar="paper|release",
+            rich_help_panel=FILES,
+            show_default="paper",
+            help="For davis-blur: one setting for all, or one for each sequence.",
         ),
     ] = None,
     textures: Annotated[
@@ -70,6 +81,31 @@ def evaluate(
             help="Pictures that scenes are made of.",
         ),
     ] = None,
+    scale: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2",
+            rich_help_panel=FOCUS,
+            help="Size of the truth in multiples of the input's.",
+        ),
+    ] = 1,
+    depth: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            rich_help_panel=FOCUS,
+            help="true or depth-anything: models again, guided by that depth. For davis-blur also "
+            "a folder of depth maps, dark = near.",
+        ),
+    ] = "builtin",
+    ablate: Annotated[
+        bool,
+        typer.Option(
+            "--ablate",
+            rich_help_panel=FOCUS,
+            help="Models again, without blur map (V1, V1b), propagation (V2), or both (V3).",
+        ),
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +144,10 @@ def evaluate(
             data=data or (),
             frames=frames,
             textures=textures,
+            blur=blur,
+            depth=depth,
+            scale=scale,
+            ablate=ablate,
             pictures=pictures,
             device=device,
             progress=progress,

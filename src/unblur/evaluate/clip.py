@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Blur:
-    """The exact blur of the scored frames: S of them, L layers, N moments of an exposure.
+    """The exact blur of the frames that are wanted: S of them, L layers, N moments of an exposure.
 
     Places have their origin in the middle of the frame, x to the right, y down, in pixels.
     """
@@ -30,20 +30,34 @@ class Clip:
     blurred: Tensor
     """(T, 3, H, W)"""
     sharp: Tensor
-    """(T, 3, H, W)"""
+    """(T, 3, scale * H, scale * W)"""
     scored: tuple[int, ...]
     """Frames that count; methods may use all of them to restore these."""
     blur: Blur | None = None
-    """None where nobody knows it."""
+    """Of the frames that are wanted; None where nobody knows it."""
     facts: dict[str, float] = field(default_factory=dict)
     """Figures of the blur, such as its mean extent in pixels."""
+    watched: tuple[int, ...] = ()
+    """Frames in a row whose motion is compared with the truth's; none: motion is not looked at."""
+    depth: Tensor | None = None
+    """(T, 1, H, W) that the blur was made with, 0 = near, 1 = far; None where nobody knows it."""
+
+    @property
+    def scale(self) -> int:
+        """Size of the truth in multiples of the input's."""
+        return self.sharp.shape[-1] // self.blurred.shape[-1]
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Frames that a method has to give, those scored and those watched, W of them."""
+        return tuple(sorted({*self.scored, *self.watched}))
 
     @property
     def input(self) -> Tensor:
-        """Scored frames as they came, (S, 3, H, W)."""
-        return self.blurred[list(self.scored)]
+        """Wanted frames as they came, (W, 3, H, W)."""
+        return self.blurred[list(self.wanted)]
 
     @property
     def truth(self) -> Tensor:
-        """Scored frames as they should be, (S, 3, H, W)."""
-        return self.sharp[list(self.scored)]
+        """Wanted frames as they should be, (W, 3, scale * H, scale * W)."""
+        return self.sharp[list(self.wanted)]

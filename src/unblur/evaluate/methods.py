@@ -1,32 +1,28 @@
-"""What restores a clip: functions from a clip to its scored frames, and the models by name."""
+"""What restores a clip: functions from a clip to the frames it wants. Models are in `models`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.engine import memory
-from unblur.engine.plan import choose_fit
-from unblur.engine.run import Runner, choose_look
-from unblur.engine.scenes import Scene
-from unblur.errors import UsageError
 from unblur.evaluate.clip import Clip
-from unblur.evaluate.scores import INPUT
 from unblur.evaluate.wiener import restore_known_blur
-from unblur.guide import FocusOfVideo
 from unblur.metrics import gaussian_blur
-from unblur.restorers.base import Light, Restorer
-from unblur.restorers.registry import choose_device, load_model, preset
 
 UNSHARP_SIGMA = 1.0
 UNSHARP_AMOUNT = 0.5
 """Chosen on scenes of other seeds: docs/evaluation.md."""
-LIGHTS: tuple[Light, ...] = ("linear", "encoded")
+THEN_BICUBIC = " + bicubic"
+"""Behind the name of a method whose frames are enlarged."""
+
+
+def nothing_missing(clip: Clip) -> str | None:
+    """What most methods lack."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -35,19 +31,23 @@ class Method:
 
     name: str
     restore: Callable[[Clip], Tensor]
-    """Gives the scored frames, (S, 3, H, W), encoded."""
+    """Gives the frames that are wanted, (W, 3, H, W), encoded; `scale` times that size."""
     whole_clip: bool = False
-    """True where all frames are restored to get at the scored ones."""
-    misses: Callable[[Clip], str | None] = lambda clip: None
+    """True where all frames are restored to get at the wanted ones."""
+    misses: Callable[[Clip], str | None] = nothing_missing
     """What a clip lacks for this method, in words; None where it can be had."""
     warm_up: bool = False
     """True where the first run takes longer than others."""
+    parameters: int | None = None
+    """Of its networks."""
+    ablated: bool = False
+    """True for a model that lacks a part."""
 
     def timed(self, clip: Clip) -> tuple[Tensor, float]:
-        """The scored frames, and seconds per frame that was restored."""
+        """The wanted frames, and seconds per frame that was restored."""
         began = time.perf_counter()
         restored = self.restore(clip)
-        frames = len(clip.blurred) if self.whole_clip else len(clip.scored)
+        frames = len(clip.blurred) if self.whole_clip else len(clip.wanted)
         return restored, (time.perf_counter() - began) / frames
 
 
@@ -71,94 +71,31 @@ def wiener(clip: Clip) -> Tensor:
 
 def unknown_blur(clip: Clip) -> str | None:
     """Why Wiener's filter cannot be had for a clip."""
+    if clip.scale != 1:
+        return "it gives frames of the input's size only"
     return "the true blur of real frames is not known" if clip.blur is None else None
 
 
-CLASSICAL = (
-    Method(INPUT, untouched),
-    Method("unsharp", unsharp_mask),
-    Method("wiener", wiener, misses=unknown_blur),
-)
+def enlarge(
+    frames: Tensor,  # (W, 3, H, W)
+    scale: int,
+) -> Tensor:  # (W, 3, scale * H, scale * W)
+    """Bicubic, within [0, 1]."""
+    if scale == 1:
+        return frames
+    return F.interpolate(frames, scale_factor=scale, mode="bicubic").clamp(0, 1)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A frame as the engine takes it."""
-
-    picture: Tensor
-
-    def rgb(self) -> Tensor:
-        """(3, H, W)."""
-        return self.picture
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A model as a user writes it: `NAME`, `NAME@linear`, `NAME@encoded`, `NAME=FILE`, or both."""
-
-    text: str
-    name: str
-    weights: Path | None
-    light: Light | None
-
-    @classmethod
-    def parse(cls, text: str) -> Choice:
-        """Reads it.
-
-        >>> Choice.parse("maxim-stage1@linear").light
-        'linear'
-        """
-        rest, light = text, None  # a path of weights may hold an @, too
-        before, at, after = text.rpartition("@")
-        if after in LIGHTS:
-            rest, light = before, LIGHTS[LIGHTS.index(after)]
-        elif at and "=" not in text:
-            raise UsageError(f"model '{text}': light is @linear or @encoded")
-        name, equals, file = rest.partition("=")
-        if equals and not file:
-            raise UsageError(f"model '{text}': name the weights, NAME=FILE.safetensors")
-        name = preset(name).info.name
-        label = name + (f"={Path(file).name}" if file else "") + (f"@{light}" if light else "")
-        return cls(label, name, Path(file) if file else None, light)
-
-
-def model(text: str, device: str = "auto", precision: str = "auto") -> Method:
-    """The method that runs a model through the engine, as `unblur restore` does.
-
-    Args:
-        text: as `Choice` says; the light is the preset's own where none is named.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        UsageError: unknown model, light or precision.
-        WeightsError: the weights are missing or do not fit.
-        ResourceError: the device is not there.
-    """
-    choice = Choice.parse(text)
-    restorer = load_model(choice.name, weights=choice.weights, device=device, precision=precision)
-    if restorer.info.scale != 1:
-        raise UsageError(f"{choice.name} enlarges frames: no suite has truth of that size")
-    where = choose_device(device)
-    light = choice.light or restorer.info.light
-
-    def restore(clip: Clip) -> Tensor:
-        return run(restorer, light, where, clip)
-
-    return Method(choice.text, restore, whole_clip=restorer.info.window > 1, warm_up=True)
-
-
-def run(restorer: Restorer, light: Light, device: torch.device, clip: Clip) -> Tensor:
-    """Restores the scored frames; a model that sees one frame at a time sees no others."""
-    height, width = clip.blurred.shape[-2:]
-    fit = choose_fit(restorer, height, width, memory.budget(device, None))
-    focus = FocusOfVideo() if restorer.info.needs_depth else None
-    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus)
-    if restorer.info.window == 1:
-        pictures, scenes = [Picture(frame) for frame in clip.input], None
-        wanted: Sequence[int] = range(len(pictures))
-    else:
-        pictures = [Picture(frame) for frame in clip.blurred]
-        scenes, wanted = [Scene(0, len(pictures))], clip.scored
-    restored = [frame for _, frame in runner.restore(pictures, scenes)]
-    return torch.stack([restored[i] for i in wanted]).cpu()
+def classical(scale: int) -> tuple[Method, ...]:
+    """The methods that need no network. The first is what all others are measured against."""
+    if scale == 1:
+        return (
+            Method("input", untouched),
+            Method("unsharp", unsharp_mask),
+            Method("wiener", wiener, misses=unknown_blur),
+        )
+    return (
+        Method("bicubic", lambda clip: enlarge(clip.input, scale)),
+        Method("unsharp" + THEN_BICUBIC, lambda clip: enlarge(unsharp_mask(clip), scale)),
+        Method("wiener", wiener, misses=unknown_blur),
+    )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.evaluate.clip import Blur, Clip
 from unblur.synth import Mode, SceneConfig, Scenes, TextureBank, render, sample_scenes
+from unblur.synth.compression import compress
 from unblur.synth.frames import circles
 from unblur.synth.paths import inverse, layer_to_frame
 
 SIDE = 256
 FRAMES = 7
 SCORED = (2, 4)
+WATCHED = (2, 3, 4)
 MOMENTS = 63
 """Moments of an exposure that the truth about a path holds."""
 
@@ -49,23 +52,34 @@ DAYLIGHT = SceneConfig(
 Maker = Callable[[], Clip]
 
 
-def motion_clips(textures: TextureBank, seed: int) -> list[Maker]:
+@dataclass(frozen=True)
+class Making:
+    """How clips are made of scenes, the same for all clips of a suite."""
+
+    textures: TextureBank
+    scale: int = 1
+    """Size of the truth in multiples of the input's: frames are shrunk after they were blurred."""
+    denoise: Callable[[Tensor], Tensor] | None = None
+    """From noisy frames (T, 3, H, W) to what a camera makes of them before it compresses."""
+
+
+def motion_clips(making: Making, seed: int) -> list[Maker]:
     """Clips of `synth-motion`: camera and objects move, nothing is out of focus."""
-    return makers(textures, seed, [moving("motion", r) for r in spread(MOTION)])
+    return makers(making, seed, [moving("motion", r) for r in spread(MOTION)])
 
 
-def focus_clips(textures: TextureBank, seed: int) -> list[Maker]:
+def focus_clips(making: Making, seed: int, light: SceneConfig = DAYLIGHT) -> list[Maker]:
     """Clips of `synth-focus`: a lens blurs, the exposure is too short for motion to."""
-    base = replace(DAYLIGHT, mode="focus")
-    return makers(textures, seed, [unfocused(base, r) for r in spread(FOCUS)])
+    base = replace(light, mode="focus")
+    return makers(making, seed, [unfocused(base, r) for r in spread(FOCUS)])
 
 
-def joint_clips(textures: TextureBank, seed: int) -> list[Maker]:
+def joint_clips(making: Making, seed: int) -> list[Maker]:
     """Clips of `synth-joint`: both at once, the strengths of the one beside all of the other."""
     radii = spread(FOCUS)
     # A stride without a common factor with their number pairs weak with strong.
     strengths = [(m, radii[i * STRIDE % len(radii)]) for i, m in enumerate(spread(MOTION))]
-    return makers(textures, seed, [unfocused(moving("joint", m), f) for m, f in strengths])
+    return makers(making, seed, [unfocused(moving("joint", m), f) for m, f in strengths])
 
 
 def spread(histogram: Histogram) -> list[Range]:
@@ -93,7 +107,7 @@ def unfocused(config: SceneConfig, radius: Range) -> SceneConfig:
     return replace(config, in_focus=0.0, coc=radius)
 
 
-def makers(textures: TextureBank, seed: int, configs: Sequence[SceneConfig]) -> list[Maker]:
+def makers(making: Making, seed: int, configs: Sequence[SceneConfig]) -> list[Maker]:
     """Functions that render a clip each, when called; clip i has a seed of its own.
 
     Every second clip goes through lossy compression.
@@ -103,34 +117,47 @@ def makers(textures: TextureBank, seed: int, configs: Sequence[SceneConfig]) -> 
             make_clip,
             f"{i:02}",
             replace(config, compressed=float(i % 2)),
-            textures,
+            making,
             seed + i,
         )
         for i, config in enumerate(configs)
     ]
 
 
-def make_clip(name: str, config: SceneConfig, textures: TextureBank, seed: int) -> Clip:
+def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip:
     """Renders one clip with what is known of its blur, always on the CPU."""
     generator = torch.Generator().manual_seed(seed)
-    scenes = sample_scenes(config, textures, 1, generator)
-    made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc"})
-    frames = list(SCORED)
-    if made.layers is None or made.extent is None or made.coc is None:
+    scenes = sample_scenes(config, making.textures, 1, generator)
+    quality = scenes.response.quality
+    later = making.scale > 1 or making.denoise is not None  # compression is what comes last
+    if later:
+        scenes = replace(scenes, response=replace(scenes.response, quality=0 * quality))
+    made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc", "depth"})
+    if made.layers is None or made.extent is None or made.coc is None or made.depth is None:
         raise ValueError("the renderer left out a truth it was asked for")
+    blurred = made.blurred[0]
+    if making.denoise is not None:
+        blurred = making.denoise(blurred)
+    if making.scale > 1:
+        blurred = F.avg_pool2d(blurred, making.scale)
+    if later:
+        blurred = compress(blurred[None], quality)[0]
+    scored, frames = list(SCORED), sorted({*SCORED, *WATCHED})
     return Clip(
         name=name,
         # A video has 8 bits, and what is rounded away is lost to every method.
-        blurred=(made.blurred[0] * 255).round() / 255,
+        blurred=(blurred * 255).round() / 255,
         sharp=made.sharp[0],
         scored=SCORED,
+        watched=WATCHED,
         blur=known_blur(scenes, made.layers[0, frames], frames),
+        depth=made.depth[0, :, :, :: making.scale, :: making.scale],
         facts={
-            "motion_px": float(made.extent[0, frames].mean()),
-            "coc_px": float(made.coc[0, frames].mean()),
+            "motion_px": float(made.extent[0, scored].mean()),
+            "coc_px": float(made.coc[0, scored].mean()),
             "layers": float(scenes.count[0]),
             "exposure": float(scenes.motion.exposure[0]),
-            "quality": float(scenes.response.quality[0]),
+            "quality": float(quality[0]),
         },
     )
 

@@ -10,7 +10,9 @@ import torch
 
 from unblur.api import Progress
 from unblur.errors import UsageError
-from unblur.evaluate.methods import CLASSICAL, model
+from unblur.evaluate.methods import Method, classical
+from unblur.evaluate.models import DEPTHS, Rows
+from unblur.evaluate.models import methods as methods_of
 from unblur.evaluate.pictures import write_sheet
 from unblur.evaluate.scores import Evaluation, Score, score
 from unblur.evaluate.suites import Sources, find_suite
@@ -25,6 +27,10 @@ def evaluate(
     data: str | Path | Sequence[str | Path] = (),
     frames: int | None = None,
     textures: str | Path | None = None,
+    blur: str | None = None,
+    depth: str | Path = "builtin",
+    scale: int = 1,
+    ablate: bool = False,
     pictures: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -33,13 +39,26 @@ def evaluate(
     """Measures models beside the input, an unsharp mask and Wiener's filter with the true blur.
 
     Args:
-        suite: `synth-motion`, `synth-focus`, `synth-joint` or `real-average`.
-        models: each `NAME`, `NAME@linear`, `NAME@encoded` or `NAME=FILE.safetensors`, with NAME
-            out of `unblur.list_models()`; `auto` is the default model. May be empty.
+        suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average` or
+            `davis-blur`.
+        models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
+            `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
+            `@depth` or `@depth-anything` for the depth that guides it, `@alone` if it is to see
+            one frame at a time. May be empty.
         limit: only the first clips; any number of them is a mixture of weak and strong blur.
-        data: for `real-average`: folders of sharp frames, or of folders of them.
-        frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default).
+        data: for `real-average`: folders of sharp frames, or of folders of them; for
+            `davis-blur`: the data set, or a folder of its sequences.
+        frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
+            `davis-blur`: how many of each sequence, from its middle; all by default.
         textures: for the rendered suites: folder of pictures instead of the held-out ones.
+        blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
+            each sequence).
+        depth: `true` or `depth-anything` measure models that are guided by depth a second time,
+            with the depth that the blur was made with or with that of a network. For `davis-blur`
+            also a folder of depth maps, to blur with and to guide with.
+        scale: 2 measures models at twice the size of their input, the truth shrunk after it was
+            blurred; frames of those that leave the size alone are enlarged.
+        ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
         pictures: folder for a sheet of each clip, all methods side by side.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
@@ -57,18 +76,22 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: take at least 1 clip")
+    if scale not in (1, 2):
+        raise UsageError(f"scale {scale}: use 1 or 2")
     folders = (data,) if isinstance(data, str | Path) else tuple(data)
+    maps, guide = choose_depth(depth)
     sources = Sources(
         data=tuple(Path(folder) for folder in folders),
         frames=frames,
         textures=None if textures is None else Path(textures),
+        blur=blur,
+        depth=maps,
+        scale=scale,
     )
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]
-    methods = [*CLASSICAL, *(model(text, device, precision) for text in models)]
+    methods = choose_methods(models, Rows(scale, guide, ablate), device, precision)
     names = [method.name for method in methods]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"model '{repeated.pop()}' is named twice: once is enough")
 
     scores: list[Score] = []
     clips: dict[str, dict[str, float]] = {}
@@ -88,34 +111,59 @@ def evaluate(
                 method.restore(clip)
             restored, seconds = method.timed(clip)
             scores += score(clip, method.name, restored, seconds)
-            columns.append((method.name, restored[0]))
+            columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
             if progress is not None:
                 done = (number * len(methods) + place + 1) * len(clip.scored)
                 total = len(makers) * len(methods) * len(clip.scored)
                 progress(Progress("evaluate", done, total, done / (time.monotonic() - began)))
         if pictures is not None:
-            write_sheet(Path(pictures) / f"{suite}-{clip.name}.png", clip.truth[0], columns)
+            sheet = Path(pictures) / f"{suite}-{clip.name}.png"
+            write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
     return Evaluation(
         suite=suite,
         version=chosen.version,
         methods=tuple(name for name in names if name not in left_out),
         scores=tuple(scores),
         left_out=left_out,
-        facts=facts(sources, chosen.takes, device),
+        facts={**chosen.about(sources), **machine(device)},
         clips=clips,
+        parameters={m.name: m.parameters for m in methods if m.parameters is not None},
     )
 
 
-def facts(sources: Sources, takes: frozenset[str], device: str) -> dict[str, object]:
-    """What a table's head says beside the suite's name."""
+def choose_depth(depth: str | Path) -> tuple[Path | None, str]:
+    """Depth maps to blur with, and what guides models beside what they find themselves."""
+    words = {"builtin": "builtin", "true": DEPTHS[0], DEPTHS[1]: DEPTHS[1]}
+    if str(depth) in words:
+        return None, words[str(depth)]
+    if not Path(depth).is_dir():
+        raise UsageError(
+            f"depth '{depth}': use {', '.join(words)}, or a folder of depth maps that exists"
+        )
+    return Path(depth), DEPTHS[0]
+
+
+def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: str) -> list[Method]:
+    """All rows of the table, each with a name of its own.
+
+    Raises:
+        UsageError: a model is named twice, or nothing can be ablated where that is wanted.
+    """
+    found = list(classical(rows.scale))
+    for text in models:
+        found += methods_of(text, rows, device, precision)
+    names = [method.name for method in found]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"model '{repeated.pop()}' is named twice: once is enough")
+    if rows.ablate and not any(method.ablated for method in found):
+        raise UsageError("--ablate: none of the models can do without a part, take --model dabit-s")
+    return found
+
+
+def machine(device: str) -> dict[str, object]:
+    """What computes."""
     where = choose_device(device)
-    known: dict[str, object] = {
-        "textures": str(sources.textures) if sources.textures else "held out",
-        "data": [str(folder) for folder in sources.data],
-        "frames": sources.frames or 7,
-    }
     return {
-        **{name: known[name] for name in sorted(takes)},
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

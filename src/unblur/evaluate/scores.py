@@ -13,12 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from unblur.evaluate.clip import Clip
-from unblur.metrics import detail, psnr, sharpness, ssim
+from unblur.metrics import added_gradient, detail, psnr, sharpness, ssim, tof
 
 CAP = 50.0
 """PSNR in dB that counts as perfect, so that a few untouched frames do not rule a mean."""
-INPUT = "input"
-"""The method that does nothing: what all others are measured against."""
 MEAN = "mean"
 
 
@@ -32,15 +30,22 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ssim": ssim,
     "detail": detail,
     "sharpness": sharpness,
+    "added_gradient": added_gradient,
 }
 """Functions of pictures and truth `(S, 3, H, W)` that give S numbers."""
+SPARSE = frozenset({"added_gradient", "tof"})
+"""Figures that some frames do not have: where nothing is homogeneous, where motion is not watched.
+Means are over those that do."""
 COLUMNS = {
     "psnr": ("PSNR", 2),
     "gain": ("gain", 2),
     "ssim": ("SSIM", 4),
+    "tof": ("tOF", 3),
     "detail": ("detail", 3),
     "sharpness": ("sharpness", 3),
+    "added_gradient": ("added gradient", 2),
     "seconds": ("s/frame", 3),
+    "parameters": ("M params", 2),
     "sharpest_quarter": ("sharpest quarter", 2),
     "other_frames": ("other frames", 2),
 }
@@ -59,16 +64,24 @@ class Score:
     ssim: float
     detail: float
     sharpness: float
+    added_gradient: float = math.nan
+    tof: float = math.nan
+    """Of the whole clip that the frame is from."""
 
 
 def score(clip: Clip, method: str, restored: Tensor, seconds: float) -> list[Score]:
-    """Compares the scored frames of a clip to their truth."""
-    restored = restored.cpu()
-    columns = {name: metric(restored, clip.truth).tolist() for name, metric in METRICS.items()}
-    return [
-        Score(clip.name, frame, method, seconds, **{name: v[i] for name, v in columns.items()})
-        for i, frame in enumerate(clip.scored)
-    ]
+    """Compares the frames `(W, 3, H, W)` that a clip wants to their truth."""
+    restored, truth = restored.cpu(), clip.truth
+    motion = math.nan
+    if len(clip.watched) > 1:
+        at = [clip.wanted.index(frame) for frame in clip.watched]
+        motion = float(tof(restored[at], truth[at]).mean())
+    scores = []
+    for frame in clip.scored:  # one by one: SSIM takes many times the memory of its pictures
+        i = clip.wanted.index(frame)
+        figures = {name: float(metric(restored[i], truth[i])) for name, metric in METRICS.items()}
+        scores.append(Score(clip.name, frame, method, seconds, **figures, tof=motion))
+    return scores
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ class Evaluation:
     suite: str
     version: int
     methods: tuple[str, ...]
+    """The first does nothing, or enlarges the input: what all others are measured against."""
     scores: tuple[Score, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     """Methods that this suite cannot have, and why."""
@@ -85,6 +99,8 @@ class Evaluation:
     """Where the clips come from, and what computed."""
     clips: dict[str, dict[str, float]] = field(default_factory=dict)
     """Figures of the blur of each clip."""
+    parameters: dict[str, int] = field(default_factory=dict)
+    """Size of the networks, by method."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each clip and method, the mean over its scored frames."""
@@ -101,7 +117,7 @@ class Evaluation:
         sharpest, that is, had the highest PSNR: what a method does to those that need no help.
         `other_frames` is the mean change on all others.
         """
-        before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == INPUT}
+        before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == self.methods[0]}
         order = sorted(before, key=lambda key: -before[key])
         quarter = math.ceil(len(order) / 4)
         parts = {"sharpest_quarter": set(order[:quarter]), "other_frames": set(order[quarter:])}
@@ -121,8 +137,15 @@ class Evaluation:
             return [s for s in self.scores if s.method == method and clip in (None, s.clip)]
 
         own = chosen(method)
-        means = {name: average(getattr(s, name) for s in own) for name in (*METRICS, "seconds")}
-        means["gain"] = means["psnr"] - average(s.psnr for s in chosen(INPUT))
+        means = {
+            name: average(
+                value for s in own if not (math.isnan(value := getattr(s, name)) and name in SPARSE)
+            )
+            for name in (*METRICS, "tof", "seconds")
+        }
+        means["gain"] = means["psnr"] - average(s.psnr for s in chosen(self.methods[0]))
+        if method in self.parameters:
+            means["parameters"] = self.parameters[method] / 1e6
         return {name: means[name] for name in COLUMNS if name in means}
 
     def markdown(self, rows: Sequence[dict[str, Any]] | None = None) -> str:
@@ -156,6 +179,7 @@ class Evaluation:
             "means": self.means(),
             "rows": self.rows(),
             "clips": self.clips,
+            "parameters": self.parameters,
             "frames": [asdict(s) for s in self.scores],
         }
         return json.dumps(finite(whole), indent=2) + "\n"
@@ -177,7 +201,9 @@ def average(values: Iterable[float]) -> float:
 
 def decimals(row: dict[str, Any], name: str) -> str:
     """A number as its column shows it; nothing where the row has none."""
-    return f"{row[name]:.{COLUMNS[name][1]}f}" if name in row else ""
+    if name not in row or (name in SPARSE and math.isnan(row[name])):
+        return ""
+    return f"{row[name]:.{COLUMNS[name][1]}f}"
 
 
 def finite(value: Any) -> Any:

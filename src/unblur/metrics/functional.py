@@ -200,13 +200,22 @@ def gaussian_blur(
     kernel = torch.exp(-0.5 * (at / sigma) ** 2)
     kernel = kernel / kernel.sum()
     planes = x.reshape(-1, 1, *x.shape[-2:])
-    planes = F.conv2d(
-        F.pad(planes, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None]
-    )
-    planes = F.conv2d(
-        F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None]
-    )
-    return planes.reshape(x.shape)
+    return convolved(convolved(planes, kernel, -1), kernel, -2).reshape(x.shape)
+
+
+def convolved(
+    planes: Tensor,  # (N, 1, H, W)
+    kernel: Tensor,  # (2 radius + 1,)
+    axis: int,
+) -> Tensor:  # (N, 1, H, W)
+    """Convolves one axis, -1 or -2; many times as fast as `conv2d` in double precision."""
+    radius, length = len(kernel) // 2, planes.shape[axis]
+    rim = (radius, radius, 0, 0) if axis == -1 else (0, 0, radius, radius)
+    wide = F.pad(planes, rim, mode="replicate")
+    out = torch.zeros_like(planes)
+    for i, weight in enumerate(kernel.tolist()):
+        out = out.add_(wide.narrow(axis, i, length), alpha=weight)
+    return out
 
 
 def gradient_energy(x: Tensor) -> Tensor:  # (..., C, H, W) -> (..., H-1, W-1)
