@@ -1,0 +1,183 @@
+"""How fast edits are rendered again, and how exact flow from layers is.
+
+    python benchmarks/atlas_edit.py speed
+    python benchmarks/atlas_edit.py flow SEED=PROJECT ... [--layers N]
+
+`speed` renders a project of 512x288 whose maps are in memory, on one thread, and counts the
+processor's time, so that other work beside disturbs little: two cores do no worse than one.
+
+`flow` compares the flow of fitted projects with the truth, between frames up to 9 apart, beside
+OpenCV's DIS and flow-s on the clip as it was given, out of focus. SEED is the number of the
+rendered clip (see `atlas_clips.py`) that the project was fitted to; SEED alone takes the clip's own
+layers: what is left is the error of turning the maps round. Writes results/atlas_speed.csv and
+results/atlas_flow.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import torch
+from atlas_clips import rendered, true_flow, true_project
+from torch import Tensor
+
+import unblur
+from unblur.atlas import Project
+from unblur.atlas.edit import edit_frames
+from unblur.atlas.refocus import refocus_frames
+from unblur.atlas.render import render_frames
+from unblur.guidance.flow import flow_s, load_flow_s
+
+RESULTS = Path(__file__).parent / "results"
+GAPS = (1, 3, 5, 7, 9)
+EVERY = 5
+"""Frames from one start to the next."""
+SPEED_FRAMES = 8
+SEED = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("speed")
+    flow = verbs.add_parser("flow")
+    flow.add_argument("projects", nargs="+", metavar="SEED[=PROJECT]")
+    flow.add_argument("--layers", type=int, default=2)
+    flow.add_argument("--frames", type=int, default=48)
+    flow.add_argument("--height", type=int, default=144)
+    flow.add_argument("--width", type=int, default=256)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with torch.inference_mode():
+        if options.verb == "speed":
+            write("atlas_speed", speed())
+        else:
+            write("atlas_flow", accuracy(options))
+
+
+def speed() -> list[dict[str, str]]:
+    """A row for each way to render."""
+    project = true_project(rendered(SEED, SPEED_FRAMES, 288, 512))
+    front, back = (torch.zeros(4, *layer.texture.shape[-2:]) for layer in project.layers)
+    for sheet in (front, back):
+        height, width = sheet.shape[-2:]
+        sheet[0] = 1
+        sheet[3, height // 4 : -height // 4, width // 4 : -width // 4] = 1
+    one, both = {"foreground": front}, {"foreground": front, "background": back}
+    ways: dict[str, Callable[[list[int]], Iterator[Tensor]]] = {
+        "sharp": partial(render_frames, project, "sharp"),
+        "edit, sharp": partial(edit_frames, project, both, "sharp"),
+        "edit, over the original, one layer": partial(edit_frames, project, one, "over-original"),
+        "edit, over the original, both": partial(edit_frames, project, both, "over-original"),
+        "edit, over the original, re-blurred": partial(edit_frames, project, both, "reblurred"),
+        "re-blurred": partial(render_frames, project, "reblurred"),
+        "refocus, disk": partial(refocus_frames, project, ["foreground"]),
+        "refocus, hexagon": lambda frames: refocus_frames(
+            project, ["foreground"], frames, bokeh="hexagon"
+        ),
+    }
+    rows = []
+    for name, way in ways.items():
+        list(way([0]))
+        started = time.process_time()
+        count = sum(1 for _ in way(list(range(SPEED_FRAMES))))
+        spent = (time.process_time() - started) / count
+        rows.append(
+            {"mode": name, "ms a frame": f"{1000 * spent:.1f}", "frames/s": f"{1 / spent:.0f}"}
+        )
+    return rows
+
+
+def accuracy(options: argparse.Namespace) -> list[dict[str, str]]:
+    """A row for each method and gap; means over clips and starts."""
+    network = load_flow_s()
+    errors: dict[tuple[str, int, str], list[tuple[Tensor, Tensor]]] = {}
+    for word in options.projects:
+        seed, _, folder = word.partition("=")
+        size = (options.frames, options.height, options.width)
+        clip = rendered(int(seed), *size, layers=options.layers)
+        project: Project = unblur.atlas.open(folder) if folder else true_project(clip)
+        own = "atlas" if folder else "atlas, true layers"
+        frames = clip.made.blurred[0]
+        methods: dict[str, Callable[[int, int], Tensor]] = {
+            own: lambda a, b, p=project: p.flow(a, b).flow,
+            "flow-s": lambda a, b, f=frames: flow_s(network, f[[a, b]], stride=1)[0][0],
+            "DIS": lambda a, b, f=frames: full_dis(f[a], f[b]),
+            "nothing moves": lambda a, b, f=frames: torch.zeros_like(f[a, :2]),
+        }
+        for gap in GAPS:
+            for start in range(0, options.frames - gap, EVERY):
+                truth, seen = true_flow(clip.stage, start, start + gap)
+                everywhere = torch.ones_like(seen[0], dtype=torch.bool)
+                for name, method in methods.items():
+                    found = method(start, start + gap)[:, : truth.shape[1], : truth.shape[2]]
+                    for region, where in (("all", everywhere), ("seen in both", seen[0] > 0)):
+                        pair = found[:, where], truth[:, where]
+                        errors.setdefault((region, gap, name), []).append(pair)
+    rows = []
+    for (region, gap, name), pairs in errors.items():
+        scores = torch.stack([score(*pair) for pair in pairs]).mean(0).tolist()
+        named = dict(zip(("RMSE", "EPE", "angular", "angular 2D", "length"), scores, strict=True))
+        rows.append(
+            {"pixels": region, "gap": str(gap), "method": name}
+            | {key: f"{value:.3f}" for key, value in named.items()}
+        )
+    return sorted(rows, key=lambda row: (row["pixels"], int(row["gap"])))
+
+
+def score(found: Tensor, truth: Tensor) -> Tensor:
+    """Errors of flow (2, N): root mean square per component and mean length of the difference in
+    pixels; mean angle between (x, y, 1), and between (x, y) where both move, in degrees; mean
+    difference of lengths in pixels."""
+    difference = found - truth
+    rmse = difference.square().mean().sqrt()
+    space = [torch.cat((flow, torch.ones_like(flow[:1]))) for flow in (found, truth)]
+    plane = [flow[:, truth.norm(dim=0) > 0.1] for flow in (found, truth)]
+    return torch.stack(
+        (
+            rmse,
+            difference.norm(dim=0).mean(),
+            angle(*space).mean(),
+            angle(*plane).mean(),
+            (found.norm(dim=0) - truth.norm(dim=0)).abs().mean(),
+        )
+    )
+
+
+def angle(a: Tensor, b: Tensor) -> Tensor:
+    """Degrees between vectors (C, N); 90 where one has no length."""
+    cosine = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0)
+    return cosine.clamp(-1, 1).acos().rad2deg().float()
+
+
+def full_dis(start: Tensor, end: Tensor) -> Tensor:
+    """DIS at full size, medium preset: (2, H, W)."""
+    gray = [
+        cv2.cvtColor(x.permute(1, 2, 0).mul(255).round().byte().numpy(), cv2.COLOR_RGB2GRAY)
+        for x in (start, end)
+    ]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return torch.from_numpy(dis.calc(*gray, None)).permute(2, 0, 1)
+
+
+def write(name: str, rows: list[dict[str, str]]) -> None:
+    """A table as a file, and on the screen."""
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(row.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()
