@@ -50,7 +50,7 @@ def depth(
         depth: `builtin` (what is sharp is near: a stand-in), `depth-anything` (the extra `priors`),
             or a folder or pattern of gray pictures, one for each frame.
         invert: near is bright in those pictures.
-        device: where `depth-anything` runs.
+        device: where depth and blur are found.
         overwrite: replace an existing output.
         progress: called with (frames done, frames in all or None).
 
@@ -85,7 +85,7 @@ def blur_map(
         depth: see `depth`. With any but `builtin` all that lies equally far is equally blurred.
         invert: near is bright in depth maps from files.
         mask: 1 where the map lies above 0.1, else 0.
-        device: where `depth-anything` runs.
+        device: where depth and blur are found.
         overwrite: replace an existing output.
         progress: called with (frames done, frames in all or None).
 

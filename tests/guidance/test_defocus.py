@@ -10,7 +10,6 @@ from unblur.guidance.defocus import (
     BlurFromDepth,
     at_depth,
     blur_mask,
-    defocus,
     defocus_of_depths,
 )
 from unblur.guidance.steady import steady
@@ -31,28 +30,6 @@ def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
     encoded = from_linear(disk_blur(light, radius))
     generator = torch.Generator().manual_seed(1)
     return (encoded + noise * torch.randn(encoded.shape, generator=generator)).clamp(0, 1)
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.01, 0.02])
-def test_more_blur_is_more(pictures: Tensor, noise: float) -> None:
-    for light in pictures:
-        maps = [float(defocus(blurred(light, r, noise)[None]).mean()) for r in RADII]
-        assert maps[0] < 0.12
-        assert maps[-1] > 0.4
-        assert maps == sorted(maps)
-
-
-def test_what_is_out_of_focus_is_found(pictures: Tensor) -> None:
-    light = pictures[0]
-    depth = torch.where(torch.arange(240) < 120, 0.1, 0.9).expand(1, 200, 240)
-    picture = from_linear(refocus(light, depth, 0.1, 8.0)[0])[None].clamp(0, 1)
-    blur = defocus(picture)
-    assert blur.shape == (1, 1, 200, 240)
-    assert float(blur[..., :90].mean()) < 0.1
-    assert float(blur[..., 150:].mean()) > 0.4
-    mask = blur_mask(blur)
-    assert float(mask[..., :90].mean()) < 0.2
-    assert float(mask[..., 150:].mean()) > 0.95
 
 
 def test_blur_of_depths_follows_the_lens(pictures: Tensor) -> None:
@@ -79,16 +56,18 @@ def test_a_depth_without_detail_takes_that_of_its_neighbours(pictures: Tensor) -
     assert 0 < curve[5] < 1
 
 
+def test_a_mask_is_what_lies_above_a_tenth() -> None:
+    assert blur_mask(torch.tensor([0.0, 0.1, 0.11, 1.0])).tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (33, 17), (64, 8)])
 def test_any_size_and_nothing_to_see(size: tuple[int, int]) -> None:
-    flat = torch.full((2, 3, *size), 0.4)
-    assert torch.equal(defocus(flat), torch.zeros(2, 1, *size))
-    noisy = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    blur = defocus(noisy)
-    assert blur.shape == (1, 1, *size)
-    assert 0 <= float(blur.min()) <= float(blur.max()) <= 1
     depth = torch.linspace(0, 1, size[1]).expand(1, 1, *size)
-    assert defocus_of_depths(noisy, depth).isfinite().all()
+    flat = torch.full((1, 3, *size), 0.4)
+    assert torch.equal(defocus_of_depths(flat, depth), torch.zeros(1, 11))
+    noisy = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    curve = defocus_of_depths(noisy, depth)
+    assert 0 <= float(curve.min()) <= float(curve.max()) <= 1
 
 
 def test_a_static_clip_with_noise_does_not_flicker(pictures: Tensor) -> None:
@@ -96,12 +75,6 @@ def test_a_static_clip_with_noise_does_not_flicker(pictures: Tensor) -> None:
     still = from_linear(refocus(pictures[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
     noise = 0.01 * torch.randn(8, *still.shape, generator=torch.Generator().manual_seed(2))
     clip = (still + noise).clamp(0, 1)
-    each = defocus(clip)
-    calm = steady(each)
-    flicker, before = (float(x.diff(dim=0).abs().mean()) for x in (calm, each))
-    assert flicker < 0.01
-    assert flicker < 0.3 * before
-    assert float((calm.mean(0) - each.mean(0)).abs().mean()) < 0.02
     by_depth = BlurFromDepth()
     maps = by_depth(clip, depth.expand(8, 1, -1, -1))
     assert float(maps.diff(dim=0).abs().max()) < 0.03

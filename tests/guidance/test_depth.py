@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from unblur.errors import MediaError, UsageError, WeightsError
-from unblur.guidance.depth import DefocusDepth, DisparityDepth, depth_estimator, per_frame
+from unblur.guidance.coc import DefocusMap
+from unblur.guidance.depth import DisparityDepth, depth_estimator, per_frame
 from unblur.guidance.depth_anything import load_depth_anything, network_size
 
 
 def test_the_stand_in_remembers_until_told_to_forget() -> None:
     frames = torch.rand(4, 3, 40, 48, generator=torch.Generator().manual_seed(0))
     stand_in = depth_estimator("builtin")
-    assert isinstance(stand_in, DefocusDepth)
+    assert isinstance(stand_in, DefocusMap)
     whole = stand_in(frames)
     stand_in.restart()
     parts = torch.cat([stand_in(frames[:1]), stand_in(frames[1:])])

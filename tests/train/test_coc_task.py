@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from unblur.errors import UsageError
+from unblur.models.coc import radius_of
 from unblur.train.batches import Batch
-from unblur.train.coc_task import TrainCoc, drawn, radius_loss, radius_of, weight_of
+from unblur.train.coc_task import TrainCoc, drawn, radius_loss, weight_of
 from unblur.train.recipe import Recipe
 from unblur.train.start import train
 

@@ -35,7 +35,7 @@ DepthChoice = Annotated[
     ),
 ]
 Invert = Annotated[bool, typer.Option("--depth-invert", help="Bright = near in the depth maps.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where depth-anything runs.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where depth and blur are found.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")]
 
 

@@ -1,12 +1,12 @@
-"""How far out of focus each pixel is, from the picture alone or with its depth.
+"""How far out of focus each pixel is, where its depth is known.
 
 An edge tells: blurred once more by a known Gaussian, a soft edge loses less of its detail than a
 sharp one. For the blur of width s of an edge, detail falls as 1 / s, so the energies of a picture
 and of its blurred copy stand in the ratio Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo
 and Sim, Pattern Recognition 2011, take the same ratio edge by edge). Energies are those of Haar's
-wavelets, summed up over a neighbourhood, or over all pixels of a depth as DaBiT (arXiv 2407.01230)
-does. The measure is absolute: one frame needs no other to be told sharp, and nothing flickers
-because a clip's sharpest spot comes or goes.
+wavelets, summed up over all pixels of a depth as DaBiT (arXiv 2407.01230) does. The measure is
+absolute: one frame needs no other to be told sharp, and nothing flickers because a clip's sharpest
+spot comes or goes. Without depth, `guidance.coc` tells.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ SHARP, BLURRED = 0.8, 3.0
 """Widths of blur in pixels that a map shows as 0 and 1."""
 CELL = 4
 """Energies are kept for cells of 4 x 4 wavelets, 8 x 8 pixels."""
-WINDOWS = ((3, 1.0), (7, 0.1), (25, 0.003))
-"""Cells across, and weight: far ones speak where near ones have no detail."""
 QUIET = 0.1
 """Share of the cells that are taken to hold nothing but noise."""
 QUIET_MEAN = 0.74
@@ -37,30 +35,6 @@ FLOOR = 1e-6
 """Energy below which there is nothing to see."""
 MASK_THRESHOLD = 0.1
 """Above it a blur map counts as blurred, as in DaBiT's released code."""
-GUIDE_REACH, GUIDE_EPS = 4, 1e-3
-
-
-def defocus(frames: Tensor) -> Tensor:
-    """Blur of each pixel, from the details around it.
-
-    Args:
-        frames: (T, 3, H, W) RGB in [0, 1].
-
-    Returns:
-        (T, 1, H, W), 0 = sharp, 1 = blurred by a Gaussian of `BLURRED` pixels or more. Where there
-        is nothing to see for far around, 0.
-    """
-    H, W = frames.shape[-2:]
-    once, twice = energies(frames)
-    local = [sum_around(x) for x in (once, twice)]
-    coarse = as_map(width_of(*local))  # (T, 1, h, w)
-    gray = F.avg_pool2d(padded(frames).mean(1, keepdim=True), 2 * CELL)
-    slope, offset = guided(gray, coarse)
-    slope, offset = (
-        F.interpolate(x, scale_factor=2 * CELL, mode="bilinear", align_corners=False)[..., :H, :W]
-        for x in (slope, offset)
-    )
-    return (slope * frames.mean(1, keepdim=True) + offset).clamp(0, 1)
 
 
 def defocus_of_depths(frames: Tensor, depth: Tensor) -> Tensor:
@@ -161,15 +135,6 @@ def padded(x: Tensor) -> Tensor:
     return pad_to(x, height, width)
 
 
-def sum_around(energy: Tensor) -> Tensor:
-    """Energy (T, 1, h, w) of the surroundings, the nearest counting most."""
-    total = torch.zeros_like(energy)
-    for size, weight in WINDOWS:
-        half = size // 2
-        total += weight * F.avg_pool2d(energy, size, 1, half, count_include_pad=False)
-    return total
-
-
 def width_of(once: Tensor, twice: Tensor) -> Tensor:
     """Width of the blur in pixels from the energies before and after the second blur."""
     q = ((once.clamp_min(0) + FLOOR) / (twice.clamp_min(0) + FLOOR / 3)).square()
@@ -179,19 +144,3 @@ def width_of(once: Tensor, twice: Tensor) -> Tensor:
 def as_map(width: Tensor) -> Tensor:
     """0 at `SHARP` pixels of blur and below, 1 at `BLURRED` and above."""
     return ((width - SHARP) / (BLURRED - SHARP)).clamp(0, 1)
-
-
-def guided(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset by which `values` follow `guide` around each place.
-
-    The guided filter (He et al., TPAMI 2013): applied to the full picture, they give the map its
-    edges back.
-    """
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2 * GUIDE_REACH + 1, 1, GUIDE_REACH, count_include_pad=False)
-
-    mean_g, mean_v = mean(guide), mean(values)
-    slope = (mean(guide * values) - mean_g * mean_v) / (mean(guide * guide) - mean_g**2 + GUIDE_EPS)
-    offset = mean_v - slope * mean_g
-    return mean(slope), mean(offset)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unblur.errors import MediaError, UsageError
-from unblur.guidance.defocus import defocus
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.steady import steady
 
 FOLLOW = 0.15
@@ -33,27 +33,6 @@ class DepthEstimator(Protocol):
     def restart(self) -> None:
         """Forgets: the next frame is the first of a scene."""
         ...
-
-
-class DefocusDepth:
-    """A stand-in for depth, from the picture alone: what is sharp is near, what is blurred far.
-
-    It tells apart what lies in focus from what does not, which is what guidance for focal blur
-    needs most; what lies in front of the focus comes out as far as what lies behind it.
-    """
-
-    def __init__(self) -> None:
-        self._before: Tensor | None = None
-
-    def restart(self) -> None:
-        """See `DepthEstimator`."""
-        self._before = None
-
-    def __call__(self, frames: Tensor) -> Tensor:
-        """See `DepthEstimator`."""
-        depth = steady(torch.cat([defocus(frame) for frame in frames.split(1)]), self._before)
-        self._before = depth[-1]
-        return depth
 
 
 class DisparityDepth:
@@ -124,12 +103,16 @@ def per_frame(near: Tensor) -> Tensor:
 def depth_estimator(name: str, device: torch.device | str = "cpu") -> DepthEstimator:
     """The source of depth that a user names: `builtin` or `depth-anything`.
 
+    `builtin` is a stand-in: what is sharp counts as near, what is blurred as far. It tells apart
+    what lies in focus from what does not, which is what guidance for focal blur needs most; what
+    lies in front of the focus comes out as far as what lies behind it.
+
     Raises:
         UsageError: no such name, or the extra `priors` is not installed.
         WeightsError: the network's weights are not on this machine.
     """
     if name == "builtin":
-        return DefocusDepth()
+        return DefocusMap(device)
     if name == "depth-anything":
         from unblur.guidance.depth_anything import load_depth_anything
 

@@ -8,6 +8,7 @@ al., Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024): `outputs=3`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,6 +29,8 @@ RESIDUAL = 0.1
 """By which a fresh block's result is multiplied."""
 USUAL = (1.2, -1.2)
 """What a fresh network says everywhere: logarithms of 1 + radius, and of its error."""
+LARGEST = 64.0
+"""Radius in pixels beyond which nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,8 @@ def standard(frames: Tensor) -> Tensor:
     mean = frames.mean((1, 2, 3), keepdim=True)
     contrast = frames.std((1, 2, 3), keepdim=True, correction=0)
     return (frames - mean) / (contrast + STEADY)
+
+
+def radius_of(found: Tensor) -> Tensor:
+    """Radius in pixels, (B, 1, H, W) float32, of what a network with two outputs gives."""
+    return found[:, :1].float().clamp(0, math.log1p(LARGEST)).expm1()

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UsageError
 from unblur.metrics import psnr
-from unblur.models.coc import Coc, CocConfig
+from unblur.models.coc import Coc, CocConfig, radius_of
+from unblur.synth.compression import compress
 from unblur.train.batches import Batch
 from unblur.train.losses import charbonnier
 from unblur.train.picture import write_grid
@@ -32,8 +33,10 @@ SIDE = 160
 """Crops of the other steps, in pixels."""
 SHARP = 0.15
 """Share of frames that are sharp all over."""
-NOISY, NOISE = 0.4, 0.02
-"""Share of frames that get noise, and its greatest deviation."""
+NOISY, NOISE = 0.4, 0.05
+"""Share of frames that get noise, and its greatest deviation; most have far less."""
+COMPRESSED, WORST, BEST = 0.35, 30.0, 90.0
+"""Share of frames that are compressed after that, and range of the quality: see `synth`."""
 GAMMA = 2.0
 """Frames are brightened or darkened by a power of up to this: videos differ in their curve."""
 LARGEST = 24.0
@@ -59,6 +62,7 @@ class TrainCoc:
     """coc-s on frames of rendered clips, each by itself."""
 
     needs_flow = False
+    takes_turns = False
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         if recipe.data != "scenes":
@@ -141,11 +145,6 @@ def true_radius(batch: Batch) -> Tensor:
     return batch.radius
 
 
-def radius_of(found: Tensor) -> Tensor:
-    """Radius in pixels, (B, 1, H, W), of what the network gives."""
-    return found[:, :1].float().clamp(0, math.log1p(64)).expm1()
-
-
 def shade(radius: Tensor) -> Tensor:
     """Radius (1, H, W) as a picture (3, H, W)."""
     return (radius / BRIGHTEST).clamp(0, 1).expand(3, -1, -1)
@@ -163,8 +162,8 @@ def drawn(batch: Batch, seed: int) -> Sample:
     blurred, sharp, radius = (
         x[clips, frame] for x in (batch.blurred, batch.sharp, true_radius(batch))
     )
-    chances = torch.rand(5, B * FRAMES, 1, 1, 1, generator=generator)
-    halved, power, deviation, kind, noisy = chances
+    chances = torch.rand(7, B * FRAMES, 1, 1, 1, generator=generator)
+    halved, power, deviation, kind, noisy, compressed, quality = chances
     in_focus = (kind < SHARP).to(blurred.device)
     blurred, radius = torch.where(in_focus, sharp, blurred), radius * ~in_focus
     if float(halved[0]) < HALVED:
@@ -177,8 +176,11 @@ def drawn(batch: Batch, seed: int) -> Sample:
             x[..., top : top + SIDE, left : left + SIDE] for x in (blurred, sharp, radius)
         )
     bend = torch.exp((2 * power - 1) * math.log(GAMMA)).to(blurred.device)
-    noise = torch.randn(blurred.shape, generator=generator) * deviation * NOISE * (noisy < NOISY)
+    deviation = NOISE * deviation.square() * (noisy < NOISY)
+    noise = torch.randn(blurred.shape, generator=generator) * deviation
     shown = (blurred.clamp(0, 1) ** bend + noise.to(blurred.device)).clamp(0, 1)
+    quality = (WORST + (BEST - WORST) * quality) * (compressed < COMPRESSED)
+    shown = compress(shown[:, None], quality.flatten().to(shown.device))[:, 0]
     return shown, sharp.clamp(0, 1) ** bend, radius
 
 

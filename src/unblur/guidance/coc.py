@@ -1,0 +1,113 @@
+"""The circle of confusion of each pixel by coc-s, from the picture alone."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur import weights
+from unblur.guidance.steady import CHANGE, steady
+from unblur.models import fit
+from unblur.models.coc import Coc, CocConfig, radius_of
+
+COC_WEIGHTS = "coc-s"
+BLUREST = 12.0
+"""Radius in pixels that a map shows as 1."""
+PIXELS = 2_200_000
+"""Pixels that the network sees at once: 400 MiB. Larger frames are cut into bands."""
+MARGIN = 64
+"""Rows on either side of a band that the network sees with it."""
+MULTIPLE = CocConfig().multiple_of
+CELL = 32
+"""Pixels over which a change is common: the focus moves for all that lies there, noise does not."""
+
+
+def load_coc_s(device: torch.device | str = "cpu") -> Coc:
+    """coc-s with the weights that ship."""
+    path = weights.require(COC_WEIGHTS, "they come with unblur: install it again")
+    return fit(Coc(), weights.load(path), str(path)).to(device)
+
+
+def coc_radius(network: Coc, frames: Tensor) -> Tensor:
+    """Radius of the circle of confusion, each frame by itself.
+
+    Args:
+        network: on any device.
+        frames: (T, 3, H, W) encoded RGB in [0, 1], any size.
+
+    Returns:
+        (T, 1, H, W) pixels, where the frames are; up to about 14 it is right, beyond too small.
+    """
+    device = next(network.parameters()).device
+    found = frames.new_zeros(len(frames), 1, *frames.shape[-2:], dtype=torch.float32)
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        for t, (first, last) in product(range(len(frames)), bands(*frames.shape[-2:])):
+            top = max(0, first - MARGIN)
+            seen = frames[t, None, :, top : last + MARGIN].to(device).float()
+            radius = radius_of(network(seen))[..., first - top : last - top, :]
+            found[t, :, first:last] = radius[0].to(frames.device)
+    return found
+
+
+def bands(height: int, width: int) -> list[tuple[int, int]]:
+    """First and last row + 1 of the parts of a frame that the network looks at one by one.
+
+    >>> bands(1080, 1920), bands(1000, 3840)
+    ([(0, 1080)], [(0, 432), (432, 864), (864, 1000)])
+    """
+    if height * width <= PIXELS:
+        return [(0, height)]
+    rows = max(MARGIN, (PIXELS // width - 2 * MARGIN) // MULTIPLE * MULTIPLE)
+    return [(first, min(first + rows, height)) for first in range(0, height, rows)]
+
+
+class DefocusMap:
+    """Blur map of the frames of a scene, in order, that does not flicker.
+
+    0 = sharp, 1 = a radius of `BLUREST` pixels and more, and even steps between: times `BLUREST` it
+    is the radius again.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._network = load_coc_s(device)
+        self._before: Tensor | None = None
+
+    def restart(self) -> None:
+        """Forgets: the next frame is the first of a scene."""
+        self._before = None
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """(T, 3, H, W) encoded RGB in [0, 1] to (T, 1, H, W) in [0, 1]."""
+        whole = math.log1p(BLUREST)
+        maps = []
+        for radius in coc_radius(self._network, frames):
+            self._before = followed(radius[None].log1p() / whole, self._before)  # (1, 1, H, W)
+            maps.append((self._before * whole).expm1() / BLUREST)
+        return torch.cat(maps).clamp(0, 1) if maps else frames[:, :1]
+
+
+def followed(values: Tensor, before: Tensor | None) -> Tensor:
+    """A map of a frame, steadied: what changes alike all around is taken over whole.
+
+    So noise is kept out and a focus pull comes through without delay. Pixels that change much on
+    their own have no say in what is common: something moves there.
+
+    Args:
+        values: (1, 1, H, W) in about [0, 1].
+        before: what this returned for the frame before, or None.
+    """
+    if before is None:
+        return values
+    change = values - before
+    alike = (1 - (change / CHANGE).square()).clamp_min(0)
+    size = values.shape[-2:]
+    sums = [
+        F.avg_pool2d(x, CELL, ceil_mode=True, count_include_pad=False)
+        for x in (alike * change, alike)
+    ]
+    common = F.interpolate(sums[0] / (sums[1] + 0.1), size, mode="bilinear", align_corners=False)
+    return steady(values, (before + common)[0])
