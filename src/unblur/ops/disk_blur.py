@@ -23,9 +23,10 @@ from unblur.ops.disk_kernels import OUTER, SOFTEST, soft_disk, softness
 
 LARGEST = 64.0
 """Greatest radius in pixels."""
+SMALLEST_BETA = 0.5
 FLOOR = 0.02
 """Where less light than this arrives at a pixel, the pixel itself fills up the rest."""
-SAMPLES = 16
+SAMPLES = 8
 """Disks that the kernels are fitted to, per node."""
 
 
@@ -47,8 +48,10 @@ def disk_blur(picture: Tensor, radius: Tensor, beta: float | None = None) -> Ten
     Raises:
         ValueError: shapes do not fit together, or radius or beta is out of range.
     """
-    light = scatter(with_ones(picture), radius, beta)  # (N, C + 1, H, W)
-    return normalised(light[:, :-1], light[:, -1:], picture)
+    dtype = torch.promote_types(torch.promote_types(picture.dtype, radius.dtype), torch.float32)
+    x = picture.to(dtype)
+    light, weight = scatter(x, radius.to(dtype), beta)
+    return normalised(light, weight, x).to(picture.dtype)
 
 
 def layered_blur(
@@ -80,71 +83,125 @@ def layered_blur(
     return out
 
 
-def with_ones(picture: Tensor) -> Tensor:
-    """(N, C + 1, H, W): one more channel, of ones."""
-    return torch.cat((picture, torch.ones_like(picture[:, :1])), 1)
-
-
 def normalised(light: Tensor, weight: Tensor, picture: Tensor) -> Tensor:
     """Light over weight; smoothly towards the picture itself where there is hardly any weight."""
     missing = (FLOOR - weight).clamp_min(0) ** 2 / (2 * FLOOR)  # weight + missing >= FLOOR / 2
     return (light + missing * picture) / (weight + missing)
 
 
-def scatter(x: Tensor, radius: Tensor, beta: float | None = None) -> Tensor:
+def scatter(picture: Tensor, radius: Tensor, beta: float | None = None) -> tuple[Tensor, Tensor]:
     """Light that arrives when every pixel spreads over its disk; what leaves the frame is lost.
 
     Args:
-        x: (N, C, H, W).
-        radius: (N, 1, H, W) pixels, 0 to 64.
+        picture: (N, C, H, W), float32 or float64.
+        radius: (N, 1, H, W) pixels, 0 to 64, of the same type.
         beta: as in `disk_blur`.
 
     Returns:
-        (N, C, H, W), differentiable in both.
+        (N, C, H, W) of the picture, and (N, 1, H, W) of a picture of ones.
     """
-    if x.ndim != 4 or radius.shape != (x.shape[0], 1, *x.shape[2:]):
+    if picture.ndim != 4 or radius.shape != (picture.shape[0], 1, *picture.shape[2:]):
         raise ValueError(
             f"a picture (N, C, H, W) needs a radius (N, 1, H, W): they have the shapes "
-            f"{tuple(x.shape)} and {tuple(radius.shape)}"
+            f"{tuple(picture.shape)} and {tuple(radius.shape)}"
         )
-    if beta is not None and not beta >= 0.5:
-        raise ValueError(f"beta must be at least 0.5, not {beta}")
+    if beta is not None and not beta >= SMALLEST_BETA:
+        raise ValueError(f"beta must be at least {SMALLEST_BETA}, not {beta}")
     low, high = (float(value) for value in radius.detach().aminmax())
     if not (low >= 0 and high <= LARGEST):
         raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
-    return _Scatter.apply(x, radius, beta, nodes(low, high, beta))
+    light = _Scatter.apply(picture, radius, beta, nodes(low, high, beta))  # (N, C + 1, H, W)
+    return light[:, :-1], light[:, -1:]
 
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, radius, beta, used):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x, radius)
+    def forward(ctx, picture, radius, beta, used):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(picture, radius)
         ctx.beta, ctx.used = beta, used
-        size = fft_size(x.shape[-2:], used, beta)
+        x = with_ones(picture)
+        plane = Plane(x, used, beta)
         at = position(radius, beta)
-        total = None
+        total = torch.zeros_like(pairs(plane.wave))
         for node in used:
-            part = torch.fft.rfft2(bump(at - node) * x, s=size)
-            part *= spectrum(node, beta, tuple(x.shape[-2:]), size, x.dtype, x.device)
-            total = part if total is None else total.add_(part)
-        return torch.fft.irfft2(total, s=size)[..., : x.shape[-2], : x.shape[-1]].contiguous()
+            total.addcmul_(pairs(plane.forward(bump(at - node), x)), plane.kernel(node))
+        return plane.inverse(complexes(total)).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x, radius = ctx.saved_tensors
-        height, width = x.shape[-2:]
-        size = fft_size((height, width), ctx.used, ctx.beta)
+        picture, radius = ctx.saved_tensors
+        for_picture, for_radius, *_ = ctx.needs_input_grad
+        C = picture.shape[1]
+        if not for_radius:  # then nothing depends on the light of the ones
+            grad = grad[:, :C]
+        x = with_ones(picture)
+        plane = Plane(grad, ctx.used, ctx.beta)
         at = position(radius, ctx.beta)
-        wave = torch.fft.rfft2(grad, s=size)
-        grad_x, grad_at = torch.zeros_like(x), torch.zeros_like(radius)
+        wave = pairs(plane.forward(torch.ones_like(at), grad))
+        part = torch.empty_like(wave)
+        grad_picture = torch.zeros_like(picture) if for_picture else None
+        grad_at = torch.zeros_like(radius) if for_radius else None
         for node in ctx.used:
-            kernel = spectrum(node, ctx.beta, (height, width), size, x.dtype, x.device)
             # The kernel is even: spreading light and collecting it are the same convolution.
-            collected = torch.fft.irfft2(wave * kernel, s=size)[..., :height, :width]
-            grad_x += bump(at - node) * collected
-            grad_at += slope(at - node) * (collected * x).sum(1, keepdim=True)
-        return grad_x, grad_at * stretch(radius, ctx.beta), None, None
+            torch.mul(wave, plane.kernel(node), out=part)
+            collected = plane.inverse(complexes(part))
+            if grad_picture is not None:
+                grad_picture.addcmul_(collected[:, :C], bump(at - node))
+            if grad_at is not None:
+                grad_at.addcmul_(collected.mul_(x).sum(1, keepdim=True), slope(at - node))
+        if grad_at is not None:
+            grad_at *= stretch(radius, ctx.beta)
+        return grad_picture, grad_at, None, None
+
+
+class Plane:
+    """Fourier transforms of pictures of one size, by way of buffers that are made once.
+
+    Waves lie transposed, (N, C, W' / 2 + 1, H'): transforms are fast along the last axis.
+    """
+
+    def __init__(self, like: Tensor, used: range, beta: float | None) -> None:
+        self.shape = (like.shape[-2], like.shape[-1])
+        self.size = fft_size(self.shape, used, beta)
+        self.beta = beta
+        half = self.size[1] // 2 + 1
+        kind = torch.complex128 if like.dtype == torch.float64 else torch.complex64
+        planes = like.shape[:2]
+        self.padded = like.new_zeros(*planes, self.shape[0], self.size[1])
+        self.rows = like.new_empty(*planes, self.shape[0], half, dtype=kind)
+        self.wave = like.new_zeros(*planes, half, self.size[0], dtype=kind)
+
+    def forward(self, factor: Tensor, x: Tensor) -> Tensor:
+        """Transform of `factor * x`, of (N, 1, H, W) and (N, C, H, W)."""
+        torch.mul(factor, x, out=self.padded[..., : self.shape[1]])
+        self.wave[..., : self.shape[0]] = torch.fft.rfft(self.padded).mT
+        return torch.fft.fft(self.wave)
+
+    def inverse(self, wave: Tensor) -> Tensor:
+        """Picture of a wave, cut to the frame."""
+        self.rows.copy_(torch.fft.ifft(wave)[..., : self.shape[0]].mT)
+        return torch.fft.irfft(self.rows, n=self.size[1])[..., : self.shape[1]]
+
+    def kernel(self, node: int) -> Tensor:
+        """Transform of the kernel of a node, (W' / 2 + 1, 2 H')."""
+        like = self.padded
+        return spectrum(node, self.beta, self.shape, self.size, like.dtype, like.device)
+
+
+def with_ones(picture: Tensor) -> Tensor:
+    """(N, C + 1, H, W): one more channel, of ones."""
+    return torch.cat((picture, torch.ones_like(picture[:, :1])), 1)
+
+
+def pairs(wave: Tensor) -> Tensor:
+    """Real and imaginary parts side by side, (..., 2 H'): products with real numbers are faster."""
+    return torch.view_as_real(wave).flatten(-2)
+
+
+def complexes(wave: Tensor) -> Tensor:
+    """Inverse of `pairs`."""
+    return torch.view_as_complex(wave.unflatten(-1, (-1, 2)))
 
 
 # Nodes lie at whole numbers on a scale of their own, denser where kernels change faster.
@@ -178,16 +235,16 @@ def nodes(low: float, high: float, beta: float | None) -> range:
 
 def bump(offset: Tensor) -> Tensor:
     """Cubic B-spline, at a distance in nodes from its middle."""
-    distance = offset.abs()
-    wide, narrow = (2 - distance).clamp_min(0), (1 - distance).clamp_min(0)
-    return wide**3 / 6 - narrow**3 * (2 / 3)
+    wide = (2 - offset.abs()).clamp_min_(0)
+    narrow = (wide - 1).clamp_min_(0)
+    return (wide * wide).mul_(wide).sub_(4 * narrow * narrow * narrow).div_(6)
 
 
 def slope(offset: Tensor) -> Tensor:
     """Derivative of `bump`."""
-    distance = offset.abs()
-    wide, narrow = (2 - distance).clamp_min(0), (1 - distance).clamp_min(0)
-    return (2 * narrow**2 - wide**2 / 2) * offset.sign()
+    wide = (2 - offset.abs()).clamp_min_(0)
+    narrow = (wide - 1).clamp_min_(0)
+    return (4 * narrow).mul_(narrow).sub_(wide * wide).mul_(offset.sign()).div_(2)
 
 
 # Kernels of the nodes.
@@ -215,9 +272,10 @@ def node_kernels(beta: float | None) -> tuple[Tensor, Tensor]:
     disks = soft_disk(radius[:, None] - rho, soft[:, None])  # (S, M)
     disks /= (disks * copies(places)).sum(1, keepdim=True)
     splines = bump(at[:, None] - torch.arange(-1, top + 1))  # (S, J)
-    weight = torch.ones(len(at), 1, dtype=torch.float64)
-    weight[0] = 1e4
-    return torch.linalg.lstsq(splines * weight, disks * weight).solution, places
+    weight = torch.ones(len(at), dtype=torch.float64)
+    weight[0] = 1e8
+    weighted = (splines * weight[:, None]).T  # (J, S)
+    return torch.linalg.solve(weighted @ splines, weighted @ disks), places
 
 
 def copies(places: Tensor) -> Tensor:
@@ -246,16 +304,16 @@ def reach_of(node: int, beta: float | None) -> int:
     return math.ceil(float(last) + rim(beta))
 
 
-def fft_size(shape: Sequence[int], used: range, beta: float | None) -> tuple[int, int]:
+def fft_size(shape: tuple[int, int], used: range, beta: float | None) -> tuple[int, int]:
     """A size that transforms fast, with room for what would wrap around the frame."""
     reach = reach_of(used[-1], beta)
-    height, width = (smooth_number(n + min(reach, n - 1)) for n in shape)
-    return height, width
+    height, width = (n + min(reach, n - 1) for n in shape)
+    return smooth_number(height, 4), smooth_number(width, 16)
 
 
-def smooth_number(least: int) -> int:
-    """Smallest even number of at least `least` that has no prime factor above 5."""
-    n = least + least % 2
+def smooth_number(least: int, step: int) -> int:
+    """Smallest multiple of `step`, at least `least`, that has no prime factor above 5."""
+    n = math.ceil(least / step) * step
     while True:
         rest = n
         for prime in (2, 3, 5):
@@ -263,7 +321,7 @@ def smooth_number(least: int) -> int:
                 rest //= prime
         if rest == 1:
             return n
-        n += 2
+        n += step
 
 
 @lru_cache(maxsize=256)
@@ -275,7 +333,7 @@ def spectrum(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Fourier transform of a node's kernel, real since the kernel is even; (H', W' / 2 + 1)."""
+    """Fourier transform of a node's kernel: real, since that is even; (W' / 2 + 1, 2 H') pairs."""
     values, places = node_kernels(beta)
     reach = reach_of(node, beta)
     inside = places[:, 0] <= reach
@@ -292,4 +350,5 @@ def spectrum(
     field = torch.zeros(size, dtype=torch.float64)
     field[: 2 * rows + 1, : 2 * cols + 1] = kernel
     field = field.roll((-rows, -cols), (0, 1))
-    return torch.fft.rfft2(field).real.to(dtype).contiguous().to(device)
+    wave = torch.fft.rfft2(field).real.mT.repeat_interleave(2, -1)
+    return wave.to(dtype).contiguous().to(device)
