@@ -13,11 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.models.bsstnet.refine import FeaturePropagation, SpaceTimeConv
-from unblur.models.layers import conv3x3, double
+from unblur.models.layers import channels_last, conv3x3, double
 from unblur.ops.pad import crop_from, pad_flow, pad_to, padded_length
+from unblur.ops.warp import warp
 
 MULTIPLE = 8
-"""Pixels per element at the network's middle."""
+"""Elements of the flow per element at the network's middle."""
+DETAIL = 2
+"""Pixels across, of frames that are shrunk to that, per element of a flow of fewer elements."""
+CLUES = 6
+"""Channels that tell how far a flow can be believed."""
+STEPS = (2, 6)
+"""Elements that the flows of other places, in eight directions, are taken from."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,26 @@ class FlowRefocusConfig:
     flip_frames: bool = True
     """Backward in time, the frames are read backward too. The published code forgets to."""
     residual: bool = False
-    """The network sees the whole flow and corrects it; else it fills in what was taken out."""
+    """The network sees the whole flow, how far it contradicts its opposite and the frames, and
+    corrects it; else it fills in what was taken out."""
+    stride: int = 1
+    """Frame pixels per element of flow and mask, and per unit of the flow."""
+    recurrent: bool = True
+    """It looks at other times and far around. Without, only what chooses among flows near by is
+    left: that learns ten times as fast, and the whole network may start from it."""
     edges: bool = True
     """With the layers that find edges of flow, which only the published training uses."""
 
+    @property
+    def folds(self) -> int:
+        """Pixels across, of the frames that the network looks at, per element of the flow."""
+        return min(self.stride, DETAIL)
+
     def __post_init__(self) -> None:
+        if self.stride % self.folds:
+            raise ValueError(f"stride {self.stride} must be 1 or a multiple of {DETAIL}")
+        if not self.recurrent and not self.residual:
+            raise ValueError("recurrent: false needs residual: true")
         if 8 * self.channels % self.deform_groups:
             raise ValueError(f"cannot divide 8 * {self.channels} by {self.deform_groups}")
 
@@ -43,7 +65,7 @@ class FlowRefocusConfig:
 OFFICIAL = FlowRefocusConfig(flip_frames=False)
 """As the published code computes."""
 
-SMALL = FlowRefocusConfig(channels=12, deform_groups=8, residual=True, edges=False)
+SMALL = FlowRefocusConfig(channels=8, deform_groups=8, residual=True, stride=4, edges=False)
 """For processors."""
 
 
@@ -54,8 +76,17 @@ class FlowRefocus(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
+        if config.recurrent:
+            self._build_recurrent()
+        self.to_flow = Correction(c, config.recurrent) if config.residual else UpLayers(c, 2)
+        self.edges = EdgeLayers() if config.edges else None
+
+    def _build_recurrent(self) -> None:
+        config, c = self.config, self.config.channels
         # flow, mask and frame
-        self.down = nn.Conv2d(6, c, 5, 2, 2, padding_mode="replicate")
+        inputs = 2 + 1 + 3 * config.folds**2 + (CLUES if config.residual else 0)
+        edge = "zeros" if config.residual else "replicate"
+        self.down = nn.Conv2d(inputs, c, 5, 2, 2, padding_mode=edge)
         self.encode1 = nn.ModuleList((SpaceTimeConv(c, c, 1), SpaceTimeConv(c, 2 * c, 2)))
         self.encode2 = nn.ModuleList(
             (SpaceTimeConv(2 * c, 2 * c, 1), SpaceTimeConv(2 * c, 4 * c, 2))
@@ -66,27 +97,31 @@ class FlowRefocus(nn.Module):
         self.propagate = FeaturePropagation(4 * c, config.deform_groups, guide=0)
         self.decode2 = UpLayers(4 * c, 2 * c)
         self.decode1 = UpLayers(2 * c, c)
-        self.to_flow = UpLayers(c, 2)
-        if config.residual:
-            nn.init.zeros_(self.to_flow.up.weight)
-            nn.init.zeros_(self.to_flow.up.bias)  # type: ignore[arg-type]
-        self.edges = EdgeLayers() if config.edges else None
 
     def forward(
-        self, flow_forward: Tensor, flow_backward: Tensor, frames: Tensor, mask: Tensor
+        self,
+        flow_forward: Tensor,
+        flow_backward: Tensor,
+        frames: Tensor,
+        mask: Tensor,
+        merge: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Replaces the flows that start at blurred pixels.
 
         Args:
             flow_forward: (B, T-1, 2, H, W) pixels, flow t lives on frame t and points to t + 1.
             flow_backward: (B, T-1, 2, H, W), flow t lives on frame t + 1 and points to t.
-            frames: (B, T, 3, H, W) RGB in [0, 1].
+            frames: (B, T, 3, H, W) RGB in [0, 1]. With a `stride` s, flows and mask are of
+                ceil(H / s) x ceil(W / s) elements.
             mask: (B, T, 1, H, W), 1 where a pixel is blurred, else 0.
+            merge: without it, the network's own flows everywhere, as training asks for.
 
         Returns:
             Both, of the same shape; unchanged where the mask is 0.
         """
         found = self.predict(flow_forward, flow_backward, frames, mask)
+        if not merge:
+            return found
         given = (flow_forward, mask[:, :-1]), (flow_backward, mask[:, 1:])
         forward, backward = (
             new * m + flow * (1 - m) for new, (flow, m) in zip(found, given, strict=True)
@@ -97,23 +132,47 @@ class FlowRefocus(nn.Module):
         self, flow_forward: Tensor, flow_backward: Tensor, frames: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The network's own flows, everywhere; arguments and shapes as in `forward`."""
-        size = frames.shape[-2:]
+        size = flow_forward.shape[-2:]
         if frames.shape[1] == 1:
             return flow_forward, flow_backward
         H, W = (padded_length(n, MULTIPLE) for n in size)
+        frames = folded(frames, self.config.stride, self.config.folds)
         frames, mask = pad_to(frames, H, W), pad_to(mask, H, W)
         flow_forward, flow_backward = (pad_flow(f, H, W) for f in (flow_forward, flow_backward))
-        forward = self._refocus(flow_forward, mask[:, :-1], frames[:, :-1])
-        seen = frames[:, 1:].flip(1) if self.config.flip_frames else frames[:, 1:]
-        backward = self._refocus(flow_backward.flip(1), mask[:, 1:].flip(1), seen).flip(1)
-        return crop_from(forward, *size), crop_from(backward, *size)
+        early, late = frames[:, :-1], frames[:, 1:]
+        ahead = flow_forward, flow_backward, mask[:, :-1], early, late
+        turned = [x.flip(1) for x in (flow_backward, flow_forward, mask[:, 1:])]
+        pictures = (late.flip(1), early.flip(1)) if self.config.flip_frames else (late, early)
+        both = (torch.cat(pair) for pair in zip(ahead, (*turned, *pictures), strict=True))
+        forward, backward = self._refocus(*both).chunk(2)
+        return crop_from(forward, *size), crop_from(backward.flip(1), *size)
 
-    def _refocus(self, flow: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
-        """One direction, in the order given: (B, t, 2, H, W) -> the same."""
+    def _refocus(
+        self,
+        flow: Tensor,  # (B, t, 2, H, W)
+        opposite: Tensor,  # (B, t, 2, H, W) the way back
+        mask: Tensor,  # (B, t, 1, H, W) of the frames that flows live on
+        frames: Tensor,  # (B, t, 3 f f, H, W) those frames, folded
+        targets: Tensor,  # (B, t, 3 f f, H, W) the frames that flows point to
+    ) -> Tensor:
+        """One direction, in the order given: (B, t, 2, H, W)."""
         batch = flow.shape[:2]
-        shown = flow if self.config.residual else flow * (1 - mask)
-        x = torch.cat((shown, mask, frames), 2).flatten(0, 1)  # (B*t, 6, H, W)
-        x = F.leaky_relu(self.down(x), 0.2)  # (B*t, C, H/2, W/2)
+        flow, opposite, mask, frames, targets = (
+            x.flatten(0, 1) for x in (flow, opposite, mask, frames, targets)
+        )
+        parts = [flow if self.config.residual else flow * (1 - mask), mask, frames]
+        evidence: list[Tensor] = []
+        if self.config.residual:
+            colours = [x.unflatten(1, (3, -1)).mean(2) for x in (frames, targets)]
+            evidence = [flow, mask, opposite, *colours]
+            parts.append(clues(flow, opposite, *colours))
+        given = channels_last(torch.cat(parts, 1))  # (B*t, inputs, H, W)
+        features = self._features(given, batch) if self.config.recurrent else None
+        return self.to_flow(features, *evidence).unflatten(0, batch)
+
+    def _features(self, given: Tensor, batch: torch.Size) -> Tensor:
+        """(B*t, inputs, H, W) -> (B*t, C, H / 2, W / 2), from all frames of `batch` (B, t)."""
+        x = F.leaky_relu(self.down(given), 0.2)  # (B*t, C, H/2, W/2)
         for layer in self.encode1:
             x = layer(x, batch)
         quarter = x  # (B*t, 2C, H/4, W/4)
@@ -123,9 +182,124 @@ class FlowRefocus(nn.Module):
             x = F.leaky_relu(layer(x), 0.2)  # (B*t, 4C, H/8, W/8)
         x = self.propagate(x.unflatten(0, batch)).flatten(0, 1)
         x = F.leaky_relu(self.decode2(x), 0.2) + quarter
-        x = F.leaky_relu(self.decode1(x), 0.2)  # (B*t, C, H/2, W/2)
-        found = self.to_flow(x).unflatten(0, batch)
-        return flow + found if self.config.residual else found
+        return F.leaky_relu(self.decode1(x), 0.2)
+
+
+def folded(frames: Tensor, stride: int, folds: int) -> Tensor:
+    """Frames (B, T, 3, H, W), shrunk, as (B, T, 3 folds folds, ceil(H / stride), ceil(W / stride)).
+
+    Each element holds the `folds` x `folds` means of its square.
+    """
+    x = frames.flatten(0, 1)
+    if stride > 1:
+        x = F.pad(x, (0, -x.shape[3] % stride, 0, -x.shape[2] % stride), mode="replicate")
+        x = F.pixel_unshuffle(F.avg_pool2d(x, stride // folds), folds)
+    return x.unflatten(0, frames.shape[:2])
+
+
+def clues(flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor) -> Tensor:
+    """How far a flow contradicts the way back, and the colours where it leads.
+
+    Args:
+        flow: (N, 2, H, W).
+        opposite: (N, 2, H, W), the way back.
+        frames: (N, 3, H, W) that the flow lives on.
+        targets: (N, 3, H, W) that it points to.
+
+    Returns:
+        (N, 6, H, W): both differences, and 1 where it leads to a place inside, else 0.
+    """
+    there = warp(torch.cat((opposite, targets, torch.ones_like(flow[:, :1])), 1), flow)
+    inside = there[:, 5:]
+    return torch.cat((inside * flow + there[:, :2], there[:, 2:5] - inside * frames, inside), 1)
+
+
+class Correction(nn.Module):
+    """Mixes in flows from places near by, where they are better known, and adds what is missing.
+
+    At the edge of a thing that moves, flow is seldom wrong on both sides: to choose is easier than
+    to make. Each flow from elsewhere is tried: does it lead to the same colours, and back? Fresh,
+    it leaves the flow as it is.
+    """
+
+    def __init__(self, channels: int, recurrent: bool) -> None:
+        super().__init__()
+        others = 8 * len(STEPS)
+        self.join = conv3x3(3 + 2 + 3 * others, 2 * channels)
+        self.listen = conv3x3(channels, 2 * channels) if recurrent else None
+        if self.listen is not None:
+            nn.init.zeros_(self.listen.weight)
+        self.around = nn.Conv2d(2 * channels, 2 * channels, 3, padding=3, dilation=3)
+        self.last = conv3x3(2 * channels, others + 2)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        features: Tensor | None,  # (N, C, H / 2, W / 2)
+        flow: Tensor,  # (N, 2, H, W)
+        mask: Tensor,  # (N, 1, H, W)
+        opposite: Tensor,  # (N, 2, H, W)
+        frames: Tensor,  # (N, 3, H, W)
+        targets: Tensor,  # (N, 3, H, W)
+    ) -> Tensor:
+        """The flow, corrected: (N, 2, H, W)."""
+        small = [F.avg_pool2d(x, 2) for x in (flow, opposite, frames, targets)]
+        hints = (small[0], F.avg_pool2d(mask, 2), doubt(*small))
+        x = self.join(channels_last(torch.cat(hints, 1)))
+        if self.listen is not None:
+            x = x + self.listen(features)
+        x = F.leaky_relu(x, 0.2)
+        x = self.last(x + F.leaky_relu(self.around(x), 0.2))
+        x = double(x)  # (N, K + 2, H, W)
+        changes = elsewhere(flow) - flow[:, None]  # (N, K, 2, H, W)
+        return flow + (x[:, :-2, None] * changes).sum(1) + x[:, -2:]
+
+
+def elsewhere(flow: Tensor, scale: int = 1) -> Tensor:
+    """Flows (N, 2, H, W) of places near by, in eight directions: (N, K, 2, H, W).
+
+    `scale`: how many elements of `STEPS` one element here is.
+    """
+    h, w = flow.shape[-2:]
+    far = max(STEPS) // scale
+    wide = F.pad(flow, (far,) * 4, mode="replicate")
+    steps = [step // scale for step in STEPS]
+    return torch.stack(
+        [
+            wide[..., far + step * v : far + step * v + h, far + step * u : far + step * u + w]
+            for step in steps
+            for v in (-1, 0, 1)
+            for u in (-1, 0, 1)
+            if u or v
+        ],
+        1,
+    )
+
+
+def doubt(flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor) -> Tensor:
+    """What speaks against a flow and against those near by, and how unlike they are.
+
+    A flow is in doubt where it leads to other colours, or not back.
+
+    Args:
+        flow: (N, 2, H / 2, W / 2), in units of the full size.
+        opposite: alike, the way back.
+        frames: (N, 3, H / 2, W / 2) that flows live on.
+        targets: (N, 3, H / 2, W / 2) that they point to.
+
+    Returns:
+        (N, 2 + 3 K, H / 2, W / 2), 0.01 where nothing does.
+    """
+    there = torch.cat((opposite, targets), 1)
+    found = []
+    for offer in (flow, *elsewhere(flow, 2).unbind(1)):
+        seen = warp(there, offer / 2)
+        found.append((seen[:, :2] + offer).square().sum(1, keepdim=True))
+        found.append((seen[:, 2:] - frames).square().mean(1, keepdim=True))
+        if offer is not flow:
+            found.append((offer - flow).square().sum(1, keepdim=True))
+    return (torch.cat(found, 1) + 1e-4).sqrt()
 
 
 class UpLayers(nn.Module):

@@ -1,0 +1,66 @@
+"""Optical flow corrected where a lens has blurred: `flow-refocus-s`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur import weights
+from unblur.models import fit
+from unblur.models.flow_refocus import SMALL, FlowRefocus
+
+REFOCUS_S_WEIGHTS = "flow-refocus-s"
+RADIUS = 1.0
+"""Radius of the circle of confusion, in pixels, above which flow is corrected."""
+
+
+def load_refocus_s(device: torch.device | str = "cpu") -> FlowRefocus:
+    """The network with the weights that ship."""
+    path = weights.require(REFOCUS_S_WEIGHTS, "they come with unblur: install it again")
+    return fit(FlowRefocus(SMALL), weights.load(path), str(path)).to(device)
+
+
+def refocused(
+    net: FlowRefocus,
+    frames: Tensor,  # (T, 3, H, W)
+    flow_forward: Tensor,  # (T-1, 2, h, w)
+    flow_backward: Tensor,  # (T-1, 2, h, w)
+    blurred: Tensor,  # (T, 1, H, W)
+    threshold: float = RADIUS,
+) -> tuple[Tensor, Tensor]:
+    """Corrects the flows of a clip where it is blurred.
+
+    Args:
+        net: on the device of the frames.
+        frames: encoded RGB in [0, 1], any T, H, W from 1 up.
+        flow_forward: of ceil(H / s) x ceil(W / s) elements and in units of them, for the network's
+            stride s (4), as `dis_flow` and `flow_s` make it. Lives on frame t, points to t + 1.
+        flow_backward: alike; lives on frame t + 1, points to t.
+        blurred: radius of the circle of confusion in pixels. Of a mask or a blur map say from
+            which value on it counts.
+        threshold: above it a pixel is blurred.
+
+    Returns:
+        Both, float32; as given at elements without any blurred pixel.
+    """
+    mask = mask_for(blurred[None], threshold, net.config.stride)
+    flows = flow_forward.float()[None], flow_backward.float()[None]
+    with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+        forward, backward = net(*flows, frames.float()[None], mask)
+    return forward[0], backward[0]
+
+
+def mask_for(blurred: Tensor, threshold: float, stride: int) -> Tensor:
+    """1 at elements that hold a pixel above the threshold, else 0.
+
+    Args:
+        blurred: (B, T, 1, H, W).
+        threshold: of its values.
+        stride: pixels per element.
+
+    Returns:
+        (B, T, 1, ceil(H / stride), ceil(W / stride)) float32.
+    """
+    most = F.max_pool2d(blurred.float().flatten(0, 1), stride, ceil_mode=True)
+    return (most > threshold).float().unflatten(0, blurred.shape[:2])
