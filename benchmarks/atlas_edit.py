@@ -2,6 +2,7 @@
 
     python benchmarks/atlas_edit.py speed
     python benchmarks/atlas_edit.py flow SEED=PROJECT ... [--layers N]
+    python benchmarks/atlas_edit.py strip SEED=PROJECT
 
 `speed` renders a project of 512x288 whose maps are in memory, on one thread, and counts the
 processor's time, so that other work beside disturbs little: two cores do no worse than one.
@@ -11,6 +12,9 @@ OpenCV's DIS and flow-s on the clip as it was given, out of focus. SEED is the n
 rendered clip (see `atlas_clips.py`) that the project was fitted to; SEED alone takes the clip's own
 layers: what is left is the error of turning the maps round. Writes results/atlas_speed.csv and
 results/atlas_flow.csv.
+
+`strip` draws docs/images/atlas_refocus.jpg: the clip; paint carried along; focus on the foreground,
+by a disk and by a hexagon with highlights; focus on the background.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
-from atlas_clips import rendered, true_flow, true_project
+from atlas_clips import Clip, rendered, true_flow, true_project
 from torch import Tensor
 
 import unblur
@@ -35,6 +40,7 @@ from unblur.atlas.render import render_frames
 from unblur.guidance.flow import flow_s, load_flow_s
 
 RESULTS = Path(__file__).parent / "results"
+STRIP = Path(__file__).parents[1] / "docs" / "images" / "atlas_refocus.jpg"
 GAPS = (1, 3, 5, 7, 9)
 EVERY = 5
 """Frames from one start to the next."""
@@ -48,16 +54,21 @@ def main() -> None:
     verbs.add_parser("speed")
     flow = verbs.add_parser("flow")
     flow.add_argument("projects", nargs="+", metavar="SEED[=PROJECT]")
-    flow.add_argument("--layers", type=int, default=2)
-    flow.add_argument("--frames", type=int, default=48)
-    flow.add_argument("--height", type=int, default=144)
-    flow.add_argument("--width", type=int, default=256)
+    strip = verbs.add_parser("strip")
+    strip.add_argument("projects", nargs=1, metavar="SEED[=PROJECT]")
+    for verb in (flow, strip):
+        verb.add_argument("--layers", type=int, default=2)
+        verb.add_argument("--frames", type=int, default=48)
+        verb.add_argument("--height", type=int, default=144)
+        verb.add_argument("--width", type=int, default=256)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with torch.inference_mode():
         if options.verb == "speed":
             write("atlas_speed", speed())
+        elif options.verb == "strip":
+            draw_strip(options)
         else:
             write("atlas_flow", accuracy(options))
 
@@ -100,11 +111,8 @@ def accuracy(options: argparse.Namespace) -> list[dict[str, str]]:
     network = load_flow_s()
     errors: dict[tuple[str, int, str], list[tuple[Tensor, Tensor]]] = {}
     for word in options.projects:
-        seed, _, folder = word.partition("=")
-        size = (options.frames, options.height, options.width)
-        clip = rendered(int(seed), *size, layers=options.layers)
-        project: Project = unblur.atlas.open(folder) if folder else true_project(clip)
-        own = "atlas" if folder else "atlas, true layers"
+        clip, project = opened(word, options)
+        own = "atlas, true layers" if project.folder is None else "atlas"
         frames = clip.made.blurred[0]
         methods: dict[str, Callable[[int, int], Tensor]] = {
             own: lambda a, b, p=project: p.flow(a, b).flow,
@@ -130,6 +138,36 @@ def accuracy(options: argparse.Namespace) -> list[dict[str, str]]:
             | {key: f"{value:.3f}" for key, value in named.items()}
         )
     return sorted(rows, key=lambda row: (row["pixels"], int(row["gap"])))
+
+
+def opened(word: str, options: argparse.Namespace) -> tuple[Clip, Project]:
+    """A clip and the project of it that `SEED=PROJECT` names."""
+    seed, _, folder = word.partition("=")
+    size = (options.frames, options.height, options.width)
+    clip = rendered(int(seed), *size, layers=options.layers)
+    return clip, unblur.atlas.open(folder) if folder else true_project(clip)
+
+
+def draw_strip(options: argparse.Namespace) -> None:
+    """Writes docs/images/atlas_refocus.jpg."""
+    _, project = opened(options.projects[0], options)
+    chosen = [round(share * (len(project) - 1)) for share in (0, 0.33, 0.67, 1)]
+    front = project.layers[0]
+    sheet = np.zeros((*front.texture.shape[-2:], 4), np.uint8)
+    row, column = (int(at.float().mean()) for at in (front.seen[0] > 0.9).nonzero(as_tuple=True))
+    words = ("unblur", (column - 52, row), cv2.FONT_HERSHEY_DUPLEX, 1.0, (0, 220, 255, 255), 2)
+    cv2.putText(sheet, *words, cv2.LINE_AA)
+    paint = torch.from_numpy(sheet[:, :, [2, 1, 0, 3]].astype(np.float32) / 255).permute(2, 0, 1)
+    rows = [
+        project.frames[chosen],
+        project.edit({front.name: paint}, "reblurred", chosen),
+        project.refocus([front.name], chosen, aperture=8),
+        project.refocus([front.name], chosen, aperture=8, bokeh="hexagon", highlights=12),
+        project.refocus([project.layers[-1].name], chosen, aperture=8),
+    ]
+    picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    codes = picture.permute(1, 2, 0).mul(255).round().byte().numpy()[:, :, ::-1]
+    cv2.imwrite(str(STRIP), codes, [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 def score(found: Tensor, truth: Tensor) -> Tensor:
