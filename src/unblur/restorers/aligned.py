@@ -41,8 +41,11 @@ from unblur.restorers.base import (
 from unblur.restorers.bsstnet import Flow, choose_flow, overlapping_windows
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-BYTES_PER_PIXEL = {"fp32": 700, "bf16": 420}
-"""Measured growth of the process per pixel of one padded frame, rounded up."""
+BYTES_PER_PIXEL = {1: {"fp32": 1900, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
+"""Measured growth of the process per pixel of one padded frame, rounded up, by the scale of the
+network: at half size (2) it is less."""
+BYTES_TO_ENLARGE = 200
+"""More of it where the output is larger."""
 BYTES_PER_HELD_PIXEL = 60
 """Of every frame of the window: as blocks, as a small picture, and its flows."""
 
@@ -86,7 +89,8 @@ class AlignedRestorer:
         multiple = self.network.config.multiple_of
         pixels = padded_length(height, multiple) * padded_length(width, multiple)
         half = next(self.network.parameters()).element_size() == 2
-        body = BYTES_PER_PIXEL["bf16" if half else "fp32"]
+        body = BYTES_PER_PIXEL[self.network.config.scale]["bf16" if half else "fp32"]
+        body += BYTES_TO_ENLARGE * (self.info.scale > 1)
         return (body + BYTES_PER_HELD_PIXEL * frames) * pixels
 
 
