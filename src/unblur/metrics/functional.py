@@ -14,9 +14,10 @@ XYZ = (
     (0.0193308, 0.1191948, 0.9505322),
 )
 """Linear sRGB to CIE XYZ, white at D65 with Y = 1."""
-FLAT = 2 / 255
-"""Gradient below which a truth is homogeneous: the root of its mean square nearby."""
-FLAT_SIGMA = 4.0
+FLAT, FLAT_SIGMA = 3 / 255, 4.0
+"""Gradient below which a truth is homogeneous: root of the mean square over a Gaussian."""
+LEAST_FLAT = 0.01
+"""Part of a picture that has to be homogeneous."""
 
 
 def psnr(
@@ -128,12 +129,13 @@ def added_gradient(
     """Gradient that a picture has where its truth has none, in steps of an 8-bit file.
 
     Root of the energy of the gradient on homogeneous areas (skies, walls) less the truth's there: 0
-    for a picture without artefacts, NaN where no area of the truth is homogeneous. Areas are those
-    where the root mean square of the truth's gradient, over a Gaussian of 4 px, is below 2 steps.
+    for a picture without artefacts. Areas are those where the root mean square of the truth's
+    gradient, over a Gaussian of 4 px, is below 3 steps; NaN if they make less than a hundredth.
     """
     energy, own = (gradient_energy(y.double()) for y in (x, truth))  # (..., H-1, W-1)
     flat = gaussian_blur(own, FLAT_SIGMA) < FLAT**2
-    added = ((energy - own) * flat).sum(dim=(-2, -1)) / flat.sum(dim=(-2, -1))
+    part = flat.double().mean(dim=(-2, -1))
+    added = ((energy - own) * flat).mean(dim=(-2, -1)) / part.where(part >= LEAST_FLAT, torch.nan)
     return (255 * added.clamp(min=0).sqrt()).float()
 
 
