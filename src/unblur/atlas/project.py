@@ -44,7 +44,8 @@ class Layer:
     alpha: Tensor | Maps
     """(T, 1, H, W) opacity of this layer, whatever lies before it; 1 everywhere in the last."""
     radius: Tensor | Maps | None = None
-    """(T, 1, H, W) of this layer's circle of confusion in pixels of the frame; None: sharp."""
+    """(T, 1, H, W) of this layer's circle of confusion in pixels of the frame, as the lens of
+    `unblur.ops.disk_blur` takes it; None: sharp."""
 
 
 @dataclass(frozen=True, eq=False)

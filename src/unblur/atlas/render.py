@@ -14,6 +14,8 @@ from unblur.ops.color import from_linear, to_linear
 from unblur.ops.disk_blur import LARGEST, layered_blur
 from unblur.ops.warp import sample
 
+TRACE = 2e-3
+"""Opacity that no one sees and a fit leaves everywhere: so much, or so near 1, is none, or all."""
 RenderMode = Literal["sharp", "reblurred", "layer", "alpha"]
 
 
@@ -102,7 +104,8 @@ def colours(project: Project, textures: Sequence[Tensor], t: int) -> list[Tensor
 
 def opacities(project: Project, t: int) -> list[Tensor]:
     """Opacity (1, H, W) of each layer, front to back."""
-    return [layer.alpha[t] for layer in project.layers]
+    front = [(layer.alpha[t] - TRACE) / (1 - 2 * TRACE) for layer in project.layers[:-1]]
+    return [*(alpha.clamp(0, 1) for alpha in front), project.layers[-1].alpha[t]]
 
 
 def composite(project: Project, colours: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
