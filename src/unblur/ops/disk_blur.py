@@ -6,11 +6,15 @@ is a handful of convolutions:
     sum over pixels q of  K(r_q, p - q) x_q  =  sum over nodes j of  (C_j * (b_j(r) x))(p)
 
 with `K(r) = sum of b_j(r) C_j`: cubic B-splines `b_j` over the radius, and kernels `C_j` fitted to
-the true disks once and for all. The mix is smooth in the radius; its derivative is exact.
+the true disks once and for all. The mix is smooth in the radius; its derivative is exact. From the
+true disk it differs by up to 2 % of the light (sum of absolute differences), 1 % on average.
+
+On a GPU where Triton is present, `disk_triton` sums over all taps instead.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -110,8 +114,19 @@ def scatter(picture: Tensor, radius: Tensor, beta: float | None = None) -> tuple
     low, high = (float(value) for value in radius.detach().aminmax())
     if not (low >= 0 and high <= LARGEST):
         raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
-    light = _Scatter.apply(picture, radius, beta, nodes(low, high, beta))  # (N, C + 1, H, W)
+    if picture.is_cuda and picture.dtype == torch.float32 and has_triton():
+        from unblur.ops.disk_triton import spread
+
+        light = spread(picture, radius, beta)  # (N, C + 1, H, W)
+    else:
+        light = _Scatter.apply(picture, radius, beta, nodes(low, high, beta))
     return light[:, :-1], light[:, -1:]
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether kernels for GPUs can be built: CUDA builds of PyTorch for Linux bring Triton."""
+    return importlib.util.find_spec("triton") is not None
 
 
 class _Scatter(torch.autograd.Function):
