@@ -12,7 +12,7 @@ from torch import Tensor
 import unblur
 from unblur.errors import UsageError, WeightsError
 from unblur.evaluate.clip import Clip
-from unblur.evaluate.models import Choice, Rows, methods
+from unblur.evaluate.models import Choice, Picture, Rows, choose_focus, methods
 from unblur.evaluate.run import choose_depth, choose_methods
 from unblur.guidance.flow import dis_flow
 from unblur.models.dabit import TINY, Dabit
@@ -97,7 +97,7 @@ def test_weights_of_any_file(text, label, weights, light):
     ("text", "said"),
     [
         ("maxim-stage2", "did you mean"),
-        ("none@gamma", "linear, encoded, depth, depth-anything or alone"),
+        ("none@gamma", "linear, encoded, depth, coc, depth-anything or alone"),
         ("none@linear@encoded", "one light"),
         ("none=", "name the weights"),
     ],
@@ -134,6 +134,17 @@ def test_rows_of_a_model_that_is_guided(clip, tiny):
     assert found["tiny"].misses(real) is None
 
 
+def test_the_true_blur_guides_where_it_is_known(clip):
+    known = replace(clip, radius=12 * clip.depth)
+    depth, blur = choose_focus("coc", known, torch.device("cpu"))(Picture(clip.blurred[2], 2), None)
+    assert torch.equal(depth[0], clip.depth[2])
+    torch.testing.assert_close(blur, depth)  # a map of 1 is a radius of 12 px
+    (method,) = methods("tiny@coc", Rows(), "cpu")
+    assert "rendered clips only" in method.misses(clip)
+    assert method.misses(known) is None
+    assert not torch.equal(method.restore(known), methods("tiny", Rows(), "cpu")[0].restore(known))
+
+
 def test_only_what_can_be_ablated_or_guided_has_such_rows():
     rows = Rows(depth="depth", ablate=True)
     assert [m.name for m in choose_methods(["none", "tiny"], rows, "cpu", "auto")][-8:] == [
@@ -166,8 +177,8 @@ def test_twice_the_size_beside_enlarging_afterwards(clip):
 
 def test_where_depth_comes_from(tmp_path):
     assert choose_depth("builtin") == (None, "builtin")
-    assert choose_depth("true") == (None, "depth")
-    assert choose_depth("depth-anything") == (None, "depth-anything")
+    for word in ("depth", "coc", "depth-anything"):
+        assert choose_depth(word) == (None, word)
     assert choose_depth(tmp_path) == (tmp_path, "depth")
     with pytest.raises(UsageError, match="folder of depth maps that exists"):
         choose_depth(tmp_path / "nowhere")

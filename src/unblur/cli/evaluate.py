@@ -94,8 +94,8 @@ def evaluate(
         typer.Option(
             metavar="SOURCE",
             rich_help_panel=FOCUS,
-            help="true or depth-anything: models again, guided by that depth. For davis-blur also "
-            "a folder of depth maps, dark = near.",
+            help="depth (the true one), coc (true blur, too) or depth-anything: models again, "
+            "guided by it. For davis-blur also a folder of depth maps, dark = near.",
         ),
     ] = "builtin",
     ablate: Annotated[

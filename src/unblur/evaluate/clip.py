@@ -41,6 +41,8 @@ class Clip:
     """Frames in a row whose motion is compared with the truth's; none: motion is not looked at."""
     depth: Tensor | None = None
     """(T, 1, H, W) that the blur was made with, 0 = near, 1 = far; None where nobody knows it."""
+    radius: Tensor | None = None
+    """(T, 1, H, W) of the circle of confusion, pixels of the input; None where nobody knows it."""
 
     @property
     def scale(self) -> int:

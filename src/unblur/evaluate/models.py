@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from unblur.engine.scenes import Scene
 from unblur.errors import UsageError
 from unblur.evaluate.clip import Clip
 from unblur.evaluate.methods import THEN_BICUBIC, Method, enlarge, nothing_missing
+from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guide import FocusOfVideo
 from unblur.restorers.base import ABLATIONS, Ablatable, Light, Restorer
 from unblur.restorers.registry import choose_device, load_model, preset
 
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
-DEPTHS = ("depth", "depth-anything")
-"""What guides a model in place of the depth found in the picture: the depth that the blur was made
-with, or that of a network."""
+TRUE_DEPTH, TRUE_BLUR = "depth", "coc"
+DEPTHS = (TRUE_DEPTH, TRUE_BLUR, "depth-anything")
+"""What guides a model in place of what is found in the picture: the depth that the blur was made
+with; this and the true circle of confusion; or the depth of a network."""
 ALONE = "alone"
 """Each frame is restored as if there were no other."""
 
@@ -146,7 +149,7 @@ def method(choice: Choice, restorer: Restorer, device: torch.device, suffix: str
     light = choice.light or restorer.info.light
     temporal = restorer.info.window > 1
     frames = run_alone if temporal and choice.alone else run
-    true_depth = restorer.info.needs_depth and choice.depth == "depth"
+    guided = restorer.info.needs_depth
 
     def restore(clip: Clip) -> Tensor:
         restored = frames(restorer, light, device, clip, choice.depth)
@@ -156,15 +159,19 @@ def method(choice: Choice, restorer: Restorer, device: torch.device, suffix: str
         choice.text + suffix,
         restore,
         whole_clip=temporal and not choice.alone,
-        misses=unknown_depth if true_depth else nothing_missing,
+        misses=partial(unknown_truth, choice.depth) if guided else nothing_missing,
         warm_up=True,
         parameters=count_parameters(restorer),
     )
 
 
-def unknown_depth(clip: Clip) -> str | None:
-    """Why a model cannot be guided by the true depth."""
-    return "the true depth of real frames is not known" if clip.depth is None else None
+def unknown_truth(depth: str, clip: Clip) -> str | None:
+    """Why a model cannot be guided by the truth."""
+    if depth in (TRUE_DEPTH, TRUE_BLUR) and clip.depth is None:
+        return "the true depth of real frames is not known"
+    if depth == TRUE_BLUR and clip.radius is None:
+        return "the true circle of confusion is known of rendered clips only"
+    return None
 
 
 def count_parameters(restorer: Restorer) -> int:
@@ -207,33 +214,41 @@ def run_alone(
             scored=(0,),
             watched=(),
             depth=None if clip.depth is None else clip.depth[i : i + 1],
+            radius=None if clip.radius is None else clip.radius[i : i + 1],
         )
         restored.append(run(restorer, light, device, single, depth))
     return torch.cat(restored)
 
 
 class FocusOfClip:
-    """Depth that is known, and the blur map that follows from it: `engine.run.Focus`."""
+    """Depth that is known, and the blur map that follows from it: `engine.run.Focus`.
 
-    def __init__(self, depth: Tensor) -> None:
-        """`depth` (T, 1, H, W)."""
+    Args:
+        depth: (T, 1, H, W).
+        radius: (T, 1, H, W) of the circle of confusion in pixels, where that is to be known, too.
+    """
+
+    def __init__(self, depth: Tensor, radius: Tensor | None = None) -> None:
         self._depth = depth
-        self._blur = BlurFromDepth()
+        self._known = None if radius is None else (radius / BLUREST).clamp(0, 1)
+        self._found = BlurFromDepth()
 
     def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and blur map (1, 1, H, W) of a frame."""
         depth = self._depth[picture.index][None]
-        return depth, self._blur(rgb, depth.to(rgb))
+        if self._known is not None:
+            return depth, self._known[picture.index][None]
+        return depth, self._found(rgb, depth.to(rgb))
 
     def restart(self) -> None:
         """The next frame is the first of a scene."""
-        self._blur.restart()
+        self._found.restart()
 
 
 def choose_focus(depth: str, clip: Clip, device: torch.device) -> Focus:
     """Where depth and blur maps come from."""
-    if depth == "depth":
+    if depth in (TRUE_DEPTH, TRUE_BLUR):
         if clip.depth is None:
             raise ValueError(f"{clip.name}: its true depth is not known")
-        return FocusOfClip(clip.depth)
+        return FocusOfClip(clip.depth, clip.radius if depth == TRUE_BLUR else None)
     return FocusOfVideo(depth, device=str(device))

@@ -152,6 +152,7 @@ def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip
         watched=WATCHED,
         blur=known_blur(scenes, made.layers[0, frames], frames),
         depth=made.depth[0, :, :, :: making.scale, :: making.scale],
+        radius=made.coc[0, :, :, :: making.scale, :: making.scale] / making.scale,
         facts={
             "motion_px": float(made.extent[0, scored].mean()),
             "coc_px": float(made.coc[0, scored].mean()),

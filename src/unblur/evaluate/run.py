@@ -11,7 +11,7 @@ import torch
 from unblur.api import Progress
 from unblur.errors import UsageError
 from unblur.evaluate.methods import Method, classical
-from unblur.evaluate.models import DEPTHS, Rows
+from unblur.evaluate.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluate.models import methods as methods_of
 from unblur.evaluate.pictures import write_sheet
 from unblur.evaluate.scores import Evaluation, Score, score
@@ -43,8 +43,8 @@ def evaluate(
             `davis-blur`.
         models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
             `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
-            `@depth` or `@depth-anything` for the depth that guides it, `@alone` if it is to see
-            one frame at a time. May be empty.
+            `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
+            frame at a time. May be empty.
         limit: only the first clips; any number of them is a mixture of weak and strong blur.
         data: for `real-average`: folders of sharp frames, or of folders of them; for
             `davis-blur`: the data set, or a folder of its sequences.
@@ -53,9 +53,10 @@ def evaluate(
         textures: for the rendered suites: folder of pictures instead of the held-out ones.
         blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
             each sequence).
-        depth: `true` or `depth-anything` measure models that are guided by depth a second time,
-            with the depth that the blur was made with or with that of a network. For `davis-blur`
-            also a folder of depth maps, to blur with and to guide with.
+        depth: `depth`, `coc` or `depth-anything` measure models that are guided by depth a second
+            time: with the depth that the blur was made with, with this and the true circle of
+            confusion, or with the depth of a network. For `davis-blur` also a folder of depth
+            maps, to blur with and to guide with.
         scale: 2 measures models at twice the size of their input, the truth shrunk after it was
             blurred; frames of those that leave the size alone are enlarged.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
@@ -133,14 +134,14 @@ def evaluate(
 
 def choose_depth(depth: str | Path) -> tuple[Path | None, str]:
     """Depth maps to blur with, and what guides models beside what they find themselves."""
-    words = {"builtin": "builtin", "true": DEPTHS[0], DEPTHS[1]: DEPTHS[1]}
+    words = ("builtin", *DEPTHS)
     if str(depth) in words:
-        return None, words[str(depth)]
+        return None, str(depth)
     if not Path(depth).is_dir():
         raise UsageError(
             f"depth '{depth}': use {', '.join(words)}, or a folder of depth maps that exists"
         )
-    return Path(depth), DEPTHS[0]
+    return Path(depth), TRUE_DEPTH
 
 
 def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: str) -> list[Method]:
