@@ -125,6 +125,11 @@ def test_what_others_keep_in_the_folder_stays(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_the_folder_one_is_in_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert analytic.project(frames=1).save(".").folder == tmp_path
+
+
 def test_nothing_foreign_is_written_over(tmp_path: Path) -> None:
     made = analytic.project(frames=1)
     (tmp_path / "photos").mkdir()

@@ -167,7 +167,7 @@ def save_project(
         NumericsError: maps hold NaN or infinity.
         ResourceError: the disk is full.
     """
-    folder = Path(path)
+    folder = Path(os.path.abspath(path))  # "." has no name
     if bits not in (8, 16):
         raise ValueError("atlases have 8 or 16 bits")
     check_free(folder, overwrite)

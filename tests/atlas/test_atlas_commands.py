@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import analytic
 import cv2
 import numpy as np
 import pytest
@@ -12,9 +12,6 @@ import torch
 
 import unblur
 from unblur.cli import main
-
-sys.path.append(str(Path(__file__).parents[1] / "atlas"))
-import analytic
 
 
 @pytest.fixture(scope="module")
