@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,10 +18,14 @@ RADIUS = 1.0
 """Radius of the circle of confusion, in pixels, above which flow is corrected."""
 
 
-def load_refocus_s(device: torch.device | str = "cpu") -> FlowRefocus:
-    """The network with the weights that ship."""
-    path = weights.require(REFOCUS_S_WEIGHTS, "they come with unblur: install it again")
-    return fit(FlowRefocus(SMALL), weights.load(path), str(path)).to(device)
+def load_refocus_s(
+    device: torch.device | str = "cpu", path: str | Path | None = None
+) -> FlowRefocus:
+    """The network with the weights that ship, or with those of a file; recurrent if they are."""
+    path = path or weights.require(REFOCUS_S_WEIGHTS, "they come with unblur: install it again")
+    state = weights.load(path)
+    config = replace(SMALL, recurrent=any(name.startswith("propagate.") for name in state))
+    return fit(FlowRefocus(config), state, str(path)).to(device)
 
 
 def refocused(

@@ -23,6 +23,8 @@ DETAIL = 2
 """Pixels across, of frames that are shrunk to that, per element of a flow of fewer elements."""
 CLUES = 6
 """Channels that tell how far a flow can be believed."""
+PRIOR = (6.0, 60.0)
+"""Per element that a flow does not lead back by, and per unit of colour, as logarithms."""
 STEPS = (2, 6)
 """Elements that the flows of other places, in eight directions, are taken from."""
 
@@ -215,22 +217,26 @@ def clues(flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor) -> Te
 
 
 class Correction(nn.Module):
-    """Mixes in flows from places near by, where they are better known, and adds what is missing.
+    """Mixes in flows from places near by, where they are better known.
 
     At the edge of a thing that moves, flow is seldom wrong on both sides: to choose is easier than
-    to make. Each flow from elsewhere is tried: does it lead to the same colours, and back? Fresh,
-    it leaves the flow as it is.
+    to make. Each flow from elsewhere is tried: does it lead to the same colours, and back? What
+    speaks for it is weighed up by a soft maximum, with a prior that trusts those that lead back.
+    Fresh, nothing is mixed in, and the flow stays as it is.
     """
 
     def __init__(self, channels: int, recurrent: bool) -> None:
         super().__init__()
         others = 8 * len(STEPS)
+        self.doubt = nn.Parameter(torch.tensor(PRIOR))
+        """How much it tells against a flow that it does not lead back, or to other colours."""
         self.join = conv3x3(3 + 2 + 3 * others, 2 * channels)
         self.listen = conv3x3(channels, 2 * channels) if recurrent else None
         if self.listen is not None:
             nn.init.zeros_(self.listen.weight)
         self.around = nn.Conv2d(2 * channels, 2 * channels, 3, padding=3, dilation=3)
-        self.last = conv3x3(2 * channels, others + 2)
+        # a score for each flow, its own first, and how much of the mixture is taken
+        self.last = conv3x3(2 * channels, 1 + others + 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -245,15 +251,17 @@ class Correction(nn.Module):
     ) -> Tensor:
         """The flow, corrected: (N, 2, H, W)."""
         small = [F.avg_pool2d(x, 2) for x in (flow, opposite, frames, targets)]
-        hints = (small[0], F.avg_pool2d(mask, 2), doubt(*small))
+        way, colours, change = doubts(*small)  # (N, 1 + K, H / 2, W / 2) each
+        hints = (small[0], F.avg_pool2d(mask, 2), way, colours, change[:, 1:])
         x = self.join(channels_last(torch.cat(hints, 1)))
         if self.listen is not None:
             x = x + self.listen(features)
         x = F.leaky_relu(x, 0.2)
         x = self.last(x + F.leaky_relu(self.around(x), 0.2))
-        x = double(x)  # (N, K + 2, H, W)
-        changes = elsewhere(flow) - flow[:, None]  # (N, K, 2, H, W)
-        return flow + (x[:, :-2, None] * changes).sum(1) + x[:, -2:]
+        score = x[:, :-1] - self.doubt[0] * way - self.doubt[1] * colours
+        share = double(torch.cat((score.float().softmax(1)[:, 1:], x[:, -1:]), 1))
+        mixed = (share[:, :-1, None] * (elsewhere(flow) - flow[:, None])).sum(1)
+        return flow + share[:, -1:] * mixed
 
 
 def elsewhere(flow: Tensor, scale: int = 1) -> Tensor:
@@ -277,10 +285,10 @@ def elsewhere(flow: Tensor, scale: int = 1) -> Tensor:
     )
 
 
-def doubt(flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor) -> Tensor:
+def doubts(
+    flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """What speaks against a flow and against those near by, and how unlike they are.
-
-    A flow is in doubt where it leads to other colours, or not back.
 
     Args:
         flow: (N, 2, H / 2, W / 2), in units of the full size.
@@ -289,17 +297,18 @@ def doubt(flow: Tensor, opposite: Tensor, frames: Tensor, targets: Tensor) -> Te
         targets: (N, 3, H / 2, W / 2) that they point to.
 
     Returns:
-        (N, 2 + 3 K, H / 2, W / 2), 0.01 where nothing does.
+        Three (N, 1 + K, H / 2, W / 2), of the flow itself and of the others: by how much it does
+        not lead back, how unlike the colours are that it leads to, and its distance from the flow
+        itself. 0.01 is none.
     """
     there = torch.cat((opposite, targets), 1)
-    found = []
-    for offer in (flow, *elsewhere(flow, 2).unbind(1)):
-        seen = warp(there, offer / 2)
-        found.append((seen[:, :2] + offer).square().sum(1, keepdim=True))
-        found.append((seen[:, 2:] - frames).square().mean(1, keepdim=True))
-        if offer is not flow:
-            found.append((offer - flow).square().sum(1, keepdim=True))
-    return (torch.cat(found, 1) + 1e-4).sqrt()
+    offers = torch.cat((flow[:, None], elsewhere(flow, 2)), 1)  # (N, 1 + K, 2, h, w)
+    seen = torch.stack([warp(there, offer / 2) for offer in offers.unbind(1)], 1)
+    way = (seen[:, :, :2] + offers).square().sum(2)
+    colours = (seen[:, :, 2:] - frames[:, None]).square().mean(2)
+    change = (offers - flow[:, None]).square().sum(2)
+    way, colours, change = ((x + 1e-4).sqrt() for x in (way, colours, change))
+    return way, colours, change
 
 
 class UpLayers(nn.Module):

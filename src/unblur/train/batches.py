@@ -32,15 +32,22 @@ class Batch:
     """Alike, on frame t + 1, to t."""
     radius: Tensor | None = None
     """`(B, T, 1, H, W)` of the circle of confusion in pixels; None where it is not known."""
+    guess_forward: Tensor | None = None
+    """Like `flow_forward`, but found in the blurred frames; None where the source finds none."""
+    guess_backward: Tensor | None = None
+    """Like `flow_backward`, found in the blurred frames."""
 
     def mapped(self, picture: Map, flow: Map) -> Batch:
         """The same with `picture` done to frames and radii, `flow` to such flows as there are."""
+        flows = self.flow_forward, self.flow_backward, self.guess_forward, self.guess_backward
+        forward, backward, *guesses = (None if x is None else flow(x) for x in flows)
         return Batch(
             picture(self.blurred),
             picture(self.sharp),
-            None if self.flow_forward is None else flow(self.flow_forward),
-            None if self.flow_backward is None else flow(self.flow_backward),
+            forward,
+            backward,
             None if self.radius is None else picture(self.radius),
+            *guesses,
         )
 
     def to(self, device: torch.device) -> Batch:

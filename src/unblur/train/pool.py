@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +22,9 @@ GRID = 4
 RADIUS_STEPS = 8
 """Radii are kept in steps of 1/8 pixel, up to 31 pixels."""
 
+Guess = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Finds flow both ways, `(B, T-1, 2, h, w)` each, in clips `(B, T, 3, H, W)`."""
+
 
 class Pool:
     """Random crops, mirrored, turned and reversed in time, from a folder of rendered clips.
@@ -34,10 +38,21 @@ class Pool:
         clips: number of different clips.
         crop: side of what a batch holds, in pixels, a multiple of 4.
         seed: of clip 0; clip i has seed + i.
+        guess: finds the flow of blurred frames, for those that learn to do better; it is found once
+            for each clip, and kept beside it.
     """
 
-    def __init__(self, source: Rendered, folder: Path, clips: int, crop: int, seed: int) -> None:
+    def __init__(
+        self,
+        source: Rendered,
+        folder: Path,
+        clips: int,
+        crop: int,
+        seed: int,
+        guess: Guess | None = None,
+    ) -> None:
         self.source, self.clips, self.crop, self.seed = source, clips, crop, seed
+        self.guess = guess
         self.folder = folder / fingerprint(
             source.config, source.textures, source.frames, source.side
         )
@@ -67,13 +82,21 @@ class Pool:
             self._render(index, path)
         kept = load_file(path)
         radius = kept.get("radius")
-        return Batch(
+        clip = Batch(
             kept["blurred"].float() / 255,
             kept["sharp"].float() / 255,
             kept["flow_forward"].float(),
             kept["flow_backward"].float(),
             None if radius is None else radius.float() / RADIUS_STEPS,
         )
+        if self.guess is None:
+            return clip
+        path = path.with_suffix(".guess.safetensors")
+        if not path.is_file():
+            forward, backward = self.guess(clip.blurred)
+            write(path, {"forward": forward.half(), "backward": backward.half()})
+        guess = {f"guess_{name}": x.float() for name, x in load_file(path).items()}
+        return replace(clip, **guess)
 
     def _render(self, index: int, path: Path) -> None:
         made = self.source.batch(1, self.seed + index)
@@ -88,9 +111,14 @@ class Pool:
         if made.radius is not None:
             steps = (made.radius * RADIUS_STEPS).round()
             tensors["radius"] = steps.clamp(max=255).to(torch.uint8)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
-        part.replace(path)
+        write(path, tensors)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a file that appears under its name when it is complete."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
+    part.replace(path)
 
 
 def fingerprint(config: SceneConfig, textures: TextureBank, frames: int, side: int) -> str:
@@ -120,20 +148,30 @@ def oriented(clip: Batch, turn: int, back: bool) -> Batch:
     """
     if back:
         clip = clip.mapped(lambda x: x.flip(1), lambda x: x.flip(1))
-        clip = replace(clip, flow_forward=clip.flow_backward, flow_backward=clip.flow_forward)
+        clip = replace(
+            clip,
+            flow_forward=clip.flow_backward,
+            flow_backward=clip.flow_forward,
+            guess_forward=clip.guess_backward,
+            guess_backward=clip.guess_forward,
+        )
 
     return clip.mapped(lambda x: turned(x, turn), lambda x: turned_flow(x, turn))
 
 
 def joined(clips: list[Batch]) -> Batch:
-    """One batch of several, all with flow, and with radii where all have them."""
-    forward = [clip.flow_forward for clip in clips if clip.flow_forward is not None]
-    backward = [clip.flow_backward for clip in clips if clip.flow_backward is not None]
-    radii = [clip.radius for clip in clips if clip.radius is not None]
+    """One batch of several, with what all of them have."""
+
+    def together(parts: list[Tensor | None]) -> Tensor | None:
+        known = [x for x in parts if x is not None]
+        return torch.cat(known) if len(known) == len(clips) else None
+
     return Batch(
         torch.cat([clip.blurred for clip in clips]),
         torch.cat([clip.sharp for clip in clips]),
-        torch.cat(forward),
-        torch.cat(backward),
-        torch.cat(radii) if len(radii) == len(clips) else None,
+        together([clip.flow_forward for clip in clips]),
+        together([clip.flow_backward for clip in clips]),
+        together([clip.radius for clip in clips]),
+        together([clip.guess_forward for clip in clips]),
+        together([clip.guess_backward for clip in clips]),
     )

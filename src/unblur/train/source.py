@@ -10,7 +10,7 @@ from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
 from unblur.synth import TextureBank, held_out
 from unblur.train.batches import Batch, Cut, Rendered, Source, scene_config
-from unblur.train.pool import Pool
+from unblur.train.pool import Guess, Pool
 from unblur.train.recipe import Recipe
 
 POOL_SEED = 7_000_000
@@ -25,6 +25,7 @@ def open_source(
     device: torch.device,
     flows: bool,
     pool: str | Path,
+    guess: Guess | None = None,
 ) -> Source:
     """The source a recipe names.
 
@@ -34,6 +35,7 @@ def open_source(
         device: where rendered clips are made.
         flows: whether the network needs the true flow.
         pool: folder for the clips of a pool.
+        guess: finds the flow that clips of a pool bring beside the true one.
 
     Raises:
         UsageError: no textures for scenes, an unknown layout, or fields SceneConfig has not.
@@ -50,7 +52,7 @@ def open_source(
     if not recipe.pool:
         return Rendered(config, bank, frames, recipe.crop, device, flows)
     rendered = Rendered(config, bank, frames, recipe.pool_side, device)
-    return Pool(rendered, Path(pool), recipe.pool, recipe.crop, POOL_SEED + recipe.seed)
+    return Pool(rendered, Path(pool), recipe.pool, recipe.crop, POOL_SEED + recipe.seed, guess)
 
 
 def held_out_clips(recipe: Recipe, device: torch.device, flows: bool) -> list[Batch]:

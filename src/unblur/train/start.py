@@ -58,7 +58,8 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(recipe, where)
-    source = open_source(recipe, textures, where, task.needs_flow, pool or folder / "pool")
+    guess = getattr(task, "guess", None)
+    source = open_source(recipe, textures, where, task.needs_flow, pool or folder / "pool", guess)
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()
