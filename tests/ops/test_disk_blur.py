@@ -152,14 +152,16 @@ def test_a_point_becomes_as_wide_as_its_disk(beta, slack):
     assert widths == sorted(widths)
 
 
-def test_kernels_of_the_nodes_are_near_to_every_disk():
+@pytest.mark.parametrize("beta", [None, 1.0, 6.0])
+def test_kernels_of_the_nodes_are_near_to_every_disk(beta):
     """The error that the documentation states: 2 % of the light, and 1 % on average."""
-    kernels, places = node_kernels(None)
-    radius = torch.linspace(0, 64, 400, dtype=torch.float64)
-    at = position(radius, None)[:, None] - torch.tensor(list(nodes(0, 64, None)))
+    kernels, places = node_kernels(beta)
+    radius = 64 * draw(0, 150) ** 2
+    at = position(radius, beta)[:, None] - torch.tensor(list(nodes(0, 64, beta)))
     ours = bump(at) @ kernels  # (400, M)
     rho = places.double().norm(dim=1)
-    true = soft_disk(radius[:, None] - rho, softness(radius)[:, None])
+    soft = softness(radius) if beta is None else torch.full_like(radius, beta)
+    true = soft_disk(radius[:, None] - rho, soft[:, None])
     true /= (true * copies(places)).sum(1, keepdim=True)
     error = ((ours - true).abs() * copies(places)).sum(1)
     assert error.max() < 0.02
