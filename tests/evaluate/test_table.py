@@ -94,7 +94,7 @@ def test_motion_counts_where_it_is_watched_and_gaps_leave_means_alone():
     assert mine["parameters"] == 1.25
     assert "parameters" not in before
     assert json.loads(table.json())["rows"][2]["tof"] is None
-    assert "nan" not in table.markdown()
+    assert "nan" not in table.markdown() + table.csv()
 
 
 def test_sheets_show_the_most_detailed_part():

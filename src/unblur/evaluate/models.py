@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Rows:
-    """What models are asked for beside themselves."""
+    """What models are asked for beside themselves, at the scale asked for."""
 
     scale: int = 1
     depth: str = "builtin"
@@ -134,13 +134,15 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
         )
         then = "" if scale == rows.scale else THEN_BICUBIC
         found.append(method(choice, restorer, where, then))
+        if then:
+            continue
         if info.needs_depth and rows.depth not in ("builtin", choice.depth):
             guided = replace(choice, depth=rows.depth, text=f"{choice.text}@{rows.depth}")
-            found.append(method(guided, restorer, where, then))
+            found.append(replace(method(guided, restorer, where), warm_up=False))
         if rows.ablate and isinstance(restorer, Ablatable):
             for name in ABLATIONS:
-                without = method(choice, restorer.ablated(name), where, f" {name}{then}")
-                found.append(replace(without, ablated=True))
+                without = method(choice, restorer.ablated(name), where, f" {name}")
+                found.append(replace(without, ablated=True, warm_up=False))
     return found
 
 
@@ -251,4 +253,10 @@ def choose_focus(depth: str, clip: Clip, device: torch.device) -> Focus:
         if clip.depth is None:
             raise ValueError(f"{clip.name}: its true depth is not known")
         return FocusOfClip(clip.depth, clip.radius if depth == TRUE_BLUR else None)
-    return FocusOfVideo(depth, device=str(device))
+    return focus_in_pictures(depth, str(device))
+
+
+@lru_cache(maxsize=1)
+def focus_in_pictures(depth: str, device: str) -> FocusOfVideo:
+    """Kept from clip to clip: its network is loaded once. Each scene begins with a restart."""
+    return FocusOfVideo(depth, device=device)

@@ -138,9 +138,7 @@ class Evaluation:
 
         own = chosen(method)
         means = {
-            name: average(
-                value for s in own if not (math.isnan(value := getattr(s, name)) and name in SPARSE)
-            )
+            name: average(value for s in own if not lacking(name, value := getattr(s, name)))
             for name in (*METRICS, "tof", "seconds")
         }
         means["gain"] = means["psnr"] - average(s.psnr for s in chosen(self.methods[0]))
@@ -189,7 +187,8 @@ class Evaluation:
         text = io.StringIO()
         writer = csv.DictWriter(text, ["clip", "method", *COLUMNS], lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*self.rows(), *self.means()])
+        rows = [*self.rows(), *self.means()]
+        writer.writerows({n: x for n, x in row.items() if not lacking(n, x)} for row in rows)
         return text.getvalue()
 
 
@@ -201,9 +200,14 @@ def average(values: Iterable[float]) -> float:
 
 def decimals(row: dict[str, Any], name: str) -> str:
     """A number as its column shows it; nothing where the row has none."""
-    if name not in row or (name in SPARSE and math.isnan(row[name])):
+    if name not in row or lacking(name, row[name]):
         return ""
     return f"{row[name]:.{COLUMNS[name][1]}f}"
+
+
+def lacking(name: str, value: Any) -> bool:
+    """True for a figure that cannot be had, which is no fault of the method."""
+    return name in SPARSE and math.isnan(value)
 
 
 def finite(value: Any) -> Any:
