@@ -19,10 +19,12 @@ from unblur.ops.disk_blur import (
     nodes,
     position,
     scatter,
+    spectrum,
 )
 from unblur.ops.disk_kernels import (
     KERNELS,
     equivalent_radius,
+    equivalents,
     from_equivalent,
     soft_disk,
     soft_kernel,
@@ -276,3 +278,15 @@ def test_the_soft_disk_is_wider_than_its_radius():
 def test_conversions_are_inverse(kind):
     radius = torch.tensor([1.0, 2.2, 7.9, 40.3], dtype=torch.float64)
     torch.testing.assert_close(from_equivalent(to_equivalent(radius, kind), kind), radius)
+
+
+def test_tables_made_without_gradients_can_meet_them_later():
+    for cached in (equivalents, node_kernels, spectrum):
+        cached.cache_clear()
+    x, radius = draw(0, 1, 1, 4, 5), torch.full((1, 1, 4, 5), 0.5).double()
+    with torch.inference_mode():
+        disk_blur(x, from_equivalent(radius))
+    radius.requires_grad_()
+    disk_blur(x, from_equivalent(radius)).square().sum().backward()
+    assert radius.grad is not None
+    assert radius.grad.norm() > 0

@@ -271,6 +271,7 @@ def slope(offset: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept may meet gradients later
 def node_kernels(beta: float | None) -> tuple[Tensor, Tensor]:
     """Kernels whose mixes are nearest to the true disks, in the sense of least squares.
 
@@ -345,6 +346,7 @@ def smooth_number(least: int, step: int) -> int:
 
 
 @lru_cache(maxsize=128)
+@torch.inference_mode(False)  # what is kept may meet gradients later
 def spectrum(
     node: int,
     beta: float | None,

@@ -173,6 +173,7 @@ def from_equivalent(equivalent: Tensor, kind: Kind = "soft", beta: float | None 
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept may meet gradients later
 def equivalents(kind: Kind, beta: float | None) -> tuple[Tensor, Tensor]:
     """Nominal radii and what they are equivalent to, both growing; (M,) each, float64."""
     make = partial(soft_kernel, beta=beta) if kind == "soft" else KERNELS[kind]
