@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": {"errors", "ops.color"},
     "models": {"errors", "ops", "weights"},
     "guidance": NETWORKS,
-    "restorers": NETWORKS | {"guidance"},
+    "restorers": NETWORKS | {"guidance", "atlas"},
     "engine": {"errors", "ops", "restorers.base"},
     "api": RUNNING | {"guide", "video"},
     "metrics": {"errors", "ops"},
@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "restorers.registry",
     },
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
-    "atlas": NETWORKS | {"guidance", "video", "synth.focal"},
+    "atlas": NETWORKS
+    | {"guidance", "video", "synth.focal", "metrics", "engine.memory", "engine.scenes"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
     "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data"},
     # The commands say in words what the public functions do; the rest is what they show.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unblur.cli.atlas_fit import fit
 from unblur.cli.options import HELP_NAMES, Quiet, Verbose
 from unblur.cli.progress import frames_bar
 from unblur.cli.signals import delayed
@@ -24,6 +25,8 @@ app = typer.Typer(
     no_args_is_help=False,
     context_settings={"help_option_names": list(HELP_NAMES)},
 )
+
+app.command()(fit)
 
 Folder = Annotated[
     str,

@@ -13,6 +13,7 @@ from unblur.metrics.functional import (
     tpsnr_pq,
 )
 from unblur.metrics.gather import Mean
+from unblur.metrics.ms_ssim import ms_ssim
 from unblur.metrics.temporal import tof, tpsnr_diff
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "end_point_error",
     "gaussian_blur",
     "high_pass",
+    "ms_ssim",
     "psnr",
     "sharpness",
     "ssim",

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from unblur.errors import ResourceError, UnblurWarning, UsageError
-from unblur.restorers import aligned, bsstnet, dabit, maxim, none
+from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
 FAST, BEST = "bsstnet-s", "maxim-stage1"
@@ -23,7 +23,7 @@ Quality = Literal["auto", "fast", "best"]
 
 PRESETS: dict[str, Preset] = {
     preset.info.name: preset
-    for room in (maxim, aligned, bsstnet, dabit, none)
+    for room in (maxim, aligned, bsstnet, dabit, atlas, none)
     for preset in room.PRESETS
 }
 

@@ -1,0 +1,271 @@
+"""How sharp fitted layers are: three rendered focus pulls with their truth, and what each part of
+the method is worth.
+
+    python benchmarks/atlas.py [--frames N] [--width N] [--preset NAME] [--only ROW] [--threads N]
+
+Scenes of held-out textures: two or three layers at their own depths, the focus goes from the
+nearest to the farthest while camera and objects move. Masks are the true layers, made rough (grown
+by 2 pixels); `automatic masks` has none. Rows are added to results/atlas.csv as they are done, and
+those that are there are not computed again; results/atlas.md is the table. `seconds` is the
+processor's time on one thread, flow and masks included.
+
+| row | what |
+|---|---|
+| input | the blurred clip |
+| layered atlas | no lens: the plain atlas (Fig. 6, left) |
+| + reblur, no COC | radii learned from nothing |
+| full | radii from coc-s and the clip itself, then learned |
+| full, true COC | radii of the renderer, then learned |
+| full, CNN atlas | atlases made by the paper's kind of network |
+| full, automatic masks | what moves |
+
+`out of focus` is the PSNR over pixels whose circle of confusion has a radius above 1 pixel; PSNR,
+SSIM and FLIP are means over frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.atlas.canvas import Canvas
+from unblur.atlas.fit import Fitter, sharp_frames
+from unblur.atlas.model import from_working
+from unblur.atlas.presets import FitConfig, preset
+from unblur.atlas.take import fit_frames
+from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
+from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
+
+RESULTS = Path(__file__).parent / "results"
+CLIPS = {"stream": (5, 2), "garden": (9, 3), "confetti": (8, 2)}
+"""Seed and number of layers."""
+ROWS = (
+    "input",
+    "full",
+    "layered atlas",
+    "+ reblur, no COC",
+    "full, automatic masks",
+    "full, true COC",
+    "full, CNN atlas",
+)
+ABLATED = "stream"
+"""The clip that all rows are made of; of the others `input` and `full` alone."""
+FIELDS = (
+    "clip", "row", "psnr", "out of focus", "ssim", "flip", "tpsnr pq", "tpsnr diff", "reblurred",
+    "seconds",
+)  # fmt: skip
+SCENES = SceneConfig(
+    mode="focus",
+    object_size=(0.4, 0.55),
+    motion=(1.0, 2.5),
+    static=0,
+    light=0,
+    camera=(0.3, 0.5),
+    knots=(0.02, 0.06),
+    repeated=0,
+    reversed=0,
+    coc=(5.0, 7.0),
+    in_focus=0,
+    pull=1,
+    srgb=1,
+    shoulder=0,
+    gain=(0.8, 1.2),
+    highlights=0,
+    noise=1,
+    read_noise=(0.001, 0.002),
+    shot_noise=(0.0001, 0.0003),
+    compressed=0,
+    frame_step=(1, 1),
+    scale=(0.9, 1.2),
+    edge=(0.6, 1.2),
+    exposure=(0.2, 0.2),
+    encoded_average=0,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--width", type=int, default=256, help="of the frames; height is 9/16")
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--only", help="this row alone")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of what is made")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    RESULTS.mkdir(exist_ok=True)
+    suffix = "" if options.width == 256 else f"_{options.width}"
+    path = RESULTS / f"atlas{suffix}.csv"
+    done = read(path)
+    wanted = [(name, row) for row in ROWS for name in CLIPS if name == ABLATED or row in ROWS[:2]]
+    for name, row in wanted:
+        known = any(r["clip"] == name and r["row"] == row for r in done)
+        if known or (options.only and row != options.only):
+            continue
+        made = clip(*CLIPS[name], options.frames, options.width * 9 // 16, options.width)
+        result = run(row, made, preset(options.preset), options.pictures, name)
+        done.append({"clip": name, "row": row} | result)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, FIELDS)
+            table.writeheader()
+            table.writerows(done)
+        text = markdown(done, options)
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        print(done[-1], flush=True)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows that are there already."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def clip(seed: int, layers: int, frames: int, height: int, width: int) -> Rendered:
+    """A rendered focus pull, from the nearest layer to the farthest."""
+    config = replace(SCENES, layers=(layers, layers))
+    if width != 256:
+        coc, motion = ((a * width / 256, b * width / 256) for a, b in (config.coc, config.motion))
+        config = replace(config, coc=coc, motion=motion)
+    scenes = sample_scenes(config, held_out(), 1, torch.Generator().manual_seed(seed))
+    middles = scenes.lens.slot.mean(-1)
+    focus = torch.stack((middles[:, layers - 1], middles[:, 0]), -1)
+    way = scenes.motion.times[0, frames - 1] - scenes.motion.times[0, 0]  # may run backwards
+    pull = torch.tensor([[0.12, 0.7]]) * frames * way.sign()
+    lens = replace(scenes.lens, focus=focus, pull=pull)
+    return render(replace(scenes, lens=lens), height, width, frames)
+
+
+def run(
+    row: str, made: Rendered, config: FitConfig, pictures: Path | None, name: str
+) -> dict[str, str]:
+    """Figures of one row."""
+    frames, truth, radius = made.blurred[0], made.sharp[0], made.coc[0]
+    began = time.process_time()
+    fitter: Fitter | None = None
+    shown = frames
+    if row != "input":
+        fitter = fit(row, made, config)
+        shown = sharp_frames(fitter.model)
+    seconds = time.process_time() - began
+    soft = (radius > 1).expand_as(truth)
+    error = (shown - truth).square()[soft].mean()
+    if pictures is not None and fitter is not None:
+        draw(pictures, f"{name}_{row}".replace(" ", "_"), fitter, made, shown)
+    return {
+        "psnr": f"{psnr(shown, truth).mean():.2f}",
+        "out of focus": f"{-10 * error.log10():.2f}",
+        "ssim": f"{ssim(shown, truth).mean():.4f}",
+        "flip": flip(shown, truth),
+        "tpsnr pq": f"{tpsnr_pq(shown, truth).mean():.2f}",
+        "tpsnr diff": f"{tpsnr_diff(shown, truth).mean():.2f}",
+        "reblurred": "" if fitter is None else f"{reblurred(fitter, frames):.2f}",
+        "seconds": "" if fitter is None else f"{seconds:.0f}",
+    }
+
+
+def fit(row: str, made: Rendered, config: FitConfig) -> Fitter:
+    """The fit of one row."""
+    labels: Tensor | None = rough(made.layers[0])
+    radii = None
+    if row == "layered atlas":
+        config = replace(config, coc="none")
+    elif row == "+ reblur, no COC":
+        config = replace(config, coc="learned")
+    elif row == "full, automatic masks":
+        labels = None
+    elif row == "full, true COC":
+        radii = made.coc[0]
+    elif row == "full, CNN atlas":
+        config = replace(config, atlas="cnn")
+    layers = made.layers.shape[2]
+    return fit_frames(made.blurred[0], config, layers, labels=labels, radii=radii)
+
+
+def rough(layers: Tensor) -> Tensor:
+    """Labels (T, H, W) as a user would paint them: shapes (T, L, H, W) grown by 2 pixels."""
+    labels = torch.zeros(layers.shape[0], *layers.shape[-2:], dtype=torch.int64)
+    for i in range(1, layers.shape[1]):
+        labels[F.max_pool2d(layers[:, i, None], 5, 1, 2)[:, 0] > 0.5] = i
+    return labels
+
+
+def flip(x: Tensor, truth: Tensor) -> str:
+    """Mean LDR-FLIP of every fourth frame; empty where flip-evaluator is not installed."""
+    try:
+        from flip_evaluator import evaluate
+    except ImportError:
+        return ""
+    values = []
+    for a, b in zip(x[::4], truth[::4], strict=True):
+        pair = (y.permute(1, 2, 0).contiguous().numpy() for y in (b, a))
+        values.append(float(evaluate(*pair, "LDR", applyMagma=False)[1]))
+    return f"{sum(values) / len(values):.4f}"
+
+
+@torch.no_grad()
+def reblurred(fitter: Fitter, frames: Tensor) -> float:
+    """PSNR of the layers, blurred again, beside the clip."""
+    model, canvas = fitter.model, fitter.canvas(1)
+    values = []
+    for t in range(len(frames)):
+        light = canvas.crop(model.blurred(model.look(canvas, [t]), 1))
+        values.append(psnr(from_working(light, model.config.linear)[0], frames[t]))
+    return float(torch.stack(values).mean())
+
+
+@torch.no_grad()
+def draw(folder: Path, name: str, fitter: Fitter, made: Rendered, shown: Tensor) -> None:
+    """A sheet of before, after, truth, opacity and radius, and one of the atlases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    T, _, H, W = shown.shape
+    chosen = [0, T // 3, 2 * T // 3, T - 1]
+    look = fitter.model.look(Canvas(H, W), chosen)
+    cover = look.alphas[-1]
+    alpha = torch.zeros(len(chosen), 1, H, W) if cover is None else cover
+    rows = [
+        made.blurred[0, chosen],
+        shown[chosen],
+        made.sharp[0, chosen],
+        alpha.expand(-1, 3, -1, -1),
+    ]
+    save(folder / f"{name}.png", torch.cat([torch.cat(list(row), 2) for row in rows], 1))
+    for i, atlas in enumerate(fitter.model.atlases()):
+        picture = from_working(atlas[:3], fitter.model.config.linear)
+        if len(atlas) > 3:
+            picture = picture * torch.sigmoid(atlas[3:])
+        save(folder / f"{name}_atlas{i}.png", picture)
+
+
+def save(path: Path, picture: Tensor) -> None:
+    """Writes (3, H, W) RGB."""
+    codes = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).flip(-1)
+    cv2.imwrite(str(path), codes.contiguous().numpy())
+
+
+def markdown(rows: list[dict[str, str]], options: argparse.Namespace) -> str:
+    """The table."""
+    height = options.width * 9 // 16
+    lines = [
+        f"{options.frames} frames of {options.width}x{height}, preset `{options.preset}`,"
+        f" {options.threads} thread(s). PSNR in dB; FLIP: less is better.",
+        "",
+        "| " + " | ".join(FIELDS) + " |",
+        "|" + "---|" * len(FIELDS),
+        *("| " + " | ".join(row[field] for field in FIELDS) + " |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""Fitting layers to a clip, from the file to the project."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import focus_pull
+import pytest
+import torch
+
+import unblur.atlas
+from unblur.atlas import inputs, take
+from unblur.atlas.fit import Fitter, Status, sharp_frames
+from unblur.atlas.presets import PRESETS, FitConfig, Phase, preset
+from unblur.cli import main
+from unblur.errors import ResourceError, UnblurWarning, UsageError, WeightsError
+from unblur.metrics import psnr
+
+QUICK = replace(
+    preset("cpu"),
+    name="quick",
+    phases=(Phase(6, 2, 2, geometry=False), Phase(10, 2, 3), Phase(40, 1, 2)),
+    largest_radius=5.0,
+)
+PULL = focus_pull.clip()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "cpu", QUICK)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitter:
+    return take.fit_frames(PULL.blurred, QUICK, labels=PULL.labels)
+
+
+def sharpness(fitter: Fitter) -> float:
+    return float(psnr(sharp_frames(fitter.model), PULL.sharp).mean())
+
+
+def test_sharper_than_the_clip(fitted: Fitter) -> None:
+    before = float(psnr(PULL.blurred, PULL.sharp).mean())
+    assert sharpness(fitted) > before + 2
+    assert fitted.psnr > 27
+
+
+def test_radii_are_found(fitted: Fitter) -> None:
+    """The focus goes from the object to the background: one gets blurred, the other sharp."""
+    layers = take.layers_of(fitted.model)
+    found = torch.stack([layer.radius[:, 0, 24, 32] for layer in layers[::-1]])
+    assert (found - PULL.radii).abs().mean() < 0.8
+    assert found[0, 0] > found[0, -1] + 1
+    assert found[1, -1] > found[1, 0] + 1
+
+
+def test_layers_render_as_the_fit_does(fitted: Fitter, tmp_path: Path) -> None:
+    project = project_of(fitted).save(tmp_path / "p")
+    sharp = sharp_frames(fitted.model)
+    assert psnr(project.render("sharp"), sharp).min() > 40
+    # The fit renders a margin around the frame, and a project does not.
+    inner = (..., slice(6, -6), slice(6, -6))
+    again = project.render("reblurred")[inner]
+    assert psnr(again, PULL.blurred[inner]).mean() > 27
+
+
+def project_of(fitter: Fitter) -> unblur.atlas.Project:
+    from fractions import Fraction
+
+    times = tuple(Fraction(t, 25) for t in range(focus_pull.T))
+    return unblur.atlas.Project(take.layers_of(fitter.model), PULL.blurred, times)
+
+
+def test_a_fit_without_lens_is_less_sharp(fitted: Fitter) -> None:
+    plain = take.fit_frames(PULL.blurred, replace(QUICK, coc="none"), labels=PULL.labels)
+    assert sharpness(plain) < sharpness(fitted) - 1
+    assert all(layer.radius is None for layer in take.layers_of(plain.model))
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    """The second call ends as one that nobody stopped."""
+    config = replace(QUICK, phases=(Phase(4, 2, 2, geometry=False), Phase(50, 1, 1)))
+    whole = take.fit_frames(PULL.blurred, config, labels=PULL.labels)
+    folder = tmp_path / "p"
+
+    def kill(status: Status) -> None:
+        if status.step == 40:
+            raise KilledError
+
+    original = Fitter.run
+
+    def saving(self, report, minutes, save):
+        original(self, report, minutes, save, save_every=0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fitter, "run", saving)
+        with pytest.raises(KilledError):
+            take.fit_frames(PULL.blurred, config, labels=PULL.labels, folder=folder, progress=kill)
+    assert (folder / "fit" / "state.safetensors").is_file()
+    steps: list[int] = []
+    second = take.fit_frames(
+        PULL.blurred,
+        config,
+        labels=PULL.labels,
+        folder=folder,
+        progress=lambda status: steps.append(status.step),
+    )
+    assert steps == [40, 54], "went on from step 39"
+    assert abs(sharpness(second) - sharpness(whole)) < 0.1
+
+
+def test_a_state_of_another_fit_is_not_taken(tmp_path: Path) -> None:
+    short = replace(QUICK, phases=(Phase(1, 1, 1),))
+    take.fit_frames(PULL.blurred, short, labels=PULL.labels, folder=tmp_path)
+    other = take.fit_frames(
+        PULL.blurred, replace(short, seed=1), labels=PULL.labels, folder=tmp_path
+    )
+    assert other.step == 1
+
+
+def test_damaged_state(tmp_path: Path) -> None:
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "state.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(WeightsError, match="delete it"):
+        take.fit_frames(PULL.blurred, QUICK, labels=PULL.labels, folder=tmp_path)
+
+
+def test_time_limit_cuts_phases_short() -> None:
+    long = replace(QUICK, phases=(Phase(10_000, 2, 1), Phase(10_000, 1, 1)))
+    fitter = take.fit_frames(PULL.blurred, long, labels=PULL.labels, minutes=1 / 60)
+    assert fitter.seconds < 5
+    assert fitter.step >= 20_000
+
+
+@pytest.mark.usefixtures("quick")
+def test_command_writes_a_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = focus_pull.write(PULL.blurred, tmp_path / "clip")
+    masks = focus_pull.write(PULL.labels[:, None].float().expand(-1, 3, -1, -1), tmp_path / "masks")
+    folder = tmp_path / "project"
+    words = ["atlas", "fit", str(clip), str(folder), "--masks", str(masks)]
+    assert main(words) == 0
+    assert "foreground, background" in capsys.readouterr().out
+    project = unblur.atlas.open(folder)
+    assert [layer.name for layer in project.layers] == ["foreground", "background"]
+    assert project.about["preset"] == "quick"
+    assert psnr(project.render("sharp"), PULL.sharp).mean() > psnr(PULL.blurred, PULL.sharp).mean()
+    # The object is where it was painted.
+    alpha = project.layers[0].alpha[5][0] > 0.5
+    both = (alpha & (PULL.labels[5] > 0)).sum() / (alpha | (PULL.labels[5] > 0)).sum()
+    assert both > 0.8
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_one_layer_where_nothing_moves_on_its_own() -> None:
+    still = focus_pull.clip(moves=False)
+    with pytest.warns(UnblurWarning, match="one layer"):
+        fitter = take.fit_frames(still.blurred, replace(QUICK, phases=(Phase(2, 2, 2),)))
+    assert fitter.model.names == ["background"]
+    assert len(take.layers_of(fitter.model)) == 1
+
+
+def test_even_focus_is_told() -> None:
+    even = focus_pull.clip(pull=False)
+    with pytest.warns(UnblurWarning, match="little to gain"):
+        take.fit_frames(
+            even.blurred,
+            replace(QUICK, phases=(Phase(1, 2, 2),)),
+            labels=even.labels,
+            radii=torch.full((focus_pull.T, 1, focus_pull.H, focus_pull.W), 2.0),
+        )
+
+
+def test_a_cut_is_named(tmp_path: Path) -> None:
+    other = PULL.blurred.flip(-1).flip(1) * 0.6
+    clip = focus_pull.write(torch.cat((PULL.blurred[:6], other[:6])), tmp_path / "clip")
+    with pytest.raises(UsageError, match=r"cut at frame 6.*--end f6"):
+        take.fit(clip, tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (torch.ones(4, 3, 48, 64), "4 masks for 10 frames"),
+        (torch.ones(12, 3, 48, 64), "more masks for 10 frames"),
+        (torch.ones(10, 3, 40, 64), "64x40 do not fit frames of 64x48"),
+        (torch.ones(10, 3, 48, 64), "white all over"),
+        (torch.zeros(10, 3, 48, 64), "black all over"),
+    ],
+)
+def test_wrong_masks(masks: torch.Tensor, message: str, tmp_path: Path) -> None:
+    clip = focus_pull.write(PULL.blurred, tmp_path / "clip")
+    with pytest.raises(UsageError, match=message):
+        take.fit(clip, tmp_path / "p", masks=focus_pull.write(masks, tmp_path / "masks"))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"layers": 9}, "1 to 6 layers"),
+        ({"minutes": 0}, "above 0"),
+        ({"preset_name": "slow"}, "cpu, fast, paper"),
+        ({"end": "f2"}, "at least 3"),
+        ({"masks": "nowhere"}, "no masks"),
+        ({"point": (500.0, 2.0)}, "outside"),
+    ],
+)
+def test_wrong_requests(how: dict[str, object], message: str, tmp_path: Path) -> None:
+    clip = focus_pull.write(PULL.blurred, tmp_path / "clip")
+    with pytest.raises(UsageError, match=message):
+        take.fit(clip, tmp_path / "p", **how)  # type: ignore[arg-type]
+
+
+def test_too_much_for_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "available", lambda: 2_000_000)
+    with pytest.raises(ResourceError, match="--start and --end"):
+        take.fit_frames(PULL.blurred, QUICK)
+    with pytest.raises(UsageError, match="too many"):
+        inputs.check_size(5000, 64, 64)
+
+
+@pytest.mark.slow
+def test_masks_are_found_where_there_are_none() -> None:
+    """As good as painted ones, nearly."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = take.fit_frames(PULL.blurred, QUICK)
+    assert sharpness(found) > float(psnr(PULL.blurred, PULL.sharp).mean()) + 1.5
+
+
+@pytest.mark.slow
+def test_three_layers() -> None:
+    labels = PULL.labels.clone()
+    labels[:, :10, :16] = 1
+    labels[PULL.labels > 0] = 2
+    config: FitConfig = replace(QUICK, phases=(Phase(10, 1, 2),))
+    layers = take.layers_of(take.fit_frames(PULL.blurred, config, labels=labels).model)
+    assert [layer.name for layer in layers] == ["foreground", "layer-1", "background"]
+    assert layers[1].alpha.mean() < 0.3
