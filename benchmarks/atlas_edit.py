@@ -42,7 +42,7 @@ from unblur.guidance.flow import flow_s, load_flow_s
 RESULTS = Path(__file__).parent / "results"
 STRIP = Path(__file__).parents[1] / "docs" / "images" / "atlas_refocus.jpg"
 GAPS = (1, 3, 5, 7, 9)
-EVERY = 5
+EVERY = 8
 """Frames from one start to the next."""
 SPEED_FRAMES = 8
 SEED = 5
