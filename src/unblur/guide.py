@@ -96,7 +96,7 @@ def blur_map(
         UsageError: the output exists, or there is no such source of depth.
         MediaError: the video or its depth cannot be read, or they do not fit each other.
     """
-    by_depth = BlurFromDepth() if depth != "builtin" else None
+    by_depth = BlurFromDepth(choose_device(device)) if depth != "builtin" else None
 
     def find(rgb: Tensor, far: Tensor) -> Tensor:
         # The stand-in for depth is itself a measure of blur.
@@ -183,7 +183,7 @@ class FocusOfVideo:
         device: str = "auto",
     ) -> None:
         self._depth = DepthOfVideo(choice, reader, invert, device)
-        self._by_depth = None if choice == "builtin" else BlurFromDepth()
+        self._by_depth = None if choice == "builtin" else BlurFromDepth(choose_device(device))
 
     def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and blur map (1, 1, H, W) of a frame, in half precision: many are held."""

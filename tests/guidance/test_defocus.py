@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import (
     BlurFromDepth,
     at_depth,
     blur_mask,
+    blur_of_depths,
     defocus_of_depths,
 )
 from unblur.guidance.steady import steady
@@ -41,6 +43,9 @@ def test_blur_of_depths_follows_the_lens(pictures: Tensor) -> None:
     assert curve[3] < 0.1
     assert curve[3] < curve[6] < curve[9]
     assert curve[0] > curve[3]
+    learned = blur_of_depths(DefocusMap()(picture), depth[None])[0]
+    assert int(learned.argmin()) in (2, 3, 4)
+    assert learned[3] < learned[6] < learned[9]
     everywhere = at_depth(curve[None], depth[None])[0, 0]
     assert torch.allclose(everywhere[0, 0], curve[0])
     assert torch.allclose(everywhere[-1, -1], curve[-1])
@@ -54,6 +59,9 @@ def test_a_depth_without_detail_takes_that_of_its_neighbours(pictures: Tensor) -
     curve = defocus_of_depths(picture[None], depth[None])[0]
     assert (curve > 0.1).all()
     assert 0 < curve[5] < 1
+    blur = torch.full((1, 1, 200, 240), 0.5)
+    upper = torch.where(depth < 0.35, 0.0, 1.0)[None]  # nothing lies between
+    assert torch.allclose(blur_of_depths(blur, upper), torch.full((1, 11), 0.5))
 
 
 def test_a_mask_is_what_lies_above_a_tenth() -> None:

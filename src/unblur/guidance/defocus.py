@@ -1,12 +1,15 @@
 """How far out of focus each pixel is, where its depth is known.
 
-An edge tells: blurred once more by a known Gaussian, a soft edge loses less of its detail than a
-sharp one. For the blur of width s of an edge, detail falls as 1 / s, so the energies of a picture
-and of its blurred copy stand in the ratio Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo
-and Sim, Pattern Recognition 2011, take the same ratio edge by edge). Energies are those of Haar's
-wavelets, summed up over all pixels of a depth as DaBiT (arXiv 2407.01230) does. The measure is
-absolute: one frame needs no other to be told sharp, and nothing flickers because a clip's sharpest
-spot comes or goes. Without depth, `guidance.coc` tells.
+What `guidance.coc` says of single pixels is averaged over all pixels of a depth, as DaBiT (arXiv
+2407.01230) sums up the details of a depth: then what has no details of its own takes the blur of
+all that lies as far.
+
+The classical measure beside it needs no training. An edge tells: blurred once more by a known
+Gaussian, a soft edge loses less of its detail than a sharp one. For the blur of width s of an edge,
+detail falls as 1 / s, so the energies of a picture and of its blurred copy stand in the ratio
+Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo and Sim, Pattern Recognition 2011, take the
+same ratio edge by edge). Energies are those of Haar's wavelets, summed up over all pixels of a
+depth. The measure is absolute: one frame needs no other to be told sharp.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.steady import steady
 from unblur.ops.pad import pad_to, padded_length
 from unblur.ops.wavelet import BINS, haar
@@ -38,7 +42,7 @@ MASK_THRESHOLD = 0.1
 
 
 def defocus_of_depths(frames: Tensor, depth: Tensor) -> Tensor:
-    """Blur at each depth, from the details of all pixels there; between depths it is interpolated.
+    """Blur at each depth by the classical measure, from the details of all pixels there.
 
     Args:
         frames: (T, 3, H, W) RGB in [0, 1].
@@ -58,6 +62,26 @@ def defocus_of_depths(frames: Tensor, depth: Tensor) -> Tensor:
     return as_map(width_of(*(x @ spread for x in sums)))
 
 
+def blur_of_depths(blur: Tensor, depth: Tensor) -> Tensor:
+    """Blur at each depth: the mean of all pixels there.
+
+    Args:
+        blur: (T, 1, H, W) blur map.
+        depth: (T, 1, H, W) in [0, 1].
+
+    Returns:
+        (T, 11) blur at the depths 0.0, 0.1, ... 1.0; look it up with `at_depth`.
+    """
+    place = (depth.clamp(0, 1) * (BINS - 1)).flatten(1)  # (T, H W)
+    bins = range(BINS)
+    share = torch.stack([(1 - (place - i).abs()).clamp_min(0) for i in bins], 1)  # (T, 11, H W)
+    sums = torch.stack(((share * blur.flatten(1)[:, None]).mean(2), share.mean(2)), 1)  # (T, 2, 11)
+    # A depth at which nothing lies takes what its neighbours say.
+    apart = (torch.arange(BINS) - torch.arange(BINS)[:, None]).abs()
+    blurred, many = (sums @ (10.0 ** (-1.5 * apart)).to(sums)).unbind(1)
+    return blurred / many
+
+
 def at_depth(curve: Tensor, depth: Tensor) -> Tensor:
     """Values of `curve` (T, 11) at `depth` (T, 1, H, W) in [0, 1]."""
     place = (depth.clamp(0, 1) * (BINS - 1)).flatten(1)  # (T, H W)
@@ -68,21 +92,20 @@ def at_depth(curve: Tensor, depth: Tensor) -> Tensor:
 
 
 class BlurFromDepth:
-    """Blur map of the frames of a scene, in order, one value for each depth.
+    """Blur map of the frames of a scene, in order, one value for each depth."""
 
-    So what has no details of its own takes the blur of all that lies as far.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._map = DefocusMap(device)
         self._before: Tensor | None = None
 
     def restart(self) -> None:
         """Forgets: the next frame is the first of a scene."""
+        self._map.restart()
         self._before = None
 
     def __call__(self, frames: Tensor, depth: Tensor) -> Tensor:
-        """(T, 3, H, W) RGB in [0, 1] and (T, 1, H, W) to (T, 1, H, W), 0 sharp to 1 blurred."""
-        curve = steady(defocus_of_depths(frames, depth), self._before)
+        """(T, 3, H, W) RGB in [0, 1] and (T, 1, H, W) to (T, 1, H, W), as `DefocusMap` has it."""
+        curve = steady(blur_of_depths(self._map(frames), depth), self._before)
         self._before = curve[-1]
         return at_depth(curve, depth)
 
