@@ -144,8 +144,9 @@ def build(network: str, size: str, scale: int, height: int, width: int):
     flow = 4 * noise(LOCAL - 1, 2) - 2
     if network == "flow-refocus":
         config = {"official": flow_refocus.OFFICIAL, "small": flow_refocus.SMALL}[size]
-        mask = (noise(LOCAL, 1) > 0.5).float()
-        return flow_refocus.FlowRefocus(config), (flow, -flow, noise(LOCAL, 3), mask), {}
+        frames, mask = noise(LOCAL, 3), (noise(LOCAL, 1) > 0.5).float()
+        each = (..., slice(None, None, config.stride), slice(None, None, config.stride))
+        return flow_refocus.FlowRefocus(config), (flow[each], -flow[each], frames, mask[each]), {}
     config = {"official": dabit.OFFICIAL, "paper": dabit.PAPER, "small": dabit.SMALL}[size]
     length = LOCAL + REFERENCES
     blur = 0.2 + 0.8 * noise(length, 1)

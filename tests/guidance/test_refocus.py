@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unblur import weights
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.refocus import mask_for, refocused
+from unblur.guidance.refocus import load_refocus_s, mask_for, refocused
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 
 
@@ -56,3 +60,27 @@ def test_an_element_is_blurred_if_any_of_its_pixels_is(threshold: float) -> None
     assert mask.shape == (1, 2, 1, 3, 3)
     assert mask.sum() == 1
     assert mask[0, 0, 0, 2, 2] == 1
+
+
+def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred() -> None:
+    """A texture moves right by 8 pixels; in two strips the flow is said to be none."""
+    coarse = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    texture = F.interpolate(coarse, scale_factor=8, mode="bilinear")
+    frames = torch.cat((texture[..., 8:], texture[..., :-8]))  # (2, 3, 256, 376)
+    true = torch.zeros(1, 2, 64, 94)
+    true[:, 0] = 2
+    wrong = true.clone()
+    wrong[..., 30:34] = 0
+    wrong[..., 60:64] = 0
+    radius = torch.zeros(2, 1, 256, 376)
+    radius[..., 100:180] = 4  # around the first strip
+    forward, _ = refocused(load_refocus_s(), frames, wrong, -true, radius)
+    assert (forward - true)[..., 8:-8, 26:38].norm(dim=1).mean() < 0.1  # 0.67 before
+    assert torch.equal(forward[..., 50:], wrong[..., 50:])
+
+
+def test_a_file_of_the_whole_network_is_known_as_such(tmp_path) -> None:
+    for recurrent in (False, True):
+        state = FlowRefocus(replace(SMALL, recurrent=recurrent)).state_dict()
+        weights.save(tmp_path / "w.safetensors", state, {})
+        assert load_refocus_s(path=tmp_path / "w.safetensors").config.recurrent == recurrent

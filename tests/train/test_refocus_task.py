@@ -104,7 +104,7 @@ def test_only_errors_in_blurred_regions_count():
         given, guess_forward=given.flow_forward, guess_backward=given.flow_backward
     )
     seed = next(s for s in range(50) if not (rough_mask(given.radius, s, 4) == 1).all())
-    assert task.loss(net, given, seed) > 0.5
+    assert task.loss(net, given, seed) > 0.3
     assert task.loss(net, truth_given, seed) < 1e-3
     wrong = dataclasses.replace(
         truth_given,

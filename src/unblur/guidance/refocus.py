@@ -44,8 +44,8 @@ def refocused(
         flow_forward: of ceil(H / s) x ceil(W / s) elements and in units of them, for the network's
             stride s (4), as `dis_flow` and `flow_s` make it. Lives on frame t, points to t + 1.
         flow_backward: alike; lives on frame t + 1, points to t.
-        blurred: radius of the circle of confusion in pixels. Of a mask or a blur map say from
-            which value on it counts.
+        blurred: radius of the circle of confusion in pixels, as `coc.coc_radius` finds it. Of a
+            mask or a blur map say from which value on it counts.
         threshold: above it a pixel is blurred.
 
     Returns:

@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.metrics import end_point_error
 from unblur.ops.warp import warp
 
-SMALL = 0.25
+SMALL = 1.0
 """Mean error, in elements, below which less hardly counts."""
 ALPHA, EPSILON = 0.45, 1e-3
 """Of the generalised Charbonnier function `(x^2 + EPSILON^2)^ALPHA` (Sun et al., CVPR 2010)."""

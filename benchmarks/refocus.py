@@ -1,0 +1,211 @@
+"""How exact optical flow is where a lens has blurred: DIS and flow-s, as they are and refocused.
+
+    python benchmarks/refocus.py [--clips N] [--threads N] [--weights FILE]
+
+Scenes of held-out textures, drawn as those of the suite `synth-focus` are, every second one
+compressed. The truth is the flow of the scene. End-point errors are in pixels of the frame, over
+both directions, where the true radius of the circle of confusion is above 2 pixels. The network is
+told where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
+coc-s finds in them (`found mask`). Times are per pair of frames of 854x480, both ways, flow itself
+included; on one thread they are the processor's. Writes results/refocus.csv and results/refocus.md
+beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unblur.evaluate.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
+from unblur.guidance.coc import coc_radius, load_coc_s
+from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
+from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.synth import Rendered, held_out, render, sample_scenes
+
+RESULTS = Path(__file__).parent / "results"
+SEED = 470_000
+FRAMES = 5
+STRIDE = 4
+BLURRED = 2.0
+BINS = (2, 4, 8, 100)
+"""Radius of the circle of confusion in pixels."""
+TIMED = (854, 480)
+
+Flows = tuple[Tensor, Tensor]
+Method = Callable[[Tensor, Tensor], Flows]
+"""Of frames (T, 3, H, W) and their true radius (T, 1, H, W)."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=24, help="scenes (default: 24)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--weights", type=Path, help="of refocusing (default: those that ship)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    net = load_refocus_s(path=options.weights)
+    plain = load_flow_s()
+    flows: dict[str, Callable[[Tensor], Flows]] = {
+        "DIS": dis_flow,
+        "flow-s": lambda frames: flow_s(plain, frames),
+    }
+    rows = accuracy(flows, net, options.clips)
+    times = {
+        (name, more): milliseconds(first, net if more else None, options.threads)
+        for name, first in flows.items()
+        for more in (False, True)
+    }
+    for row in rows:
+        name, _, mask = str(row["method"]).partition(", refocused, ")
+        row["ms a pair, 854x480"] = f"{times[name, bool(mask)]:.0f}"
+    rows[-1]["GMAC a pair, 256x256"] = f"{gmac(net):.2f}"
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / "refocus.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[-1]))
+        table.writeheader()
+        table.writerows(rows)
+    text = markdown(rows, options)
+    (RESULTS / "refocus.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def accuracy(
+    flows: dict[str, Callable[[Tensor], Flows]], net: nn.Module, clips: int
+) -> list[dict[str, object]]:
+    """A row for each method."""
+    errors: dict[str, list[Tensor]] = {}
+    radii, lengths, hidden = [], [], []
+    ranges, coc = spread(FOCUS), load_coc_s()
+    for i in range(clips):
+        made = scene(i, ranges[i % len(ranges)])
+        frames, radius = made.blurred[0], known(made.coc)[0]
+        truth = torch.cat([at_quarter(x) for x in (made.flow_forward, made.flow_backward)])
+        around = torch.nn.functional.avg_pool2d(radius, STRIDE)[:, 0]  # (T, h, w)
+        around = torch.cat((around[:-1], around[1:]))
+        judged = around > BLURRED
+        visible = torch.cat((known(made.visible_forward)[0], known(made.visible_backward)[0]))
+        hidden.append((torch.nn.functional.avg_pool2d(visible, STRIDE)[:, 0] < 1)[judged])
+        radii.append(around[judged])
+        lengths.append(STRIDE * truth.norm(dim=1)[judged])
+        found = coc_radius(coc, frames)
+        for name, method in flows.items():
+            raw = method(frames)
+            tried = {
+                name: raw,
+                f"{name}, refocused, true mask": refocused(net, frames, *raw, radius),
+                f"{name}, refocused, found mask": refocused(net, frames, *raw, found),
+            }
+            for title, result in tried.items():
+                error = STRIDE * (torch.cat(result) - truth).norm(dim=1)
+                errors.setdefault(title, []).append(error[judged])
+    return [
+        row_of(name, parts, errors["DIS"], torch.cat(radii), torch.cat(hidden))
+        for name, parts in errors.items()
+    ]
+
+
+def row_of(
+    name: str, parts: list[Tensor], dis: list[Tensor], radius: Tensor, hidden: Tensor
+) -> dict[str, object]:
+    """What is said of a method: `parts` are the errors in each clip's blurred regions."""
+    error = torch.cat(parts)
+    row: dict[str, object] = {"method": name, "mean": f"{error.mean():.3f}"}
+    row["median"] = f"{error.median():.3f}"
+    row["above 3 px"] = f"{100 * (error > 3).float().mean():.1f} %"
+    row["visible"] = f"{error[~hidden].mean():.3f}"
+    row["hidden"] = f"{error[hidden].mean():.3f}"
+    for low, high in pairwise(BINS):
+        inside = (radius >= low) & (radius < high)
+        row[f"radius {low} to {high}" if high < BINS[-1] else f"{low} and more"] = (
+            f"{error[inside].mean():.3f}"
+        )
+    blurred = [(a.mean(), b.mean()) for a, b in zip(parts, dis, strict=True) if len(a)]
+    row["clips better than DIS"] = f"{sum(bool(a < b) for a, b in blurred)} of {len(blurred)}"
+    return row
+
+
+@cache
+def textures():
+    """Held-out ones."""
+    return held_out()
+
+
+def scene(index: int, radius: tuple[float, float]) -> Rendered:
+    """Clip `index`, with 8 bits a sample as a video has."""
+    config = unfocused(replace(DAYLIGHT, mode="focus"), radius)
+    config = replace(config, compressed=float(index % 2))
+    generator = torch.Generator().manual_seed(SEED + index)
+    scenes = sample_scenes(config, textures(), 1, generator)
+    made = render(scenes, SIDE, SIDE, FRAMES, truth={"flow", "coc"})
+    return replace(made, blurred=(made.blurred * 255).round() / 255)
+
+
+def known(x: Tensor | None) -> Tensor:
+    """What the renderer was asked for."""
+    if x is None:
+        raise ValueError("the renderer left out a truth it was asked for")
+    return x
+
+
+def at_quarter(flow: Tensor | None) -> Tensor:
+    """Flow (1, T-1, 2, H, W) of a clip in elements of a quarter of its size, (T-1, 2, h, w)."""
+    return torch.nn.functional.avg_pool2d(known(flow)[0], STRIDE) / STRIDE
+
+
+def milliseconds(method: Callable[[Tensor], Flows], net: nn.Module | None, threads: int) -> float:
+    """Per pair of frames."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(4, 3, TIMED[1], TIMED[0], generator=generator)
+
+    def call() -> None:
+        flows = method(frames)
+        if net is not None:
+            refocused(net, frames, *flows, torch.full_like(frames[:, :1], 5.0))
+
+    call()
+    started = clock()
+    call()
+    return 1000 * (clock() - started) / (len(frames) - 1)
+
+
+def gmac(net: nn.Module) -> float:
+    """Multiply-adds per pair of frames of 256 x 256, in thousand millions."""
+    clip, flow = torch.rand(9, 3, 256, 256), torch.zeros(8, 2, 64, 64)
+    with FlopCounterMode(display=False) as counter:
+        refocused(net, clip, flow, flow, torch.full_like(clip[:, :1], 5.0))
+    return counter.get_total_flops() / 2e9 / len(flow)
+
+
+def markdown(rows: list[dict[str, object]], options: argparse.Namespace) -> str:
+    head = list(rows[-1])
+    return "\n".join(
+        [
+            "End-point error in pixels of the frame, where the true radius of the circle of "
+            f"confusion is above {BLURRED:.0f} pixels; {options.clips} held-out scenes of "
+            f"{SIDE}x{SIDE}, {FRAMES} frames each. `hidden`: what the other frame does not show. "
+            f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}.",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|---" * len(head) + "|",
+            *("| " + " | ".join(str(row.get(key, "")) for key in head) + " |" for row in rows),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
