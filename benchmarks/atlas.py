@@ -43,6 +43,7 @@ from unblur.atlas.presets import FitConfig, preset
 from unblur.atlas.take import fit_frames
 from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
+from unblur.synth.scenes import Scenes
 
 RESULTS = Path(__file__).parent / "results"
 CLIPS = {"stream": (5, 2), "garden": (9, 3), "confetti": (8, 2)}
@@ -133,6 +134,11 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def clip(seed: int, layers: int, frames: int, height: int, width: int) -> Rendered:
     """A rendered focus pull, from the nearest layer to the farthest."""
+    return render(drawn(seed, layers, frames, width), height, width, frames)
+
+
+def drawn(seed: int, layers: int, frames: int, width: int) -> Scenes:
+    """The scene of a clip."""
     config = replace(SCENES, layers=(layers, layers))
     if width != 256:
         coc, motion = ((a * width / 256, b * width / 256) for a, b in (config.coc, config.motion))
@@ -143,7 +149,7 @@ def clip(seed: int, layers: int, frames: int, height: int, width: int) -> Render
     way = scenes.motion.times[0, frames - 1] - scenes.motion.times[0, 0]  # may run backwards
     pull = torch.tensor([[0.12, 0.7]]) * frames * way.sign()
     lens = replace(scenes.lens, focus=focus, pull=pull)
-    return render(replace(scenes, lens=lens), height, width, frames)
+    return replace(scenes, lens=lens)
 
 
 def run(

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from atlas import CLIPS, drawn
 from unblur.atlas import Layer, Project
 from unblur.atlas.store import dilate
+from unblur.atlas.take import layer_names
 from unblur.ops.color import from_linear
-from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
+from unblur.synth import Rendered, render
 from unblur.synth.frames import Stage, covers, follow, inside, occluded, set_stage
 from unblur.synth.paths import apply, inverse
 
 RATE = Fraction(24)
-CONFIG = SceneConfig(
-    mode="focus",
-    object_size=(0.4, 0.55),
-    motion=(1.0, 2.5),
-    static=0,
-    light=0,
-    camera=(0.3, 0.5),
-    knots=(0.02, 0.06),
-    repeated=0,
-    reversed=0,
-    coc=(5.0, 7.0),
-    in_focus=0,
-    pull=1,
-    srgb=1,
-    shoulder=0,
-    gain=(0.8, 1.2),
-    highlights=0,
-    noise=1,
-    read_noise=(0.001, 0.002),
-    shot_noise=(0.0001, 0.0003),
-    compressed=0,
-    frame_step=(1, 1),
-    scale=(0.9, 1.2),
-    edge=(0.6, 1.2),
-    exposure=(0.2, 0.2),
-    encoded_average=0,
-)
-"""A cut-out before a background, focus pulled from the one to the other."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +28,9 @@ class Clip:
     stage: Stage
 
 
-def rendered(
-    seed: int, frames: int = 48, height: int = 144, width: int = 256, layers: int = 2
-) -> Clip:
-    """Clip number `seed`."""
-    config = replace(CONFIG, layers=(layers, layers))
-    scenes = sample_scenes(config, held_out(), 1, torch.Generator().manual_seed(seed))
-    middle = scenes.lens.slot.mean(-1)
-    last = int(scenes.count[0]) - 1
-    focus = torch.stack((middle[:, last], middle[:, 0]), -1)
-    times = scenes.motion.times
-    sign = float((times[0, frames - 1] - times[0, 0]).sign())
-    pull = torch.tensor([[0.12 * frames * sign, 0.7 * frames * sign]])
-    scenes = replace(scenes, lens=replace(scenes.lens, focus=focus, pull=pull))
+def rendered(name: str, frames: int = 48, height: int = 144, width: int = 256) -> Clip:
+    """A clip of `atlas.CLIPS`."""
+    scenes = drawn(*CLIPS[name], frames, width)
     return Clip(
         render(scenes, height, width, frames, truth={"coc", "layers"}),
         set_stage(scenes, height, width, frames),
@@ -111,7 +75,7 @@ def true_project(clip: Clip) -> Project:
         radius = torch.zeros(T) if stage.radius is None else stage.radius[0, number]
         layers.append(
             Layer(
-                ("background", "foreground")[number] if count == 2 else f"layer-{count - number}",
+                layer_names(count)[number],
                 dilate(colour, cover),
                 (cover > 0).float(),
                 uv,
@@ -119,5 +83,9 @@ def true_project(clip: Clip) -> Project:
                 radius.view(T, 1, 1, 1).expand(T, 1, H, W),
             )
         )
-    times = tuple(Fraction(t) / RATE for t in range(T))
-    return Project(tuple(layers), clip.made.blurred[0], times, RATE)
+    return Project(tuple(layers), clip.made.blurred[0], times_of(T), RATE)
+
+
+def times_of(frames: int) -> tuple[Fraction, ...]:
+    """Seconds of each frame."""
+    return tuple(Fraction(t) / RATE for t in range(frames))

@@ -1,15 +1,18 @@
 """How fast edits are rendered again, and how exact flow from layers is.
 
     python benchmarks/atlas_edit.py speed
-    python benchmarks/atlas_edit.py flow SEED=PROJECT ... [--layers N]
-    python benchmarks/atlas_edit.py strip SEED=PROJECT
+    python benchmarks/atlas_edit.py fit CLIP=PROJECT ... [--preset NAME]
+    python benchmarks/atlas_edit.py flow CLIP=PROJECT ...
+    python benchmarks/atlas_edit.py strip CLIP=PROJECT
+
+CLIP is `stream`, `garden` or `confetti`, the rendered clips of `atlas.py`. `fit` fits them as the
+row `full` there.
 
 `speed` renders a project of 512x288 whose maps are in memory, on one thread, and counts the
 processor's time, so that other work beside disturbs little: two cores do no worse than one.
 
 `flow` compares the flow of fitted projects with the truth, between frames up to 9 apart, beside
-OpenCV's DIS and flow-s on the clip as it was given, out of focus. SEED is the number of the
-rendered clip (see `atlas_clips.py`) that the project was fitted to; SEED alone takes the clip's own
+OpenCV's DIS and flow-s on the clip as it was given, out of focus. CLIP alone takes the clip's own
 layers: what is left is the error of turning the maps round. Writes results/atlas_speed.csv and
 results/atlas_flow.csv.
 
@@ -29,15 +32,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from atlas_clips import Clip, rendered, true_flow, true_project
+from atlas_clips import RATE, Clip, rendered, times_of, true_flow, true_project
 from torch import Tensor
 
 import unblur
+from atlas import fit
 from unblur.atlas import Project
 from unblur.atlas.edit import edit_frames
+from unblur.atlas.presets import preset
+from unblur.atlas.project import Light
 from unblur.atlas.refocus import refocus_frames
 from unblur.atlas.render import render_frames
+from unblur.atlas.take import layers_of
 from unblur.guidance.flow import flow_s, load_flow_s
+from unblur.metrics import psnr
 
 RESULTS = Path(__file__).parent / "results"
 STRIP = Path(__file__).parents[1] / "docs" / "images" / "atlas_refocus.jpg"
@@ -45,25 +53,29 @@ GAPS = (1, 3, 5, 7, 9)
 EVERY = 8
 """Frames from one start to the next."""
 SPEED_FRAMES = 8
-SEED = 5
+TIMED = "stream"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("speed")
-    flow = verbs.add_parser("flow")
-    flow.add_argument("projects", nargs="+", metavar="SEED[=PROJECT]")
-    strip = verbs.add_parser("strip")
-    strip.add_argument("projects", nargs=1, metavar="SEED[=PROJECT]")
-    for verb in (flow, strip):
-        verb.add_argument("--layers", type=int, default=2)
+    for name in ("fit", "flow", "strip"):
+        verb = verbs.add_parser(name)
+        count = 1 if name == "strip" else "+"
+        verb.add_argument("projects", nargs=count, metavar="CLIP=PROJECT")
         verb.add_argument("--frames", type=int, default=48)
         verb.add_argument("--height", type=int, default=144)
         verb.add_argument("--width", type=int, default=256)
+        if name == "fit":
+            verb.add_argument("--preset", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if options.verb == "fit":
+        for word in options.projects:
+            fit_project(word, options)
+        return
     with torch.inference_mode():
         if options.verb == "speed":
             write("atlas_speed", speed())
@@ -75,7 +87,7 @@ def main() -> None:
 
 def speed() -> list[dict[str, str]]:
     """A row for each way to render."""
-    project = true_project(rendered(SEED, SPEED_FRAMES, 288, 512))
+    project = true_project(rendered(TIMED, SPEED_FRAMES, 288, 512))
     front, back = (torch.zeros(4, *layer.texture.shape[-2:]) for layer in project.layers)
     for sheet in (front, back):
         height, width = sheet.shape[-2:]
@@ -141,11 +153,27 @@ def accuracy(options: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def opened(word: str, options: argparse.Namespace) -> tuple[Clip, Project]:
-    """A clip and the project of it that `SEED=PROJECT` names."""
-    seed, _, folder = word.partition("=")
-    size = (options.frames, options.height, options.width)
-    clip = rendered(int(seed), *size, layers=options.layers)
+    """A clip and the project of it that `CLIP=PROJECT` names."""
+    name, _, folder = word.partition("=")
+    clip = rendered(name, options.frames, options.height, options.width)
     return clip, unblur.atlas.open(folder) if folder else true_project(clip)
+
+
+def fit_project(word: str, options: argparse.Namespace) -> None:
+    """Fits a clip, and writes the project that `CLIP=PROJECT` names."""
+    name, _, folder = word.partition("=")
+    made = rendered(name, options.frames, options.height, options.width).made
+    started = time.process_time()
+    fitter = fit("full", made, preset(options.preset))
+    layers, config = layers_of(fitter.model), fitter.config
+    light: Light = "linear" if config.linear else "encoded"
+    times = times_of(options.frames)
+    about = {"clip": name, "preset": config.name, "psnr": fitter.psnr}
+    project = Project(layers, made.blurred[0], times, RATE, config.beta, light, None, about)
+    project.save(folder, overwrite=True)
+    gained = [float(psnr(x, made.sharp[0]).mean()) for x in (made.blurred[0], project.render())]
+    spent = time.process_time() - started
+    print(f"{name}: {gained[0]:.2f} to {gained[1]:.2f} dB, {spent:.0f} s", flush=True)
 
 
 def draw_strip(options: argparse.Namespace) -> None:
