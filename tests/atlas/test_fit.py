@@ -21,7 +21,7 @@ from unblur.metrics import psnr
 QUICK = replace(
     preset("cpu"),
     name="quick",
-    phases=(Phase(6, 2, 2, geometry=False), Phase(10, 2, 3), Phase(40, 1, 2)),
+    phases=(Phase(4, 2, 2, geometry=False), Phase(8, 2, 2), Phase(30, 1, 2)),
     largest_radius=5.0,
 )
 PULL = focus_pull.clip()
@@ -81,6 +81,7 @@ def project_of(fitter: Fitter) -> unblur.atlas.Project:
     return unblur.atlas.Project(take.layers_of(fitter.model), PULL.blurred, times)
 
 
+@pytest.mark.slow
 def test_a_fit_without_lens_is_less_sharp(fitted: Fitter) -> None:
     plain = take.fit_frames(PULL.blurred, replace(QUICK, coc="none"), labels=PULL.labels)
     assert sharpness(plain) < sharpness(fitted) - 1
@@ -93,12 +94,12 @@ class KilledError(Exception):
 
 def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     """The second call ends as one that nobody stopped."""
-    config = replace(QUICK, phases=(Phase(4, 2, 2, geometry=False), Phase(50, 1, 1)))
+    config = replace(QUICK, phases=(Phase(2, 2, 2, geometry=False), Phase(24, 1, 1)))
     whole = take.fit_frames(PULL.blurred, config, labels=PULL.labels)
     folder = tmp_path / "p"
 
     def kill(status: Status) -> None:
-        if status.step == 40:
+        if status.step == 20:
             raise KilledError
 
     original = Fitter.run
@@ -119,7 +120,7 @@ def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         folder=folder,
         progress=lambda status: steps.append(status.step),
     )
-    assert steps == [40, 54], "went on from step 39"
+    assert steps == [20, 26], "went on from step 19"
     assert abs(sharpness(second) - sharpness(whole)) < 0.1
 
 

@@ -10,7 +10,7 @@ import torch
 
 from unblur.atlas.canvas import Canvas
 from unblur.atlas.fit import Fitter, Targets
-from unblur.atlas.initial import filled, lowest, masks_of
+from unblur.atlas.initial import filled, least_blur, lowest, masks_of
 from unblur.atlas.lens import evenly, ideal_radius, lens_radius
 from unblur.atlas.losses import flow_disagreement, jacobians, rigidity
 from unblur.atlas.mapping import (
@@ -89,7 +89,7 @@ def test_even_blur_is_that_of_the_disk_blur() -> None:
     one = evenly(x, radius, None)[..., 10:-10, 10:-10]
     other = disk_blur(x, radius.expand(1, 1, 60, 72))[..., 10:-10, 10:-10]
     torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
-    assert torch.equal(evenly(x, 0 * radius, None).round(decimals=4), x.round(decimals=4))
+    torch.testing.assert_close(evenly(x, 0 * radius, None), x, atol=1e-3, rtol=0)
 
 
 def test_gradient_of_the_even_blur() -> None:
@@ -187,6 +187,12 @@ def test_gaps_of_a_series() -> None:
     assert float(lowest(torch.tensor([0.0, 1, 3]), torch.tensor([4.0, 1, 1]))) == pytest.approx(2)
 
 
+def test_sharpest_frames_are_taken_for_sharp_unless_all_say_otherwise() -> None:
+    blurred, sharp = torch.tensor([6.0, 5.0, 5.0, 5.0]), torch.tensor([3.0, 2.0, 0.9, 0.5])
+    assert least_blur(blurred, sharp) == 0
+    assert least_blur(blurred, blurred - 1) == pytest.approx(15**0.5)
+
+
 def test_working_values_come_back() -> None:
     x = torch.rand(2, 3, 4, 5)
     torch.testing.assert_close(from_working(to_working(x, True), True), x)
@@ -211,7 +217,7 @@ def test_a_network_learns_to_start_upright() -> None:
 def test_a_few_steps_of_the_paper_preset() -> None:
     torch.manual_seed(0)
     config = PAPER.__class__(
-        **{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 256, "network_rate": 2e-3}
+        **{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 256, "network_rate": 1e-2}
     )
     frames = PULL.blurred[:4]
     radii = torch.full((4, 1, focus_pull.H, focus_pull.W), 1.0)
@@ -222,7 +228,7 @@ def test_a_few_steps_of_the_paper_preset() -> None:
     fitter = Fitter(model, targets, config)
     seen = []
     for _ in range(12):
-        fitter.one_step(0.5)
+        fitter.one_step(0.0)
         fitter.step += 1
         seen.append(fitter.psnr)
     assert seen[-1] > seen[0]

@@ -243,6 +243,15 @@ def search_radii(
     return (found.square() + sharpest**2).sqrt()
 
 
+def least_blur(*series: Tensor) -> float:
+    """Radius of a layer in its sharpest frames, the least of some measures (T,) of it.
+
+    Too large a radius there makes all frames ring, too small a one leaves them a little soft.
+    """
+    least = min(float(filled(one).quantile(SHARPEST)) for one in series)
+    return max(0.0, least**2 - UNSURE**2) ** 0.5
+
+
 def lowest(at: Tensor, values: Tensor) -> Tensor:
     """Where a parabola through the least of `values` and its neighbours is lowest."""
     i = int(values.argmin())
@@ -278,7 +287,9 @@ def start_layers(
     margin = int(config.largest_radius) if config.coc != "none" else 4
     placed = place_layers(motion, masks, config, margin)
     known = config.coc in ("given", "estimated")
-    guess = radii if radii is not None else radii_from_details(frames, masks)
+    details = radii_from_details(frames, masks) if search or radii is None else None
+    guess = details if radii is None else radii
+    assert guess is not None  # noqa: S101
     starts = []
     for i, (where, mask) in enumerate(zip(placed, masks, strict=True)):
         ideal = smoothed(filled(guess[i])).clamp(0, config.largest_radius)
@@ -286,7 +297,7 @@ def start_layers(
         seen = shrunk(mask, 1)
         texture, opacity, _ = mean_atlas(pictures, seen, where, weights)
         if config.coc == "estimated" and search:
-            sharpest = max(0.0, float(ideal.quantile(SHARPEST)) ** 2 - UNSURE**2) ** 0.5
+            sharpest = least_blur(guess[i], details[i] if details is not None else guess[i])
             largest = min(config.largest_radius, 2 * float(ideal.max()) + 2)
             found = search_radii(pictures, mask, where, texture, sharpest, largest, config)
             ideal = smoothed(filled(found))

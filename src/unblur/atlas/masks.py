@@ -21,6 +21,10 @@ TIMES = 2.5
 """A point moves on its own if it is off by more than this many times what is usual."""
 SMALLEST = 0.004
 """Share of the frame that an object must take."""
+PEAK = 2.0
+"""Score that an object must reach somewhere: around what is out of focus, flow is off a little."""
+OFTEN = 0.2
+"""Share of the frames in which an object must be found."""
 ROUNDS = 2
 CLOSE = 0.02
 """Radius over the shorter side: gaps smaller than this are closed, specks are dropped."""
@@ -111,9 +115,13 @@ def clean(score: Tensor, region: Tensor) -> Tensor:
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk)
         count, numbers, facts, _ = cv2.connectedComponentsWithStats(mask)
         for i in range(1, count):
-            if facts[i, cv2.CC_STAT_AREA] < SMALLEST * H * W:
-                mask[numbers == i] = 0
+            object_ = numbers == i
+            small = facts[i, cv2.CC_STAT_AREA] < SMALLEST * H * W
+            if small or float(picture[torch.from_numpy(object_)].max()) < PEAK:
+                mask[object_] = 0
         out[t] = torch.from_numpy(fill_holes(mask)).bool()
+    if float(out.flatten(1).any(1).float().mean()) < OFTEN:
+        return torch.zeros_like(out)
     return out & region
 
 
