@@ -25,14 +25,15 @@ from pathlib import Path
 
 import cv2
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from unblur.evaluate.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
 from unblur.guidance.refocus import load_refocus_s, refocused
-from unblur.synth import Rendered, held_out, render, sample_scenes
+from unblur.models.flow_refocus import FlowRefocus
+from unblur.synth import Rendered, TextureBank, held_out, render, sample_scenes
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 470_000
@@ -83,7 +84,7 @@ def main() -> None:
 
 
 def accuracy(
-    flows: dict[str, Callable[[Tensor], Flows]], net: nn.Module, clips: int
+    flows: dict[str, Callable[[Tensor], Flows]], net: FlowRefocus, clips: int
 ) -> list[dict[str, object]]:
     """A row for each method."""
     errors: dict[str, list[Tensor]] = {}
@@ -138,7 +139,7 @@ def row_of(
 
 
 @cache
-def textures():
+def textures() -> TextureBank:
     """Held-out ones."""
     return held_out()
 
@@ -165,7 +166,7 @@ def at_quarter(flow: Tensor | None) -> Tensor:
     return torch.nn.functional.avg_pool2d(known(flow)[0], STRIDE) / STRIDE
 
 
-def milliseconds(method: Callable[[Tensor], Flows], net: nn.Module | None, threads: int) -> float:
+def milliseconds(method: Callable[[Tensor], Flows], net: FlowRefocus | None, threads: int) -> float:
     """Per pair of frames."""
     clock = time.process_time if threads == 1 else time.perf_counter
     generator = torch.Generator().manual_seed(0)
@@ -182,7 +183,7 @@ def milliseconds(method: Callable[[Tensor], Flows], net: nn.Module | None, threa
     return 1000 * (clock() - started) / (len(frames) - 1)
 
 
-def gmac(net: nn.Module) -> float:
+def gmac(net: FlowRefocus) -> float:
     """Multiply-adds per pair of frames of 256 x 256, in thousand millions."""
     clip, flow = torch.rand(9, 3, 256, 256), torch.zeros(8, 2, 64, 64)
     with FlopCounterMode(display=False) as counter:

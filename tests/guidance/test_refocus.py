@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred() ->
     assert torch.equal(forward[..., 50:], wrong[..., 50:])
 
 
-def test_a_file_of_the_whole_network_is_known_as_such(tmp_path) -> None:
+def test_a_file_of_the_whole_network_is_known_as_such(tmp_path: Path) -> None:
     for recurrent in (False, True):
         state = FlowRefocus(replace(SMALL, recurrent=recurrent)).state_dict()
         weights.save(tmp_path / "w.safetensors", state, {})

@@ -212,6 +212,7 @@ def test_a_mixture_takes_the_flow_that_leads_back() -> None:
     flow[..., 30:34] = 0
     correction = Correction(4, recurrent=False)
     with torch.no_grad():
+        assert correction.last.bias is not None
         correction.last.bias[-1] = 1.0
         found = correction(None, flow, flow[:, :1], -true, *large)
     before, after = ((x - true)[..., 8:-8, 24:40].norm(dim=1).mean() for x in (flow, found))

@@ -87,8 +87,9 @@ class FlowRefocus(nn.Module):
         config, c = self.config, self.config.channels
         # flow, mask and frame
         inputs = 2 + 1 + 3 * config.folds**2 + (CLUES if config.residual else 0)
-        edge = "zeros" if config.residual else "replicate"
-        self.down = nn.Conv2d(inputs, c, 5, 2, 2, padding_mode=edge)
+        self.down = nn.Conv2d(
+            inputs, c, 5, 2, 2, padding_mode="zeros" if config.residual else "replicate"
+        )
         self.encode1 = nn.ModuleList((SpaceTimeConv(c, c, 1), SpaceTimeConv(c, 2 * c, 2)))
         self.encode2 = nn.ModuleList(
             (SpaceTimeConv(2 * c, 2 * c, 1), SpaceTimeConv(2 * c, 4 * c, 2))

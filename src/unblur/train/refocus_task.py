@@ -189,7 +189,9 @@ def warped(found: Flows, truth: Flows, seen: Seen) -> Tensor:
 
 def edges(found: Flows, truth: Flows, seen: Seen) -> Tensor:
     """`edge` of what the network's edge layers see in its flows, and in those that are used."""
-    network = getattr(seen.network, "module", seen.network)  # several processes wrap it
+    network: FlowRefocus = getattr(seen.network, "module", seen.network)  # or wrapped by processes
+    if network.edges is None:
+        raise ValueError("the network has no edge layers")
     total = seen.mask.new_zeros(())
     for own, used, true in zip(found, seen.combined(found), truth, strict=True):
         wanted = edges_of(true.flatten(0, 1))
@@ -207,8 +209,8 @@ LOSSES: Mapping[str, Callable[[Flows, Flows, Seen], Tensor]] = {
     "ternary": warped,
     "edge": edges,
 }
-"""`corrected` is ours. Those from `blurred` on trained the published network, though its paper names
-none: .25 of `blurred`, `other` and `smooth`, .01 of `ternary`, 1 of `edge`."""
+"""`corrected` is ours. Those from `blurred` on trained the published network, though its paper does
+not name them: .25 of `blurred`, `other` and `smooth`, .01 of `ternary`, 1 of `edge`."""
 
 
 def radius_of(batch: Batch) -> Tensor:
