@@ -189,8 +189,8 @@ def warped(found: Flows, truth: Flows, seen: Seen) -> Tensor:
 
 def edges(found: Flows, truth: Flows, seen: Seen) -> Tensor:
     """`edge` of what the network's edge layers see in its flows, and in those that are used."""
-    network: FlowRefocus = getattr(seen.network, "module", seen.network)  # or wrapped by processes
-    if network.edges is None:
+    network = getattr(seen.network, "module", seen.network)  # several processes wrap it
+    if not isinstance(network, FlowRefocus) or network.edges is None:
         raise ValueError("the network has no edge layers")
     total = seen.mask.new_zeros(())
     for own, used, true in zip(found, seen.combined(found), truth, strict=True):
