@@ -10,8 +10,12 @@ from unblur import weights
 from unblur.guidance.coc import BLUREST, DefocusMap, bands, coc_radius, followed, load_coc_s
 from unblur.models.coc import Coc
 from unblur.ops.color import from_linear, to_linear
-from unblur.synth import held_out
+from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
 from unblur.synth.focal import disk_blur, refocus
+
+RADII = (1.0, 2.0, 4.0, 8.0, 12.0)
+LENS = SceneConfig(mode="focus", in_focus=0.0, layers=(2, 4), coc=(6.0, 12.0), noise=0.0,
+                   compressed=0.0, static=0.0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +29,16 @@ def photos() -> Tensor:
     bank = held_out()
     forest = [i for i, source in enumerate(bank.sources) if source.name.startswith("life")]
     return to_linear(bank.pictures[forest[:4], :, :192, :192].float() / 255)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Rendered]:
+    """Frames of 192 x 192 with the true radius."""
+    found = []
+    for seed in range(8):
+        scene = sample_scenes(LENS, held_out(), 1, torch.Generator().manual_seed(600_000 + seed))
+        found.append(render(scene, 192, 192, 1, truth={"coc"}))
+    return found
 
 
 def seen(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
@@ -58,6 +72,31 @@ def test_half_precision_is_close(net, photos):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         rough = net(frames)[:, :1].float().expm1()
     assert (rough - exact).abs().median() < 0.1
+
+
+def test_a_sharp_photograph_is_sharp(net, photos):
+    shares = [float((coc_radius(net, seen(light, 0.0)) < 0.7).float().mean()) for light in photos]
+    assert sum(shares) / len(shares) > 0.95
+    assert min(shares) > 0.8
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_the_radius_grows_with_the_true_one(net, photos, noise):
+    medians = torch.tensor(
+        [[coc_radius(net, seen(light, r, noise)).median() for r in RADII] for light in photos]
+    )
+    assert (medians.diff(dim=1) > 0).all()
+    mean = medians.mean(0)
+    torch.testing.assert_close(mean[:3], torch.tensor(RADII[:3]), atol=0.3, rtol=0.3)
+    assert (mean[3:] > 6).all()  # large ones come out too small, but as large
+
+
+def test_it_knows_the_lens_of_rendered_scenes(net, scenes):
+    truth = torch.cat([scene.coc[0] for scene in scenes])
+    found = torch.cat([coc_radius(net, scene.blurred[0]) for scene in scenes])
+    assert (found - truth).square().mean().sqrt() < 0.9 * truth.std()
+    shares = [(found < 1)[truth < 0.7].float().mean(), (found > 1)[truth > 1.3].float().mean()]
+    assert sum(shares) / 2 > 0.8
 
 
 def test_two_sharp_sides_of_an_edge_and_one_blurred(net, photos):
