@@ -113,7 +113,7 @@ def compare_maps(scenes: list[Rendered], methods: dict[str, Method]) -> None:
             correlation = torch.corrcoef(torch.stack((ranks(blur), ranks(truth))))[0, 1]
             right = (blur_mask(blur) > 0) == (truth > BLURRED)
             scores.append((float(correlation), float(right.float().mean()), seconds))
-        correlation, right, seconds = torch.tensor(scores).mean(0).tolist()
+        correlation, right, seconds = torch.tensor(scores).nanmean(0).tolist()
         print(f"| {name} | {correlation:.2f} | {right:.0%} | {seconds:.3f} |")
 
 

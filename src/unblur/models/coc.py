@@ -76,8 +76,8 @@ class Coc(nn.Module):
         second is the log of the error to expect of the first.
         """
         height, width = frames.shape[-2:]
-        multiple = self.config.multiple_of
-        x = pad_to(standard(frames), *(padded_length(n, multiple) for n in (height, width)))
+        whole = [padded_length(side, self.config.multiple_of) for side in (height, width)]
+        x = pad_to(standard(frames), whole[0], whole[1])
         levels = self.encoder(channels_last(F.pixel_unshuffle(x, SCALE)))
         found = F.pixel_shuffle(self.head(self.decoder(levels)).float(), SCALE)
         return crop_from(found, height, width)

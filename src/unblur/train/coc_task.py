@@ -134,8 +134,8 @@ class TrainCoc:
             before.append(psnr(frames, sharp, cap=50.0))
             after.append(psnr(restored, sharp, cap=50.0))
         write_grid(folder / "validation.png", rows[:SHOWN])
-        blurred, restored = (float(torch.cat(x).mean()) for x in (before, after))
-        return {"gain": restored - blurred, "psnr": restored, "input": blurred}
+        given, reached = (float(torch.cat(x).mean()) for x in (before, after))
+        return {"gain": reached - given, "psnr": reached, "input": given}
 
 
 def true_radius(batch: Batch) -> Tensor:
