@@ -156,6 +156,7 @@ def run(
     row: str, made: Rendered, config: FitConfig, pictures: Path | None, name: str
 ) -> dict[str, str]:
     """Figures of one row."""
+    assert made.coc is not None
     frames, truth, radius = made.blurred[0], made.sharp[0], made.coc[0]
     began = time.process_time()
     fitter: Fitter | None = None
@@ -182,6 +183,8 @@ def run(
 
 def fit(row: str, made: Rendered, config: FitConfig) -> Fitter:
     """The fit of one row."""
+    assert made.layers is not None
+    assert made.coc is not None
     labels: Tensor | None = rough(made.layers[0])
     radii = None
     if row == "layered atlas":
@@ -209,7 +212,7 @@ def rough(layers: Tensor) -> Tensor:
 def flip(x: Tensor, truth: Tensor) -> str:
     """Mean LDR-FLIP of every fourth frame; empty where flip-evaluator is not installed."""
     try:
-        from flip_evaluator import evaluate
+        from flip_evaluator import evaluate  # type: ignore[import-untyped]
     except ImportError:
         return ""
     values = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import focus_pull
 import pytest
@@ -28,7 +30,7 @@ PULL = focus_pull.clip()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -104,7 +106,7 @@ def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
 
     original = Fitter.run
 
-    def saving(self, report, minutes, save):
+    def saving(self: Fitter, report: Any, minutes: Any, save: Any) -> None:
         original(self, report, minutes, save, save_every=0.0)
 
     with pytest.MonkeyPatch.context() as patch:

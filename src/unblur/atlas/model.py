@@ -114,7 +114,9 @@ class LayeredModel(nn.Module):
     ) -> Look:
         """All layers in the pixels of a canvas."""
         atlases = self.atlases(canvas.scale) if atlases is None else atlases
-        colours, alphas, radii = [], [], []
+        colours: list[Tensor] = []
+        alphas: list[Tensor | None] = []
+        radii: list[Tensor] = []
         first = len(atlases) - len(self.opacities)
         for i, atlas in enumerate(atlases):
             place = self.mappings[i](canvas, frames)
@@ -144,7 +146,9 @@ class LayeredModel(nn.Module):
             return self.sharp(look)
         out: Tensor | None = None
         for i, (colour, alpha, radius) in enumerate(zip(*look, strict=True)):
-            even = self.radii[i].knots.shape[-2:] == (1, 1)  # type: ignore[union-attr,operator]
+            field = self.radii[i]
+            assert isinstance(field, Lattice)  # noqa: S101
+            even = tuple(field.knots.shape[-2:]) == (1, 1)
             light = colour.clamp_min(0).square() if config.linear else colour
             part, cover = through_lens(light, alpha, radius / scale, even, config.beta)
             out = part if out is None or cover is None else part + (1 - cover) * out

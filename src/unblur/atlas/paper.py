@@ -55,6 +55,7 @@ class PaperModel(LayeredModel):
             config: what is fitted.
         """
         nn.Module.__init__(self)
+        self.maps: Tensor
         H, W = size
         self.config, self.size, self.frames, self.names = config, size, frames, list(names)
         atlas = (round(H / SPREAD), round(W / SPREAD))
@@ -70,7 +71,7 @@ class PaperModel(LayeredModel):
         self.radii = nn.ModuleList(Lattice(1, 1, H, W, (1, 1)) for _ in names)
         for field in self.radii:
             field.requires_grad_(False)
-            field.knots.fill_(float(radii.max()))  # type: ignore[operator,union-attr]
+            field.knots.fill_(float(radii.max()))  # type: ignore[operator]
 
     def atlases(self, scale: int = 1) -> list[Tensor]:
         """Working values (3, Ha, Wa) of each layer."""

@@ -29,7 +29,7 @@ class PyramidTexture(nn.Module):
 
     def forward(self) -> Tensor:
         """(C, Ha, Wa)."""
-        picture = self.finest
+        picture: Tensor = self.finest
         if len(self.coarse):
             rough = self.coarse[0][None]
             for finer in list(self.coarse)[1:]:
@@ -78,7 +78,7 @@ class CnnTexture(nn.Module):
         end = self.last[1]
         nn.init.zeros_(end.weight)  # type: ignore[arg-type]
         with torch.no_grad():
-            end.bias.copy_(torch.logit(mean.clamp(0.02, 0.98)))  # type: ignore[operator,union-attr]
+            end.bias.copy_(torch.logit(mean.clamp(0.02, 0.98)))  # type: ignore[operator]
 
     def forward(self) -> list[Tensor]:
         """(3, Ha, Wa) of each layer, in (0, 1)."""
@@ -87,7 +87,8 @@ class CnnTexture(nn.Module):
     def make(self, layer: int) -> Tensor:
         """(3, Ha, Wa) of one layer."""
         x = leaky(self.first(getattr(self, f"noise{layer}")))
-        for before, after in self.stages:  # type: ignore[misc]
+        for stage in self.stages:
+            before, after = stage.children()
             x = leaky(F.pixel_shuffle(after(leaky(before(x))), 2))
         height, width = self.sizes[layer]
         return torch.sigmoid(self.last[1](leaky(self.last[0](x))))[0, :, :height, :width]
