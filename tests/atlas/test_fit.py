@@ -221,6 +221,8 @@ def test_wrong_masks(masks: torch.Tensor, message: str, tmp_path: Path) -> None:
         ({"end": "f2"}, "at least 3"),
         ({"masks": "nowhere"}, "no masks"),
         ({"point": (500.0, 2.0)}, "outside"),
+        ({"device": "tpu"}, "unknown device"),
+        ({"device": "meta"}, "cpu or cuda"),
     ],
 )
 def test_wrong_requests(how: dict[str, object], message: str, tmp_path: Path) -> None:

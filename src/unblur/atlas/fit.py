@@ -78,13 +78,15 @@ class Targets:
         return flow.to(device), (valid > 0.99).float().to(device)
 
     def mask(self, layer: int, frames: Sequence[int], scale: int) -> tuple[Tensor, Tensor]:
-        """(B, 1, h, w) share of the layer, and 1 where that is sure."""
+        """(B, 1, h, w) share of the layer that is seen, and 1 where its mask can be trusted."""
         chosen = list(frames)
         share = self.masks[layer, chosen, None].float()
-        sure = (~self.rims[layer, chosen, None]).float()
+        hidden = self.masks[layer + 1 :, chosen].any(0)  # says nothing of what lies behind
+        sure = (~(self.rims[layer, chosen] | hidden))[:, None].float()
         if scale > 1:
             share, sure = F.avg_pool2d(share, scale), F.avg_pool2d(sure, scale)
-        return share, (sure > 0.99).float()
+        device = self.frames.device
+        return share.to(device), (sure > 0.99).float().to(device)
 
 
 def rim(mask: Tensor) -> Tensor:
@@ -224,13 +226,6 @@ class Fitter:
             for i, alpha in enumerate(look.alphas):
                 if alpha is not None:
                     mask, sure = self.targets.mask(i, frames, phase.scale)
-                    if i < len(look.alphas) - 1:  # what lies before it says nothing of it
-                        sure = (
-                            sure
-                            * (self.targets.masks[i + 1 :, frames].sum(0)[:, None] == 0)[
-                                ..., :: phase.scale, :: phase.scale
-                            ][..., : sure.shape[-2], : sure.shape[-1]]
-                        )
                     loss = loss + strength * bootstrap(canvas.crop(alpha), mask, sure)
         return loss
 
@@ -309,5 +304,6 @@ def sharp_frames(model: LayeredModel, frames: Sequence[int] | None = None) -> Te
     out = []
     for t in range(model.frames) if frames is None else frames:
         look = model.look(Canvas(H, W), [t], atlases)
-        out.append(from_working(composite(look.colours, look.alphas), model.config.linear)[0])
+        sharp = composite(look.colours, look.alphas)
+        out.append(from_working(sharp, model.config.linear)[0].cpu())
     return torch.stack(out)

@@ -39,7 +39,7 @@ from unblur.atlas.paper import PaperModel
 from unblur.atlas.presets import Coc, FitConfig, preset
 from unblur.atlas.project import Layer, Project
 from unblur.atlas.store import check_free
-from unblur.errors import UnblurWarning, UsageError, WeightsError
+from unblur.errors import ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_s
 from unblur.ops.color import from_linear, to_linear
 from unblur.weights import find
@@ -63,6 +63,7 @@ def fit(
     start: str | None = None,
     end: str | None = None,
     seed: int = 0,
+    device: str = "auto",
     overwrite: bool = False,
     progress: Tell | None = None,
 ) -> Project:
@@ -83,6 +84,7 @@ def fit(
         start: first frame: see `unblur.video.open_video`.
         end: frame to stop before.
         seed: of what is drawn by chance.
+        device: `auto`, or what `torch.device` takes: see `device_for`.
         overwrite: replace a project that is there.
         progress: called every few steps.
 
@@ -103,6 +105,7 @@ def fit(
     check_free(folder, overwrite)
     config = replace(preset(preset_name), seed=seed)
     config = config if coc is None else replace(config, coc=coc)
+    where = device_for(device, config)
     source = read_clip(clip, start=start, end=end)
     size = (source.frames.shape[-2], source.frames.shape[-1])
     labels: Tensor | None = None
@@ -116,7 +119,14 @@ def fit(
     if source.transfer is not None:
         frames = from_linear(to_linear(frames, source.transfer)).clamp(0, 1)
     fitter = fit_frames(
-        frames, config, layers, labels=labels, minutes=minutes, folder=folder, progress=progress
+        frames,
+        config,
+        layers,
+        labels=labels,
+        minutes=minutes,
+        folder=folder,
+        device=where,
+        progress=progress,
     )
     about = {"preset": config.name, "coc": config.coc, "steps": fitter.step, "psnr": fitter.psnr}
     made = Project(
@@ -141,6 +151,7 @@ def fit_frames(
     radii: Tensor | None = None,
     minutes: float | None = None,
     folder: Path | None = None,
+    device: torch.device | str = "cpu",
     progress: Tell | None = None,
 ) -> Fitter:
     """Fits layers to frames in memory.
@@ -154,6 +165,7 @@ def fit_frames(
             are known.
         minutes: as in `fit`.
         folder: of the project; its `fit` keeps state and previews. None: nothing is written.
+        device: where layers are learned; flow and masks are found on the CPU.
         progress: called every few steps.
 
     Returns:
@@ -178,14 +190,15 @@ def fit_frames(
     if config.mapping == "mlp":
         model = paper_model(frames, layer_names(len(masks)), radii, config)
         if saved is None:
-            model.start_upright(config.upright)
+            model.to(device).start_upright(config.upright)
     else:
         if saved is not None:
             starts = starts_of(saved[0], saved[1]["names"])
         else:
             starts = prepare(frames, motion, masks, config, radii)
         model = LayeredModel(starts, (H, W), config)
-    fitter = Fitter(model, Targets(frames, motion, masks, config), config)
+    targets = Targets(frames.to(device), motion, masks, config)
+    fitter = Fitter(model.to(device), targets, config)
     if saved is not None:
         restore(fitter, *saved)
 
@@ -256,6 +269,26 @@ def paper_model(
     return PaperModel(T, (H, W), names, lens, mean, config)
 
 
+def device_for(name: str, config: FitConfig) -> torch.device:
+    """The device of that name; `auto`: the CPU for the preset `cpu`, else CUDA where it is there.
+
+    Raises:
+        UsageError: there is no device of that name.
+        ResourceError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if config.name != "cpu" and torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"a fit runs on cpu or cuda, not on '{name}'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ResourceError(f"device '{name}' is not available on this machine: use --device cpu")
+    return device
+
+
 def layer_names(count: int) -> list[str]:
     """Names of layers, back to front."""
     if count <= 2:
@@ -295,7 +328,7 @@ def layers_of(model: LayeredModel, transfer: str | None = None) -> tuple[Layer, 
             left = left * (1 - alpha[i][t, 0])
     out = []
     for i in reversed(range(count)):
-        picture = from_working(atlases[i][:3], model.config.linear)
+        picture = from_working(atlases[i][:3].cpu(), model.config.linear)
         if transfer is not None:
             picture = from_linear(to_linear(picture), transfer).clamp(0, 1)
         # Places between those that pixels fell on were seen as well.
@@ -324,7 +357,7 @@ def write_preview(folder: Path, fitter: Fitter, frames: Tensor) -> None:
     chosen: Sequence[int] = sorted({T // 8, T // 2, T - 1 - T // 8})
     canvas = fitter.canvas(1)
     look = model.look(canvas, chosen)
-    blurred = from_working(canvas.crop(model.blurred(look, 1)), model.config.linear)
+    blurred = from_working(canvas.crop(model.blurred(look, 1)), model.config.linear).cpu()
     sharp = sharp_frames(model, chosen)
     rows = [torch.cat(list(x), 2) for x in (frames[list(chosen)], blurred, sharp)]
     codes = torch.cat(rows, 1).clamp(0, 1).mul(255).round().byte()

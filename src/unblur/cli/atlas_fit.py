@@ -83,6 +83,9 @@ def fit(
     seed: Annotated[
         int, typer.Option(metavar="NUMBER", help="Same seed, same machine: same result.")
     ] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:1; cpu for preset cpu.")
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace PROJECT.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -104,6 +107,7 @@ def fit(
             start=start,
             end=end,
             seed=seed,
+            device=device,
             overwrite=overwrite,
             progress=progress,
         )
