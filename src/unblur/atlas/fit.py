@@ -219,7 +219,8 @@ class Fitter:
         if c.smooth_texture:
             loss = loss + c.smooth_texture * sum(variation(a[:3]) for a in atlases)
         if c.refine_coc and c.coc != "none" and c.smooth_radius:
-            for field in model.radii:
+            radii: Any = model.radii
+            for field in radii:
                 loss = loss + c.smooth_radius * field.knots.diff(n=2, dim=0).square().mean()
         strength = c.bootstrap * max(0.0, 1 - 2 * progress)
         if strength:
@@ -278,8 +279,9 @@ class Fitter:
         H, W = self.model.size
         if self.config.coc == "none":
             return Canvas(H, W, 0, scale)
+        radii: Any = self.model.radii
         with torch.no_grad():
-            widest = max(float(field.knots.abs().max()) for field in self.model.radii)
+            widest = max(float(field.knots.abs().max()) for field in radii)
         return Canvas(H, W, 4 * -(-int(widest + MARGIN) // 4), scale)
 
 
