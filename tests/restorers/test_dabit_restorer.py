@@ -281,7 +281,9 @@ def test_a_file_comes_out_at_each_scale_with_each_source_of_depth(
     choices: list[dict[str, Any]] = [{}, {"depth": maps}, {"depth": maps, "depth_invert": True}]
     for number, choice in enumerate(choices):
         out = tmp_path / f"{number}.mkv"
-        report = unblur.restore(clip, out, model="dabit-narrow", scale=scale, codec="ffv1", **choice)
+        report = unblur.restore(
+            clip, out, model="dabit-narrow", scale=scale, codec="ffv1", **choice
+        )
         assert (report.frames, report.model) == (12, "dabit-narrow")
         made.append(read(out))
         assert made[-1].shape == (12, 3, scale * SIDE, scale * SIDE)
@@ -294,7 +296,9 @@ def test_a_tensor_and_a_preview(clip: Path, tmp_path: Path) -> None:
     frames = texture(3, 40)
     assert unblur.restore(frames, model="dabit-narrow", scale=2).shape == (3, 3, 80, 80)
     assert unblur.restore(frames, model="dabit-narrow", depth="builtin").shape == frames.shape
-    unblur.restore(clip, tmp_path / "p.mkv", model="dabit-narrow", scale=2, preview=True, codec="ffv1")
+    unblur.restore(
+        clip, tmp_path / "p.mkv", model="dabit-narrow", scale=2, preview=True, codec="ffv1"
+    )
     assert read(tmp_path / "p.mkv").shape == (12, 3, 2 * SIDE, 4 * SIDE + 8)
 
 
@@ -304,7 +308,9 @@ def test_part_of_a_video_takes_maps_of_the_part_or_of_all(clip: Path, tmp_path: 
     for count in (3, 12):
         maps = depth_maps(tmp_path / f"maps{count}", count)
         out = tmp_path / f"{count}.mkv"
-        unblur.restore(clip, out, model="dabit-narrow", depth=maps, start="f4", end="f7", codec="ffv1")
+        unblur.restore(
+            clip, out, model="dabit-narrow", depth=maps, start="f4", end="f7", codec="ffv1"
+        )
         made.append(read(out))
     assert torch.equal(*made)
 

@@ -28,8 +28,8 @@ FLOW_STRIDE = 4
 REACH = 16.0
 """Motion, in elements of the working grid, and radius, in pixels, that count as 1."""
 IN_FOCUS, OUT_OF_FOCUS = 0.9, 1.8
-"""Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored. What is
-sharp comes out as .7 pixels on average from `coc-s`, and as up to 1.7 in a tenth of its pixels."""
+"""Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored. For
+what is sharp `coc-s` says .7 pixels on average, and up to 1.7 for all but a tenth of it."""
 MAXIM_KEY = "stages.0.inputs.0.weight"
 """Only in the weights of a MAXIM."""
 ENLARGED = 2

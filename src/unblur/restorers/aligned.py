@@ -152,7 +152,8 @@ def _load(
     state = weights.load(path)
     base = weights.metadata(path).get("base")
     if base is not None:
-        start = weights.load(weights.require(base, f"{path} holds what differs from them only"))
+        # Those that ship, even where the user has others of that name.
+        start = weights.load(weights.PACKAGE_FOLDER / f"{base}.safetensors")
         state = whole(state, start, config)
     network = fit(Aligned(config), state, str(path))
     network = network.to(options.device, DTYPES[options.precision])
