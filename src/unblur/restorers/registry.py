@@ -107,8 +107,9 @@ def choose_scale(scale: int | None, info: RestorerInfo) -> int:
         return info.scale
     if scale not in info.scales:
         given = " or ".join(str(n) for n in info.scales)
-        others = [p.info.name for p in PRESETS.values() if scale in p.info.scales]
-        remedy = f", or take --model {others[-1]}" if scale > 1 and others else ""
+        others = [p.info for p in PRESETS.values() if scale in p.info.scales]
+        others.sort(key=lambda other: other.ships)
+        remedy = f", or take --model {others[-1].name}" if scale > 1 and others else ""
         raise UsageError(f"{info.name} gives scale {given}, not {scale}: leave --scale out{remedy}")
     return scale
 
