@@ -289,6 +289,15 @@ def test_odd_sizes_become_444_where_420_is_refused(tmp_path: Path, codec: str) -
     assert (info.width, info.height, info.pixel_format) == (63, 47, "yuv444p")
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_clips_shorter_than_x265_looks_ahead_are_written(tmp_path: Path, count: int) -> None:
+    # What x265 says of their decoding times is whatever memory held: so more than once.
+    for again in range(4):
+        clip = make_clip(tmp_path / f"in{again}.mkv", codec="ffv1", pts=count)
+        _, frames = pass_through(clip, tmp_path / f"out{again}.mp4", codec="h265")
+        assert len(read_all(tmp_path / f"out{again}.mp4")[1]) == len(frames) == count
+
+
 def test_rgb_becomes_tagged_yuv_of_the_same_colours(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pixel_format="bgr0", pts=2)
     with pytest.warns(UnblurWarning, match="RGB"):

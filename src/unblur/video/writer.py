@@ -39,6 +39,7 @@ from unblur.video.span import resolve
 from unblur.video.timecode import Time, parse_time
 
 _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the file
+_LONGEST_DELAY = 3600  # seconds between decoding a frame and showing it that can be
 
 
 class FileWriter:
@@ -82,6 +83,7 @@ class FileWriter:
         self._stream: VideoStream | None = None
         self._durations: dict[int, int] = {}
         self._last: int | None = None
+        self._decoded: int | None = None
         self._moved = 0
         self._done = False
         self._closing = ExitStack()
@@ -249,10 +251,23 @@ class FileWriter:
             duration = self._durations.pop(packet.pts or 0, 0)
             if duration:
                 packet.duration = duration
+            if packet.pts is not None and packet.dts is not None:
+                packet.dts = self._decoded = self._decoding_time(packet.pts, packet.dts)
             reached = (packet.dts or 0) * packet.time_base
             self._output.mux(packet)
             if self._copy is not None:
                 self._copy.advance(reached)
+
+    def _decoding_time(self, pts: int, dts: int) -> int:
+        """The encoder's own, unless that cannot be.
+
+        Of a clip shorter than x265 looks ahead it gives whatever its memory held.
+        """
+        last = self._decoded
+        longest = min(int(_LONGEST_DELAY / self._time_base), 2**31 - 1)
+        if dts <= pts <= dts + longest and (last is None or dts > last):
+            return dts
+        return pts if last is None else min(pts, last + 1)
 
     @property
     def _video(self) -> VideoStream:
