@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from unblur.errors import UsageError
-from unblur.train.batches import Batch
+from unblur.train.batches import Batch, at_full_size
 from unblur.train.recipe import load
-from unblur.train.refocus_task import LOSSES, TrainRefocus, at_full_size, rough_mask
+from unblur.train.refocus_task import LOSSES, TrainRefocus, rough_mask
 from unblur.train.start import train
 
 CPU = torch.device("cpu")
@@ -127,7 +127,7 @@ def test_masks_are_as_wrong_as_estimates():
 
 def test_flow_grows_with_the_frame():
     flow = torch.ones(1, 2, 2, 3, 5)
-    for big in at_full_size((flow, -flow)):
+    for big in map(at_full_size, (flow, -flow)):
         assert big.shape == (1, 2, 2, 12, 20)
         assert (big.abs() == 4).all()
 

@@ -27,6 +27,8 @@ from unblur.models.aligned import (
 )
 from unblur.ops.pad import crop_from, pad_to, padded_length
 from unblur.restorers.base import (
+    NO_BLUR_MAP,
+    NOT_PROPAGATED,
     Ablation,
     Guidance,
     LoadOptions,
@@ -122,7 +124,7 @@ class FocalRestorer(AlignedRestorer):
         radius = F.pixel_shuffle(guidance["radius"], FLOW_STRIDE)
         radius = crop_from(radius, *frames.shape[-2:])
         mask = out_of_focus(radius)
-        if self.lacks in ("V1", "V1b", "V3"):
+        if self.lacks in NO_BLUR_MAP:
             radius = torch.full_like(radius, BLUREST)
             mask = mask if self.lacks == "V1b" else torch.ones_like(mask)
         seen = frames.to(self.device), radius, mask
@@ -135,7 +137,7 @@ class FocalRestorer(AlignedRestorer):
             forward, backward = (flow[None, between] for flow in flows)
             return self.network(x, forward, backward, wanted, r, enlarge, m)[0].to(frames.device)
 
-        if self.lacks in ("V2", "V3"):
+        if self.lacks in NOT_PROPAGATED:
             return torch.cat([restore(slice(t, t + 1), [0]) for t in outputs])
         return restore(slice(0, len(frames)), outputs)
 

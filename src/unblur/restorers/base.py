@@ -16,6 +16,9 @@ ABLATIONS: tuple[Ablation, ...] = ("V1", "V1b", "V2", "V3")
 """What a model for focal blur can do without, as DaBiT's paper numbers it: V1 sees a blur map of
 ones, and masks made of it; V1b sees it with the masks of the real one; to V2 nothing is propagated
 from other frames; V3 lacks both."""
+NO_BLUR_MAP: frozenset[Ablation | None] = frozenset({"V1", "V1b", "V3"})
+NOT_PROPAGATED: frozenset[Ablation | None] = frozenset({"V2", "V3"})
+"""Ablations that are not told the blur map, and to which nothing is propagated."""
 Guidance = Mapping[str, Tensor]
 """Maps made on whole frames, `(T or T-1, C, H / stride, W / stride)` each, cut with the tile."""
 

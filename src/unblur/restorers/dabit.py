@@ -28,6 +28,8 @@ from unblur.ops.pad import padded_length
 from unblur.ops.propagation import propagate_pixels
 from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers.base import (
+    NO_BLUR_MAP,
+    NOT_PROPAGATED,
     Ablation,
     Guidance,
     LoadOptions,
@@ -44,8 +46,6 @@ from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapp
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
 REFOCUS_WEIGHTS = "flow-refocus"
-NO_BLUR_MAP, NOT_PROPAGATED = {"V1", "V1b", "V3"}, {"V2", "V3"}
-"""Ablations: see `base.ABLATIONS`."""
 MARGIN = 1
 """Frames at an inner end of a window of `dabit-narrow` that are left to the neighbouring window."""
 RELEASE_REACH = 100

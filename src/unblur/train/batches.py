@@ -102,6 +102,12 @@ def quarter(flow: Tensor | None) -> Tensor | None:
     return small.unflatten(0, flow.shape[:2])
 
 
+def at_full_size(flow: Tensor) -> Tensor:
+    """The opposite of `quarter`: flow (B, T-1, 2, 4 h, 4 w) in pixels, float32, interpolated."""
+    large = F.interpolate(flow.flatten(0, 1).float(), scale_factor=4, mode="bilinear") * 4
+    return large.unflatten(0, flow.shape[:2])
+
+
 class Cut:
     """Random crops, mirrored and turned, from folders of blurred and sharp frames."""
 

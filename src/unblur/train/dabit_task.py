@@ -17,7 +17,7 @@ from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import blur_mask
 from unblur.models.dabit import Dabit, DabitConfig
 from unblur.ops.propagation import propagate_pixels
-from unblur.train.batches import Batch
+from unblur.train.batches import Batch, at_full_size
 from unblur.train.focal_task import halved, radius_of
 from unblur.train.losses import charbonnier
 from unblur.train.recipe import Recipe
@@ -127,7 +127,6 @@ def full_size(batch: Batch) -> tuple[Tensor, Tensor]:
     def enlarged(flow: Tensor | None) -> Tensor:
         if flow is None:
             raise ValueError("a batch without flow")
-        large = F.interpolate(flow.flatten(0, 1).float(), scale_factor=4, mode="bilinear") * 4
-        return large[..., : size[0], : size[1]].unflatten(0, flow.shape[:2])
+        return at_full_size(flow)[..., : size[0], : size[1]]
 
     return enlarged(batch.flow_forward), enlarged(batch.flow_backward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from unblur.metrics import psnr
 from unblur.models import aligned
+from unblur.models.coc import Coc
 from unblur.train.batches import Batch
 from unblur.train.losses import weighted
 from unblur.train.recipe import Radius, Recipe
@@ -86,11 +88,18 @@ def radius_of(batch: Batch, kind: Radius, seed: int | None) -> Tensor:
         coarse = torch.randn(B * T, 1, *size, generator=generator, device=radius.device)
         errors = F.interpolate(coarse, (height, width), mode="bilinear").unflatten(0, (B, T))
         return (radius * (0.2 * errors).exp() + 0.2 * errors).clamp(min=0)
-    from unblur.guidance.coc import coc_radius, load_coc_s
+    from unblur.guidance.coc import coc_radius
 
-    with torch.no_grad(), torch.autocast(batch.blurred.device.type, enabled=False):
-        net = load_coc_s(batch.blurred.device)
-        return torch.stack([coc_radius(net, clip.float()) for clip in batch.blurred])
+    net = coc_network(batch.blurred.device)
+    return torch.stack([coc_radius(net, clip.float()) for clip in batch.blurred])
+
+
+@cache
+def coc_network(device: torch.device) -> Coc:
+    """coc-s, read from its file once and not at every step."""
+    from unblur.guidance.coc import load_coc_s
+
+    return load_coc_s(device)
 
 
 def halved(batch: Batch) -> Batch:

@@ -19,7 +19,7 @@ from unblur.errors import UsageError
 from unblur.guidance.flow_picture import flow_to_rgb
 from unblur.guidance.refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
-from unblur.train.batches import Batch
+from unblur.train.batches import Batch, at_full_size
 from unblur.train.flow_losses import COMBINED, edge, edges_of, log_error, region, roughness, ternary
 from unblur.train.flow_task import Flows, first_guess, true_flows
 from unblur.train.losses import charbonnier
@@ -92,7 +92,10 @@ class TrainRefocus:
 
     def scaled(self, flows: Flows) -> Flows:
         """Flows of clips on the network's grid."""
-        return at_full_size(flows) if self.config.stride == 1 else flows
+        if self.config.stride == GRID:
+            return flows
+        forward, backward = map(at_full_size, flows)
+        return forward, backward
 
     @cached_property
     def held_out(self) -> list[tuple[Batch, Flows]]:
@@ -245,18 +248,6 @@ def rough_mask(radius: Tensor, seed: int, stride: int) -> Tensor:
         clip = F.max_pool2d(clip, 2 * reach + 1, 1, reach)
         grown_clips.append(torch.ones_like(clip) if whole < EVERYWHERE else clip)
     return torch.stack(grown_clips)
-
-
-def at_full_size(flows: Flows) -> Flows:
-    """Flows of a quarter of the size, in units of it, at that of the frames, in pixels."""
-    forward, backward = (
-        GRID
-        * F.interpolate(x.flatten(0, 1), scale_factor=GRID, mode="bilinear").unflatten(
-            0, x.shape[:2]
-        )
-        for x in flows
-    )
-    return forward, backward
 
 
 def picture_row(

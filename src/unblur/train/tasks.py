@@ -16,16 +16,15 @@ from unblur.errors import UsageError
 from unblur.metrics import detail, psnr, sharpness, ssim
 from unblur.models import aligned
 from unblur.ops.color import SRGB, from_linear, to_linear
-from unblur.train.batches import Batch, Rendered, scene_config
+from unblur.train.batches import Batch
 from unblur.train.coc_task import TrainCoc
 from unblur.train.flow_task import TrainFlow
 from unblur.train.losses import weighted
 from unblur.train.picture import write_grid
 from unblur.train.recipe import Flow, Recipe
 from unblur.train.refocus_task import TrainRefocus
+from unblur.train.source import held_out_clips
 
-VALIDATION_SEED = 2**31 + 11
-VALIDATION_SIDE = 256
 SHOWN = 4
 """Validation clips in the picture."""
 
@@ -108,18 +107,7 @@ class Deblur:
     @cached_property
     def held_out(self) -> list[Batch]:
         """Rendered clips of textures that no training sees; always the same ones."""
-        from unblur.synth import held_out
-
-        fields = {**self.recipe.scenes, "compressed": 0.0}
-        source = Rendered(
-            scene_config(fields),
-            held_out(),
-            self.recipe.frames,
-            VALIDATION_SIDE,
-            self.device,
-            False,
-        )
-        return [source.batch(1, VALIDATION_SEED + i) for i in range(self.recipe.validation_clips)]
+        return held_out_clips(self.recipe, self.device, flows=False)
 
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
         """Middle frames of held-out clips: mean PSNR of input and output, and the rest."""
