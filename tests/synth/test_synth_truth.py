@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest_synth import bank_of, draw, plain, steady
 
-from unblur.ops.color import to_linear
+from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
 from unblur.synth.optics import layer_distance
@@ -248,6 +248,26 @@ def test_averages_of_encoded_values_differ_from_those_of_light() -> None:
     assert torch.equal(right.sharp, other.sharp)
     # The mean of encoded values is darker: the curve bends down (Jensen).
     assert (other.blurred.mean() - right.blurred.mean()) < -0.001
+
+
+@pytest.mark.parametrize("mode", ["motion", "joint"])
+def test_an_average_of_frames_is_that_of_sharp_frames_at_those_times(
+    smooth_bank: TextureBank, mode: str
+) -> None:
+    changes = {"frame_step": (1, 1), "exposure": (0.3, 0.3), "mode": mode, "in_focus": 1.0}
+    scenes = plain(draw(smooth_bank, 2, averaged=1.0, averaged_frames=(5, 5), **changes))
+    assert scenes.motion.copies.tolist() == [5, 5]
+    assert torch.equal(scenes.motion.exposure, torch.ones(2))  # the shutter never closes
+    blurred = render(scenes, 32, 32, 2, truth=()).blurred[:, 1]
+    still = replace(scenes.motion, copies=torch.ones_like(scenes.motion.copies))
+    shots = []
+    for k in range(5):  # five frames, evenly over the time of one, through the same curve
+        times = scenes.motion.times.clone()
+        times[:, 1] += (k + 0.5) / 5 - 0.5
+        shot = replace(scenes, motion=replace(still, times=times))
+        shots.append(to_linear(render(shot, 32, 32, 2, truth=()).sharp[:, 1]))
+    mean = from_linear(torch.stack(shots).mean(0))
+    assert (blurred - mean).abs().amax() < 2 / 255
 
 
 def test_truth_that_is_not_asked_for_is_not_made(bank: TextureBank) -> None:

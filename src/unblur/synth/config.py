@@ -63,6 +63,11 @@ class SceneConfig:
     pull: float = 0.6
     """Share of scenes whose focus moves."""
 
+    averaged: float = 0.0
+    """Share of clips in which an exposure is the mean of a few frames of sharp video, evenly over
+    the frame time: as in data sets made so, what moves far shows as steps."""
+    averaged_frames: tuple[int, int] = (3, 7)
+    """How many; an even number counts as the next odd one, for a frame stands in the middle."""
     encoded_average: float = 0.1
     """Share of scenes whose sub-frames are averaged as encoded values, as in GoPro's `blur`."""
     srgb: float = 0.4
@@ -108,6 +113,8 @@ class SceneConfig:
                 raise UsageError(f"{field.name}={value} must lie in [0, 1]")
         if not 1 <= self.layers[0] <= self.layers[1] <= 16:
             raise UsageError(f"layers={self.layers} must lie in 1 to 16")
+        if not 2 <= self.averaged_frames[0] <= self.averaged_frames[1] <= 63:
+            raise UsageError(f"averaged_frames={self.averaged_frames} must lie in 2 to 63")
         if self.exposure[1] > 1 or self.exposure[0] <= 0:
             raise UsageError(f"exposure={self.exposure} must lie in (0, 1]")
         if self.static + self.light > 1:

@@ -223,7 +223,8 @@ def average(stage: Stage, rows: Tensor, samples: int, encoded: bool, out: Tensor
     """Writes the mean of `samples` sub-frames of the scenes `rows` into `out` (B, T, 3, H, W)."""
     scenes = stage.scenes
     offsets = (torch.arange(samples, device=rows.device) + 0.5) / samples - 0.5
-    group = LENS_GROUP if stage.radius is not None and samples > 1 else 1
+    grouped = stage.radius is not None and samples > 1 and samples % LENS_GROUP == 0
+    group = LENS_GROUP if grouped else 1
     for some in by_count(stage, rows, per_scene=stage.frames * samples):
         response = take(scenes.response, some)
         for span in spans(stage, stage.frames, samples):
@@ -328,7 +329,7 @@ def look_up(stage: Stage, picture: Tensor, grid: Tensor, layer: int) -> Tensor:
 
 
 def sub_frames(stage: Stage) -> Tensor:
-    """(B,) how many sub-frames each scene needs: the longest path tells."""
+    """(B,) how many sub-frames each scene has: the longest path tells, or the scene itself."""
     scenes = stage.scenes
     T = stage.times.shape[1]
     steps = torch.linspace(-0.5, 0.5, PATH_STEPS + 1, device=stage.times.device)
@@ -349,7 +350,8 @@ def sub_frames(stage: Stage) -> Tensor:
     number = ladder[torch.bucketize(wanted, ladder.float()).clamp(max=len(allowed) - 1)]
     # Even a short path needs more than its middle.
     number = number.clamp_min(allowed[min(1, len(allowed) - 1)])
-    return torch.where(length < STILL, torch.ones_like(number), number)
+    number = torch.where(length < STILL, torch.ones_like(number), number)
+    return torch.where(scenes.motion.copies > 0, scenes.motion.copies, number)
 
 
 def find_truth(stage: Stage, alpha: Tensor, truth: Collection[str]) -> dict[str, Tensor]:

@@ -54,6 +54,8 @@ class Motion:
     """(B, F) int64: the first frame of which this one is a copy; itself where it is none."""
     exposure: Tensor
     """(B,) how long the shutter is open, in the units of `times`."""
+    copies: Tensor
+    """(B,) int64: sub-frames of an exposure; 0 where they are as many as its path needs."""
 
 
 def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tensor) -> Motion:
@@ -89,8 +91,15 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
 
     step = draw.uniform(*config.frame_step, B)
     exposure = draw.uniform(*config.exposure, B) * step
+    copies = torch.zeros(B, dtype=torch.int64, device=device)
+    if config.averaged > 0:  # or numbers would be drawn that scenes without it never drew
+        low, high = config.averaged_frames
+        copies = draw.integer(low, high + 1, B) // 2 * 2 + 1
+        copies = torch.where(draw.chance(config.averaged, B), copies, 0)
+        exposure = torch.where(copies > 0, step, exposure)
     if config.mode == "focus":
         exposure = torch.zeros_like(exposure)
+        copies = torch.zeros_like(copies)
     times, repeats = frame_times(config, draw, B)
     background = torch.zeros(B, 1, 2, device=device)
     motion = Motion(
@@ -106,6 +115,7 @@ def sample_motion(config: SceneConfig, draw: Draw, count: Tensor, nearness: Tens
         times=times * step[:, None],
         repeats=repeats,
         exposure=exposure,
+        copies=copies,
     )
     return at_speed(motion, speeds(config, draw, B), config.motion[1], count, step)
 
