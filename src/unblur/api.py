@@ -19,6 +19,7 @@ from torch import Tensor
 from unblur.engine import memory
 from unblur.engine.compare import GAP, side_by_side
 from unblur.engine.estimate import seconds_per_frame
+from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes
@@ -253,10 +254,11 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
                     focus.expect(total)
             # Both threads end before the files they work on are closed, also after an error.
             with (
+                held_for(info, scenes, target) as held,
                 closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
-                restored = _keep(frames) if runner is None else runner.restore(frames, scenes)
+                restored = _keep(frames) if runner is None else runner.restore(frames, scenes, held)
                 done = 0
                 for item in _counted(restored, "restore", total, progress):
                     sink.put(item)

@@ -29,7 +29,15 @@ class Windowed(Untouched):
             for a in edges
         ]
 
-registry.PRESETS["windowed"] = Preset(Windowed.info, lambda options: Windowed())
+class Far(Windowed):
+    info = dataclasses.replace(Windowed.info, name="far", reach=None)
+
+    def windows(self, length, limit=None):
+        ends = (0, length - 1)
+        return [w._replace(inputs=(*w.inputs, *ends)) for w in super().windows(length)]
+
+for kind in (Windowed, Far):
+    registry.PRESETS[kind.info.name] = Preset(kind.info, lambda options, kind=kind: kind())
 report = unblur.restore(sys.argv[1], sys.argv[1] + ".mkv", model=sys.argv[2], codec="ffv1")
 print(report.frames, peak_resident())
 """
@@ -37,7 +45,7 @@ print(report.frames, peak_resident())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="nobody tells the peak there")
-@pytest.mark.parametrize("model", ["none", "windowed"])
+@pytest.mark.parametrize("model", ["none", "windowed", "far"])
 def test_ten_times_longer_same_peak(tmp_path, model):
     peaks = []
     for frames in (60, 600):

@@ -17,6 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from unblur.errors import MediaError, NumericsError
 from unblur.video.frame import Frame, finite
 from unblur.video.layout import STAND_INS, Layout, layout_of, native_format
+from unblur.video.planes import readable, tags_of
 
 ON_DEVICES = {
     "amf", "cuda", "d3d11", "d3d11va_vld", "d3d12", "drm_prime", "dxva2_vld", "mediacodec", "mmal",
@@ -238,6 +239,24 @@ def test_keeps_time_and_tags():
     tags = ("colorspace", "color_range", "color_trc", "color_primaries")
     assert [getattr(new.picture, t) for t in tags] == [BT2020, FULL, 16, 9]
     torch.testing.assert_close(new.rgb(), frame.rgb() * 0.5, atol=0.006, rtol=0)
+
+
+@pytest.mark.parametrize("name", [*NATIVE, *sorted(STAND_INS)])
+def test_a_frame_taken_apart_comes_back(name):
+    frame = Frame(noise(name), 3, 1001, Fraction(1, 30000), 1001, siting="center")
+    frame.picture.color_range, frame.picture.color_trc = FULL, 16
+    samples, rebuild = frame.packed()
+    again = rebuild([part.copy() for part in samples])
+    assert torch.equal(again.rgb(), frame.rgb())
+    if frame.alpha() is not None:
+        assert torch.equal(again.alpha(), frame.alpha())
+    dim = frame.rgb() * 0.5
+    assert torch.equal(again.with_rgb(dim).rgb(), frame.with_rgb(dim).rgb())
+    assert (again.index, again.pts, again.time_base) == (3, 1001, Fraction(1, 30000))
+    assert (again.duration, again.siting, again.picture.pts) == (1001, "center", 1001)
+    assert tags_of(again.picture) == tags_of(readable(frame.picture))
+    kept = [cell.cell_contents for cell in rebuild.__closure__]
+    assert not [x for x in kept if isinstance(x, Frame | av.VideoFrame | np.ndarray)]
 
 
 @pytest.mark.parametrize("siting", ["left", "center"])

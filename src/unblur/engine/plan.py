@@ -81,7 +81,8 @@ def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
     frames = fit.window or info.window
     copies = 2 + 2 * info.scale**2  # as stored, as shown; as restored, as given back
     around = (copies * 3 * 4 + info.guidance_bytes) * frames * height * width
-    around += HELD_BYTES * 2 * info.reach * min(frames, info.window) // info.window * height * width
+    reach = info.reach or 0  # those of the whole clip wait on disk
+    around += HELD_BYTES * 2 * reach * min(frames, info.window) // info.window * height * width
     if fit.tiling is not None:
         height, width = min(height, fit.tiling.size), min(width, fit.tiling.size)
     return restorer.peak_bytes(frames, height, width) + around

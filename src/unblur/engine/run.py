@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.engine.held import Held, InMemory
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.engine.scenes import Scene, SceneDetector
 from unblur.errors import MediaError, NumericsError, ResourceError
@@ -108,13 +109,17 @@ class Runner:
         self.focus = focus
 
     def restore(
-        self, frames: Iterable[P], scenes: Sequence[Scene] | None
+        self,
+        frames: Iterable[P],
+        scenes: Sequence[Scene] | None,
+        held: Held[P] | None = None,
     ) -> Iterator[tuple[P, Tensor]]:
         """Restores a stream of frames, holding no more of them than the windows need.
 
         Args:
             frames: in order of presentation.
             scenes: of all frames; None for a restorer that takes each frame by itself.
+            held: where they wait for their windows; in memory if None.
 
         Yields:
             Each frame with its restored picture `(3, scale * H, scale * W)`, in the frame's own
@@ -128,8 +133,7 @@ class Runner:
                 yield frame, self.restore_window(frame.rgb()[None], [0])[0]
             return
         source = iter(frames)
-        held: dict[int, P] = {}
-        maps: dict[int, tuple[Tensor, Tensor]] = {}
+        held = InMemory() if held is None else held
         arrived = 0
         for scene in scenes:
             if self.focus is not None:
@@ -147,27 +151,20 @@ class Runner:
                             f"the video ended at frame {arrived}, and had more frames when it was "
                             "looked through before: is it still being written? Run again after"
                         )
-                    held[arrived] = arriving
+                    maps = None
                     if self.focus is not None:
-                        maps[arrived] = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
+                        maps = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
+                    held.put(arrived, arriving, maps)
                     arrived += 1
-                for index in [i for i in held if i < scene.start + oldest]:
-                    del held[index]
-                    maps.pop(index, None)
-                pictures = torch.stack([held[scene.start + i].rgb() for i in window.inputs])
+                held.drop(scene.start + oldest)
+                pictures, priors = gathered(held, scene.start, window)
                 positions = [window.inputs.index(i) for i in window.outputs]
-                priors = None
-                if self.focus is not None:
-                    each = zip(*(maps[scene.start + i] for i in window.inputs), strict=True)
-                    depth, blur = (torch.cat(part).float() for part in each)
-                    priors = Priors(window.inputs, depth, blur)
                 restored = self.restore_window(pictures, positions, priors)  # (n, 3, sH, sW)
                 for index, picture in zip(window.outputs, restored, strict=True):
                     found[index] = (found[index] + picture) / 2 if index in found else picture
                 for index in [i for i in found if i < unfinished]:
-                    yield held[scene.start + index], found.pop(index)
+                    yield held.get(scene.start + index)[0], found.pop(index)
             held.clear()
-            maps.clear()
 
     def restore_window(
         self,
@@ -214,6 +211,20 @@ class Runner:
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
             self.fit = Fit(smaller.pop(0), self.fit.window)
+
+
+def gathered(held: Held[P], start: int, window: Window) -> tuple[Tensor, Priors | None]:
+    """Pictures `(T, 3, H, W)` of a window whose scene begins at `start`, and what else is known."""
+    pictures, depths, blurs = [], [], []
+    for index in window.inputs:
+        frame, maps = held.get(start + index)
+        pictures.append(frame.rgb())
+        if maps is not None:
+            depths.append(maps[0].float())
+            blurs.append(maps[1].float())
+    if not depths:
+        return torch.stack(pictures), None
+    return torch.stack(pictures), Priors(window.inputs, torch.cat(depths), torch.cat(blurs))
 
 
 def run_tiled(

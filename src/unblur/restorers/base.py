@@ -86,8 +86,9 @@ class RestorerInfo:
     """Precisions its output was measured to be safe in."""
     window: int = 1
     """Frames the network sees at once; 1 where it takes each frame by itself."""
-    reach: int = 0
-    """Frames before and after a window that references may come from; they are held meanwhile."""
+    reach: int | None = 0
+    """Frames before and after a window that references may come from; they are held meanwhile.
+    None: all of the scene, whose frames wait on disk."""
     needs_depth: bool = False
     """True where `guide` wants depth and a blur map of each frame."""
     guidance_stride: int = 1

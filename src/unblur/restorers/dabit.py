@@ -48,10 +48,6 @@ RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 REFOCUS_WEIGHTS = "flow-refocus"
 MARGIN = 1
 """Frames at an inner end of a window of `dabit-narrow` that are left to the neighbouring window."""
-RELEASE_REACH = 100
-"""Frames before and after a window that references of `dabit` come from. The released code takes
-them from the whole clip, which would all have to be held; sequences of DAVIS are not longer."""
-
 
 # From benchmarks/results/dabit.md, 16 frames: small 199 and 720 MB (256 x 256 and 854 x 480), at
 # twice the size 270 and 935 MB; official 654 MB and paper 552 MB (256 x 256).
@@ -115,11 +111,12 @@ class DabitRestorer:
             cut = released_windows(length, self.info.reach)
             return [Window((*local, *far), tuple(local)) for local, far in cut]
         count = round(REFERENCES * size / self.info.window)
-        reach = self.info.reach * size // self.info.window
+        whole = self.info.reach is None
+        reach = None if whole else (self.info.reach or 0) * size // self.info.window
         found = []
         for local, outputs in overlapping_windows(length, size - count, MARGIN):
             far: list[int] = []
-            if count and reach and len(local) < length:
+            if count and reach != 0 and len(local) < length:
                 far = references(length, local[0], len(local), count, reach)
             found.append(Window((*local, *dict.fromkeys(far)), outputs))
         return found
@@ -277,7 +274,7 @@ _OFFICIAL_INFO = RestorerInfo(
     scale=2,
     scales=(2,),
     window=LOCAL + REFERENCES,
-    reach=RELEASE_REACH,
+    reach=None,  # as in the release
     needs_depth=True,
     # depth, blur map, mask, two flows, and the frames once more
     guidance_bytes=4 * (3 + 4 + 3),
@@ -298,7 +295,7 @@ _SMALL_INFO = replace(
     scale=1,
     scales=(1, 2),
     window=LOCAL + 2 * MARGIN + REFERENCES,
-    reach=SMALL.reach or 0,
+    reach=SMALL.reach,
 )
 
 PRESETS = (

@@ -8,30 +8,37 @@ bit. RGB is made on request, in float32 straight from the planes (no 8-bit step 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from unblur.errors import NumericsError
 from unblur.video.info import TRANSFERS
 from unblur.video.layout import Layout, layout_of
 from unblur.video.planes import (
     Array,
+    channels_of,
     codes_of,
+    empty_picture,
     picture_like,
     put_codes,
     readable,
     readable_name,
+    tags_of,
     words_of,
 )
 from unblur.video.rgb import Siting, decode_rgb, encode_rgb, matrix_code
 
 if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it
     from torch import Tensor
+
+Words = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +104,27 @@ class Frame:
         if not layout.is_float:
             alpha /= np.float32(2**layout.bits - 1)
         return torch.from_numpy(alpha[None])
+
+    def packed(self) -> tuple[list[Words], Callable[[Sequence[Words]], Frame]]:
+        """The picture's samples, and what makes this frame of them again.
+
+        For frames that wait elsewhere: the second holds no samples. What comes back has the same
+        colours, alpha, tags and time; its pixel format is one of plain samples.
+        """
+        source = readable(self.picture)
+        tags = tags_of(source)
+        name, width, height = source.format.name, source.width, source.height
+        place = self.index, self.pts, self.time_base, self.duration, self.siting
+
+        def unpacked(words: Sequence[Words]) -> Frame:
+            picture = empty_picture(name, width, height, tags)
+            for channel, kept in zip(channels_of(picture), words, strict=True):
+                channel[...] = kept
+            frame = Frame(picture, *place)
+            _timed(picture, frame)
+            return frame
+
+        return [channel.copy() for channel in channels_of(source)], unpacked
 
     def non_finite(self) -> int:
         """How many of the picture's colour values are NaN or infinite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -48,6 +49,13 @@ def words_of(picture: av.VideoFrame, layout: Layout, samples: Samples) -> NDArra
     )
 
 
+def channels_of(picture: av.VideoFrame) -> list[NDArray[Any]]:
+    """The words of each channel, colour first, as views."""
+    layout = layout_of(picture.format.name)
+    alpha = () if layout.alpha is None else (layout.alpha,)
+    return [words_of(picture, layout, samples) for samples in (*layout.color, *alpha)]
+
+
 def codes_of(picture: av.VideoFrame, layout: Layout, samples: Samples, bits: int) -> Array:
     """The samples of one channel as they are stored, in float32, `(H, W)`."""
     words = words_of(picture, layout, samples)
@@ -84,12 +92,24 @@ def put_codes(
         words[...] = stored
 
 
+def tags_of(picture: av.VideoFrame) -> dict[str, int]:
+    """The picture's colour tags."""
+    names = ("colorspace", "color_range", "color_primaries", "color_trc")
+    # PyAV before 16 has not all of them.
+    return {name: getattr(picture, name) for name in names if hasattr(picture, name)}
+
+
 def picture_like(source: av.VideoFrame, name: str, width: int, height: int) -> av.VideoFrame:
     """An empty picture with the tags of `source`."""
+    return empty_picture(name, width, height, tags_of(source))
+
+
+def empty_picture(name: str, width: int, height: int, tags: Mapping[str, int]) -> av.VideoFrame:
+    """A picture without content, with the tags that `tags_of` gave."""
     picture = av.VideoFrame(width, height, name)
-    for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
-        with suppress(AttributeError):  # PyAV before 16 has not all of them
-            setattr(picture, tag, getattr(source, tag))
+    for tag, value in tags.items():
+        with suppress(AttributeError):
+            setattr(picture, tag, value)
     layout = layout_of(name)
     channels = len(layout.color) + (layout.alpha is not None)
     fill = 0 if layout.shares_words else 255
