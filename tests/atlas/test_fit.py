@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from unblur.atlas import inputs, take
 from unblur.atlas.fit import Fitter, Status, sharp_frames
 from unblur.atlas.presets import PRESETS, FitConfig, Phase, preset
 from unblur.cli import main
-from unblur.errors import ResourceError, UnblurWarning, UsageError, WeightsError
+from unblur.errors import NumericsError, ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.metrics import psnr
 
 QUICK = replace(
@@ -126,6 +128,50 @@ def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     assert abs(sharpness(second) - sharpness(whole)) < 0.1
 
 
+KILLABLE = replace(QUICK, phases=(Phase(6, 2, 2, geometry=False), Phase(40, 1, 1)))
+
+
+def fit_and_tell(folder: str) -> None:
+    """Fits into a folder with the state kept after each step, and prints which one that was."""
+    original = Fitter.run
+
+    def telling(self: Fitter, report: Any, minutes: Any, save: Callable[[], None]) -> None:
+        def save_and_tell() -> None:
+            save()
+            sys.stdout.write(f"{self.step}\n")
+            sys.stdout.flush()
+
+        original(self, report, minutes, save_and_tell, save_every=0.0)
+
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fitter, "run", telling)
+        take.fit_frames(PULL.blurred, KILLABLE, labels=PULL.labels, folder=Path(folder))
+
+
+@pytest.mark.slow
+def test_goes_on_wherever_it_was_killed(tmp_path: Path) -> None:
+    """A process that ends without warning, in whatever it is doing, costs no sharpness."""
+    seen: list[int] = []
+    for last in (3, 17, 30):
+        code = f"import test_fit; test_fit.fit_and_tell({str(tmp_path)!r})"
+        with subprocess.Popen(
+            [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                seen.append(int(line))
+                if seen[-1] >= last:
+                    child.kill()  # the next step, or the writing of its state, has begun
+                    break
+        assert child.returncode != 0, "it was not done"
+    assert seen == sorted(seen), "no process began anew"
+    resumed = take.fit_frames(PULL.blurred, KILLABLE, labels=PULL.labels, folder=tmp_path)
+    whole = take.fit_frames(PULL.blurred, KILLABLE, labels=PULL.labels)
+    assert resumed.step == whole.step == 46
+    assert abs(sharpness(resumed) - sharpness(whole)) < 0.1
+
+
 def test_a_state_of_another_fit_is_not_taken(tmp_path: Path) -> None:
     short = replace(QUICK, phases=(Phase(1, 1, 1),))
     take.fit_frames(PULL.blurred, short, labels=PULL.labels, folder=tmp_path)
@@ -186,6 +232,42 @@ def test_even_focus_is_told() -> None:
             labels=even.labels,
             radii=torch.full((focus_pull.T, 1, focus_pull.H, focus_pull.W), 2.0),
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", [1, 5])
+def test_even_focus_is_found(pool: int) -> None:
+    """By coc-s, in a clip that is as sharp, or as blurred, all the time."""
+    even = torch.nn.functional.avg_pool2d(PULL.sharp, pool, 1, pool // 2, count_include_pad=False)
+    with pytest.warns(UnblurWarning, match="little to gain"):
+        take.fit_frames(even, replace(QUICK, phases=(Phase(1, 2, 2),)), labels=PULL.labels)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
+@pytest.mark.parametrize("odd", ["still", "mask in one frame", "black frame"])
+def test_odd_clips_are_not_turned_grey(odd: str) -> None:
+    frames, labels = PULL.blurred.clone(), PULL.labels.clone()
+    if odd == "still":
+        frames, labels = frames[:1].expand_as(frames), labels[:1].expand_as(labels)
+    elif odd == "mask in one frame":
+        labels[:3], labels[4:] = 0, 0
+    else:
+        frames[4] = 0
+    short = replace(QUICK, phases=(Phase(4, 2, 2, geometry=False), Phase(6, 1, 2)))
+    made = sharp_frames(take.fit_frames(frames, short, labels=labels).model)
+    kept = [t for t in range(focus_pull.T) if odd != "black frame" or t != 4]
+    assert psnr(made[kept], frames[kept]).min() > 17.5  # of one even grey: 16.5
+    assert made.std() > 0.8 * frames[kept].std()
+
+
+def test_values_that_are_not_finite_end_the_fit() -> None:
+    short = replace(QUICK, phases=(Phase(1, 1, 1),))
+    fitter = take.fit_frames(PULL.blurred, short, labels=PULL.labels)
+    with torch.no_grad():
+        next(iter(fitter.model.parameters())).fill_(torch.nan)
+    with pytest.raises(NumericsError, match="not finite in step 1"):
+        fitter.one_step(0.5)
 
 
 def test_a_cut_is_named(tmp_path: Path) -> None:
