@@ -18,6 +18,7 @@ import pytest
 
 import unblur
 from unblur.cli import main
+from unblur.cli.atlas_fit import fit_bar
 from unblur.cli.options import parse_size
 from unblur.cli.progress import duration, progress_bar
 from unblur.cli.signals import delayed, interruptible
@@ -437,6 +438,16 @@ def test_the_bar_shows_frames_speed_and_time_left(monkeypatch):
     assert "restoring" in said
     with progress_bar(wanted=False) as progress:
         assert progress is None
+
+
+def test_the_bar_of_a_fit_shows_steps_likeness_and_time_left(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    screen = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with fit_bar(wanted=True) as progress:
+        progress(SimpleNamespace(step=100, steps=340, psnr=31.27, seconds=10.0))
+    assert "100/340 steps, 31.3 dB like the clip, 24 s left" in screen.getvalue()
 
 
 def test_no_bar_without_a_terminal(capsys):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unblur.cli.atlas_fit import fit
-from unblur.cli.options import HELP_NAMES, Quiet, Verbose
+from unblur.cli.options import HELP_NAMES, End, Overwrite, Quiet, Start, Verbose
 from unblur.cli.progress import frames_bar
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import show
@@ -35,15 +35,10 @@ Folder = Annotated[
     ),
 ]
 Out = Annotated[str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")]
-Start = Annotated[
-    str | None, typer.Option("--start", metavar="TIME", help="First frame: 2.5s, f10 or mm:ss.")
-]
-End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="First frame to leave out.")]
 Codec = Annotated[str | None, typer.Option("--codec", metavar="NAME", help="Codec of OUT.")]
 Crf = Annotated[
     float | None, typer.Option("--crf", metavar="NUMBER", help="Quality of OUT, lower is better.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")]
 Foreground = Annotated[
     str | None,
     typer.Option(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unblur.cli.options import Quiet, Verbose
-from unblur.cli.progress import duration
+from unblur.cli.options import End, Quiet, Start, Verbose
+from unblur.cli.progress import duration, text_bar
 from unblur.cli.signals import check, delayed
 from unblur.cli.terminal import show
 
@@ -74,12 +73,8 @@ def fit(
             show_default="estimated", help="Where radii of blur come from; none: no lens at all."
         ),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(metavar="TIME", help="First frame: 2.5s, f10 or 00:01:30.")
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="First frame to leave out, likewise.")
-    ] = None,
+    start: Start = None,
+    end: End = None,
     seed: Annotated[
         int, typer.Option(metavar="NUMBER", help="Same seed, same machine: same result.")
     ] = 0,
@@ -131,27 +126,14 @@ def parse_point(text: str) -> tuple[float, float]:
 @contextlib.contextmanager
 def fit_bar(wanted: bool) -> Iterator[Callable[[Status], None]]:
     """A bar with the steps, how like the clip the layers are by now, and the time to go."""
-    if not wanted or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda now: check()
-        return
-    from rich import progress as rich_progress
-    from rich.console import Console
+    with text_bar("fit", "flow, masks, first atlases", wanted) as draw:
 
-    bar = rich_progress.Progress(
-        rich_progress.TextColumn("fit"),
-        rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.fields[facts]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task("fit", total=None, facts="flow, masks, first atlases")
+        def update(now: Status) -> None:
+            check()
+            if draw is not None:
+                left = now.seconds / max(1, now.step) * (now.steps - now.step)
+                like = "" if now.psnr != now.psnr else f"{now.psnr:.1f} dB like the clip, "
+                facts = f"{now.step}/{now.steps} steps, {like}{duration(left)} left"
+                draw("fit", now.step, now.steps, facts)
 
-    def update(now: Status) -> None:
-        check()
-        left = now.seconds / max(1, now.step) * (now.steps - now.step)
-        like = "" if now.psnr != now.psnr else f"{now.psnr:.1f} dB like the clip, "
-        facts = f"{now.step}/{now.steps} steps, {like}{duration(left)} left"
-        bar.update(task, completed=now.step, total=now.steps, facts=facts)
-
-    with bar:
         yield update

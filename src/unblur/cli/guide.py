@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Quiet, Verbose
+from unblur.cli.options import Overwrite, Quiet, Verbose
 from unblur.cli.progress import frames_bar
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import show
@@ -36,7 +36,6 @@ DepthChoice = Annotated[
 ]
 Invert = Annotated[bool, typer.Option("--depth-invert", help="Bright = near in the depth maps.")]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where depth and blur are found.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")]
 
 
 def depth(

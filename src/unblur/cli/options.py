@@ -49,3 +49,8 @@ Verbose = Annotated[
         "--verbose", "-v", callback=set_verbose, help="Show every warning, and errors in full."
     ),
 ]
+Start = Annotated[
+    str | None, typer.Option("--start", metavar="TIME", help="First frame: 2.5s, f10 or mm:ss.")
+]
+End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="First frame to leave out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")]

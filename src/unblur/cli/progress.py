@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from unblur import Progress
 
 
+Draw = Callable[[str, int, int | None, str], None]
+"""Takes title, steps done, steps in all where known, and what else there is to say."""
+
+
 @contextlib.contextmanager
-def progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
+def text_bar(title: str, facts: str, wanted: bool) -> Iterator[Draw | None]:
     """A bar on stderr while the block runs; None where it is not wanted or no terminal listens."""
     if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield None
@@ -26,26 +30,35 @@ def progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
     bar = rich_progress.Progress(
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.fields[counted]}", markup=False),
-        rich_progress.TextColumn("{task.fields[speed]}", markup=False),
-        rich_progress.TextColumn("{task.fields[left]}", markup=False),
+        rich_progress.TextColumn("{task.fields[facts]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task("starting", total=None, counted="", speed="", left="")
+    task = bar.add_task(title, total=None, facts=facts)
 
-    def update(now: Progress) -> None:
-        bar.update(
-            task,
-            description=now.stage,
-            completed=now.done,
-            total=now.total,
-            counted=f"{now.done}/{now.total or '?'} frames",
-            speed=f"{now.fps:.2f} frames/s" if now.fps else "",
-            left=f"{duration(now.eta)} left" if now.eta is not None else "",
-        )
+    def draw(title: str, done: int, total: int | None, facts: str) -> None:
+        bar.update(task, description=title, completed=done, total=total, facts=facts)
 
     with bar:
+        yield draw
+
+
+@contextlib.contextmanager
+def progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with frames and their rate; None as in `text_bar`."""
+    with text_bar("starting", "", wanted) as draw:
+        if draw is None:
+            yield None
+            return
+
+        def update(now: Progress) -> None:
+            facts = [f"{now.done}/{now.total or '?'} frames"]
+            if now.fps:
+                facts.append(f"{now.fps:.2f} frames/s")
+            if now.eta is not None:
+                facts.append(f"{duration(now.eta)} left")
+            draw(now.stage, now.done, now.total, " ".join(facts))
+
         yield update
 
 

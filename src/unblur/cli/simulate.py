@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.options import HELP_NAMES, Quiet, Verbose
+from unblur.cli.options import HELP_NAMES, Overwrite, Quiet, Verbose
 from unblur.cli.progress import frames_bar
 from unblur.cli.terminal import show
 
@@ -93,7 +93,7 @@ def motion(
         float, typer.Option(min=0, metavar="PIXELS", help="Hand shake to add (sigma).")
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the shake.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -160,7 +160,7 @@ def focus(
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="Where depth-anything runs.")
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
