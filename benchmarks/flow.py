@@ -13,7 +13,6 @@ results/flow.md beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import torch
+from table import write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,7 +39,6 @@ from unblur.models.flow_s import FlowS
 from unblur.synth import Rendered, held_out, render, sample_scenes
 from unblur.weights import load
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 450_000
 FRAMES = 5
 STRIDE = 4
@@ -71,14 +70,13 @@ def main() -> None:
     rows = accuracy({name: method for name, (method, _) in methods.items()}, options.clips)
     for row in rows:
         row |= cost(*methods[str(row["method"])], options.threads)
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "flow.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
-    text = markdown(rows, options)
-    (RESULTS / "flow.md").write_text(text, encoding="utf-8")
-    print(text)
+    write(
+        "flow",
+        f"End-point error in pixels of the frame; {options.clips} held-out scenes of {SIDE}x{SIDE},"
+        f" {FRAMES} frames each. Columns of ranges: by the true motion in pixels a frame. "
+        f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}.",
+        rows,
+    )
 
 
 def still(frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,23 +165,6 @@ def cost(method: Method, network: nn.Module | None, threads: int) -> dict[str, o
             method(clip)
         gmac = counter.get_total_flops() / 2e9 / (len(clip) - 1)
     return {"ms a pair, 854x480": f"{1000 * spent:.0f}", "GMAC a pair, 256x256": f"{gmac:.2f}"}
-
-
-def markdown(rows: list[dict[str, object]], options: argparse.Namespace) -> str:
-    head = list(rows[0])
-    return "\n".join(
-        [
-            f"End-point error in pixels of the frame; {options.clips} held-out scenes of "
-            f"{SIDE}x{SIDE}, {FRAMES} frames each. Columns of ranges: by the true motion in "
-            f"pixels a frame. {platform.machine()}, {options.threads} threads, "
-            f"torch {torch.__version__}.",
-            "",
-            "| " + " | ".join(head) + " |",
-            "|---" * len(head) + "|",
-            *("| " + " | ".join(str(row[key]) for key in head) + " |" for row in rows),
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":

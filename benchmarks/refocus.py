@@ -6,15 +6,15 @@ Scenes of held-out textures, drawn as those of the suite `synth-focus` are, ever
 compressed. The truth is the flow of the scene. End-point errors are in pixels of the frame, over
 both directions, where the true radius of the circle of confusion is above 2 pixels. The network is
 told where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
-coc-s finds in them (`found mask`). Times are per pair of frames of 854x480, both ways, flow itself
-included; on one thread they are the processor's. Writes results/refocus.csv and results/refocus.md
-beside this file.
+coc-s finds in them (`found mask`). What a flow is worth to `dabit-s` is the gain in PSNR of the
+frame in the middle of each clip; the true flow tells what there is to gain at most. Times are per
+pair of frames of 854x480, both ways, flow itself included; on one thread they are the processor's.
+Writes results/refocus.csv and results/refocus.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import time
 from collections.abc import Callable
@@ -22,9 +22,11 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
 import cv2
 import torch
+from table import write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,12 +34,15 @@ from unblur.evaluate.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
 from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.metrics import psnr
 from unblur.models.flow_refocus import FlowRefocus
+from unblur.restorers.base import Restorer
+from unblur.restorers.registry import load_model
 from unblur.synth import Rendered, TextureBank, held_out, render, sample_scenes
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 470_000
 FRAMES = 5
+MIDDLE = FRAMES // 2
 STRIDE = 4
 BLURRED = 2.0
 BINS = (2, 4, 8, 100)
@@ -71,16 +76,18 @@ def main() -> None:
     }
     for row in rows:
         name, _, mask = str(row["method"]).partition(", refocused, ")
-        row["ms a pair, 854x480"] = f"{times[name, bool(mask)]:.0f}"
-    rows[-1]["GMAC a pair, 256x256"] = f"{gmac(net):.2f}"
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "refocus.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[-1]))
-        table.writeheader()
-        table.writerows(rows)
-    text = markdown(rows, options)
-    (RESULTS / "refocus.md").write_text(text, encoding="utf-8")
-    print(text)
+        if name in flows:
+            row["ms a pair, 854x480"] = f"{times[name, bool(mask)]:.0f}"
+    rows[-2]["GMAC a pair, 256x256"] = f"{gmac(net):.2f}"
+    write(
+        "refocus",
+        "End-point error in pixels of the frame, where the true radius of the circle of confusion "
+        f"is above {BLURRED:.0f} pixels; {options.clips} held-out scenes of {SIDE}x{SIDE}, {FRAMES}"
+        " frames each. `hidden`: what the other frame does not show. `dabit-s`: gain in PSNR, dB, "
+        f"of the frame in the middle with this flow. {platform.machine()}, {options.threads} "
+        f"threads, torch {torch.__version__}.",
+        rows,
+    )
 
 
 def accuracy(
@@ -89,7 +96,8 @@ def accuracy(
     """A row for each method."""
     errors: dict[str, list[Tensor]] = {}
     radii, lengths, hidden = [], [], []
-    ranges, coc = spread(FOCUS), load_coc_s()
+    gains: dict[str, list[float]] = {}
+    ranges, coc, restorer = spread(FOCUS), load_coc_s(), load_model("dabit-s")
     for i in range(clips):
         made = scene(i, ranges[i % len(ranges)])
         frames, radius = made.blurred[0], known(made.coc)[0]
@@ -102,20 +110,36 @@ def accuracy(
         radii.append(around[judged])
         lengths.append(STRIDE * truth.norm(dim=1)[judged])
         found = coc_radius(coc, frames)
+        tried: dict[str, Flows] = {}
         for name, method in flows.items():
             raw = method(frames)
-            tried = {
-                name: raw,
-                f"{name}, refocused, true mask": refocused(net, frames, *raw, radius),
-                f"{name}, refocused, found mask": refocused(net, frames, *raw, found),
-            }
-            for title, result in tried.items():
-                error = STRIDE * (torch.cat(result) - truth).norm(dim=1)
-                errors.setdefault(title, []).append(error[judged])
+            tried[name] = raw
+            tried[f"{name}, refocused, true mask"] = refocused(net, frames, *raw, radius)
+            tried[f"{name}, refocused, found mask"] = refocused(net, frames, *raw, found)
+        forward, backward = truth.chunk(2)
+        tried["the true flow"] = forward, backward
+        for title, result in tried.items():
+            error = STRIDE * (torch.cat(result) - truth).norm(dim=1)
+            errors.setdefault(title, []).append(error[judged])
+        sharp = made.sharp[0, MIDDLE]
+        for title, picture in restored(restorer, frames, tried).items():
+            gain = psnr(picture, sharp, cap=50) - psnr(frames[MIDDLE], sharp, cap=50)
+            gains.setdefault(title, []).append(float(gain))
     return [
         row_of(name, parts, errors["DIS"], torch.cat(radii), torch.cat(hidden))
+        | {"dabit-s": f"{mean(gains[name]):+.3f}"}
         for name, parts in errors.items()
     ]
+
+
+def restored(restorer: Restorer, frames: Tensor, flows: dict[str, Flows]) -> dict[str, Tensor]:
+    """The frame in the middle, (3, H, W), by what is guided by each of the flows."""
+    guidance = restorer.guide(frames)
+    pictures = {}
+    for title, (forward, backward) in flows.items():
+        guided = {**guidance, "flow_forward": forward, "flow_backward": backward}
+        pictures[title] = restorer.run(frames, guided, [MIDDLE])[0].clamp(0, 1)
+    return pictures
 
 
 def row_of(
@@ -189,23 +213,6 @@ def gmac(net: FlowRefocus) -> float:
     with FlopCounterMode(display=False) as counter:
         refocused(net, clip, flow, flow, torch.full_like(clip[:, :1], 5.0))
     return counter.get_total_flops() / 2e9 / len(flow)
-
-
-def markdown(rows: list[dict[str, object]], options: argparse.Namespace) -> str:
-    head = list(rows[-1])
-    return "\n".join(
-        [
-            "End-point error in pixels of the frame, where the true radius of the circle of "
-            f"confusion is above {BLURRED:.0f} pixels; {options.clips} held-out scenes of "
-            f"{SIDE}x{SIDE}, {FRAMES} frames each. `hidden`: what the other frame does not show. "
-            f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}.",
-            "",
-            "| " + " | ".join(head) + " |",
-            "|---" * len(head) + "|",
-            *("| " + " | ".join(str(row.get(key, "")) for key in head) + " |" for row in rows),
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def test_an_element_is_blurred_if_any_of_its_pixels_is(threshold: float) -> None
     assert mask[0, 0, 0, 2, 2] == 1
 
 
-def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred() -> None:
+@pytest.mark.parametrize("stride", [1, 4])
+def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred(stride: int) -> None:
     """A texture moves right by 8 pixels; in two strips the flow is said to be none."""
     coarse = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     texture = F.interpolate(coarse, scale_factor=8, mode="bilinear")
@@ -75,9 +76,28 @@ def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred() ->
     wrong[..., 60:64] = 0
     radius = torch.zeros(2, 1, 256, 376)
     radius[..., 100:180] = 4  # around the first strip
-    forward, _ = refocused(load_refocus_s(), frames, wrong, -true, radius)
-    assert (forward - true)[..., 8:-8, 26:38].norm(dim=1).mean() < 0.1  # 0.67 before
-    assert torch.equal(forward[..., 50:], wrong[..., 50:])
+    if stride == 1:
+        true, wrong = (4 * F.interpolate(x, scale_factor=4) for x in (true, wrong))
+    forward, _ = refocused(load_refocus_s(), frames, wrong, -true, radius, stride=stride)
+    r = 4 // stride
+    error = (forward - true)[..., 8 * r : -8 * r, 26 * r : 38 * r].norm(dim=1).mean()
+    assert error < (0.1 if stride == 4 else 0.2) * r  # 0.67 r before
+    assert torch.equal(forward[..., 50 * r :], wrong[..., 50 * r :])
+
+
+@pytest.mark.parametrize("size", [(3, 41, 30), (2, 1, 2), (1, 20, 20)])
+def test_flow_of_pixels_changes_where_pixels_are_blurred(size: tuple[int, int, int]) -> None:
+    T, H, W = size
+    frames = torch.rand(T, 3, H, W, generator=torch.Generator().manual_seed(0))
+    radius = torch.zeros(T, 1, H, W)
+    radius[..., W // 2 :] = 3
+    flows = dis_flow(frames, stride=1)
+    for new, old in zip(refocused(fresh(), frames, *flows, radius, stride=1), flows, strict=True):
+        assert new.shape == old.shape
+        assert torch.equal(new[..., : W // 2], old[..., : W // 2])
+        assert min(H, W) < 4 or T == 1 or not torch.equal(new, old)
+    with pytest.raises(ValueError, match="takes 1 or 4"):
+        refocused(fresh(), frames, *flows, radius, stride=2)
 
 
 def test_a_file_of_the_whole_network_is_known_as_such(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unblur import weights
 from unblur.models import fit
 from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.ops.pad import crop_from
 
 REFOCUS_S_WEIGHTS = "flow-refocus-s"
 RADIUS = 1.0
@@ -35,27 +36,51 @@ def refocused(
     flow_backward: Tensor,  # (T-1, 2, h, w)
     blurred: Tensor,  # (T, 1, H, W)
     threshold: float = RADIUS,
+    stride: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Corrects the flows of a clip where it is blurred.
 
     Args:
         net: on the device of the frames.
         frames: encoded RGB in [0, 1], any T, H, W from 1 up.
-        flow_forward: of ceil(H / s) x ceil(W / s) elements and in units of them, for the network's
-            stride s (4), as `dis_flow` and `flow_s` make it. Lives on frame t, points to t + 1.
+        flow_forward: of ceil(H / s) x ceil(W / s) elements and in units of them, for a stride s, as
+            `dis_flow` and `flow_s` make it. Lives on frame t, points to t + 1.
         flow_backward: alike; lives on frame t + 1, points to t.
         blurred: radius of the circle of confusion in pixels, as `coc.coc_radius` finds it. Of a
             mask or a blur map say from which value on it counts.
         threshold: above it a pixel is blurred.
+        stride: s, where it is not the network's own (4 of `flow-refocus-s`) but 1.
 
     Returns:
         Both, float32; as given at elements without any blurred pixel.
     """
-    mask = mask_for(blurred[None], threshold, net.config.stride)
-    flows = flow_forward.float()[None], flow_backward.float()[None]
-    with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
-        forward, backward = net(*flows, frames.float()[None], mask)
-    return forward[0], backward[0]
+    own = net.config.stride
+    if stride in (None, own):
+        mask = mask_for(blurred[None], threshold, own)
+        flows = flow_forward.float()[None], flow_backward.float()[None]
+        with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+            forward, backward = net(*flows, frames.float()[None], mask)
+        return forward[0], backward[0]
+    if stride != 1:
+        raise ValueError(f"flows of stride {stride}: the network takes 1 or {own}")
+    if len(frames) == 1:
+        return flow_forward, flow_backward
+    # What the network changes at its own size is put on top of what was given.
+    large = flow_forward.float(), flow_backward.float()
+    small = [F.avg_pool2d(flow, own, ceil_mode=True) / own for flow in large]
+    changed = refocused(net, frames, small[0], small[1], blurred, threshold)
+    mask = mask_for(blurred[None], threshold, 1)[0]  # (T, 1, H, W)
+    forward, backward = (
+        flow + enlarged(new - old, own, flow) * where
+        for flow, new, old, where in zip(large, changed, small, (mask[:-1], mask[1:]), strict=True)
+    )
+    return forward, backward
+
+
+def enlarged(flow: Tensor, stride: int, like: Tensor) -> Tensor:
+    """A flow (N, 2, h, w) of `stride` pixels an element as one of pixels, as large as `like`."""
+    wide = F.interpolate(stride * flow, scale_factor=float(stride), mode="bilinear")
+    return crop_from(wide, *like.shape[-2:])
 
 
 def mask_for(blurred: Tensor, threshold: float, stride: int) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor
 
 from unblur import weights
-from unblur.errors import UnblurWarning, UsageError
+from unblur.errors import UsageError
 from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import blur_mask
+from unblur.guidance.refocus import load_refocus_s, refocused
 from unblur.models import fit
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
@@ -46,6 +46,8 @@ from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapp
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
 REFOCUS_WEIGHTS = "flow-refocus"
+Refocus = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Of frames (T, 3, H, W), their flows (T-1, 2, H, W) and where they are blurred (T, 1, H, W)."""
 MARGIN = 1
 """Frames at an inner end of a window of `dabit-narrow` that are left to the neighbouring window."""
 
@@ -69,7 +71,8 @@ class DabitRestorer:
             order of the window, also where it jumps in time.
         replaces: blurred pixels are replaced by sharp ones of other frames before the network
             sees them, as in the paper.
-        refocus: corrects the flow where frames are blurred.
+        refocus: corrects the flow where frames are blurred: of frames, both flows and the mask
+            makes both flows.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class DabitRestorer:
         precision: Precision = "fp32",
         released: bool = False,
         replaces: bool = False,
-        refocus: FlowRefocus | None = None,
+        refocus: Refocus | None = None,
     ) -> None:
         self.info = info
         self.net = net
@@ -146,9 +149,10 @@ class DabitRestorer:
         blur = self.known(blur)
         near = in_a_row(priors.indices)
         pictures, left = frames[None, :near], mask[None, :near]
-        forward, backward = (flow[None] for flow in self.flow(frames[:near]))
+        flows = self.flow(frames[:near])
         if self.refocus is not None:
-            forward, backward = self.refocus(forward, backward, pictures, left)
+            flows = self.refocus(frames[:near], *flows, mask[:near])
+        forward, backward = (flow[None] for flow in flows)
         if self.replaces:
             pictures, left = propagate_pixels(pictures, left, forward, backward)
         return {
@@ -215,24 +219,20 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     )
     net = fit(Dabit(PAPER), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
-    refocus = load_refocus(options.device, info.name)
+    refocus = load_refocus(options.device)
     return DabitRestorer(
         info, net, flow, MEMORY["paper"], options.precision, replaces=True, refocus=refocus
     )
 
 
-def load_refocus(device: torch.device, name: str) -> FlowRefocus | None:
-    """The published flow network, or None with a warning where it was not converted."""
+def load_refocus(device: torch.device) -> Refocus:
+    """The published flow network where it was converted, else the one that ships."""
     path = weights.find(REFOCUS_WEIGHTS)
     if path is None:
-        warnings.warn(
-            f"no weights for '{REFOCUS_WEIGHTS}': {name} takes the optical flow of blurred regions "
-            "as it is; `unblur weights convert FILE` makes a checkpoint of that network usable",
-            UnblurWarning,
-            stacklevel=4,
-        )
-        return None
-    return fit(FlowRefocus(PUBLISHED_REFOCUS), weights.load(path), str(path)).to(device)
+        net = load_refocus_s(device)
+    else:
+        net = fit(FlowRefocus(PUBLISHED_REFOCUS), weights.load(path), str(path)).to(device)
+    return partial(refocused, net, threshold=0.5, stride=1)
 
 
 def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
