@@ -261,6 +261,13 @@ def test_odd_clips_are_not_turned_grey(odd: str) -> None:
     assert made.std() > 0.8 * frames[kept].std()
 
 
+def test_layers_that_do_not_look_like_the_clip_are_told() -> None:
+    """Two shots that do not belong together cannot be one atlas."""
+    frames = torch.cat((PULL.blurred[:5], PULL.blurred[5:].flip(-1, -2)))
+    with pytest.warns(UnblurWarning, match="only .* dB like the clip"):
+        take.fit_frames(frames, replace(QUICK, phases=(Phase(20, 1, 2),)), labels=PULL.labels)
+
+
 def test_values_that_are_not_finite_end_the_fit() -> None:
     short = replace(QUICK, phases=(Phase(1, 1, 1),))
     fitter = take.fit_frames(PULL.blurred, short, labels=PULL.labels)

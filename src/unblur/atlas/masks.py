@@ -25,7 +25,13 @@ PEAK = 2.0
 """Score that an object must reach somewhere: around what is out of focus, flow is off a little."""
 OFTEN = 0.2
 """Share of the frames in which an object must be found."""
-ROUNDS = 2
+KEPT, DOUBTFUL = 0.6, 0.5
+"""Share of a region that its main motion is looked for in, at least, and score from which a point
+may be left out of that: an object that moves nearly as the background does pulls it along."""
+ROUNDS, SETTLED = 6, 0.005
+"""Rounds at most, and share of the points that may still change in the last."""
+SAMPLE = 100_000
+"""Points that a quantile is taken of."""
 CLOSE = 0.02
 """Radius over the shorter side: gaps smaller than this are closed, specks are dropped."""
 
@@ -59,17 +65,16 @@ def unlike_main_motion(
     """Where a clip, or a region (T, H, W) of it, does not follow its main motion: bool."""
     everywhere = torch.ones(frames, *size, dtype=torch.bool) if region is None else region
     inside = everywhere
-    found = torch.zeros_like(everywhere)
+    score = torch.zeros(everywhere.shape)
     for _ in range(ROUNDS):
         maps = layer_homographies(motion, inside, frames, size, frames // 2)
         score = disagreement(motion, maps, inside, frames, size)
-        found = clean(score, everywhere)
-        reach = 2 * max(2, round(0.03 * min(size))) + 1
-        grown = F.max_pool2d(found[:, None].float(), reach, 1, reach // 2)[:, 0] > 0
-        inside = everywhere & ~grown
-        if float(inside.float().mean()) < 0.05:
+        within = score[everywhere]
+        usual = within[:: 1 + len(within) // SAMPLE].quantile(KEPT)
+        before, inside = inside, everywhere & (score < max(DOUBTFUL, float(usual)))
+        if float((inside != before).float().mean()) < SETTLED:
             break
-    return found
+    return clean(score, everywhere)
 
 
 def disagreement(

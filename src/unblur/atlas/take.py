@@ -46,6 +46,8 @@ from unblur.weights import find
 
 Tell = Callable[[Status], None]
 MOST_LAYERS = 6
+POOR = 25.0
+"""PSNR in dB of the layers, blurred again, beside the clip, below which they are not the clip."""
 PREVIEW_EVERY = 100
 """Steps."""
 
@@ -216,6 +218,13 @@ def fit_frames(
         save()
     fitter.run(tell, minutes, save)
     save()
+    if fitter.psnr < POOR:
+        warnings.warn(
+            f"the layers, blurred again, are only {fitter.psnr:.1f} dB like the clip: it moves in a"
+            " way that they do not follow (give --masks, more --layers or a shorter part)",
+            UnblurWarning,
+            stacklevel=2,
+        )
     return fitter
 
 
