@@ -25,10 +25,10 @@ from unblur.guide import FocusOfVideo, colored
 from unblur.ops.propagation import propagate_pixels
 from unblur.video import open_video
 
-WIDTH = 256
+WIDTH = 200
 """Of a frame on the sheet, in pixels."""
 GAP = 4
-QUALITY = 72
+QUALITY = 45
 """Of JPEG, where that is what is written."""
 
 
