@@ -4,7 +4,8 @@
     python benchmarks/dabit.py --quick     # the small networks at 256 x 256
 
 Windows of the release: 10 frames that are restored and 6 references, blurred everywhere, so the
-cost is the most a window of this size can take. Costs are per restored frame; those of the flow
+cost is the most a window of this size can take. `dabit-s` restores the 10 without references; size
+small of `dabit` is `dabit-narrow`. Costs are per restored frame; those of the flow
 network are per frame of the 10, both directions. Each row runs in a process of its own, so that its
 peak memory is its own. With `--threads 1` on a CPU the time is the processor's, so other work
 beside it disturbs little. Writes results/dabit.csv and results/dabit.md beside this file.
@@ -36,6 +37,9 @@ ROWS = (
     ("flow-refocus", "official", 1, 256, 256),
     ("dabit", "paper", 2, 256, 256),
     ("dabit", "official", 2, 256, 256),
+    ("dabit-s", "small", 1, 256, 256),
+    ("dabit-s", "small", 2, 256, 256),
+    ("dabit-s", "small", 1, 480, 854),
 )
 QUICK = 3
 COLUMNS = {
@@ -85,6 +89,8 @@ def measure(
     net, inputs, keywords = build(network, size, scale, height, width)
     net = net.eval().to(options.device)
     inputs = [x.to(options.device) for x in inputs]
+    if "radius" in keywords:
+        keywords["radius"] = keywords["radius"].to(options.device)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision)
     clock = (
         time.process_time if (options.device, options.threads) == ("cpu", 1) else time.perf_counter
@@ -134,7 +140,7 @@ def build(network: str, size: str, scale: int, height: int, width: int):
     """A network, the arguments of a call, and its options."""
     import torch
 
-    from unblur.models import dabit, flow_refocus
+    from unblur.models import aligned, dabit, flow_refocus
 
     generator = torch.Generator().manual_seed(0)
 
@@ -147,6 +153,10 @@ def build(network: str, size: str, scale: int, height: int, width: int):
         frames, mask = noise(LOCAL, 3), (noise(LOCAL, 1) > 0.5).float()
         each = (..., slice(None, None, config.stride), slice(None, None, config.stride))
         return flow_refocus.FlowRefocus(config), (flow[each], -flow[each], frames, mask[each]), {}
+    if network == "dabit-s":
+        each = (..., slice(None, None, aligned.FLOW_STRIDE), slice(None, None, aligned.FLOW_STRIDE))
+        more = {"radius": 1 + 9 * noise(LOCAL, 1), "enlarge": scale == 2}
+        return aligned.Aligned(aligned.FOCAL), (noise(LOCAL, 3), flow[each], -flow[each]), more
     config = {"official": dabit.OFFICIAL, "paper": dabit.PAPER, "small": dabit.SMALL}[size]
     length = LOCAL + REFERENCES
     blur = 0.2 + 0.8 * noise(length, 1)
