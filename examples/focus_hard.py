@@ -71,7 +71,7 @@ def main() -> None:
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
     sheet = np.concatenate([part for line in lines for part in (line, gap)][:-1])
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(options.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    cv2.imwrite(str(options.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 70])
     print(options.out)
 
 
