@@ -2,6 +2,7 @@
 the method is worth.
 
     python benchmarks/atlas.py [--frames N] [--width N] [--preset NAME] [--only ROW] [--threads N]
+    python benchmarks/atlas.py --filmed FRAMES MASKS
 
 Scenes of held-out textures: two or three layers at their own depths, the focus goes from the
 nearest to the farthest while camera and objects move. Masks are the true layers, made rough (grown
@@ -19,6 +20,10 @@ processor's time on one thread, flow and masks included.
 | full, CNN atlas | atlases made by the paper's kind of network |
 | full, automatic masks | what moves |
 
+`--filmed` takes a real clip instead, its FRAMES sharp and MASKS of its foreground, one folder of
+pictures each: the frames are made small and blurred by the lens of `unblur simulate focus`,
+foreground and background at a depth each, while the focus goes from one to the other.
+
 `out of focus` is the PSNR over pixels whose circle of confusion has a radius above 1 pixel; PSNR,
 SSIM and FLIP are means over frames.
 """
@@ -32,6 +37,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +48,9 @@ from unblur.atlas.model import from_working
 from unblur.atlas.presets import FitConfig, preset
 from unblur.atlas.take import fit_frames
 from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
+from unblur.ops.color import from_linear, to_linear
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
+from unblur.synth.focal import refocus
 from unblur.synth.scenes import Scenes
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,12 +65,14 @@ ROWS = (
     "full, true COC",
     "full, CNN atlas",
 )
-ABLATED = "stream"
-"""The clip that all rows are made of; of the others `input` and `full` alone."""
+ONE, ALONE = "stream", ROWS[5:]
+"""The clip that these rows are made of; all others are made of every clip."""
 FIELDS = (
     "clip", "row", "psnr", "out of focus", "ssim", "flip", "tpsnr pq", "tpsnr diff", "reblurred",
     "seconds",
 )  # fmt: skip
+LENS = 6.0
+"""Largest radius of the blur of a filmed clip, in pixels."""
 SCENES = SceneConfig(
     mode="focus",
     object_size=(0.4, 0.55),
@@ -99,6 +109,7 @@ def main() -> None:
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--only", help="this row alone")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--filmed", type=Path, nargs=2, metavar=("FRAMES", "MASKS"))
     parser.add_argument("--pictures", type=Path, help="folder for pictures of what is made")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -107,12 +118,17 @@ def main() -> None:
     suffix = "" if options.width == 256 else f"_{options.width}"
     path = RESULTS / f"atlas{suffix}.csv"
     done = read(path)
-    wanted = [(name, row) for row in ROWS for name in CLIPS if name == ABLATED or row in ROWS[:2]]
+    names = [options.filmed[0].name] if options.filmed else list(CLIPS)
+    wanted = [(name, row) for row in ROWS for name in names if name == ONE or row not in ALONE]
     for name, row in wanted:
         known = any(r["clip"] == name and r["row"] == row for r in done)
         if known or (options.only and row != options.only):
             continue
-        made = clip(*CLIPS[name], options.frames, options.width * 9 // 16, options.width)
+        size = (options.frames, options.width * 9 // 16, options.width)
+        if options.filmed:
+            made = filmed(options.filmed[0], options.filmed[1], *size)
+        else:
+            made = clip(*CLIPS[name], *size)
         result = run(row, made, preset(options.preset), options.pictures, name)
         done.append({"clip": name, "row": row} | result)
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -150,6 +166,36 @@ def drawn(seed: int, layers: int, frames: int, width: int) -> Scenes:
     pull = torch.tensor([[0.12, 0.7]]) * frames * way.sign()
     lens = replace(scenes.lens, focus=focus, pull=pull)
     return replace(scenes, lens=lens)
+
+
+def filmed(folder: Path, masks: Path, frames: int, height: int, width: int) -> Rendered:
+    """A real clip, blurred on purpose: focus goes from the foreground to the background."""
+    files = [sorted(x.iterdir())[:frames] for x in (folder, masks)]
+    pictures, shapes = (
+        torch.stack([small(path, height, width) for path in some]) for some in files
+    )
+    front = (shapes.mean(1, keepdim=True) > 0.5).float()  # (T, 1, H, W)
+    blurred, radii = [], []
+    for t, (picture, shape) in enumerate(zip(pictures, front, strict=True)):
+        light, radius = refocus(to_linear(picture), 1 - shape, t / (len(front) - 1), LENS)
+        blurred.append(from_linear(light).clamp(0, 1).mul(255).round() / 255)
+        radii.append(radius)
+    layers = torch.cat((1 - front, front), 1)[None]
+    return Rendered(
+        pictures[None], torch.stack(blurred)[None], coc=torch.stack(radii)[None], layers=layers
+    )
+
+
+def small(path: Path, height: int, width: int) -> Tensor:
+    """A picture (3, H, W) in [0, 1], made small."""
+    codes = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if codes is None:
+        raise SystemExit(f"{path} is no picture")
+    codes = cv2.cvtColor(codes, cv2.COLOR_BGR2RGB)
+    shrunk = cv2.resize(
+        codes.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA
+    )
+    return torch.from_numpy(shrunk).permute(2, 0, 1)
 
 
 def run(

@@ -127,11 +127,19 @@ def compare_radii(scenes: list[Rendered], networks: dict[str, Coc]) -> None:
     radii["one value everywhere"] = truth.mean().expand_as(truth)
     print("| | RMSE | MAE | sharp found | blurred found |\n|---|---|---|---|---|")
     for name, radius in radii.items():
-        error = 2 * (radius - truth)
-        sharp = (radius < BETWEEN)[truth < SHARP].float().mean()
-        soft = (radius > BETWEEN)[truth > SOFT].float().mean()
-        rmse, mae = error.square().mean().sqrt(), error.abs().mean()
+        rmse, mae, sharp, soft = errors(radius, truth).values()
         print(f"| {name} | {rmse:.2f} | {mae:.2f} | {sharp:.1%} | {soft:.1%} |")
+
+
+def errors(radius: Tensor, truth: Tensor) -> dict[str, float]:
+    """Errors of the diameter in pixels, and shares of what is sharp and blurred found so."""
+    off = 2 * (radius - truth)
+    return {
+        "rmse": float(off.square().mean().sqrt()),
+        "mae": float(off.abs().mean()),
+        "sharp": float((radius < BETWEEN)[truth < SHARP].float().mean()),
+        "blurred": float((radius > BETWEEN)[truth > SOFT].float().mean()),
+    }
 
 
 def main() -> None:
