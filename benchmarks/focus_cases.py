@@ -20,12 +20,11 @@ results/focus_cases.md beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
+import table
 import torch
 from torch import Tensor
 
@@ -36,7 +35,6 @@ from unblur.synth import SceneConfig, held_out, render, sample_scenes
 from unblur.synth.optics import coc_radius
 from unblur.synth.scenes import Scenes
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 490_000
 SIDE, FRAMES = 256, 5
 MOVED, IN_FOCUS = 4.0, 0.5
@@ -96,7 +94,11 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    write(rows)
+    about = (
+        f"Means over clips of {FRAMES} frames of {SIDE}x{SIDE}, held-out textures. `kept`: PSNR of "
+        f"output against input. torch {torch.__version__}."
+    )
+    table.write("focus_cases", about, rows)
 
 
 def clips(case: Case, count: int) -> Iterator[tuple[Clip, Tensor]]:
@@ -157,25 +159,6 @@ def decibel(x: Tensor, truth: Tensor, judged: Tensor) -> float:
     """PSNR over some pixels of a clip."""
     error = (x - truth).square().mean(1, keepdim=True)[judged].mean()
     return min(CAP, float(-10 * error.log10()))
-
-
-def write(rows: list[dict[str, str]]) -> None:
-    """The tables for programs and for people."""
-    RESULTS.mkdir(exist_ok=True)
-    head = list(rows[0])
-    with open(RESULTS / "focus_cases.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, head)
-        table.writeheader()
-        table.writerows(rows)
-    lines = [
-        f"Means over clips of {FRAMES} frames of {SIDE}x{SIDE}, held-out textures. `kept`: PSNR of "
-        f"output against input. torch {torch.__version__}.",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---" * len(head) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
-    ]
-    (RESULTS / "focus_cases.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ Writes results/focus_told.csv and results/focus_told.md beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
+import table
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,7 +30,6 @@ from unblur.restorers.aligned import FocalRestorer
 from unblur.restorers.registry import load_model
 from unblur.synth import held_out, render, sample_scenes
 
-RESULTS = Path(__file__).parent / "results"
 SEED = 495_000
 FRAMES, MIDDLE = 5, 2
 SPEEDS: Mapping[str, Range] = {"slow": (1.0, 8.0), "quick": (16.0, 40.0)}
@@ -78,7 +76,11 @@ def main() -> None:
         for name, clips in found.items():
             rows.append(row_of(speed, name, torch.tensor(clips)))
             print(rows[-1], flush=True)
-    write(rows, options.clips)
+    about = (
+        f"Gain of `dabit-s` in dB, {options.clips} clips of each speed, held-out textures; detail "
+        f"and sharpness of the blurred ones. torch {torch.__version__}."
+    )
+    table.write("focus_told", about, rows)
 
 
 def render_scene(index: int, motion: Range) -> Scene:
@@ -134,25 +136,6 @@ def row_of(speed: str, name: str, clips: Tensor) -> dict[str, str]:
         "detail": f"{clips[blurred, 2].mean():.3f}",
         "sharpness": f"{clips[blurred, 3].mean():.3f}",
     }
-
-
-def write(rows: list[dict[str, str]], clips: int) -> None:
-    """The tables for programs and for people."""
-    RESULTS.mkdir(exist_ok=True)
-    head = list(rows[0])
-    with open(RESULTS / "focus_told.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, head)
-        table.writeheader()
-        table.writerows(rows)
-    lines = [
-        f"Gain of `dabit-s` in dB, {clips} clips of each speed, held-out textures; detail and "
-        f"sharpness of the blurred ones. torch {torch.__version__}.",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---" * len(head) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
-    ]
-    (RESULTS / "focus_told.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
