@@ -22,7 +22,7 @@ from unblur.video import Frame, create_video, open_video
 
 HERE = Path(__file__).parent
 BLURRED, SHARP = HERE / "demo_blurred.mp4", HERE / "demo_sharp.mp4"
-SHOWN = 12  # the frame in the picture: it gains about what the clip does
+SHOWN = 10  # the frame in the picture: it gains about what the clip does
 LEFT, TOP, WIDTH, HEIGHT = 24, 165, 320, 180  # of the part shown twice as large, on the sign
 
 

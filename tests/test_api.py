@@ -53,8 +53,8 @@ def test_a_report_says_what_was_done(clip, tmp_path):
     ("options", "seconds", "model"),
     [
         ({"quality": "fast"}, 0.0, "bsstnet-s"),
-        ({"quality": "best"}, 999.0, "maxim-stage1"),
-        ({}, 299.0, "maxim-stage1"),  # two frames: just under ten minutes
+        ({"quality": "best"}, 999.0, "bsstnet-m"),
+        ({}, 299.0, "bsstnet-m"),  # two frames: just under ten minutes
         ({}, 301.0, "bsstnet-s"),
     ],
 )

@@ -14,7 +14,7 @@ from unblur.errors import ResourceError, UnblurWarning, UsageError
 from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
-FAST, BEST = "bsstnet-s", "maxim-stage1"
+FAST, BEST = "bsstnet-s", "bsstnet-m"
 """What `--quality` chooses from: figures in docs/evaluation.md."""
 DEFAULT = BEST
 LONGEST = 600.0
