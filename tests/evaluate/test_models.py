@@ -70,7 +70,7 @@ def by_name(found):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("auto", Choice("maxim-stage1", "maxim-stage1")),
+        ("auto", Choice("bsstnet-m", "bsstnet-m")),
         ("none@linear", Choice("none@linear", "none", light="linear")),
         ("tiny@alone@depth", Choice("tiny@alone@depth", "tiny", depth="depth", alone=True)),
     ],
