@@ -32,6 +32,7 @@ from torch import Tensor
 
 import unblur
 from unblur.metrics import detail, psnr
+from unblur.models.aligned import Aligned
 from unblur.restorers.aligned import AlignedRestorer
 from unblur.synth import TextureBank, held_out
 from unblur.train import recipe as recipes
@@ -67,40 +68,35 @@ def main() -> None:
         table.write("limits", about, rows)
 
 
+@torch.inference_mode()
 def rows_of(name: str, bank: TextureBank, clips: int, weights: Path | None) -> list[dict[str, Any]]:
     """The lines of a network."""
     recipe = recipes.load(name)
+    restorer = unblur.load_model(name, weights=weights, device="cpu", precision="fp32")
+    task = open_task(recipe, CPU)
+    if not isinstance(restorer, AlignedRestorer) or not isinstance(task, TrainAligned):
+        raise SystemExit(f"{name}: only networks of models/aligned.py are looked at")
     config = scene_config(recipe.scenes)
     known, unseen = (Rendered(config, x, recipe.frames, SIDE, CPU) for x in (bank, held_out()))
-    first = POOL_SEED + recipe.seed
-    rows = [
-        measured(name, weights, known, first, clips, "trained on", "DIS"),
-        measured(name, weights, known, NEW_SEED, clips, "new clips", "DIS"),
-    ]
-    for flow in ("DIS", "true", "no neighbours"):
-        rows.append(measured(name, weights, unseen, VALIDATION_SEED, clips, "new textures", flow))
+    rows = []
+    for kind, source, seed in (
+        ("trained on", known, POOL_SEED + recipe.seed),
+        ("new clips", known, NEW_SEED),
+        ("new textures", unseen, VALIDATION_SEED),
+    ):
+        batches = [source.batch(1, seed + i) for i in range(clips)]
+        for flow in ("DIS", "true", "no neighbours") if source is unseen else ("DIS",):
+            figures = measured(task, restorer.network, batches, flow)
+            rows.append({"network": name, "clips": kind, "flow": flow, **figures})
     return rows
 
 
-@torch.inference_mode()
 def measured(
-    name: str,
-    weights: Path | None,
-    source: Rendered,
-    seed: int,
-    clips: int,
-    kind: str,
-    flow: str,
-) -> dict[str, Any]:
-    """One line: mean gain over the middle frames of some clips."""
-    restorer = unblur.load_model(name, weights=weights, device="cpu", precision="fp32")
-    task = open_task(recipes.load(name), CPU)
-    if not isinstance(restorer, AlignedRestorer) or not isinstance(task, TrainAligned):
-        raise SystemExit(f"{name}: only networks of models/aligned.py are looked at")
-    network = restorer.network
+    task: TrainAligned, network: Aligned, batches: list[Batch], flow: str
+) -> dict[str, float | str]:
+    """Mean gain over the middle frames of some clips, and the rest of a line."""
     before, after, found, start_after = [], [], [], []
-    for i in range(clips):
-        batch = source.batch(1, seed + i)
+    for batch in batches:
         middle = batch.blurred.shape[1] // 2
         blurred, sharp = batch.blurred[:, middle], batch.sharp[:, middle]
         if flow == "DIS":
@@ -119,9 +115,6 @@ def measured(
     gain = torch.cat(after) - start
     weak = start >= start.median()
     return {
-        "network": name,
-        "clips": kind,
-        "flow": flow,
         "input": mean(start),
         "gain": mean(gain),
         "weak blur": mean(gain[weak]),

@@ -114,8 +114,9 @@ class DabitRestorer:
             cut = released_windows(length, self.info.reach)
             return [Window((*local, *far), tuple(local)) for local, far in cut]
         count = round(REFERENCES * size / self.info.window)
-        whole = self.info.reach is None
-        reach = None if whole else (self.info.reach or 0) * size // self.info.window
+        reach = self.info.reach
+        if reach is not None:
+            reach = reach * size // self.info.window
         found = []
         for local, outputs in overlapping_windows(length, size - count, MARGIN):
             far: list[int] = []
