@@ -16,6 +16,7 @@ from unblur.errors import UsageError
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
 from unblur.train.dabit_task import focal_loss
+from unblur.train.loop import load_start
 from unblur.train.recipe import Recipe
 from unblur.train.source import open_source
 from unblur.train.start import train
@@ -197,3 +198,24 @@ def test_wrong_recipes_are_named(changes, message, bank, tmp_path):
 def test_scenes_without_textures_name_the_remedy(tmp_path):
     with pytest.raises(UsageError, match="unblur data textures"):
         train(RECIPES[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start"),
+    [
+        (Recipe("bsstnet-m"), "maxim-stage1"),
+        (Recipe("bsstnet-m"), "bsstnet-m"),
+        (Recipe("dabit-s"), "bsstnet-s"),
+        (Recipe("dabit-s"), "dabit-s"),
+        (Recipe("dabit-s", options={"scale": 1}), "bsstnet-m"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error")
+def test_begins_from_all_that_the_shipped_weights_hold(recipe, start):
+    task = open_task(recipe, CPU)
+    network = task.network()
+    before = {name: x.clone() for name, x in network.state_dict().items()}
+    load_start(network, start, task.adapt)  # would warn of tensors that start at random
+    untouched = [n for n, x in network.state_dict().items() if torch.equal(x, before[n])]
+    assert all("norm" in name for name in untouched), untouched

@@ -267,26 +267,9 @@ def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tenso
     return own
 
 
-def whole(
-    state: Mapping[str, Tensor], base: Mapping[str, Tensor], config: AlignedConfig
-) -> dict[str, Tensor]:
-    """All weights, where a file holds only those in which a network differs from another.
-
-    Args:
-        state: what the file holds.
-        base: of the other network: a `Maxim` with one stage, or an `Aligned` that is told less.
-        config: of the network.
-    """
-    start = from_maxim(base, config) if MAXIM_KEY in base else grown(base, config)
-    return {**start, **state}
-
-
-def beyond(
-    state: Mapping[str, Tensor], base: Mapping[str, Tensor], config: AlignedConfig
-) -> dict[str, Tensor]:
-    """Of all weights, in half precision, those that differ: the opposite of `whole`."""
-    start = whole({}, base, config)
-    return {n: x.half() for n, x in state.items() if not torch.equal(x.half(), start[n].half())}
+def begin_from(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
+    """Weights of MAXIM's first stage, or of a network that is told less, as those of `config`'s."""
+    return from_maxim(state, config) if MAXIM_KEY in state else grown(state, config)
 
 
 def from_maxim(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:

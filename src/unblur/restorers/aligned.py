@@ -22,8 +22,8 @@ from unblur.models.aligned import (
     SMALL,
     Aligned,
     AlignedConfig,
+    begin_from,
     out_of_focus,
-    whole,
 )
 from unblur.ops.pad import crop_from, pad_to, padded_length
 from unblur.restorers.base import (
@@ -41,6 +41,7 @@ from unblur.restorers.base import (
     Window,
 )
 from unblur.restorers.bsstnet import Flow, choose_flow, overlapping_windows
+from unblur.weights.difference import load_whole
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BYTES_PER_PIXEL = {1: {"fp32": 1900, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
@@ -151,12 +152,7 @@ def _load(
     path = options.weights or weights.require(
         info.name, f"`unblur train {info.name} RUN` trains them"
     )
-    state = weights.load(path)
-    base = weights.metadata(path).get("base")
-    if base is not None:
-        # Those that ship, even where the user has others of that name.
-        start = weights.load(weights.PACKAGE_FOLDER / f"{base}.safetensors")
-        state = whole(state, start, config)
+    state = load_whole(path, partial(begin_from, config=config))
     network = fit(Aligned(config), state, str(path))
     network = network.to(options.device, DTYPES[options.precision])
     wanted = replace(info, scale=options.scale or info.scale)

@@ -176,7 +176,7 @@ class TrainAligned(Deblur):
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """MAXIM's first stage, or its own weights."""
-        return aligned.whole({}, state, self.config)
+        return aligned.begin_from(state, self.config)
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
         """One frame, anywhere in the clip: frames near its ends have fewer neighbours."""

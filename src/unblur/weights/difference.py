@@ -1,0 +1,132 @@
+"""Weights kept as how they differ from others that ship, a byte for each number.
+
+What a short training changes is small beside the weights themselves, so 255 steps between the least
+and the greatest change of a row are as fine as half precision of the whole, in half the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unblur.errors import WeightsError
+from unblur.weights import PACKAGE_FOLDER, load, save
+from unblur.weights import metadata as head
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STEP = ".step"
+"""Ends the name of the tensor that says how much a step is worth in each row of another."""
+STEPS = 127
+"""Steps to either side."""
+
+
+def difference(state: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What to keep of weights that began as others.
+
+    Args:
+        state: tensors by name.
+        start: those that it began as, with the same names and shapes.
+
+    Returns:
+        Of the tensors that differ: those of one axis in half precision; of others the difference in
+        steps, int8, and under their name and `.step` the step of each row, (rows,).
+    """
+    import torch
+
+    kept = {}
+    for name, whole in state.items():
+        change = whole.float() - start[name].float()
+        if not change.any():
+            continue
+        if change.ndim < 2:
+            kept[name] = whole.half()
+            continue
+        step = (change.abs().flatten(1).amax(1) / STEPS).clamp(min=1e-12)
+        kept[name] = (change / by_row(step, change)).round().to(torch.int8)
+        kept[name + STEP] = step
+    return kept
+
+
+def added(kept: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of which `difference` kept something.
+
+    Args:
+        kept: as `difference` gives it, or whole tensors, which take the place of others.
+        start: all weights that it began as. Its tensors may be longer than those kept: what is told
+            or given later stands behind what was there before, and stays as it is.
+
+    Raises:
+        ValueError: a tensor does not fit into that of the start.
+    """
+    import torch
+
+    state = dict(start)
+    for name, part in kept.items():
+        if name.endswith(STEP):
+            continue
+        if name not in start or part.ndim != start[name].ndim:
+            raise ValueError(f"{name}: nothing like it to start from")
+        if any(a > b for a, b in zip(part.shape, start[name].shape, strict=True)):
+            raise ValueError(f"{name}: {tuple(part.shape)} instead of {tuple(start[name].shape)}")
+        whole = start[name].float().clone()
+        corner = whole[tuple(slice(side) for side in part.shape)]
+        if part.dtype == torch.int8:
+            corner += part * by_row(kept[name + STEP], part)
+        else:
+            corner.copy_(part)
+        state[name] = whole
+    return state
+
+
+def load_whole(
+    path: str | Path, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Reads a file that holds all weights, or how they differ from others that ship.
+
+    Args:
+        path: of the file; its head names under `base` what the weights differ from.
+        adapt: makes of the base's weights those that the network begins as.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or does not fit its base.
+    """
+    kept, base = load(path), head(path).get("base")
+    if base is None:
+        return kept
+    # Those that ship, even where the user has others of that name.
+    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt))
+    try:
+        return added(kept, start)
+    except (ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{path} does not fit: it holds how weights differ from {base}, and {error}: take the "
+            "model that it was made for, or the whole weights"
+        ) from error
+
+
+def save_difference(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    base: str,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes how weights differ from others that ship, for `load_whole` to read.
+
+    Args:
+        path: of the file.
+        state: all weights.
+        base: name of those that ship.
+        adapt: as in `load_whole`.
+        metadata: text for the head of the file.
+    """
+    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt))
+    save(path, difference(state, start), {**metadata, "base": base})
+
+
+def by_row(step: Tensor, like: Tensor) -> Tensor:
+    """(rows,) to multiply with (rows, ...)."""
+    return step.view(-1, *[1] * (like.ndim - 1))
