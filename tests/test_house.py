@@ -36,7 +36,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "guidance",
         "video",
         "engine.scenes",
-        "restorers.registry",
     },
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
     "atlas": NETWORKS

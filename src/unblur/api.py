@@ -26,11 +26,11 @@ from unblur.engine.run import Runner, choose_look, find_scenes
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guide import FocusOfVideo
+from unblur.ops.device import choose_device
 from unblur.restorers.base import RestorerInfo
 from unblur.restorers.registry import (
     BEST,
     Quality,
-    choose_device,
     choose_model,
     choose_scale,
     load_model,

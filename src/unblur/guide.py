@@ -17,7 +17,7 @@ from unblur.engine.scenes import FLOOR, RULES, THUMBNAIL, frame_difference
 from unblur.errors import MediaError, UnblurWarning
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
 from unblur.guidance.depth import DepthEstimator, depth_estimator
-from unblur.restorers.registry import choose_device
+from unblur.ops.device import choose_device
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.depth_files import DepthFiles
 from unblur.video.info import ColorTags

@@ -39,9 +39,10 @@ from unblur.atlas.paper import PaperModel
 from unblur.atlas.presets import Coc, FitConfig, preset
 from unblur.atlas.project import Layer, Project
 from unblur.atlas.store import check_free
-from unblur.errors import ResourceError, UnblurWarning, UsageError, WeightsError
+from unblur.errors import UnblurWarning, UsageError, WeightsError
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_s
 from unblur.ops.color import from_linear, to_linear
+from unblur.ops.device import choose_device
 from unblur.weights import find
 
 Tell = Callable[[Status], None]
@@ -279,23 +280,8 @@ def paper_model(
 
 
 def device_for(name: str, config: FitConfig) -> torch.device:
-    """The device of that name; `auto`: the CPU for the preset `cpu`, else CUDA where it is there.
-
-    Raises:
-        UsageError: there is no device of that name.
-        ResourceError: it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if config.name != "cpu" and torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"a fit runs on cpu or cuda, not on '{name}'")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ResourceError(f"device '{name}' is not available on this machine: use --device cpu")
-    return device
+    """See `choose_device`; `auto` takes the CPU for the preset `cpu`."""
+    return choose_device("cpu" if (name, config.name) == ("auto", "cpu") else name, mps=False)
 
 
 def layer_names(count: int) -> list[str]:

@@ -21,8 +21,9 @@ from unblur.evaluate.methods import THEN_BICUBIC, Method, enlarge, nothing_missi
 from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guide import FocusOfVideo
+from unblur.ops.device import choose_device
 from unblur.restorers.base import ABLATIONS, Ablatable, Light, Restorer
-from unblur.restorers.registry import choose_device, load_model, preset
+from unblur.restorers.registry import load_model, preset
 
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
 TRUE_DEPTH, TRUE_BLUR = "depth", "coc"

@@ -16,7 +16,7 @@ from unblur.evaluate.models import methods as methods_of
 from unblur.evaluate.pictures import write_sheet
 from unblur.evaluate.scores import Evaluation, Score, score
 from unblur.evaluate.suites import Sources, find_suite
-from unblur.restorers.registry import choose_device
+from unblur.ops.device import choose_device
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from unblur import weights
 from unblur.models import fit
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.ops.pad import crop_from
+from unblur.ops.resize import enlarge_flow
 
 REFOCUS_S_WEIGHTS = "flow-refocus-s"
 RADIUS = 1.0
@@ -71,16 +72,10 @@ def refocused(
     changed = refocused(net, frames, small[0], small[1], blurred, threshold)
     mask = mask_for(blurred[None], threshold, 1)[0]  # (T, 1, H, W)
     forward, backward = (
-        flow + enlarged(new - old, own, flow) * where
+        flow + crop_from(enlarge_flow(new - old, own), *flow.shape[-2:]) * where
         for flow, new, old, where in zip(large, changed, small, (mask[:-1], mask[1:]), strict=True)
     )
     return forward, backward
-
-
-def enlarged(flow: Tensor, stride: int, like: Tensor) -> Tensor:
-    """A flow (N, 2, h, w) of `stride` pixels an element as one of pixels, as large as `like`."""
-    wide = F.interpolate(stride * flow, scale_factor=float(stride), mode="bilinear")
-    return crop_from(wide, *like.shape[-2:])
 
 
 def mask_for(blurred: Tensor, threshold: float, stride: int) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unblur.models.maxim import MaximConfig, Stage
 from unblur.ops.pad import crop_from, pad_flow, pad_to, padded_length
+from unblur.ops.resize import enlarge_flow
 from unblur.ops.warp import warp
 
 FLOW_STRIDE = 4
@@ -238,8 +239,7 @@ class Flows:
         """Flow (B, 2, h, w) that lives on frame `start` and points to `end`, its neighbour."""
         if (start, end) not in self.known:
             flow = self.forward[:, start] if end > start else self.backward[:, end]
-            larger = F.interpolate(flow.float(), scale_factor=self.ratio, mode="bilinear")
-            self.known[start, end] = larger * self.ratio
+            self.known[start, end] = enlarge_flow(flow, self.ratio)
         return self.known[start, end]
 
     def speed(self, t: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Resizing channels-last feature maps by whole factors."""
+"""Resizing feature maps (channels last) and flows by whole factors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
         return x
     y = F.interpolate(x.permute(0, 3, 1, 2), scale_factor=factor, mode="bilinear")
     return y.permute(0, 2, 3, 1).contiguous()
+
+
+def enlarge_flow(flow: Tensor, factor: int) -> Tensor:
+    """Bilinear enlargement of a flow in elements of its own grid.
+
+    Args:
+        flow: (N, 2, h, w).
+        factor: elements of the larger grid per element, along each side.
+
+    Returns:
+        (N, 2, factor h, factor w) float32, in elements of the larger grid.
+    """
+    if factor == 1:
+        return flow.float()
+    return F.interpolate(flow.float(), scale_factor=factor, mode="bilinear") * factor
 
 
 def shrink(x: Tensor, factor: int) -> Tensor:

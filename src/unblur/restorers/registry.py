@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 
-from unblur.errors import ResourceError, UnblurWarning, UsageError
+from unblur.errors import UnblurWarning, UsageError
+from unblur.ops.device import choose_device
 from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
 
@@ -112,28 +113,6 @@ def choose_scale(scale: int | None, info: RestorerInfo) -> int:
         remedy = f", or take --model {others[-1].name}" if scale > 1 and others else ""
         raise UsageError(f"{info.name} gives scale {given}, not {scale}: leave --scale out{remedy}")
     return scale
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of that name if it is there; `auto` takes CUDA, then MPS, then the CPU."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(
-            f"unknown device '{device}': use auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    missing = {
-        "cuda": not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count(),
-        "mps": not torch.backends.mps.is_available(),
-        "cpu": False,
-    }
-    if missing.get(wanted.type, True):
-        raise ResourceError(f"device '{device}' is not available on this machine: use --device cpu")
-    return wanted
 
 
 def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -> Precision:

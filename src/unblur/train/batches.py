@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
+from unblur.ops.resize import enlarge_flow
 from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
 
 Map = Callable[[Tensor], Tensor]
@@ -104,8 +105,7 @@ def quarter(flow: Tensor | None) -> Tensor | None:
 
 def at_full_size(flow: Tensor) -> Tensor:
     """The opposite of `quarter`: flow (B, T-1, 2, 4 h, 4 w) in pixels, float32, interpolated."""
-    large = F.interpolate(flow.flatten(0, 1).float(), scale_factor=4, mode="bilinear") * 4
-    return large.unflatten(0, flow.shape[:2])
+    return enlarge_flow(flow.flatten(0, 1), 4).unflatten(0, flow.shape[:2])
 
 
 class Cut:

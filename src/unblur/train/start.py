@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from unblur.errors import UsageError
+from unblur.ops.device import choose_device
 from unblur.train import recipe as recipes
 from unblur.train.board import board
 from unblur.train.loop import Outcome, Point, Run
@@ -45,7 +44,9 @@ def train(
         The learning curve and the best weights.
 
     Raises:
-        UsageError: the recipe is wrong, or belongs to another run than the folder's.
+        UsageError: the recipe or the device is wrong, or the recipe belongs to another run than the
+            folder's.
+        ResourceError: the device is not there.
         WeightsError: the checkpoint or the weights to start from are damaged.
         NumericsError: the training diverged.
     """
@@ -53,8 +54,7 @@ def train(
         recipe = recipes.load(recipe)
     if minutes is not None and minutes <= 0:
         raise UsageError(f"minutes {minutes}: must be positive")
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    where = torch.device(name)
+    where = choose_device(device, mps=False)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(recipe, where)
