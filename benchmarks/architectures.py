@@ -15,7 +15,6 @@ and results/architectures.md beside this file, line by line; rows that are there
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import table
 import torch
 from bsstnet import attention_flop, shaken_clip
 from rivals import Recurrent, UNet
@@ -40,7 +40,6 @@ from unblur.train.recipe import Recipe
 from unblur.train.source import open_source
 from unblur.train.tasks import Deblur, TrainAligned, open_task
 
-RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 VALIDATION_CLIPS = 12
 AVERAGED = 5
@@ -271,19 +270,19 @@ def cost(task: Any) -> dict[str, float]:
 
 def write(name: str, points: list[dict[str, Any]]) -> None:
     """Puts a row into the table, in place of an older one."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "architectures.csv"
-    older: list[dict[str, Any]] = []
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
-            older = [line for line in csv.DictReader(file) if line["row"] != name]
-    lines = sorted([*older, *points], key=lambda line: list(ROWS).index(line["row"]))
-    columns = list(dict.fromkeys(key for line in (*points, *older) for key in line))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns, restval="")
-        table.writeheader()
-        table.writerows(lines)
-    (RESULTS / "architectures.md").write_text(markdown(lines), encoding="utf-8")
+    lines: list[dict[str, Any]] = [*table.earlier("architectures", "row", [name]), *points]
+    lines.sort(key=lambda line: list(ROWS).index(line["row"]))
+    about = (
+        f"Minutes of one thread of the processor; {VALIDATION_CLIPS} held-out scenes of 256x256, "
+        f"input {float(lines[0]['input']):.2f} dB; GMAC per frame of 256x256 without optical flow. "
+        f"torch {lines[0]['torch']}."
+    )
+    people = [
+        {"network": ROWS[line["row"]].title}
+        | {head: shown(key, line.get(key, "")) for key, head in HEAD.items()}
+        for line in lines
+    ]
+    table.write("architectures", about, lines, people)
 
 
 HEAD = {
@@ -298,22 +297,6 @@ HEAD = {
     "gmac": "GMAC",
     "parameters_m": "parameters, M",
 }
-
-
-def markdown(lines: list[dict[str, Any]]) -> str:
-    """The table that people read."""
-    text = [
-        f"Minutes of one thread of the processor; {VALIDATION_CLIPS} held-out scenes of 256x256, "
-        f"input {float(lines[0]['input']):.2f} dB; GMAC per frame of 256x256 without optical flow. "
-        f"torch {lines[0]['torch']}.",
-        "",
-        "| network | " + " | ".join(HEAD.values()) + " |",
-        "|---" * (len(HEAD) + 1) + "|",
-    ]
-    for line in lines:
-        cells = [shown(key, line.get(key, "")) for key in HEAD]
-        text.append(f"| {ROWS[line['row']].title} | " + " | ".join(cells) + " |")
-    return "\n".join([*text, ""])
 
 
 def shown(key: str, value: Any) -> str:

@@ -15,18 +15,18 @@ the network, the clips and the seed of the recipe `coc-s`:
 
 Time is the processor's on one thread, rendering left out. Errors are those of the diameter in
 pixels on the scenes of held-out textures of benchmarks/guidance.py. Writes
-results/coc_transfer.csv beside this file; runs stay in DIR.
+results/coc_transfer.csv and results/coc_transfer.md beside this file; runs stay in DIR.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import table
 import torch
 
 from guidance import SCENES, clips, errors, true_radius
@@ -40,7 +40,6 @@ from unblur.train.recipe import Recipe
 from unblur.train.start import train
 from unblur.weights import load
 
-RESULTS = Path(__file__).parent / "results"
 COUNT = 28
 """Scenes of each kind that errors are measured on."""
 Trained = tuple[Path, float]
@@ -58,7 +57,11 @@ def main() -> None:
     torch.set_num_threads(1)
     steps, scenes = options.steps, {name: clips(config, COUNT) for name, config in SCENES.items()}
     plain = replace(recipes.load("coc-s"), batch=options.batch, validation_clips=1)
-    table: list[dict[str, str]] = []
+    rows: list[dict[str, str]] = []
+    about = (
+        f"Diameter of the circle of confusion, px; {COUNT} clips of each kind; one thread. torch "
+        f"{torch.__version__}."
+    )
 
     def learn(name: str, steps: int, **changes: object) -> Trained:
         recipe = replace(plain, steps=steps, validate_every=steps, **changes)  # type: ignore[arg-type]
@@ -66,9 +69,8 @@ def main() -> None:
 
     def note(row: str, steps: str, weights: Path, seconds: float) -> None:
         found = {"row": row, "steps": steps, "seconds": f"{seconds:.0f}"}
-        table.append(found | measured(weights, scenes))
-        print(table[-1], flush=True)
-        write(table)
+        rows.append(found | measured(weights, scenes))
+        table.write("coc_transfer", about, rows)
 
     scratch, scratch_time = learn("scratch", steps)
     note("scratch, as many steps", str(steps), scratch, scratch_time)
@@ -111,15 +113,6 @@ def measured(weights: Path, scenes: dict[str, list[Rendered]]) -> dict[str, str]
         short = kind.split()[0]
         found |= {f"{short}: {name}": f"{x:.3f}" for name, x in figures.items()}
     return found
-
-
-def write(table: list[dict[str, str]]) -> None:
-    """The table so far."""
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "coc_transfer.csv", "w", newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, table[0])
-        lines.writeheader()
-        lines.writerows(table)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ results/focus_neighbours.csv and results/focus_neighbours.md beside this file.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import table
 import torch
 
 import unblur
@@ -31,7 +31,6 @@ from unblur.train.recipe import Recipe
 from unblur.train.source import open_source
 from unblur.train.tasks import open_task
 
-RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 SCHEDULE = 1500
 """Steps after which the learning rate would be at its lowest."""
@@ -74,7 +73,13 @@ def main() -> None:
             learn(replace(recipe(), options=changes), path, options)
     models = [title for title in TITLES if title != "input"]
     result = unblur.evaluate("synth-focus", models=[placed(m, options.weights) for m in models])
-    write([row for row in result.means() if row["method"] in TITLES], options.steps)
+    rows = [row for row in result.means() if row["method"] in TITLES]
+    about = (
+        f"Suite synth-focus, 24 clips, input {rows[0]['psnr']:.2f} dB; {options.steps} steps of 3 "
+        f"clips of 192x192. torch {torch.__version__}."
+    )
+    kept = [{key: row[key] for key in ("method", "psnr", *COLUMNS)} for row in rows]
+    table.write("focus_neighbours", about, kept, [line(row) for row in rows])
 
 
 def recipe() -> Recipe:
@@ -111,27 +116,10 @@ def placed(model: str, folder: Path) -> str:
     return f"{name}={folder / file}" if equals else name
 
 
-def write(rows: list[dict[str, Any]], steps: int) -> None:
-    """The tables for programs and for people."""
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "focus_neighbours.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, ["method", "psnr", *COLUMNS], extrasaction="ignore")
-        table.writeheader()
-        table.writerows(rows)
-    heads = [head for head, _ in COLUMNS.values()]
-    lines = [
-        f"Suite synth-focus, 24 clips, input {rows[0]['psnr']:.2f} dB; {steps} steps of 3 clips of "
-        f"192x192. torch {torch.__version__}.",
-        "",
-        f"| network | {' | '.join(heads)} |",
-        "|---" * (len(heads) + 1) + "|",
-    ]
-    for row in rows:
-        cells = [f"{row[key]:.{digits}f}" for key, (_, digits) in COLUMNS.items()]
-        lines.append(f"| {TITLES[row['method']]} | {' | '.join(cells)} |")
-    text = "\n".join([*lines, ""])
-    (RESULTS / "focus_neighbours.md").write_text(text, encoding="utf-8")
-    print(text)
+def line(row: dict[str, Any]) -> dict[str, str]:
+    """What people read of a row."""
+    figures = {head: f"{row[key]:.{digits}f}" for key, (head, digits) in COLUMNS.items()}
+    return {"network": TITLES[row["method"]], **figures}
 
 
 if __name__ == "__main__":

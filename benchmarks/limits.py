@@ -20,7 +20,6 @@ of their input. Writes results/limits.csv and results/limits.md beside this file
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def main() -> None:
         f"Middle frames of clips of 256x256, {options.clips} of each kind; dB; torch "
         f"{torch.__version__}."
     )
-    rows = kept(options.model)
+    rows: list[dict[str, Any]] = [*table.earlier("limits", "network", options.model)]
     for name in options.model:
         rows += rows_of(name, bank, options.clips, options.weights)
         table.write("limits", about, rows)
@@ -132,15 +131,6 @@ def alone(batch: Batch, t: int) -> Batch:
 
 def mean(values: Tensor) -> float:
     return round(float(values.mean()), 3)
-
-
-def kept(models: list[str]) -> list[dict[str, Any]]:
-    """Lines of an earlier run, of other networks."""
-    path = table.RESULTS / "limits.csv"
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["network"] not in models]
 
 
 if __name__ == "__main__":

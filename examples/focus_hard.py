@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from beside import beside
 from torch import Tensor
 
 import unblur
@@ -67,7 +68,7 @@ def main() -> None:
             for name, metric in (("PSNR", psnr), ("detail", detail), ("added", added_gradient))
         ]
         print(f"{row.name}: {', '.join(told)}")
-        lines.append(strip([before, restored, truth]))
+        lines.append(beside([before, restored, truth], GAP))
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
     sheet = np.concatenate([part for line in lines for part in (line, gap)][:-1])
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -153,14 +154,6 @@ def out_of_focus(name: str, picture: np.ndarray, radius: float) -> Row:
     light = light + NOISE * torch.randn(light.shape, generator=generator)
     codes = (from_linear(light.clamp(0, 1), SRGB) * 255).round() / 255
     return Row(name, codes, truth)
-
-
-def strip(pictures: list[Tensor]) -> np.ndarray:
-    """Pictures (3, h, w) side by side, as 8-bit BGR."""
-    gap = torch.ones(3, pictures[0].shape[1], GAP)
-    parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    rgb = (torch.cat(parts, 2) * 255).round().byte().permute(1, 2, 0).numpy()
-    return cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
 
 
 if __name__ == "__main__":

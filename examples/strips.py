@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
+from beside import beside
 from torch import Tensor
 
 import unblur
@@ -43,7 +43,9 @@ def main() -> None:
         pieces += [unblur.restore(exposures, model=name)[middle] for name in models]
         pieces += [sharp] if options.average > 1 else []
         path = options.out / f"{options.clip.stem}_{frame}.jpg"
-        cv2.imwrite(str(path), strip([p[:, y : y + SIDE, x : x + SIDE] for p in pieces]))
+        strip = beside([p[:, y : y + SIDE, x : x + SIDE] for p in pieces], GAP // ENLARGED)
+        large = cv2.resize(strip, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(path), large)
         print(f"{path}: input, {', '.join(models)}" + (", truth" if options.average > 1 else ""))
 
 
@@ -63,15 +65,6 @@ def around(clip: Path, frame: int, average: int) -> tuple[Tensor, Tensor]:
     count = len(frames) // average
     means = light[: count * average].unflatten(0, (count, average)).mean(1)
     return from_linear(means, SRGB), frames[frame - first]
-
-
-def strip(pieces: list[Tensor]) -> np.ndarray:
-    """Pieces (3, h, w) side by side, as 8-bit BGR."""
-    gap = torch.ones(3, pieces[0].shape[1], GAP // ENLARGED)
-    parts = [part for piece in pieces for part in (piece.clamp(0, 1), gap)][:-1]
-    rgb = (torch.cat(parts, 2) * 255).round().byte().permute(1, 2, 0).numpy()
-    large = cv2.resize(rgb, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    return cv2.cvtColor(large, cv2.COLOR_RGB2BGR)
 
 
 if __name__ == "__main__":
