@@ -3,13 +3,14 @@
     python benchmarks/architectures.py --textures BANK --pool POOL [--rows NAME ...] [--minutes M]
         [--data DIR ...]
 
-Every network has about 10 GMAC per frame of 256 x 256, optical flow not counted, and learns from
-the same rendered clips (scenes of the recipe `bsstnet-s`, kept in POOL) by the same losses for the
-same time of one thread of the processor: forward and backward pass, optimizer, and optical flow,
-but not making or reading clips, nor validation. So other work beside it disturbs little. The
-cosine of the learning rate ends with that time. Rate, crop and batch are what each kind needs.
-`--data` names folders of sharp frames for averages of real ones. Writes results/architectures.csv
-and results/architectures.md beside this file, line by line; rows that are there already stay.
+Every network has about 10 GMAC per frame of 256 x 256 (those at full size 40), optical flow not
+counted, and learns from the same rendered clips (scenes of the recipe `bsstnet-s`, kept in POOL)
+by the same losses for the same time of one thread of the processor: forward and backward pass,
+optimizer, and optical flow, but not making or reading clips, nor validation. So other work beside
+it disturbs little. The cosine of the learning rate ends with that time. Rate, crop and batch are
+what each kind needs. `--data` names folders of sharp frames for averages of real ones. Writes
+results/architectures.csv and results/architectures.md beside this file, line by line; rows that
+are there already stay.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ BSSTNET = {
     "network": "bsstnet-narrow",
     "rate_factors": {"offset": 0.25, "refiner": 0.25},
 }
+FULL_SIZE = {"crop": 128, "batch": 4, "learning_rate": 1e-4, "rate_factors": {}}
 ROWS: Mapping[str, Row] = {
     "unet": Row("plain U-net", TrainUNet, {**ONE_FRAME, "options": {"frames": 5}}),
     "bsstnet": Row("BSSTNet, narrow", open_task, BSSTNET, 5),
@@ -126,6 +128,16 @@ ROWS: Mapping[str, Row] = {
         {**BSSTNET, "options": {"token_blocks": 0}},
         5,
     ),
+    "middle": Row(
+        "at full size: `bsstnet-m`, from `maxim-stage1`",
+        open_task,
+        {"options": {"scale": 1}, **FULL_SIZE},
+    ),
+    "maxim": Row(
+        "at full size: `maxim-stage1` alone, trained on",
+        open_task,
+        {"network": "maxim-stage1", **FULL_SIZE},
+    ),
 }
 """By the name that `--rows` takes, in the order in which they are run."""
 
@@ -137,13 +149,19 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, help="folder of a texture bank")
     parser.add_argument("--pool", type=Path, help="folder of the clips of a pool")
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of sharp frames")
-    parser.add_argument("--cost", action="store_true", help="only count parameters and GMAC")
+    parser.add_argument(
+        "--cost",
+        nargs="*",
+        metavar="RECIPE",
+        help="only count parameters and GMAC, by recipe or --rows",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    if options.cost:
-        for name in options.rows:
-            print(name, cost(task_of(ROWS[name])))
+    if options.cost is not None:
+        tasks = {name: open_task(recipes.load(name), CPU) for name in options.cost}
+        for name, task in (tasks or {n: task_of(ROWS[n]) for n in options.rows}).items():
+            print(name, cost(task))
         return
     if options.textures is None or options.pool is None:
         parser.error("--textures and --pool are needed")
