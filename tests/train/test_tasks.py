@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.errors import UsageError
+from unblur import weights
+from unblur.errors import UsageError, WeightsError
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
 from unblur.train.dabit_task import focal_loss
@@ -91,6 +92,17 @@ def test_a_run_started_by_file_goes_on_where_it_stopped(gopro, bank, tmp_path):
     first = train(path, tmp_path / "run", minutes=1e-9)
     assert not first.finished
     assert train(path, tmp_path / "run").curve[-1].step == 2
+
+
+def test_a_run_may_begin_with_other_weights_than_its_recipe_names(bank, tmp_path):
+    recipe = dataclasses.replace(RECIPES[2], seed=1, steps=1, validate_every=1)
+    first = train(recipe, tmp_path / "first", textures=bank).best
+    still = dataclasses.replace(recipe, seed=2, learning_rate=1e-20, final_rate=0.0)
+    second = train(still, tmp_path / "second", textures=bank, start_from=first).best
+    before, after = weights.load(first), weights.load(second)
+    assert all(torch.equal(after[name], x) for name, x in before.items())
+    with pytest.raises(WeightsError, match=r"nothing\.safetensors: check the path"):
+        train(recipe, tmp_path / "third", textures=bank, start_from="nothing.safetensors")
 
 
 @pytest.mark.slow

@@ -30,6 +30,14 @@ def train(
             metavar="DIR", help="Texture bank that scenes are made of: see `unblur data textures`."
         ),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            show_default="as the recipe",
+            help="Weights to begin with: some that ship, or a file.",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(metavar="N", show_default="to the end", help="Stop after so many minutes."),
@@ -70,6 +78,7 @@ def train(
         recipe,
         folder,
         textures=textures,
+        start_from=start_from,
         minutes=minutes,
         pool=pool,
         device=device,

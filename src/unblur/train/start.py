@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from unblur.errors import UsageError
@@ -19,6 +20,7 @@ def train(
     folder: str | Path,
     *,
     textures: str | Path | None = None,
+    start_from: str | Path | None = None,
     minutes: float | None = None,
     pool: str | Path | None = None,
     device: str = "auto",
@@ -32,6 +34,8 @@ def train(
         recipe: a `Recipe`, the name of one that ships, or the path of a YAML or JSON file.
         folder: holds `checkpoint/`, `best.safetensors`, `curve.csv` and `validation.png`.
         textures: folder of a texture bank, where the recipe renders scenes.
+        start_from: weights to begin with instead of those that the recipe names: the name of some
+            that ship, or a file. No matter to a run that goes on.
         minutes: stop after this time, having written a checkpoint; None runs to the end.
         pool: folder of the clips of a recipe's pool, for several runs to share; `folder/pool`
             where it is None.
@@ -52,6 +56,8 @@ def train(
     """
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipes.load(recipe)
+    if start_from is not None:
+        recipe = replace(recipe, start_from=str(start_from))
     if minutes is not None and minutes <= 0:
         raise UsageError(f"minutes {minutes}: must be positive")
     where = choose_device(device, mps=False)
