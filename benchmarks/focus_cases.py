@@ -14,7 +14,7 @@ pixels within the exposure, with a circle of confusion below half a pixel. `kept
 output against the blurred input there, above 60 dB counts as 60: motion blur that stays as it was
 filmed. `gain` is that against the sharp truth; there it tells whether the blur was made less. A
 name with `@coc` behind is told the true circle of confusion. Writes results/focus_cases.csv and
-results/focus_cases.md beside this file.
+results/focus_cases.md beside this file; rows of other models stay.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     found = [methods(name, Rows(), "cpu", "fp32")[0] for name in options.model or MODELS]
-    rows: list[dict[str, str]] = []
+    rows = table.earlier("focus_cases", "method", [method.name for method in found])
     for name, case in CASES.items():
         figures: dict[str, list[tuple[float, ...]]] = {}
         for clip, judged in clips(case, options.clips):
@@ -98,6 +98,7 @@ def main() -> None:
         f"Means over clips of {FRAMES} frames of {SIDE}x{SIDE}, held-out textures. `kept`: PSNR of "
         f"output against input. torch {torch.__version__}."
     )
+    rows.sort(key=lambda row: list(CASES).index(row["case"]))
     table.write("focus_cases", about, rows)
 
 

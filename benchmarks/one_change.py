@@ -33,6 +33,8 @@ CPU = torch.device("cpu")
 RATE = 1e-4
 CLIPS = 8
 """Held-out ones."""
+LOWEST = ("enc.2", "dec.2", "bottom", "cross.2")
+"""Parts of the level with the fewest pixels."""
 SHOWN = ("gain", "sharp_loss", "ssim", "detail", "sharpness")
 
 
@@ -48,10 +50,12 @@ ROWS = {
     "as it is": Row(""),
     "rate halved": Row("learning rate", {"learning_rate": RATE / 2}),
     "rate doubled": Row("learning rate", {"learning_rate": 2 * RATE}),
-    "lowest level free": Row("capacity", {"rate_factors": {"inputs.0": 4, "picture": 2}}),
+    "lowest level still": Row(
+        "capacity",
+        {"rate_factors": {"inputs.0": 4, "picture": 2} | dict.fromkeys(LOWEST, 0.0)},
+    ),
     "no frequency loss": Row("loss", {"losses": {"charbonnier": 1.0}}),
     "frequency loss x 4": Row("loss", {"losses": {"charbonnier": 1.0, "frequency": 0.2}}),
-    "edge loss": Row("loss", {"losses": {"charbonnier": 1.0, "frequency": 0.05, "edge": 1.0}}),
     "2 clips of 184": Row("size of the clips", {"crop": 184, "batch": 2}),
 }
 

@@ -12,7 +12,7 @@ from unblur import weights
 from unblur.engine.plan import Fit
 from unblur.engine.run import run_tiled
 from unblur.errors import WeightsError
-from unblur.models.aligned import FOCAL, MIDDLE, SMALL, Aligned, AlignedConfig
+from unblur.models.aligned import FOCAL, FOCAL_MIDDLE, MIDDLE, SMALL, Aligned, AlignedConfig
 from unblur.restorers.aligned import PRESETS, AlignedRestorer, FocalRestorer
 from unblur.restorers.base import ABLATIONS, Ablation, LoadOptions, Priors, Tiling
 
@@ -36,7 +36,13 @@ def restorer() -> AlignedRestorer:
 
 
 @pytest.mark.parametrize(
-    ("name", "config"), [("bsstnet-s", SMALL), ("bsstnet-m", MIDDLE), ("dabit-s", FOCAL)]
+    ("name", "config"),
+    [
+        ("bsstnet-s", SMALL),
+        ("bsstnet-m", MIDDLE),
+        ("dabit-s", FOCAL),
+        ("dabit-m", FOCAL_MIDDLE),
+    ],
 )
 def test_stated_parameters_are_the_networks(name: str, config: AlignedConfig) -> None:
     with torch.device("meta"):

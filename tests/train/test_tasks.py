@@ -219,7 +219,8 @@ def test_scenes_without_textures_name_the_remedy(tmp_path):
         (Recipe("bsstnet-m"), "bsstnet-m"),
         (Recipe("dabit-s"), "bsstnet-s"),
         (Recipe("dabit-s"), "dabit-s"),
-        (Recipe("dabit-s", options={"scale": 1}), "bsstnet-m"),
+        (Recipe("dabit-m"), "bsstnet-m"),
+        (Recipe("dabit-m"), "dabit-m"),
     ],
     ids=str,
 )

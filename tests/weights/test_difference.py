@@ -65,7 +65,10 @@ def test_what_stands_behind_what_was_known_stays():
     start = some(0)
     state = {name: x + 0.1 for name, x in start.items()}
     longer = {**start, "dense.weight": torch.nn.functional.pad(start["dense.weight"], (0, 2, 0, 3))}
-    back = added(difference(state, start), longer)["dense.weight"]
+    kept = difference(state, start)
+    with pytest.raises(ValueError, match=r"dense\.weight: \(5, 7\) instead of \(8, 9\)"):
+        added(kept, longer)
+    back = added(kept, longer, smaller=True)["dense.weight"]
     torch.testing.assert_close(back[:5, :7], state["dense.weight"], rtol=0, atol=1e-3)
     assert not back[5:].any()
     assert not back[:, 7:].any()

@@ -82,6 +82,8 @@ MIDDLE = AlignedConfig(scale=1)
 """`bsstnet-m`."""
 FOCAL = AlignedConfig(guided=True, enlarges=True)
 """`dabit-s`."""
+FOCAL_MIDDLE = AlignedConfig(scale=1, guided=True, enlarges=True)
+"""`dabit-m`."""
 
 
 class Aligned(nn.Module):

@@ -1,4 +1,4 @@
-"""How `dabit-s` is trained: told the circle of confusion, at its size and at twice the size."""
+"""How `dabit-s` and `dabit-m` are trained: told the radius of blur; also to give twice the size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.metrics import psnr
-from unblur.models import aligned
 from unblur.models.coc import Coc
 from unblur.train.batches import Batch
 from unblur.train.losses import weighted
-from unblur.train.recipe import Radius, Recipe
+from unblur.train.recipe import Radius
 from unblur.train.tasks import TrainAligned, guided
 
 
 class TrainFocal(TrainAligned):
     """The aligned network guided by the circle of confusion; every other step enlarges."""
-
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device, aligned.FOCAL)
 
     def restore(
         self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None

@@ -251,10 +251,10 @@ def _bsstnet(preset: str) -> Callable[[Recipe, torch.device], Task]:
     return build
 
 
-def _focal(recipe: Recipe, device: torch.device) -> Task:
+def _focal(recipe: Recipe, device: torch.device, preset: aligned.AlignedConfig) -> Task:
     from unblur.train.focal_task import TrainFocal
 
-    return TrainFocal(recipe, device)
+    return TrainFocal(recipe, device, preset)
 
 
 def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.device], Task]:
@@ -272,7 +272,8 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "bsstnet": _bsstnet("PAPER"),
     "bsstnet-s": TrainAligned,
     "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
-    "dabit-s": _focal,
+    "dabit-s": partial(_focal, preset=aligned.FOCAL),
+    "dabit-m": partial(_focal, preset=aligned.FOCAL_MIDDLE),
     "dabit-paper": _dabit("PAPER", replaces=True),
     "dabit-narrow": _dabit("SMALL"),
     "dabit-tiny": _dabit("TINY"),

@@ -50,13 +50,16 @@ def difference(state: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict
     return kept
 
 
-def added(kept: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def added(
+    kept: Mapping[str, Tensor], start: Mapping[str, Tensor], smaller: bool = False
+) -> dict[str, Tensor]:
     """The weights of which `difference` kept something.
 
     Args:
         kept: as `difference` gives it, or whole tensors, which take the place of others.
-        start: all weights that it began as. Its tensors may be longer than those kept: what is told
-            or given later stands behind what was there before, and stays as it is.
+        start: all weights that it began as.
+        smaller: whether tensors may be shorter than those of the start: what a network is told or
+            gives later stands behind what was there before, and stays as it is.
 
     Raises:
         ValueError: a tensor does not fit into that of the start.
@@ -69,7 +72,8 @@ def added(kept: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, 
             continue
         if name not in start or part.ndim != start[name].ndim:
             raise ValueError(f"{name}: nothing like it to start from")
-        if any(a > b for a, b in zip(part.shape, start[name].shape, strict=True)):
+        pairs = zip(part.shape, start[name].shape, strict=True)
+        if any(a > b or (a < b and not smaller) for a, b in pairs):
             raise ValueError(f"{name}: {tuple(part.shape)} instead of {tuple(start[name].shape)}")
         whole = start[name].float().clone()
         corner = whole[tuple(slice(side) for side in part.shape)]
@@ -82,13 +86,16 @@ def added(kept: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict[str, 
 
 
 def load_whole(
-    path: str | Path, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    path: str | Path,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    smaller: bool = False,
 ) -> dict[str, Tensor]:
     """Reads a file that holds all weights, or how they differ from others that ship.
 
     Args:
         path: of the file; its head names under `base` what the weights differ from.
         adapt: makes of the base's weights those that the network begins as.
+        smaller: whether the file may be that of a network that is told or gives less.
 
     Raises:
         WeightsError: a file is missing or damaged, or does not fit its base.
@@ -97,9 +104,9 @@ def load_whole(
     if base is None:
         return kept
     # Those that ship, even where the user has others of that name.
-    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt))
+    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt, smaller=True))
     try:
-        return added(kept, start)
+        return added(kept, start, smaller)
     except (ValueError, KeyError) as error:
         raise WeightsError(
             f"{path} does not fit: it holds how weights differ from {base}, and {error}: take the "
@@ -123,7 +130,7 @@ def save_difference(
         adapt: as in `load_whole`.
         metadata: text for the head of the file.
     """
-    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt))
+    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt, smaller=True))
     save(path, difference(state, start), {**metadata, "base": base})
 
 
