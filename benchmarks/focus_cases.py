@@ -1,4 +1,4 @@
-"""What dabit-s does to blur that is wanted, and to focus that is missed by the same everywhere.
+"""What the focal networks do to wanted blur, and to focus that is missed by the same everywhere.
 
     python benchmarks/focus_cases.py [--clips N] [--model NAME] [--model ...]
 
@@ -43,7 +43,7 @@ there is no other."""
 FEWEST = 0.02
 """Part of a clip that such pixels must make."""
 CAP = 60.0
-MODELS = ("dabit-s", "dabit-s@coc", "bsstnet-s")
+MODELS = ("dabit-m", "dabit-m@coc", "dabit-s", "dabit-s@coc", "bsstnet-s")
 DISTANCE, FOCUS = 3.0, 1.0
 """Metres: where all layers of a scene are whose blur is the same everywhere, and what is sharp."""
 
