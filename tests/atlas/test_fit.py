@@ -311,7 +311,7 @@ def test_wrong_masks(masks: torch.Tensor, message: str, tmp_path: Path) -> None:
         ({"masks": "nowhere"}, "no masks"),
         ({"point": (500.0, 2.0)}, "outside"),
         ({"device": "tpu"}, "unknown device"),
-        ({"device": "meta"}, "cpu or cuda"),
+        ({"device": "meta"}, "does not run on 'meta': use auto, cpu, cuda, cuda:N"),
     ],
 )
 def test_wrong_requests(how: dict[str, object], message: str, tmp_path: Path) -> None:

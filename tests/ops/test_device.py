@@ -21,7 +21,7 @@ def test_what_is_there_is_taken():
         ("tpu", False, UsageError, "unknown device 'tpu': use auto, cpu, cuda, cuda:N$"),
         ("mps", False, UsageError, "does not run on 'mps': use auto, cpu"),
         ("cuda:99", True, ResourceError, "'cuda:99' is not available .* --device cpu"),
-        ("meta", True, ResourceError, "'meta' is not available .* --device cpu"),
+        ("meta", True, UsageError, "does not run on 'meta': use auto, cpu"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_remedy(name, mps, error, remedy):

@@ -27,13 +27,13 @@ def choose_device(device: str, mps: bool = True) -> torch.device:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"unknown device '{device}': use {names}") from error
-    if wanted.type == "mps" and not mps:
-        raise UsageError(f"this does not run on '{device}': use {names}")
-    missing = {
-        "cuda": not torch.cuda.is_available() or (wanted.index or 0) >= torch.cuda.device_count(),
-        "mps": not torch.backends.mps.is_available(),
-        "cpu": False,
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (wanted.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
     }
-    if missing.get(wanted.type, True):
+    if wanted.type not in there or (wanted.type == "mps" and not mps):
+        raise UsageError(f"this does not run on '{device}': use {names}")
+    if not there[wanted.type]:
         raise ResourceError(f"device '{device}' is not available on this machine: use --device cpu")
     return wanted
