@@ -217,6 +217,7 @@ def test_scenes_without_textures_name_the_remedy(tmp_path):
     [
         (Recipe("bsstnet-m"), "maxim-stage1"),
         (Recipe("bsstnet-m"), "bsstnet-m"),
+        (Recipe("bsstnet-s", options={"neighbours": 0}), "bsstnet-s"),
         (Recipe("dabit-s"), "bsstnet-s"),
         (Recipe("dabit-s"), "dabit-s"),
         (Recipe("dabit-m"), "bsstnet-m"),

@@ -68,10 +68,13 @@ def test_what_stands_behind_what_was_known_stays():
     kept = difference(state, start)
     with pytest.raises(ValueError, match=r"dense\.weight: \(5, 7\) instead of \(8, 9\)"):
         added(kept, longer)
-    back = added(kept, longer, smaller=True)["dense.weight"]
+    back = added(kept, longer, any_size=True)["dense.weight"]
     torch.testing.assert_close(back[:5, :7], state["dense.weight"], rtol=0, atol=1e-3)
     assert not back[5:].any()
     assert not back[:, 7:].any()
+    shorter = {**start, "dense.weight": start["dense.weight"][:4, :6]}
+    back = added(kept, shorter, any_size=True)["dense.weight"]
+    torch.testing.assert_close(back, state["dense.weight"][:4, :6], rtol=0, atol=1e-3)
 
 
 def test_a_file_may_build_on_one_that_builds_on_another(shipped):

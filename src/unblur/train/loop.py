@@ -26,7 +26,7 @@ from unblur.train.average import Average
 from unblur.train.batches import Source
 from unblur.train.recipe import Recipe, to_json
 from unblur.train.tasks import Task
-from unblur.weights.difference import load_whole
+from unblur.weights import difference
 
 PATIENCE = 20
 """Steps in a row without a finite gradient before a run gives up."""
@@ -276,7 +276,7 @@ def load_start(
 ) -> None:
     """Loads the tensors of a weights file that fit by name and shape; says which did not."""
     path = weights.find(start) or Path(start)
-    state, own = adapt(load_whole(path, adapt, smaller=True)), network.state_dict()
+    state, own = difference.load_start(path, adapt), network.state_dict()
     fitting = {n: x for n, x in state.items() if n in own and own[n].shape == x.shape}
     if not fitting:
         raise UsageError(f"start_from: nothing in {path} fits this network")

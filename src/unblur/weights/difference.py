@@ -51,15 +51,15 @@ def difference(state: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> dict
 
 
 def added(
-    kept: Mapping[str, Tensor], start: Mapping[str, Tensor], smaller: bool = False
+    kept: Mapping[str, Tensor], start: Mapping[str, Tensor], any_size: bool = False
 ) -> dict[str, Tensor]:
     """The weights of which `difference` kept something.
 
     Args:
         kept: as `difference` gives it, or whole tensors, which take the place of others.
         start: all weights that it began as.
-        smaller: whether tensors may be shorter than those of the start: what a network is told or
-            gives later stands behind what was there before, and stays as it is.
+        any_size: whether tensors may be longer or shorter than those of the start: what a network
+            is told or gives later stands behind what was there before. What both have is added to.
 
     Raises:
         ValueError: a tensor does not fit into that of the start.
@@ -72,15 +72,14 @@ def added(
             continue
         if name not in start or part.ndim != start[name].ndim:
             raise ValueError(f"{name}: nothing like it to start from")
-        pairs = zip(part.shape, start[name].shape, strict=True)
-        if any(a > b or (a < b and not smaller) for a, b in pairs):
+        if part.shape != start[name].shape and not any_size:
             raise ValueError(f"{name}: {tuple(part.shape)} instead of {tuple(start[name].shape)}")
-        whole = start[name].float().clone()
-        corner = whole[tuple(slice(side) for side in part.shape)]
+        whole = start[name].to(torch.float32, copy=True)
+        both = tuple(slice(min(sides)) for sides in zip(part.shape, whole.shape, strict=True))
         if part.dtype == torch.int8:
-            corner += part * by_row(kept[name + STEP], part)
+            whole[both] += (part * by_row(kept[name + STEP], part))[both]
         else:
-            corner.copy_(part)
+            whole[both] = part[both].float()
         state[name] = whole
     return state
 
@@ -88,14 +87,14 @@ def added(
 def load_whole(
     path: str | Path,
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    smaller: bool = False,
+    any_size: bool = False,
 ) -> dict[str, Tensor]:
     """Reads a file that holds all weights, or how they differ from others that ship.
 
     Args:
         path: of the file; its head names under `base` what the weights differ from.
         adapt: makes of the base's weights those that the network begins as.
-        smaller: whether the file may be that of a network that is told or gives less.
+        any_size: whether the file may be that of a network that is told or gives more or less.
 
     Raises:
         WeightsError: a file is missing or damaged, or does not fit its base.
@@ -104,14 +103,21 @@ def load_whole(
     if base is None:
         return kept
     # Those that ship, even where the user has others of that name.
-    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt, smaller=True))
+    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
     try:
-        return added(kept, start, smaller)
+        return added(kept, start, any_size)
     except (ValueError, KeyError) as error:
         raise WeightsError(
             f"{path} does not fit: it holds how weights differ from {base}, and {error}: take the "
             "model that it was made for, or the whole weights"
         ) from error
+
+
+def load_start(
+    path: str | Path, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What a network begins with, made by `adapt` of the weights in a file: see `load_whole`."""
+    return adapt(load_whole(path, adapt, any_size=True))
 
 
 def save_difference(
@@ -130,7 +136,7 @@ def save_difference(
         adapt: as in `load_whole`.
         metadata: text for the head of the file.
     """
-    start = adapt(load_whole(PACKAGE_FOLDER / f"{base}.safetensors", adapt, smaller=True))
+    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
     save(path, difference(state, start), {**metadata, "base": base})
 
 
