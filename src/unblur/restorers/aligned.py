@@ -195,7 +195,7 @@ _FOCAL_INFO = replace(
 _FOCAL_MIDDLE_INFO = replace(
     _FOCAL_INFO,
     name="dabit-m",
-    summary="as dabit-s at full size: better and four times slower",
+    summary="as dabit-s at full size: better and over three times slower",
     parameters=6_146_191,
     sizes=_MIDDLE_INFO.sizes,
     tiling=_MIDDLE_INFO.tiling,
