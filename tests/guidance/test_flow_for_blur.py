@@ -25,8 +25,8 @@ def net() -> FlowS:
 
 @pytest.fixture(scope="module")
 def texture() -> Tensor:
-    """(1, 3, 256, 256) of a held-out photograph."""
-    return held_out().pictures[:1, :3].float() / 255
+    """(1, 3, 448, 448), a held-out photograph of coarse shapes: blades of grass look alike."""
+    return held_out().pictures[14:15].float() / 255
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ SUITES: dict[str, Suite] = {
     for suite in (
         Suite(
             "synth-motion",
-            2,
+            3,
             "rendered scenes blurred by motion",
             RENDERED,
             synth_motion,
@@ -152,7 +152,7 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             "synth-focus",
-            2,
+            3,
             "rendered scenes out of focus",
             RENDERED,
             synth_focus,
@@ -160,7 +160,7 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             "synth-joint",
-            2,
+            3,
             "rendered scenes blurred by both",
             RENDERED,
             synth_joint,
@@ -168,7 +168,7 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             "synth-lowlight",
-            1,
+            2,
             "rendered scenes out of focus at night, denoised",
             RENDERED,
             synth_lowlight,

@@ -29,7 +29,8 @@ CELL_GRADIENT = 4.0
 STRONG_SHARE = 0.05
 
 HELD_OUT_PHOTOS = (
-    "Dragonfly_by_Bolly",
+    "Grass_by_linolafett",
+    "Gravel04_by_ambientCG",
     "Picture_1A_by_freespace",
     "friends_by_Aitzol_Berasategi",
     "life_by_Aitzol_Berasategi",
