@@ -4,9 +4,9 @@ Usage: python benchmarks/one_change.py --textures BANK --pool DIR [--network bss
        [--clips 600] [--rows NAME ...]
 
 Every row goes on for as many steps with the learning rate falling to zero, on the same clips in the
-same order, and changes one thing: the learning rate, what may learn (capacity), the loss, the size
-of the clips. Gain in dB over the blurred input, on held-out clips of the recipe. Rows of earlier
-calls are kept. Writes results/one_change.csv and results/one_change.md beside this file.
+same order, and changes one thing: the learning rate, what may learn (capacity), or the loss. Gain
+in dB over the blurred input, on held-out clips of the recipe. Rows of earlier calls are kept.
+Writes results/one_change.csv and results/one_change.md beside this file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ ROWS = {
     ),
     "no frequency loss": Row("loss", {"losses": {"charbonnier": 1.0}}),
     "frequency loss x 4": Row("loss", {"losses": {"charbonnier": 1.0, "frequency": 0.2}}),
-    "2 clips of 184": Row("size of the clips", {"crop": 184, "batch": 2}),
 }
 
 
