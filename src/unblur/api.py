@@ -247,7 +247,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             if not untouched:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if info.window > 1:
+                if info.needs_scenes:
                     scenes = _look_through(reading(), preview, total, progress)
                     total = scenes[-1].stop if scenes else 0
                 if focus is not None and total is not None:
@@ -291,7 +291,7 @@ def _restore_tensor(
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
-    scenes = None if runner.restorer.info.window == 1 else find_scenes(pictures)
+    scenes = find_scenes(pictures) if runner.restorer.info.needs_scenes else None
     restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
     return torch.stack([picture for _, picture in restored])
 

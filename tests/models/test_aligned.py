@@ -121,6 +121,20 @@ def test_radii_of_neighbours_come_along_with_their_pictures():
     assert not earlier.any()  # no frame before the first one
 
 
+LONELY = AlignedConfig(width=8, tiles=TILES, neighbours=0, guided=True, enlarges=True)
+
+
+def test_without_neighbours_no_flow_is_needed_and_other_frames_do_not_matter():
+    x, radius = clip(1, 3, 3, 32, 48), torch.full((1, 3, 1, 32, 48), 5.0)
+    net = network(LONELY)
+    with torch.no_grad():
+        whole = net(x, radius=radius)
+        alone = net(x[:, 1:2], radius=radius[:, 1:2])
+    torch.testing.assert_close(whole[:, 1:2], alone, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="needs optical flow"):
+        network(GUIDED)(x, radius=radius)
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 50))
 def test_twice_the_size(frames, height, width):
@@ -156,3 +170,17 @@ def test_guidance_that_does_not_fit_is_refused(config, told):
     x = clip(1, 2, 3, 32, 32)
     with pytest.raises(ValueError, match="guided"):
         network(config)(x, still(x), still(x), **told)
+
+
+@pytest.mark.parametrize("told", [GUIDED, AlignedConfig(width=8, tiles=TILES, neighbours=1)])
+def test_forgets_neighbours_that_it_no_longer_sees(told):
+    """Also the radius: among the inputs it would stand where a neighbour stood."""
+    net, less = network(told), network(LONELY)
+    less.load_state_dict(grown(net.state_dict(), LONELY))
+    x = clip(1, 1, 3, 32, 32)
+    near, far = (torch.full((1, 1, 1, 32, 32), r) for r in (0.0, 9.0))
+    everywhere = torch.ones_like(near)
+    with torch.no_grad():
+        before = net(x, still(x), still(x), radius=near if told.guided else None, mask=everywhere)
+        after = less(x, radius=far, mask=everywhere)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.engine.plan import Fit
-from unblur.engine.run import run_tiled
+from unblur.engine.run import Look, Runner, run_tiled
+from unblur.engine.scenes import Scene
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCAL, FOCAL_MIDDLE, MIDDLE, SMALL, Aligned, AlignedConfig
 from unblur.restorers.aligned import PRESETS, AlignedRestorer, FocalRestorer
@@ -104,6 +105,13 @@ def focal(scale: int = 1) -> FocalRestorer:
     return FocalRestorer(info, Aligned(FOCUS).eval(), still)
 
 
+def lonely() -> FocalRestorer:
+    """One that sees no neighbours."""
+    torch.manual_seed(0)
+    network = Aligned(replace(FOCUS, neighbours=0)).eval()
+    return FocalRestorer(BY_NAME["dabit-m"].info, network, still)
+
+
 def half_blurred(length: int = 3) -> tuple[torch.Tensor, Priors]:
     """Frames of 40 x 50, sharp on the left."""
     frames = torch.rand(length, 3, 40, 50, generator=torch.Generator().manual_seed(0))
@@ -141,3 +149,40 @@ def test_each_ablation_changes_what_it_should(name: Ablation) -> None:
     others[2] = 0
     again = less.run(others, less.guide(others, priors), [0, 1])
     assert torch.equal(again, out) == (name in ("V2", "V3"))
+
+
+def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() -> None:
+    frames, priors = half_blurred()
+    restorer = lonely()
+    assert set(restorer.guide(frames, priors)) == {"radius"}
+    assert list(restorer.ablations) == ["V1", "V1b"]
+    assert list(focal().ablations) == list(ABLATIONS)
+    assert [window.inputs for window in restorer.windows(3)] == [(0,), (1,), (2,)]
+
+
+def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
+    pictures = [_Picture(frame) for frame in half_blurred()[0]]
+    told = Runner(lonely(), Look("encoded", "iec61966-2-1"), Fit(None, None), _SharpOnTheLeft())
+    assert lonely().info.needs_scenes
+    restored = [picture for _, picture in told.restore(pictures, [Scene(0, 3)])]
+    for picture, out in zip(pictures, restored, strict=True):
+        torch.testing.assert_close(out[..., :25], picture.frame[..., :25], rtol=0, atol=1e-6)
+        assert (out != picture.frame)[..., 25:].float().mean() > 0.9
+
+
+@dataclass
+class _Picture:
+    frame: Tensor
+
+    def rgb(self) -> Tensor:
+        return self.frame
+
+
+class _SharpOnTheLeft:
+    def __call__(self, picture: _Picture, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        blur = torch.zeros_like(rgb[:, :1])
+        blur[..., 25:] = 0.5
+        return blur, blur
+
+    def restart(self) -> None:
+        pass

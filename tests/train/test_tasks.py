@@ -233,3 +233,16 @@ def test_begins_from_all_that_the_shipped_weights_hold(recipe, start):
     load_start(network, start, task.adapt)  # would warn of tensors that start at random
     untouched = [n for n, x in network.state_dict().items() if torch.equal(x, before[n])]
     assert all("norm" in name for name in untouched), untouched
+
+
+def test_the_focal_network_at_full_size_begins_blind_to_the_radius():
+    """bsstnet-m has other inputs where the radius stands; none of them may be taken for it."""
+    task = open_task(Recipe("dabit-m"), CPU)
+    network = task.network()
+    load_start(network, "bsstnet-m", task.adapt)
+    first = network.state_dict()["body.inputs.0.weight"]
+    whole = open_task(Recipe("bsstnet-m"), CPU)
+    other = whole.network()
+    load_start(other, "bsstnet-m", whole.adapt)
+    assert torch.equal(first[:, :3], other.state_dict()["body.inputs.0.weight"][:, :3])
+    assert not first[:, 3:].any()

@@ -22,7 +22,7 @@ from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
-from unblur.restorers.base import ABLATIONS, Ablatable, Light, Restorer
+from unblur.restorers.base import Ablatable, Light, Restorer
 from unblur.restorers.registry import load_model, preset
 
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
@@ -141,7 +141,7 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
             guided = replace(choice, depth=rows.depth, text=f"{choice.text}@{rows.depth}")
             found.append(replace(method(guided, restorer, where), warm_up=False))
         if rows.ablate and isinstance(restorer, Ablatable):
-            for name in ABLATIONS:
+            for name in restorer.ablations:
                 without = method(choice, restorer.ablated(name), where, f" {name}")
                 found.append(replace(without, ablated=True, warm_up=False))
     return found
@@ -150,7 +150,7 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
 def method(choice: Choice, restorer: Restorer, device: torch.device, suffix: str = "") -> Method:
     """A loaded model as a method."""
     light = choice.light or restorer.info.light
-    temporal = restorer.info.window > 1
+    temporal = restorer.info.needs_scenes
     frames = run_alone if temporal and choice.alone else run
     guided = restorer.info.needs_depth
 
@@ -193,7 +193,7 @@ def run(
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
     focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
     runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus)
-    if restorer.info.window == 1:
+    if not restorer.info.needs_scenes:
         pictures = [Picture(clip.blurred[i], i) for i in clip.wanted]
         scenes = None
         taken: Sequence[int] = range(len(pictures))

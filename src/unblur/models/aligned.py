@@ -44,7 +44,7 @@ class AlignedConfig:
     scale: int = 2
     """Pixels of the frame per element of the working grid, along each side."""
     neighbours: int = 2
-    """Frames on either side that a frame is restored from."""
+    """Frames on either side that a frame is restored from; 0: from itself alone."""
     guided: bool = False
     """It is told the circle of confusion of each pixel."""
     enlarges: bool = False
@@ -60,13 +60,17 @@ class AlignedConfig:
         return 3 * self.scale**2
 
     @property
+    def pictures(self) -> int:
+        """Inputs that come before the radii: the frame, and what is seen of its neighbours."""
+        return self.channels + 2 * self.neighbours * (self.channels + 3)
+
+    @property
     def body(self) -> MaximConfig:
         """The network that does the work."""
-        seen = 2 * self.neighbours
         return MaximConfig(
             width=self.width,
             tiles=self.tiles,
-            inputs=self.channels + seen * (self.channels + 3) + self.guided * (seen + 1),
+            inputs=self.pictures + self.guided * (2 * self.neighbours + 1),
             outputs=self.channels * (1 + self.enlarges * ENLARGED**2),
         )
 
@@ -82,8 +86,8 @@ MIDDLE = AlignedConfig(scale=1)
 """`bsstnet-m`."""
 FOCAL = AlignedConfig(guided=True, enlarges=True)
 """`dabit-s`."""
-FOCAL_MIDDLE = AlignedConfig(scale=1, guided=True, enlarges=True)
-"""`dabit-m`."""
+FOCAL_MIDDLE = AlignedConfig(scale=1, neighbours=0, guided=True, enlarges=True)
+"""`dabit-m`: neighbours were measured to cost it more than they give."""
 
 
 class Aligned(nn.Module):
@@ -97,8 +101,8 @@ class Aligned(nn.Module):
     def forward(
         self,
         frames: Tensor,
-        flow_forward: Tensor,
-        flow_backward: Tensor,
+        flow_forward: Tensor | None = None,
+        flow_backward: Tensor | None = None,
         outputs: Sequence[int] | None = None,
         radius: Tensor | None = None,
         enlarge: bool = False,
@@ -109,7 +113,7 @@ class Aligned(nn.Module):
         Args:
             frames: (B, T, 3, H, W) RGB in [0, 1], any size, T >= 1.
             flow_forward: (B, T-1, 2, ceil(H/4), ceil(W/4)) in elements of its own grid; flow t
-                lives on frame t and points to t + 1.
+                lives on frame t and points to t + 1. None where the network sees no neighbours.
             flow_backward: alike, flow t lives on frame t + 1 and points to t.
             outputs: which frames; None for all.
             radius: (B, T, 1, H, W) of the circle of confusion in pixels, where the network is
@@ -121,6 +125,9 @@ class Aligned(nn.Module):
         Returns:
             (B, len(outputs), 3, H, W), input plus residual, not clipped, in the input's dtype;
             (B, len(outputs), 3, 2 H, 2 W) where enlarged.
+
+        Raises:
+            ValueError: radius, flows or the larger size do not suit the network.
         """
         T, _, height, width = frames.shape[1:]
         config = self.config
@@ -172,7 +179,7 @@ class AlignedClip:
         config: of the network.
         frames: (B, T, 3, H, W).
         radius: (B, T, 1, H, W) in pixels, or None.
-        forward: (B, T-1, 2, ceil(H/4), ceil(W/4)).
+        forward: (B, T-1, 2, ceil(H/4), ceil(W/4)); None where no neighbours are seen.
         backward: alike.
     """
 
@@ -181,8 +188,8 @@ class AlignedClip:
         config: AlignedConfig,
         frames: Tensor,
         radius: Tensor | None,
-        forward: Tensor,
-        backward: Tensor,
+        forward: Tensor | None,
+        backward: Tensor | None,
     ) -> None:
         B, scale = len(frames), config.scale
         height, width = (padded_length(s, config.multiple_of) for s in frames.shape[-2:])
@@ -190,7 +197,10 @@ class AlignedClip:
         self.reach = config.neighbours
         self.blocks = F.pixel_unshuffle(padded, scale).unflatten(0, (B, -1))  # (B, T, C, h, w)
         self.pictures = F.avg_pool2d(padded, scale).unflatten(0, (B, -1))  # (B, T, 3, h, w)
-        self.flows = Flows(forward, backward, self.blocks.shape[-2:], scale)
+        if self.reach:
+            if forward is None or backward is None:
+                raise ValueError("a network that sees neighbours needs optical flow")
+            self.flows = Flows(forward, backward, self.blocks.shape[-2:], scale)
         self.radii: Tensor | None = None
         if radius is not None:
             pooled = F.avg_pool2d(pad_to(radius.flatten(0, 1), height, width), scale) / REACH
@@ -253,17 +263,20 @@ class Flows:
 def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
     """Weights of a network that was told less and gave less, as those of `config`'s.
 
-    What it was not told it does not heed at first, and what it did not give is zero.
+    What it was not told it does not heed at first, and what it did not give is zero. Where it saw
+    more neighbours, these and the radii are forgotten.
 
     Args:
-        state: of an `Aligned` with the same scale, neighbours, width and tiles.
+        state: of an `Aligned` with the same scale, width and tiles, and no fewer neighbours.
         config: of the network that is to start so.
     """
     own = dict(state)
     first = own["body.inputs.0.weight"]
+    if first.shape[1] > config.body.inputs:
+        first = first[:, : config.pictures]
     own["body.inputs.0.weight"] = F.pad(first, (0, 0, 0, 0, 0, config.body.inputs - first.shape[1]))
     for name in ("body.sam.0.picture.weight", "body.sam.0.picture.bias"):
-        last = own[name]
+        last = own[name][: config.body.outputs]
         more = last.new_zeros(config.body.outputs - len(last), *last.shape[1:])
         own[name] = torch.cat((last, more))
     return own

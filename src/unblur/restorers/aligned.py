@@ -28,6 +28,7 @@ from unblur.models.aligned import (
 )
 from unblur.ops.pad import crop_from, pad_to, padded_length
 from unblur.restorers.base import (
+    ABLATIONS,
     NO_BLUR_MAP,
     NOT_PROPAGATED,
     Ablation,
@@ -74,7 +75,9 @@ class AlignedRestorer:
         return overlapping_windows(length, min(self.info.window, limit or self.info.window))
 
     def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
-        """Optical flow both ways."""
+        """Optical flow both ways; none for a network that sees no neighbours."""
+        if not self.network.config.neighbours:
+            return {}
         forward, backward = self.flow(frames.to(self.device))
         return {"flow_forward": forward, "flow_backward": backward}
 
@@ -83,8 +86,7 @@ class AlignedRestorer:
         """The frames at positions `outputs`; they may leave [0, 1]."""
         return self.network(
             frames[None].to(self.device),
-            guidance["flow_forward"][None],
-            guidance["flow_backward"][None],
+            *flows(guidance),
             outputs,
         )[0].to(frames.device)
 
@@ -103,6 +105,12 @@ class FocalRestorer(AlignedRestorer):
 
     lacks: Ablation | None = None
 
+    @property
+    def ablations(self) -> Sequence[Ablation]:
+        """Nothing is propagated in the first place to a network that sees no neighbours."""
+        seen = self.network.config.neighbours > 0
+        return [name for name in ABLATIONS if seen or name not in NOT_PROPAGATED]
+
     def ablated(self, name: Ablation) -> FocalRestorer:
         """See `base.Ablatable`; without propagation each frame is restored from itself alone."""
         other = copy.copy(self)
@@ -110,7 +118,7 @@ class FocalRestorer(AlignedRestorer):
         return other
 
     def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
-        """Optical flow, and the radius of the circle of confusion of each pixel.
+        """As of `AlignedRestorer`, and the radius of the circle of confusion of each pixel.
 
         Radii come packed, `(T, 16, ceil(H/4), ceil(W/4))`, so that they are cut as the flow is.
         """
@@ -130,18 +138,22 @@ class FocalRestorer(AlignedRestorer):
             radius = torch.full_like(radius, BLUREST)
             mask = mask if self.lacks == "V1b" else torch.ones_like(mask)
         seen = frames.to(self.device), radius, mask
-        flows = guidance["flow_forward"], guidance["flow_backward"]
         enlarge = self.info.scale == ENLARGED
 
         def restore(part: slice, wanted: Sequence[int]) -> Tensor:
             x, r, m = (tensor[None, part] for tensor in seen)
-            between = slice(part.start, part.stop - 1)
-            forward, backward = (flow[None, between] for flow in flows)
-            return self.network(x, forward, backward, wanted, r, enlarge, m)[0].to(frames.device)
+            between = flows(guidance, slice(part.start, part.stop - 1))
+            return self.network(x, *between, wanted, r, enlarge, m)[0].to(frames.device)
 
         if self.lacks in NOT_PROPAGATED:
             return torch.cat([restore(slice(t, t + 1), [0]) for t in outputs])
         return restore(slice(0, len(frames)), outputs)
+
+
+def flows(guidance: Guidance, part: slice = slice(None)) -> list[Tensor | None]:
+    """Flow to the next frames and back, `(1, T-1, 2, h, w)` each, or that of a part of the clip."""
+    found = (guidance.get(name) for name in ("flow_forward", "flow_backward"))
+    return [None if flow is None else flow[None, part] for flow in found]
 
 
 def _load(
@@ -195,10 +207,11 @@ _FOCAL_INFO = replace(
 _FOCAL_MIDDLE_INFO = replace(
     _FOCAL_INFO,
     name="dabit-m",
-    summary="as dabit-s at full size: better and over three times slower",
-    parameters=6_146_191,
+    summary="for focus, one frame at a time at full size: better than dabit-s, and slower",
+    parameters=6_138_127,
     sizes=_MIDDLE_INFO.sizes,
     tiling=_MIDDLE_INFO.tiling,
+    window=1,
 )
 
 PRESETS = tuple(

@@ -100,6 +100,11 @@ class RestorerInfo:
     passes_through: bool = False
     """True where frames are to reach the output untouched, as their own planes."""
 
+    @property
+    def needs_scenes(self) -> bool:
+        """True where other frames matter to a frame: to the network, or to the map of its blur."""
+        return self.window > 1 or self.needs_depth
+
 
 class Restorer(Protocol):
     """A network with its weights, its guidance, and its way through time."""
@@ -141,6 +146,9 @@ class Restorer(Protocol):
 @runtime_checkable
 class Ablatable(Protocol):
     """What a restorer may offer beside `Restorer`: to show what each of its ideas is worth."""
+
+    ablations: Sequence[Ablation]
+    """Parts that it has, and can do without."""
 
     def ablated(self, name: Ablation) -> Restorer:
         """The same weights at work without a part; the restorer itself stays as it is."""

@@ -28,6 +28,7 @@ from unblur.ops.pad import padded_length
 from unblur.ops.propagation import propagate_pixels
 from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers.base import (
+    ABLATIONS,
     NO_BLUR_MAP,
     NOT_PROPAGATED,
     Ablation,
@@ -74,6 +75,8 @@ class DabitRestorer:
         refocus: corrects the flow where frames are blurred: of frames, both flows and the mask
             makes both flows.
     """
+
+    ablations: Sequence[Ablation] = ABLATIONS
 
     def __init__(
         self,

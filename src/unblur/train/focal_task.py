@@ -39,7 +39,8 @@ class TrainFocal(TrainAligned):
         """Frames `(B, len(outputs), 3, H, W)` from the batch at half its size."""
         small = halved(batch)
         radius = radius_of(small, self.recipe.radius, seed)
-        small = guided(small, "dis", seed)
+        if self.needs_flow:
+            small = guided(small, "dis", seed)
         flows = small.flow_forward, small.flow_backward
         return network(small.blurred, *flows, outputs, radius, True).float()
 

@@ -159,8 +159,6 @@ class TrainAligned(Deblur):
     little before they are encoded and too much after.
     """
 
-    needs_flow = True
-
     def __init__(
         self,
         recipe: Recipe,
@@ -169,6 +167,7 @@ class TrainAligned(Deblur):
     ) -> None:
         super().__init__(recipe, device)
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
+        self.needs_flow = self.config.neighbours > 0
 
     def network(self) -> nn.Module:
         """The preset with `options`."""

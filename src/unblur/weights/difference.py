@@ -6,7 +6,7 @@ and the greatest change of a row are as fine as half precision of the whole, in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def added(
         kept: as `difference` gives it, or whole tensors, which take the place of others.
         start: all weights that it began as.
         any_size: whether tensors may be longer or shorter than those of the start: what a network
-            is told or gives later stands behind what was there before. What both have is added to.
+            is told or gives later stands behind what was there before. The longer size is kept.
 
     Raises:
         ValueError: a tensor does not fit into that of the start.
@@ -74,12 +74,13 @@ def added(
             raise ValueError(f"{name}: nothing like it to start from")
         if part.shape != start[name].shape and not any_size:
             raise ValueError(f"{name}: {tuple(part.shape)} instead of {tuple(start[name].shape)}")
-        whole = start[name].to(torch.float32, copy=True)
-        both = tuple(slice(min(sides)) for sides in zip(part.shape, whole.shape, strict=True))
+        sides = (max(pair) for pair in zip(part.shape, start[name].shape, strict=True))
+        whole = torch.zeros(*sides)
+        corner(whole, start[name].shape).copy_(start[name])
         if part.dtype == torch.int8:
-            whole[both] += (part * by_row(kept[name + STEP], part))[both]
+            corner(whole, part.shape).add_(part * by_row(kept[name + STEP], part))
         else:
-            whole[both] = part[both].float()
+            corner(whole, part.shape).copy_(part)
         state[name] = whole
     return state
 
@@ -138,6 +139,11 @@ def save_difference(
     """
     start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
     save(path, difference(state, start), {**metadata, "base": base})
+
+
+def corner(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """View of the first elements along each axis."""
+    return x[tuple(slice(side) for side in shape)]
 
 
 def by_row(step: Tensor, like: Tensor) -> Tensor:
