@@ -139,6 +139,26 @@ def test_dabits_losses_look_at_blurred_and_clear_pixels_apart():
     assert focal_loss(found, batch, batch, 0 * mask, {"blurred": 1}) == 0
 
 
+@pytest.mark.parametrize("seed", [0, 1])  # enlarges, and does not
+def test_without_neighbours_a_step_looks_at_the_frame_it_asks_for_alone(seed, monkeypatch):
+    options = {"width": 8, "tiles": [4, 4, 2], "scale": 1, "neighbours": 0}
+    task = open_task(Recipe("dabit-m", radius="coc-s", options=options), CPU)
+    network = task.network()
+    torch.manual_seed(seed)
+    pictures = torch.rand(2, 1, 5, 3, 64, 64)
+    asked = task.trained_on(5, seed)[0]
+    rest = pictures.clone()
+    rest[:, :, [t for t in range(5) if t != asked]] = 0
+    looked: list[int] = []
+    monkeypatch.setattr(
+        "unblur.guidance.coc.coc_radius",
+        lambda net, frames: looked.append(len(frames)) or frames.mean(1, keepdim=True),
+    )
+    whole, other = (task.loss(network, Batch(*x), seed) for x in (pictures, rest))
+    assert looked == [1, 1]
+    torch.testing.assert_close(whole, other, rtol=0, atol=0)
+
+
 def test_dabit_s_enlarges_half_of_the_frame_at_every_other_step():
     task = open_task(Recipe("dabit-s", options={"width": 8, "tiles": [4, 4, 2]}), CPU)
     seen = []

@@ -46,6 +46,8 @@ class TrainFocal(TrainAligned):
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
         """Of the frame at its size or, at every other step, of the frame made from half of it."""
+        if not self.config.neighbours:  # no need of the others' radii
+            batch = alone(batch, self.trained_on(batch.blurred.shape[1], seed))
         if not self.config.enlarges or seed % 2:
             return super().loss(network, batch, seed)
         outputs = self.trained_on(batch.blurred.shape[1], seed)
@@ -97,6 +99,12 @@ def coc_network(device: torch.device) -> Coc:
     from unblur.guidance.coc import load_coc_s
 
     return load_coc_s(device)
+
+
+def alone(batch: Batch, frames: list[int]) -> Batch:
+    """Some frames of the clips, without flows."""
+    radius = None if batch.radius is None else batch.radius[:, frames]
+    return Batch(batch.blurred[:, frames], batch.sharp[:, frames], radius=radius)
 
 
 def halved(batch: Batch) -> Batch:
