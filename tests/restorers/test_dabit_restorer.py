@@ -246,7 +246,7 @@ def test_flow_is_refocused_where_frames_are_blurred(published: bool) -> None:
     [
         ("dabit", "unblur weights convert dabit.pth"),
         ("dabit-paper", "--model dabit"),
-        ("dabit-narrow", "later release"),
+        ("dabit-narrow", "network: dabit-narrow"),
     ],
 )
 def test_missing_weights_come_with_a_remedy(name: str, remedy: str) -> None:

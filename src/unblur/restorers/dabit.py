@@ -243,7 +243,7 @@ def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     """The network for processors."""
     path = options.weights or weights.require(
         info.name,
-        "a recipe that trains them comes with a later release; give your own by --weights FILE",
+        "a recipe with `network: dabit-narrow` trains them; give your own by --weights FILE",
     )
     scale = options.scale or info.scale
     state = weights.load(path)
