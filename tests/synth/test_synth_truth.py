@@ -12,7 +12,8 @@ from conftest_synth import bank_of, draw, plain, steady
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
-from unblur.synth.optics import layer_distance
+from unblur.synth.focal import LayeredBlur, layered_blur
+from unblur.synth.optics import disk, focus_distance, layer_distance
 
 
 def whole(layers: torch.Tensor) -> torch.Tensor:
@@ -268,6 +269,34 @@ def test_an_average_of_frames_is_that_of_sharp_frames_at_those_times(
         shots.append(to_linear(render(shot, 32, 32, 2, truth=()).sharp[:, 1]))
     mean = from_linear(torch.stack(shots).mean(0))
     assert (blurred - mean).abs().amax() < 2 / 255
+
+
+def test_simulated_blur_is_dabits_of_the_encoded_frames(smooth_bank: TextureBank) -> None:
+    scenes = plain(draw(smooth_bank, 4, mode="focus", simulated=1.0, layers=(3, 5)))
+    still = replace(scenes, motion=replace(scenes.motion, exposure=torch.full((4,), 1e-6)))
+    r = render(still, 64, 80, 3)
+    focus = focus_distance(still.lens, still.motion.times[:, :3] - still.motion.times[:, :1])
+    slot = still.lens.slot
+    for b in range(4):
+        far, near = slot[b, 0, 0], slot[b, still.count[b] - 1, 1]
+        side, sigma, sharp_range = still.lens.simulated[b].tolist()
+        setting = LayeredBlur(side, sharp_range, sigma, min_kernel=1, mode="paper")
+        for t in range(3):
+            at = float(255 * (1 - (1 / focus[b, t] - far) / (near - far)))
+            picture, kernel = layered_blur(r.sharp[b, t] * 255, r.depth[b, t] * 255, at, setting)
+            assert (r.blurred[b, t] - picture / 255).abs().amax() < 2e-3
+            assert torch.equal(r.coc[b, t] > 0, kernel > 1)
+    assert (r.coc > 0).float().mean() > 0.1
+    without = render(still, 64, 80, 3, truth=())
+    assert torch.equal(without.blurred, r.blurred)
+
+
+def test_a_kernel_counts_as_the_disk_that_spreads_as_far() -> None:
+    depth = torch.zeros(1, 4, 4)  # as far from the focus as can be: the largest kernel
+    radius = LayeredBlur(11, 0, 1e6, min_kernel=1, mode="paper").radii(depth, 255)
+    wide = disk(torch.tensor([float(radius[0, 0, 0])]), 9)[0].sum(0)
+    variance = (wide * (torch.arange(19) - 9) ** 2).sum()
+    assert float(variance) == pytest.approx((11**2 - 1) / 12, rel=0.02)  # of a box
 
 
 def test_truth_that_is_not_asked_for_is_not_made(bank: TextureBank) -> None:

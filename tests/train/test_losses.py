@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unblur.errors import UsageError
-from unblur.train.losses import LOSSES, edge, frequency, l1, weighted
+from unblur.train.losses import LOSSES, contrast, edge, frequency, l1, weighted
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -37,6 +37,14 @@ def test_edge_ignores_brightness_and_sees_softness():
     soft = torch.nn.functional.avg_pool2d(truth, 3, 1, 1, count_include_pad=False)
     assert float(edge(truth + 0.1, truth)) <= 1.1e-3
     assert float(edge(soft, truth)) > 0.01
+
+
+def test_contrast_sees_softness_and_not_place():
+    truth = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    soft = torch.nn.functional.avg_pool2d(truth, 3, 1, 1, count_include_pad=False)
+    moved = truth.roll(1, dims=-1)
+    assert float(l1(moved, truth)) > float(l1(soft, truth))
+    assert float(contrast(moved, truth)) < 0.2 * float(contrast(soft, truth))
 
 
 def test_noise_weighs_alike_in_frequency_and_l1_whatever_the_size():

@@ -63,6 +63,17 @@ class SceneConfig:
     pull: float = 0.6
     """Share of scenes whose focus moves."""
 
+    simulated: float = 0.0
+    """Share of scenes with a lens that are blurred as DaBiT's training and test sets are, in place
+    of the lens: each frame, as it is encoded, by square Gaussians whose side grows with the
+    distance from the depth in focus (`synth.focal.layered_blur`, `paper`)."""
+    kernel: Range = (3.0, 13.0)
+    """Side of the largest Gaussian of such a scene."""
+    sigma: Range = (2.0, 6.0)
+    """Of all its Gaussians."""
+    sharp_range: Range = (10.0, 110.0)
+    """Depths around the focus that stay sharp, of 255."""
+
     averaged: float = 0.0
     """Share of clips in which an exposure is the mean of a few frames of sharp video, evenly over
     the frame time: as in data sets made so, what moves far shows as steps."""
@@ -113,6 +124,8 @@ class SceneConfig:
                 raise UsageError(f"{field.name}={value} must lie in [0, 1]")
         if not 1 <= self.layers[0] <= self.layers[1] <= 16:
             raise UsageError(f"layers={self.layers} must lie in 1 to 16")
+        if self.kernel[0] < 3:
+            raise UsageError(f"kernel={self.kernel} must be 3 or more")
         if not 2 <= self.averaged_frames[0] <= self.averaged_frames[1] <= 63:
             raise UsageError(f"averaged_frames={self.averaged_frames} must lie in 2 to 63")
         if self.exposure[1] > 1 or self.exposure[0] <= 0:
@@ -131,6 +144,7 @@ class SceneConfig:
             "gain",
             "edge",
             "coc",
+            "sigma",
             "highlight",
             "read_noise",
             "shot_noise",

@@ -55,6 +55,28 @@ class LayeredBlur:
         step = TOP / self.layers
         return [self._kernel(i * step, focus) for i in range(self.layers)]
 
+    def sides(self, depth: Tensor, focus: float) -> Tensor:
+        """Side of the kernel (1, H, W) at each pixel of a depth (1, H, W), 0 to 255."""
+        if self.mode == "paper":
+            focus = min(max(focus, 0.0), TOP)
+        sides = torch.tensor(self.kernels(focus))
+        edges = torch.arange(1, self.layers, dtype=torch.float64) * (TOP / self.layers)
+        # A layer holds its upper edge and not its lower one.
+        return sides.to(depth.device)[torch.bucketize(depth.contiguous(), edges.to(depth))]
+
+    def radii(self, depth: Tensor, focus: float) -> Tensor:
+        """Radius (1, H, W) of the disk that spreads light as far as the kernel at each pixel.
+
+        As far: with as great a variance, which for a disk is a quarter of its radius squared.
+        """
+        side = self.sides(depth, focus)
+        radius = torch.zeros_like(depth)
+        for k in side.unique().tolist():
+            line = gaussian(k, self.sigma)
+            x = torch.arange(k) - k // 2
+            radius[side == k] = 2 * math.sqrt(float((line * x**2).sum()))
+        return radius
+
     def _kernel(self, depth: float, focus: float) -> int:
         least, span = self.min_kernel, self.max_kernel - self.min_kernel
         low, high = focus - self.focus_range // 2, focus + self.focus_range // 2
@@ -96,13 +118,7 @@ def layered_blur(
     Returns:
         The blurred picture, 0 to 255, and the side of the kernel at each pixel (1, H, W).
     """
-    if setting.mode == "paper":
-        focus = min(max(focus, 0.0), TOP)
-    sides = torch.tensor(setting.kernels(focus))
-    edges = torch.arange(1, setting.layers, dtype=torch.float64) * (TOP / setting.layers)
-    # A layer holds its upper edge and not its lower one.
-    layer = torch.bucketize(depth.contiguous(), edges.to(depth))
-    side = sides.to(depth.device)[layer]  # (1, H, W)
+    side = setting.sides(depth, focus)
     blurred = torch.zeros_like(picture)
     for k in side.unique().tolist():
         copy = gaussian_blur(picture, k, setting.sigma) if k > 1 else picture
@@ -124,12 +140,17 @@ def gaussian_blur(picture: Tensor, side: int, sigma: float) -> Tensor:
             f"a picture of {picture.shape[-1]}x{picture.shape[-2]} is too small for a kernel of"
             f" {side} pixels: lower the blur"
         )
-    x = torch.linspace(-half, half, side, device=picture.device, dtype=picture.dtype)
-    line = torch.exp(-0.5 * (x / sigma) ** 2)
-    line = line / line.sum()
+    line = gaussian(side, sigma).to(picture)
     kernel = torch.outer(line, line).expand(len(picture), 1, -1, -1)
     padded = F.pad(picture[None], (half, half, half, half), mode="reflect")
     return F.conv2d(padded, kernel, groups=len(picture))[0]
+
+
+def gaussian(side: int, sigma: float) -> Tensor:
+    """(side,) samples of a Gaussian around the middle one; they sum to 1."""
+    half = side // 2
+    line = torch.exp(-0.5 * (torch.linspace(-half, half, side) / sigma) ** 2)
+    return line / line.sum()
 
 
 @dataclass(frozen=True)

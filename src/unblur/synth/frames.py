@@ -23,6 +23,7 @@ from unblur.errors import UsageError
 from unblur.synth.atlas import Atlas, build_atlas
 from unblur.synth.compression import compress
 from unblur.synth.draw import take
+from unblur.synth.focal import TOP, LayeredBlur, layered_blur
 from unblur.synth.optics import coc_radius, focus_distance, layer_distance, lens_blur
 from unblur.synth.paths import MAX_FRAMES, apply, inverse, layer_to_frame
 from unblur.synth.response import add_noise, encode
@@ -99,12 +100,28 @@ def render(
     if unknown := set(truth) - TRUTHS:
         raise UsageError(f"no truth called {sorted(unknown)}; known are {sorted(TRUTHS)}")
     stage = set_stage(scenes, height, width, frames)
-    light, alpha = sharp_light(stage, keep_alpha=bool(truth))
+    blurs = simulators(stage)
+    wanted = {*truth, "depth"} if blurs else set(truth)
+    light, alpha = sharp_light(stage, keep_alpha=bool(wanted))
+    found = {} if alpha is None else find_truth(stage, alpha, wanted)
+    for blur in blurs if "coc" in found else []:
+        found["coc"][blur.at] = blur.setting.radii(found["depth"][blur.at] * TOP, blur.focus)
     sharp = encode(light, scenes.response)
-    blurred = expose(stage, light)
-    return Rendered(
-        sharp, blurred, **(find_truth(stage, alpha, truth) if alpha is not None else {})
-    )
+    blurred = expose(stage, light, blurs, found["depth"] if blurs else None)
+    if "depth" not in truth:
+        found.pop("depth", None)
+    return Rendered(sharp, blurred, **found)
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """What blurs one frame in place of the lens."""
+
+    at: tuple[int, int]
+    """Scene and frame."""
+    setting: LayeredBlur
+    focus: float
+    """Depth in focus, 0 to 255."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +177,23 @@ def circles(scenes: Scenes, times: Tensor) -> Tensor:
     return torch.where((layer < scenes.count[:, None])[..., None], radius, 0)
 
 
+def simulators(stage: Stage) -> list[Simulator]:
+    """Of each frame of the scenes that have one."""
+    lens = stage.scenes.lens
+    some = (lens.simulated[:, 0] > 0).nonzero()[:, 0].tolist()
+    if not some:
+        return []
+    near = 1 / focus_distance(lens, stage.times - stage.scenes.motion.times[:, :1])
+    focus = depth_of(stage, near[:, None])[:, 0] * TOP  # (B, T)
+    found = []
+    for scene in some:
+        side, sigma, sharp_range = lens.simulated[scene].tolist()
+        setting = LayeredBlur(side, sharp_range, sigma, min_kernel=1, mode="paper")
+        path = enumerate(focus[scene].tolist())
+        found += [Simulator((scene, frame), setting, depth) for frame, depth in path]
+    return found
+
+
 def sharp_light(stage: Stage, keep_alpha: bool) -> tuple[Tensor, Tensor | None]:
     """Linear light (B, T, 3, H, W) of the middle of each exposure; coverage (B, T, L, H, W)."""
     B, T = stage.times.shape
@@ -185,8 +219,20 @@ def covers(stage: Stage, rows: Tensor, times: Tensor) -> Iterator[tuple[int, Ten
         yield layer, some, sample(stage, some, layer, back, 0, slice(3, 4))[:, :, 0]
 
 
-def expose(stage: Stage, sharp: Tensor) -> Tensor:
-    """What the camera records, (B, T, 3, H, W) encoded; `sharp` is the light of `sharp_light`."""
+def expose(
+    stage: Stage, sharp: Tensor, blurs: Collection[Simulator], depth: Tensor | None
+) -> Tensor:
+    """What the camera records.
+
+    Args:
+        stage: the scenes.
+        sharp: (B, T, 3, H, W) light of `sharp_light`.
+        blurs: of the frames that the lens does not blur.
+        depth: (B, T, 1, H, W), 0 to 1; only `blurs` need it.
+
+    Returns:
+        (B, T, 3, H, W) encoded.
+    """
     scenes = stage.scenes
     response = scenes.response
     generator = torch.Generator(sharp.device).manual_seed(scenes.seed)
@@ -203,6 +249,13 @@ def expose(stage: Stage, sharp: Tensor) -> Tensor:
             average(stage, rows, samples, encoded, light)
             if encoded:
                 averaged[rows] = True
+    if depth is not None:
+        signal = torch.where(averaged.view(-1, 1, 1, 1, 1), light, encode(light, response))
+        for blur in blurs:
+            at = blur.at
+            picture, _ = layered_blur(signal[at] * TOP, depth[at] * TOP, blur.focus, blur.setting)
+            light[at] = picture / TOP
+            averaged[at[0]] = True
     signal = record(light, averaged, stage, generator)
     source = scenes.motion.repeats[:, : stage.frames, None, None, None].expand_as(signal)
     return compress(signal.gather(1, source), response.quality)
@@ -367,10 +420,7 @@ def find_truth(stage: Stage, alpha: Tensor, truth: Collection[str]) -> dict[str,
     if "depth" in truth:
         since = stage.times - scenes.motion.times[:, :1]
         near = 1 / layer_distance(scenes.lens, since)  # (B, L, T) dioptres
-        last = scenes.count[:, None] - 1
-        low = scenes.lens.slot[:, :1, :1]
-        high = scenes.lens.slot[..., 1].gather(1, last)[..., None]
-        found["depth"] = of_layer(1 - (near - low) / (high - low), front)[:, :, None]
+        found["depth"] = of_layer(depth_of(stage, near), front)[:, :, None]
     if "coc" in truth:
         radius = stage.radius
         if radius is None:
@@ -391,6 +441,15 @@ def find_truth(stage: Stage, alpha: Tensor, truth: Collection[str]) -> dict[str,
                 hidden = occluded(stage, ends, front[:, here], matrices[:, :, there])
                 found[f"visible_{name}"] = (inside(stage, ends) & ~hidden)[:, :, None].float()
     return found
+
+
+def depth_of(stage: Stage, near: Tensor) -> Tensor:
+    """Dioptres (B, ..., T) as a share of the scene's depth: 0 = its nearest, 1 = its farthest."""
+    slot = stage.scenes.lens.slot
+    last = stage.scenes.count[:, None] - 1
+    low = slot[:, :1, :1]
+    high = slot[..., 1].gather(1, last)[..., None]
+    return 1 - (near - low) / (high - low)
 
 
 def of_layer(values: Tensor, front: Tensor) -> Tensor:

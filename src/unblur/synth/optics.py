@@ -37,6 +37,9 @@ class Lens:
     """(B,) infinite for a pinhole."""
     pixels_per_mm: Tensor
     """(B,) pixels of the frame per millimetre of the sensor."""
+    simulated: Tensor
+    """(B, 3) largest side in pixels, sigma in pixels and sharp range of the Gaussians that blur
+    in place of the lens; a side of 0 where the lens does."""
 
 
 def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
@@ -92,7 +95,13 @@ def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
     ).amax(-1)  # (B, L)
     widest = torch.where(here, ends, torch.zeros_like(ends)).amax(1)
     pitch = torch.where(widest > 0, wished / widest.clamp_min(1e-9), torch.ones_like(widest))
-    return Lens(slot, swing, focus, pull, focal, f_number, pitch)
+    simulated = torch.zeros(B, 3, device=draw.device)
+    if config.mode != "motion" and config.simulated > 0:  # or other scenes would change, as below
+        ranges = (config.kernel, config.sigma, config.sharp_range)
+        settings = torch.stack([draw.uniform(*r, B) for r in ranges], -1)
+        simulated = settings * draw.chance(config.simulated, B)[:, None]
+        f_number = torch.where(simulated[:, 0] > 0, torch.inf, f_number)
+    return Lens(slot, swing, focus, pull, focal, f_number, pitch, simulated)
 
 
 def layer_distance(lens: Lens, times: Tensor) -> Tensor:
