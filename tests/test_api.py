@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import unblur
-from unblur.errors import UsageError
+from unblur import weights
+from unblur.errors import UsageError, WeightsError
 from unblur.restorers.registry import choose_model
 
 
@@ -63,6 +64,22 @@ def test_quality_chooses_the_model(clip, tmp_path, monkeypatch, options, seconds
     monkeypatch.setattr("unblur.api._expected_frames", lambda *_: 2)
     report = unblur.restore(clip, tmp_path / "out.mkv", codec="ffv1", end="f2", **options)
     assert report.model == model
+
+
+def test_weights_choose_their_model(clip, tmp_path):
+    trained, nameless = tmp_path / "best.safetensors", tmp_path / "nameless.safetensors"
+    state = weights.load(weights.require("maxim-stage1", ""))
+    weights.save(trained, state, {"network": "maxim-stage1", "step": "3"})
+    weights.save(nameless, state, {})
+    options = {"codec": "ffv1", "end": "f2"}
+    report = unblur.restore(clip, tmp_path / "a.mkv", weights=trained, **options)
+    assert report.model == "maxim-stage1"
+    with pytest.raises(UsageError, match="add --model NAME"):
+        unblur.restore(clip, tmp_path / "b.mkv", weights=nameless, **options)
+    with pytest.raises(WeightsError, match="does not fit"):  # asked for: fast
+        unblur.restore(clip, tmp_path / "b.mkv", weights=trained, quality="fast", **options)
+    with pytest.raises(WeightsError, match="not found"):
+        unblur.restore(clip, tmp_path / "b.mkv", weights=tmp_path / "none", **options)
 
 
 def test_clips_of_unknown_length_take_the_fast_model():

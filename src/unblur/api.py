@@ -34,6 +34,7 @@ from unblur.restorers.registry import (
     choose_model,
     choose_scale,
     load_model,
+    model_of,
     preset,
 )
 from unblur.video import (
@@ -146,7 +147,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             out for a tensor.
         model: a preset of `unblur.list_models()`; `auto` leaves it to `quality`.
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
-        weights: safetensors file used instead of the preset's own weights.
+        weights: safetensors file used instead of the preset's own weights; where neither `model`
+            nor `quality` is given, of the preset that it names.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
@@ -183,6 +185,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     """
     _check(strength, light, tile, window, crf, max_memory)
     _check_quality(quality, model)
+    if model == quality == "auto" and weights is not None:
+        model = model_of(weights)
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
@@ -207,7 +211,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             best = load_model(BEST, device=device, precision=precision)
             return frames * seconds_per_frame(best, height, width)
 
-        chosen = choose_model(quality, seconds) if model == "auto" and weights is None else model
+        chosen = choose_model(quality, seconds) if model == "auto" else model
         restorer = load_model(
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )

@@ -32,7 +32,7 @@ def calls(monkeypatch):
 
     def restore(*args, **kwargs):
         made.append((args, kwargs))
-        return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]))
+        return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]), model="bsstnet-s")
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     return made
@@ -209,7 +209,7 @@ def test_odd_names_arrive_whole(calls, capsys):
 def test_the_last_line_says_what_was_made(calls, capsys):
     assert main(["in.mp4", "out.mp4"]) == 0
     out, err = capsys.readouterr()
-    assert out == "out.mp4: 36 frames in 1 min 30 s, 2.50 s/frame\n"
+    assert out == "out.mp4: 36 frames in 1 min 30 s, 2.50 s/frame, by bsstnet-s\n"
     assert err == ""
     assert main(["in.mp4", "out.mp4", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -285,7 +285,7 @@ def test_warnings_are_lines_each_once(monkeypatch, capsys):
         for _ in range(3):
             warnings.warn("subtitle stream 2 left out", UnblurWarning, stacklevel=2)
         warnings.warn("for developers", DeprecationWarning, stacklevel=2)
-        return SimpleNamespace(frames=1, seconds=1.0, output="o")
+        return SimpleNamespace(frames=1, seconds=1.0, output="o", model="none")
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 0
@@ -371,7 +371,7 @@ def test_a_reader_that_leaves_is_no_error():
 def test_names_the_console_cannot_show(monkeypatch):
     code = (
         "import sys, unblur; from types import SimpleNamespace as S;"
-        "unblur.restore = lambda *a, **k: S(frames=1, seconds=1.0, output=a[1]);"
+        "unblur.restore = lambda *a, **k: S(frames=1, seconds=1.0, output=a[1], model='none');"
         "from unblur.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
@@ -380,7 +380,7 @@ def test_names_the_console_cannot_show(monkeypatch):
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},
         check=True,
     )
-    assert done.stdout.splitlines() == [b"\xf6\\u2602.mp4: 1 frame in 1.0 s, 1.00 s/frame"]
+    assert done.stdout.splitlines() == [b"\xf6\\u2602.mp4: 1 frame in 1.0 s, 1.00 s/frame, by none"]
     assert done.stderr == b""
 
 

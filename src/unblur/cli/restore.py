@@ -261,4 +261,4 @@ def restore(
     if not quiet:
         each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
-        show(f"{report.output}: {frames} in {duration(report.seconds)}{each}")
+        show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")

@@ -14,6 +14,7 @@ from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
 from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
+from unblur.weights import metadata
 
 FAST, BEST = "bsstnet-s", "bsstnet-m"
 """What `--quality` chooses from: figures in docs/evaluation.md."""
@@ -30,7 +31,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def list_models() -> list[RestorerInfo]:
-    """What every preset is, the default first."""
+    """What every preset is."""
     return [preset.info for preset in PRESETS.values()]
 
 
@@ -46,6 +47,20 @@ def preset(name: str) -> Preset:
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"unknown model '{name}': {hint}`unblur models` lists them")
     return PRESETS[name]
+
+
+def model_of(weights: str | Path) -> str:
+    """The preset that a file of weights was made for, as training and converting write into it.
+
+    Raises:
+        UsageError: it does not say.
+        WeightsError: it is no safetensors file.
+    """
+    facts = metadata(weights)
+    for name in (facts.get("name"), facts.get("network")):
+        if name in PRESETS:
+            return name
+    raise UsageError(f"{weights} does not say which model it is for: add --model NAME")
 
 
 def choose_model(quality: Quality, seconds: Callable[[], float | None]) -> str:

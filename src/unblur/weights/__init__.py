@@ -110,9 +110,15 @@ def load(path: str | Path) -> dict[str, Tensor]:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """The text entries in the head of a safetensors file (source, licence, recipe)."""
+    """The text entries in the head of a safetensors file (source, licence, recipe).
+
+    Raises:
+        WeightsError: the file is missing, or is not safetensors.
+    """
     from safetensors import SafetensorError, safe_open
 
+    if not Path(path).is_file():
+        raise WeightsError(f"weights file not found: {path}: check the path")
     try:
         with safe_open(str(path), framework="pt") as file:
             return dict(file.metadata() or {})
