@@ -87,7 +87,7 @@ def measure(
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     net, inputs, keywords = build(network, size, scale, height, width)
-    net = net.eval().to(options.device)
+    net = net.eval().requires_grad_(False).to(options.device)
     inputs = [x.to(options.device) for x in inputs]
     if "radius" in keywords:
         keywords["radius"] = keywords["radius"].to(options.device)
@@ -96,9 +96,11 @@ def measure(
         time.process_time if (options.device, options.threads) == ("cpu", 1) else time.perf_counter
     )
 
-    def run() -> float:
+    def run(counted: bool = False) -> float:
         started = clock()
-        with torch.inference_mode(), torch.autocast(options.device, dtype, dtype is not None):
+        # Fused layers, which run where no gradient is wanted, are not counted.
+        wanted = torch.enable_grad() if counted else torch.inference_mode()
+        with wanted, torch.autocast(options.device, dtype, dtype is not None):
             net(*inputs, **keywords)
         if options.device == "cuda":
             torch.cuda.synchronize()
@@ -116,7 +118,7 @@ def measure(
         torch.ops.aten.upsample_bilinear2d.vec: lambda *_, **__: 0,
     }
     with FlopCounterMode(display=False, custom_mapping=known) as counter:
-        run()
+        run(counted=True)
     return {
         "network": network,
         "size": size,

@@ -11,8 +11,8 @@ from conftest_synth import draw
 
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear
-from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
-from unblur.synth.compression import compress, compress_h264, cosines
+from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
+from unblur.synth.compression import compress, cosines
 from unblur.synth.draw import Draw
 from unblur.synth.optics import disk, lens_blur
 from unblur.synth.paths import KNOTS, apply, inverse, spline
@@ -198,11 +198,3 @@ def test_compression_costs_more_the_lower_its_quality(bank: TextureBank) -> None
 def test_the_cosine_transform_is_orthonormal() -> None:
     m = cosines(torch.device("cpu"))
     assert torch.allclose(m @ m.T, torch.eye(8), atol=1e-6)
-
-
-def test_h264_costs_more_the_higher_its_crf() -> None:
-    clip = held_out().pictures[:1, :, :128, :128].float().expand(4, -1, -1, -1) / 255
-    errors = [float((compress_h264(clip, crf) - clip).square().mean()) for crf in (5, 20, 35)]
-    assert errors[0] < errors[1] < errors[2] < 0.02
-    with pytest.raises(UsageError, match="even"):
-        compress_h264(clip[..., :63], 20)

@@ -55,11 +55,12 @@ def fit(
     point: Annotated[
         str | None,
         typer.Option(
-            metavar="X,Y", help="Masks by SAM 2 of what is there in the first frame [priors]."
+            metavar="X,Y", help="Masks by SAM 2 of what is there in the first frame \\[priors]."
         ),
     ] = None,
     preset: Annotated[
-        PresetChoice, typer.Option(help="Minutes on a CPU, on a GPU, or as the paper has it.")
+        PresetChoice,
+        typer.Option(help="cpu: minutes; fast: seven times the steps, for a GPU; paper: as there."),
     ] = PresetChoice.cpu,
     layers: Annotated[
         int, typer.Option(min=1, max=6, metavar="N", help="Layers, the background counted.")

@@ -30,12 +30,15 @@ DepthChoice = Annotated[
     typer.Option(
         "--depth",
         metavar="SOURCE",
-        help="builtin (sharp = near, a stand-in), depth-anything (needs unblur[priors]), or a "
+        help="builtin (sharp = near, a stand-in), depth-anything (needs unblur\\[priors]), or a "
         "folder of depth maps, one for each frame, dark = near.",
     ),
 ]
 Invert = Annotated[bool, typer.Option("--depth-invert", help="Bright = near in the depth maps.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where depth and blur are found.")]
+Device = Annotated[
+    str,
+    typer.Option(metavar="DEVICE", help="Where depth and blur are found: cpu, cuda."),
+]
 
 
 def depth(

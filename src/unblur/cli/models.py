@@ -9,6 +9,7 @@ from unblur.cli.terminal import show, table
 def models(verbose: Verbose = False) -> None:
     """List the models: what they restore, how large they are, and whether weights are here."""
     import unblur
+    from unblur.train.tasks import TASKS
     from unblur.weights import find
 
     rows = []
@@ -20,7 +21,7 @@ def models(verbose: Verbose = False) -> None:
                 info.blur,
                 f"{info.parameters / 1e6:.1f} M" if info.parameters else "-",
                 info.light,
-                "ready" if ready else "to convert",
+                "ready" if ready else "to train" if info.name in TASKS else "to convert",
                 info.licence,
                 info.summary,
             )

@@ -25,15 +25,6 @@ def haar(x: Tensor) -> tuple[Tensor, Tensor]:
     return (a + b + c + d) / 2, details / 2
 
 
-def inverse_haar(low: Tensor, details: Tensor) -> Tensor:
-    """Puts together what `haar` split: (..., H, W)."""
-    across, down, diagonal = details.unbind(-3)
-    rows = (low + across + down + diagonal, low - across + down - diagonal)
-    others = (low + across - down - diagonal, low - across - down + diagonal)
-    upper, lower = (torch.stack(pair, -1).flatten(-2) for pair in (rows, others))
-    return torch.stack((upper, lower), -2).flatten(-3, -2) / 2
-
-
 def detail(frames: Tensor) -> Tensor:
     """Sum of the absolute details of all colours, at the size of the frames.
 

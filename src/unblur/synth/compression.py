@@ -2,20 +2,16 @@
 
 `compress` is a stand-in for a video codec on whatever device the frames are: each frame goes
 through what codecs share, 4:2:0 chroma, an 8 x 8 cosine transform and quantisation (JPEG, ITU-T
-T.81, annexes A and K). `compress_h264` is the real one, on the CPU, where PyAV is at hand.
+T.81, annexes A and K).
 """
 
 from __future__ import annotations
 
-import io
 import math
-from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from unblur.errors import UsageError
 
 BLOCK = 8
 # Annex K.1 and K.2, halfway to what a video codec does: quantisation that grows with frequency.
@@ -54,39 +50,6 @@ def compress(frames: Tensor, quality: Tensor) -> Tensor:
     out = frames.clone()
     out[chosen] = decoded.view(B, T, 3, H, W)
     return out
-
-
-def compress_h264(frames: Tensor, crf: int) -> Tensor:
-    """A clip after a round trip through H.264, 4:2:0.
-
-    Args:
-        frames: (T, 3, H, W) encoded RGB in [0, 1], of even height and width.
-        crf: quality of x264: 0 to 51, lower is better; films are at about 18, the web at 28.
-
-    Returns:
-        (T, 3, H, W) in [0, 1], on the device of `frames`.
-    """
-    import av
-
-    T, _, H, W = frames.shape
-    if H % 2 or W % 2 or not 0 <= crf <= 51:
-        raise UsageError(f"H.264 takes an even size and a crf of 0 to 51, not {W}x{H} and {crf}")
-    pictures = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as out:
-        stream = out.add_stream("libx264", rate=Fraction(30))
-        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
-        # One thread: the same file on each machine.
-        stream.options = {"crf": str(crf), "preset": "fast", "threads": "1"}
-        for t, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = t, Fraction(1, 30)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file, "r") as back:
-        decoded = [torch.from_numpy(f.to_ndarray(format="rgb24")) for f in back.decode(video=0)]
-    return torch.stack(decoded[:T]).permute(0, 3, 1, 2).to(frames.device, frames.dtype) / 255
 
 
 def scale(quality: Tensor) -> Tensor:
