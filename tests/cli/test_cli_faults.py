@@ -488,6 +488,12 @@ def test_the_intruders_do_run_elsewhere(tmp_path):
         assert mark.exists() or (os.name == "nt" and spoil is system_call)
 
 
+def test_weights_that_do_not_fit_what_they_name(refused, tmp_path):
+    path = tmp_path / "best.safetensors"
+    save_file({"conv.weight": torch.ones(2)}, path, {"network": "bsstnet-tiny"})
+    refused(3, "weights", "verify", path, said=[path.name, "does not fit"])
+
+
 def test_weights_with_nan(refused, make_clip, tmp_path):
     bad = tmp_path / "nan.safetensors"
     save_file({"conv.weight": torch.tensor([1.0, float("nan")])}, bad)

@@ -113,8 +113,9 @@ def check(path: Path) -> bool:
     from unblur.weights import load, metadata
 
     load(path)
-    name = metadata(path).get("name", path.stem)
-    if name not in {info.name for info in unblur.list_models()}:
-        return False
-    unblur.load_model(name, weights=path, device="cpu")
-    return True
+    facts, known = metadata(path), {info.name for info in unblur.list_models()}
+    for name in (facts.get("name"), facts.get("network"), path.stem):
+        if name in known:
+            unblur.load_model(name, weights=path, device="cpu")
+            return True
+    return False

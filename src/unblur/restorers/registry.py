@@ -50,17 +50,16 @@ def preset(name: str) -> Preset:
 
 
 def model_of(weights: str | Path) -> str:
-    """The preset that a file of weights was made for, as training and converting write into it.
+    """The preset that a file of weights names, as training and converting do; else the default.
 
     Raises:
-        UsageError: it does not say.
-        WeightsError: it is no safetensors file.
+        WeightsError: it is missing, or no safetensors file.
     """
     facts = metadata(weights)
     for name in (facts.get("name"), facts.get("network")):
         if name in PRESETS:
             return name
-    raise UsageError(f"{weights} does not say which model it is for: add --model NAME")
+    return DEFAULT
 
 
 def choose_model(quality: Quality, seconds: Callable[[], float | None]) -> str:
