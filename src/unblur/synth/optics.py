@@ -96,7 +96,7 @@ def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
     widest = torch.where(here, ends, torch.zeros_like(ends)).amax(1)
     pitch = torch.where(widest > 0, wished / widest.clamp_min(1e-9), torch.ones_like(widest))
     simulated = torch.zeros(B, 3, device=draw.device)
-    if config.mode != "motion" and config.simulated > 0:  # or other scenes would change, as below
+    if config.mode != "motion" and config.simulated > 0:  # draws nothing that others never drew
         ranges = (config.kernel, config.sigma, config.sharp_range)
         settings = torch.stack([draw.uniform(*r, B) for r in ranges], -1)
         simulated = settings * draw.chance(config.simulated, B)[:, None]
