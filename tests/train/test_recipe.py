@@ -26,6 +26,14 @@ def test_json_comes_back(tmp_path):
     assert recipes.load(path) == recipe
 
 
+def test_yaml_takes_rates_without_a_point(tmp_path):
+    pytest.importorskip("yaml", reason="needs the extra 'train'")
+    path = tmp_path / "r.yaml"
+    path.write_text("network: bsstnet-m\nlearning_rate: 6e-5\nfinal_rate: 1e-7\n")
+    recipe = recipes.load(path)
+    assert (recipe.learning_rate, recipe.final_rate) == (6e-5, 1e-7)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -33,6 +41,7 @@ def test_json_comes_back(tmp_path):
         ({"steps": 3}, "not a complete recipe"),
         ({"network": "x", "steps": 0}, "steps is 0"),
         ({"network": "x", "precision": "int4"}, "bf16 or fp32"),
+        ({"network": "x", "learning_rate": "fast"}, "not a complete recipe"),
         (["network"], "not a recipe"),
     ],
 )

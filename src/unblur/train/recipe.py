@@ -126,8 +126,9 @@ def parse(fields: Any, source: str) -> Recipe:
     unknown = [str(name) for name in fields if name not in known]
     if unknown:
         raise UsageError(f"{source}: unknown field '{unknown[0]}': use {', '.join(known)}")
+    numbers = {name: _number(x) if known[name].type == "float" else x for name, x in fields.items()}
     try:
-        return Recipe(**fields)
+        return Recipe(**numbers)
     except TypeError as error:
         raise UsageError(f"{source} is not a complete recipe: {error}") from error
 
@@ -135,6 +136,14 @@ def parse(fields: Any, source: str) -> Recipe:
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, for a checkpoint."""
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 6e-5, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _read(path: Path) -> Any:
