@@ -110,11 +110,11 @@ def check(path: Path) -> bool:
         WeightsError: they are damaged, or do not fit.
     """
     import unblur
-    from unblur.weights import load, metadata
+    from unblur.weights import load, model_names
 
     load(path)
-    facts, known = metadata(path), {info.name for info in unblur.list_models()}
-    for name in (facts.get("name"), facts.get("network"), path.stem):
+    known = {info.name for info in unblur.list_models()}
+    for name in [*model_names(path), path.stem]:
         if name in known:
             unblur.load_model(name, weights=path, device="cpu")
             return True

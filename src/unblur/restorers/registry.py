@@ -14,7 +14,7 @@ from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
 from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
-from unblur.weights import metadata
+from unblur.weights import model_names
 
 FAST, BEST = "bsstnet-s", "bsstnet-m"
 """What `--quality` chooses from: figures in docs/evaluation.md."""
@@ -55,11 +55,7 @@ def model_of(weights: str | Path) -> str:
     Raises:
         WeightsError: it is missing, or no safetensors file.
     """
-    facts = metadata(weights)
-    for name in (facts.get("name"), facts.get("network")):
-        if name in PRESETS:
-            return name
-    return DEFAULT
+    return next((name for name in model_names(weights) if name in PRESETS), DEFAULT)
 
 
 def choose_model(quality: Quality, seconds: Callable[[], float | None]) -> str:

@@ -126,6 +126,16 @@ def metadata(path: str | Path) -> dict[str, str]:
         raise WeightsError(f"{path} is not a safetensors file: convert it first") from error
 
 
+def model_names(path: str | Path) -> list[str]:
+    """What a file calls the model it is of: its own name, then the network it was trained as.
+
+    Raises:
+        WeightsError: the file is missing, or is not safetensors.
+    """
+    facts = metadata(path)
+    return [facts[key] for key in ("name", "network") if key in facts]
+
+
 def save(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes a safetensors file; it appears under its name only when complete."""
     from safetensors.torch import save as to_bytes
