@@ -92,17 +92,16 @@ def stages(clip: Path, model: str, folder: Path) -> dict[str, float]:
 def whole(clip: Path, model: str, folder: Path, threads: int) -> tuple[float, float]:
     """Seconds per frame of the whole job, start-up left out, and its peak of memory in GB."""
     code = (
-        "import resource, sys, torch, unblur\n"
+        "import torch, unblur\n"
+        "from unblur.engine.memory import peak_resident\n"
         f"torch.set_num_threads({threads})\n"
         f"report = unblur.restore({str(clip)!r}, {str(folder / 'whole.mp4')!r}, model={model!r}, "
         "overwrite=True)\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print(report.seconds / report.frames, peak)\n"
+        "print(report.seconds / report.frames, peak_resident())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, peak = done.stdout.split()[-2:]
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(seconds), int(peak) * unit / 1e9
+    return float(seconds), int(peak) / 1e9
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, str]]:

@@ -43,6 +43,14 @@ print(report.frames, peak_resident())
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="told apart on Linux only")
+def test_peak_is_not_that_of_the_process_that_started_it():
+    held = np.ones(1 << 30, np.uint8)
+    code = "from unblur.engine.memory import peak_resident; print(peak_resident())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < held.nbytes
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="nobody tells the peak there")
 @pytest.mark.parametrize("model", ["none", "windowed", "far"])
