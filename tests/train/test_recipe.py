@@ -29,9 +29,13 @@ def test_json_comes_back(tmp_path):
 def test_yaml_takes_rates_without_a_point(tmp_path):
     pytest.importorskip("yaml", reason="needs the extra 'train'")
     path = tmp_path / "r.yaml"
-    path.write_text("network: bsstnet-m\nlearning_rate: 6e-5\nfinal_rate: 1e-7\n")
+    path.write_text(
+        "network: bsstnet-m\nlearning_rate: 6e-5\nfinal_rate: 1e-7\n"
+        "scenes: {read_noise: [3e-4, 2.5e-3]}\n"
+    )
     recipe = recipes.load(path)
     assert (recipe.learning_rate, recipe.final_rate) == (6e-5, 1e-7)
+    assert recipe.scenes == {"read_noise": [3e-4, 2.5e-3]}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,7 @@ def test_yaml_takes_rates_without_a_point(tmp_path):
         ({"network": "x", "stepz": 3}, "unknown field 'stepz'"),
         ({"steps": 3}, "not a complete recipe"),
         ({"network": "x", "steps": 0}, "steps is 0"),
+        ({"network": "x", "steps": 1e4}, "steps is 10000.0, must be a whole number"),
         ({"network": "x", "precision": "int4"}, "bf16 or fp32"),
         ({"network": "x", "learning_rate": "fast"}, "not a complete recipe"),
         (["network"], "not a recipe"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ Flow = Literal["truth", "dis"]
 Radius = Literal["truth", "coc-s"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Recipe:
         Raises:
             UsageError: a value is out of range; the message names it.
         """
+        for fact in dataclasses.fields(self):
+            value = getattr(self, fact.name)
+            if fact.type == "int" and not isinstance(value, int):
+                raise UsageError(f"recipe: {fact.name} is {value}, must be a whole number")
         for name in ("steps", "batch", "frames", "crop", "validate_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be at least 1")
@@ -126,9 +132,8 @@ def parse(fields: Any, source: str) -> Recipe:
     unknown = [str(name) for name in fields if name not in known]
     if unknown:
         raise UsageError(f"{source}: unknown field '{unknown[0]}': use {', '.join(known)}")
-    numbers = {name: _number(x) if known[name].type == "float" else x for name, x in fields.items()}
     try:
-        return Recipe(**numbers)
+        return Recipe(**fields)
     except TypeError as error:
         raise UsageError(f"{source} is not a complete recipe: {error}") from error
 
@@ -136,14 +141,6 @@ def parse(fields: Any, source: str) -> Recipe:
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, for a checkpoint."""
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
-
-
-def _number(value: Any) -> Any:
-    """YAML takes 6e-5, without a point, for text."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _read(path: Path) -> Any:
@@ -157,7 +154,12 @@ def _read(path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise UsageError('recipes are YAML: pip install "unblur[train]"') from error
+
+    class Loader(yaml.SafeLoader):
+        """Takes 6e-5 for a number, as YAML 1.2 does; PyYAML wants a point in it."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-0123456789"))
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
