@@ -50,6 +50,15 @@ def train(
             help="Folder of rendered clips, for runs to share.",
         ),
     ] = None,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VIDEO|DIR",
+            show_default=False,
+            help="Sharp video at a high frame rate; means of its frames are real motion blur. May "
+            "be repeated.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1.")
     ] = "auto",
@@ -81,6 +90,7 @@ def train(
         start_from=start_from,
         minutes=minutes,
         pool=pool,
+        real=real or (),
         device=device,
         restart=restart,
         tensorboard=tensorboard,

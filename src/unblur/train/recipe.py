@@ -45,6 +45,10 @@ class Recipe:
     """Clips that are rendered once and drawn from again and again; 0 renders each step its own."""
     pool_side: int = 256
     """Side of the clips of the pool, in pixels; crops are cut from them. Both multiples of 4."""
+    filmed: float = 0.0
+    """Share of clips that go through a camera's processing and real encoders: `train.footage`."""
+    real: float = 0.0
+    """Share of steps on means of real frames, where `--real` names video: `train.averages`."""
     flow: Flow = "truth"
     """What guides networks that need flow: the `truth` with errors added, or `dis` as in use."""
     radius: Radius = "truth"
@@ -88,6 +92,9 @@ class Recipe:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be positive")
         if not 0 <= self.average < 1:
             raise UsageError(f"recipe: average is {self.average}, must be in [0, 1)")
+        for name in ("filmed", "real"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be in [0, 1]")
         if self.pool < 0:
             raise UsageError(f"recipe: pool is {self.pool}, must be 0 or a number of clips")
         if self.pool and (self.crop > self.pool_side or self.crop % 4 or self.pool_side % 4):

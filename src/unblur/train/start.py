@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ def train(
     start_from: str | Path | None = None,
     minutes: float | None = None,
     pool: str | Path | None = None,
+    real: Sequence[str | Path] = (),
     device: str = "auto",
     restart: bool = False,
     tensorboard: bool = False,
@@ -39,6 +40,8 @@ def train(
         minutes: stop after this time, having written a checkpoint; None runs to the end.
         pool: folder of the clips of a recipe's pool, for several runs to share; `folder/pool`
             where it is None.
+        real: files of sharp video at a high frame rate, or folders of its frames: means of them are
+            the real clips of a recipe that wants some (`real`).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         restart: begin anew though there is a checkpoint.
         tensorboard: write the curve to `folder/events` as well.
@@ -65,7 +68,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(recipe, where)
     guess = getattr(task, "guess", None)
-    source = open_source(recipe, textures, where, task.needs_flow, pool or folder / "pool", guess)
+    clips = pool or folder / "pool"
+    source = open_source(recipe, textures, where, task.needs_flow, clips, guess, real)
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()

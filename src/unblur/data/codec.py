@@ -1,0 +1,127 @@
+"""Clips through real encoders and back, in memory.
+
+PyAV is imported when it is first needed: what trains without codecs runs without it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.errors import MediaError, ResourceError
+from unblur.synth.compression import to_rgb, to_ycbcr
+
+RATE = 25
+CONTAINER = "matroska"
+BLACK, WHITE, CHROMA_SPAN = 16.0, 235.0, 224.0
+"""8-bit codes of black and white luma, and how many codes chroma spans (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An encoder of FFmpeg and its settings; frames are 8-bit 4:2:0."""
+
+    codec: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def through(frames: Tensor, encoding: Encoding) -> Tensor:
+    """Frames as they come back from an encoder.
+
+    Args:
+        frames: (T, 3, H, W) RGB in [0, 1], any size.
+        encoding: of what encoder.
+
+    Returns:
+        (T, 3, H, W) in [0, 1], on the CPU.
+
+    Raises:
+        ResourceError: this build of FFmpeg lacks the encoder, or it refuses the frames.
+    """
+    height, width = frames.shape[-2:]
+    return decode(encode(frames, encoding))[..., :height, :width]
+
+
+def encode(frames: Tensor, encoding: Encoding) -> bytes:
+    """A Matroska file of the frames. Odd sides are filled up to even ones.
+
+    Args:
+        frames: (T, 3, H, W) RGB in [0, 1].
+        encoding: of what encoder.
+
+    Raises:
+        ResourceError: this build of FFmpeg lacks the encoder, or it refuses the frames.
+    """
+    import av
+
+    height, width = frames.shape[-2:]
+    even = F.pad(frames.float().cpu(), (0, width % 2, 0, height % 2), mode="replicate")
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format=CONTAINER) as container:
+            # The container would note its own version otherwise.
+            container.flags |= av.container.Flags.bitexact.value
+            stream = container.add_stream(encoding.codec, rate=RATE, options=dict(encoding.options))
+            stream.width, stream.height = even.shape[-1], even.shape[-2]
+            full = encoding.codec == "mjpeg"
+            stream.pix_fmt = "yuvj420p" if full else "yuv420p"
+            # One thread: several may share out bits in another way each time.
+            stream.codec_context.thread_count = 1
+            for n, codes in enumerate(to_codes(even, full)):
+                picture = av.VideoFrame.from_ndarray(codes, format=stream.pix_fmt)
+                picture.pts, picture.time_base = n, Fraction(1, RATE)
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ResourceError(f"{encoding.codec} cannot encode {width}x{height}: {error}") from error
+    return file.getvalue()
+
+
+def decode(data: bytes) -> Tensor:
+    """Frames (T, 3, H, W), RGB in [0, 1], of a file that `encode` made.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    import av
+
+    planes = []
+    try:
+        with av.open(io.BytesIO(data), format=CONTAINER) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            for picture in container.decode(stream):
+                full = picture.format.name.startswith("yuvj")
+                planes.append(picture.to_ndarray())  # (3 H / 2, W)
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
+        raise MediaError(f"an encoded clip cannot be read: {error}") from error
+    return from_codes(np.stack(planes), full)
+
+
+def to_codes(frames: Tensor, full: bool) -> np.ndarray:
+    """(T, 3 H / 2, W) uint8, 4:2:0 as FFmpeg packs it, of RGB (T, 3, H, W) with even sides."""
+    ycbcr = to_ycbcr(frames.clamp(0, 1))
+    small = F.avg_pool2d(ycbcr[:, 1:], 2).flatten(1)  # (T, H W / 2): all of Cb, then all of Cr
+    black, span, chroma = (0.0, 255.0, 255.0) if full else (BLACK, WHITE - BLACK, CHROMA_SPAN)
+    luma = black + span * ycbcr[:, 0].flatten(1)
+    codes = torch.cat((luma, 128 + chroma * (small - 0.5)), 1).round().clamp(0, 255).byte()
+    return codes.view(len(frames), -1, frames.shape[-1]).numpy()
+
+
+def from_codes(codes: np.ndarray, full: bool) -> Tensor:
+    """The inverse of `to_codes`, chroma interpolated."""
+    rows, width = codes.shape[1:]
+    height = rows * 2 // 3
+    flat = torch.from_numpy(codes).float()
+    black, span, chroma = (0.0, 255.0, 255.0) if full else (BLACK, WHITE - BLACK, CHROMA_SPAN)
+    luma = (flat[:, :height] - black) / span
+    small = flat[:, height:].reshape(len(codes), 2, height // 2, width // 2)
+    large = F.interpolate(0.5 + (small - 128) / chroma, scale_factor=2, mode="bilinear")
+    return to_rgb(torch.cat((luma[:, None], large), 1)).clamp(0, 1)
