@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "weights",
         "video",
         "models.convert",
+        "models.interpolate",
         "train",
         "evaluate",
         "data.davis_blur",
@@ -182,9 +183,10 @@ def test_what_ships_stays_small() -> None:
     assert max(weights, default=0) <= 12.5 * MB
     assert sum(weights) <= 36 * MB
     rest = [p for p in tracked("src/unblur") if p.suffix not in (".py", ".safetensors", ".md")]
-    textures = [p for p in rest if p.parent.name == "heldout"]
-    assert sum(path.stat().st_size for path in textures) <= 2 * MB
-    assert sum(path.stat().st_size for path in rest if path not in textures) <= MB / 10
+    limits = {"heldout": 2 * MB, "encoded": 4 * MB}
+    for folder, limit in limits.items():
+        assert sum(p.stat().st_size for p in rest if p.parent.name == folder) <= limit
+    assert sum(p.stat().st_size for p in rest if p.parent.name not in limits) <= MB / 10
 
 
 @pytest.mark.parametrize(("folder", "limit"), [("examples", 2.0), ("docs", 2.0), ("tests", 8.0)])

@@ -16,6 +16,7 @@ from unblur.metrics import (
     detail,
     end_point_error,
     gaussian_blur,
+    mesh,
     psnr,
     sharpness,
     ssim,
@@ -149,3 +150,34 @@ def test_end_point_error_counts_valid_pixels_only():
     valid[..., 0, :2] = 1
     assert float(end_point_error(flow, truth, valid)) == 2.5
     assert float(end_point_error(flow, truth)) == pytest.approx(5 / 16)
+
+
+def lattice(period: int, size: int = 256) -> torch.Tensor:
+    at = torch.arange(size)
+    return ((at % period == 0)[:, None] | (at % period == 0)[None]).float().expand(3, -1, -1)
+
+
+@pytest.mark.parametrize("period", [4, 8, 16])
+def test_a_mesh_is_found_and_grows_with_its_contrast(period):
+    truth = torch.rand(3, 256, 256, generator=torch.manual_seed(0))
+    faint, strong = (float(mesh(truth + c / 255 * lattice(period), truth)) for c in (1, 4))
+    assert 0.2 < faint < 1.1
+    assert strong == pytest.approx(4 * faint, rel=0.01)
+
+
+def test_errors_without_a_lattice_are_no_mesh():
+    truth = torch.rand(3, 256, 256, generator=torch.manual_seed(0))
+    noise = 0.05 * torch.randn(3, 256, 256, generator=torch.manual_seed(1))
+    ramp = torch.linspace(0, 0.2, 256).expand(3, 256, 256)
+    for error in (torch.zeros_like(truth), noise, ramp, 0.02 * lattice(5)):
+        assert mesh(truth + error, truth) < 0.25
+    assert torch.isnan(mesh(truth[:, :32], truth[:, :32]))
+    assert mesh(truth[:, :33, :33], truth[:, :33, :33]) == 0
+
+
+def test_a_mesh_is_found_below_noise():
+    truth = torch.rand(3, 256, 256, generator=torch.manual_seed(0))
+    noise = 0.02 * torch.randn(3, 256, 256, generator=torch.manual_seed(1))
+    drawn = 2 / 255 * lattice(8)
+    clean, noisy = mesh(truth + drawn, truth), mesh(truth + drawn + noise, truth)
+    assert float(noisy) == pytest.approx(float(clean), rel=0.1)

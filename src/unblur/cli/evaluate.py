@@ -24,7 +24,7 @@ def evaluate(
         typer.Argument(
             metavar="SUITE",
             show_default=False,
-            help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average or "
+            help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average, pairs or "
             "davis-blur.",
         ),
     ],
@@ -70,6 +70,33 @@ def evaluate(
             rich_help_panel=FILES,
             show_default="paper",
             help="For davis-blur: one setting for all, or one for each sequence.",
+        ),
+    ] = None,
+    blurred: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=FILES,
+            show_default=False,
+            help="For pairs: pictures, videos or folders of frames.",
+        ),
+    ] = None,
+    sharp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=FILES,
+            show_default=False,
+            help="For pairs: the same ones sharp, under the same names.",
+        ),
+    ] = None,
+    encoded: Annotated[
+        int | None,
+        typer.Option(
+            metavar="23|29",
+            rich_help_panel=RENDERED,
+            show_default="not encoded",
+            help="Frames out of H.264 files of that rate factor.",
         ),
     ] = None,
     textures: Annotated[
@@ -147,6 +174,9 @@ def evaluate(
             blur=blur,
             depth=depth,
             scale=scale,
+            encoded=encoded,
+            blurred=blurred,
+            sharp=sharp,
             ablate=ablate,
             pictures=pictures,
             device=device,

@@ -9,10 +9,10 @@ import typer
 
 from unblur.cli.options import HELP_NAMES, Verbose
 from unblur.cli.terminal import show, table
-from unblur.errors import WeightsError
+from unblur.errors import UsageError, WeightsError
 
 app = typer.Typer(
-    help="Convert, verify or list weights.",
+    help="Convert, average, verify or list weights.",
     no_args_is_help=False,
     context_settings={"help_option_names": list(HELP_NAMES)},
 )
@@ -45,6 +45,59 @@ def convert(
 
     path = convert_file(file, name=name, stages=stages)
     show(f"{path}: use it with --model {path.stem}")
+
+
+@app.command()
+def mean(
+    first: Annotated[
+        str,
+        typer.Argument(metavar="A", show_default=False, help="A file, or a name that is stored."),
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", show_default=False, help="Weights of the same network, or begun as A."
+        ),
+    ],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", show_default=False, help="A new .safetensors file.")
+    ],
+    share: Annotated[float, typer.Option(metavar="0-1", help="Of B in the mean.")] = 0.5,
+    share_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART=0-1",
+            show_default=False,
+            help="Another share for tensors whose names hold PART, such as enc.2=.5; may be "
+            "repeated.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Mean of two sets of weights: what a training learned, and what it forgot."""
+    from unblur import weights
+    from unblur.models.interpolate import mean_of_files
+
+    if Path(out).exists() and not overwrite:
+        raise UsageError(f"{out} exists: choose another name, or add --overwrite")
+    paths = locate(first), locate(second)
+    state, name = mean_of_files(*paths, share, parts(share_of or []))
+    facts = {"network": name, "mean": f"{first} and {second}, {share} of the latter"}
+    weights.save(out, state, {**facts, "licence": weights.metadata(paths[1]).get("licence", "")})
+    show(f"{out}: measure it by `unblur evaluate SUITE --model {name}={out}`")
+
+
+def parts(texts: list[str]) -> dict[str, float]:
+    """Reads `PART=SHARE`."""
+    shares = {}
+    for text in texts:
+        part, _, share = text.partition("=")
+        try:
+            shares[part] = float(share)
+        except ValueError:
+            raise UsageError(f"--share-of {text}: use PART=SHARE, such as enc.2=.5") from None
+    return shares
 
 
 @app.command()

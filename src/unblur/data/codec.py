@@ -6,9 +6,11 @@ PyAV is imported when it is first needed: what trains without codecs runs withou
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 import torch
@@ -61,14 +63,16 @@ def encode(frames: Tensor, encoding: Encoding) -> bytes:
     """
     import av
 
+    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 tells the terminal about every clip
     height, width = frames.shape[-2:]
     even = F.pad(frames.float().cpu(), (0, width % 2, 0, height % 2), mode="replicate")
     file = io.BytesIO()
     try:
-        with av.open(file, "w", format=CONTAINER) as container:
-            # The container would note its own version otherwise.
-            container.flags |= av.container.Flags.bitexact.value
-            stream = container.add_stream(encoding.codec, rate=RATE, options=dict(encoding.options))
+        # The container would note its own version otherwise.
+        exact = {"fflags": "+bitexact"}
+        with av.open(file, "w", format=CONTAINER, container_options=exact) as container:
+            added = container.add_stream(encoding.codec, rate=RATE, options=dict(encoding.options))
+            stream = cast(av.VideoStream, added)
             stream.width, stream.height = even.shape[-1], even.shape[-2]
             full = encoding.codec == "mjpeg"
             stream.pix_fmt = "yuvj420p" if full else "yuv420p"
@@ -94,7 +98,7 @@ def decode(data: bytes) -> Tensor:
 
     planes = []
     try:
-        with av.open(io.BytesIO(data), format=CONTAINER) as container:
+        with av.open(io.BytesIO(data), "r", format=CONTAINER) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             for picture in container.decode(stream):

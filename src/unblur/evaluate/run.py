@@ -30,6 +30,9 @@ def evaluate(
     blur: str | None = None,
     depth: str | Path = "builtin",
     scale: int = 1,
+    encoded: int | None = None,
+    blurred: str | Path | None = None,
+    sharp: str | Path | None = None,
     ablate: bool = False,
     pictures: str | Path | None = None,
     device: str = "auto",
@@ -39,8 +42,8 @@ def evaluate(
     """Measures models beside the input, an unsharp mask and Wiener's filter with the true blur.
 
     Args:
-        suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average` or
-            `davis-blur`.
+        suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average`,
+            `pairs` or `davis-blur`.
         models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
             `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
             `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
@@ -59,6 +62,9 @@ def evaluate(
             maps, to blur with and to guide with.
         scale: 2 measures models at twice the size of their input, the truth shrunk after it was
             blurred; frames of those that leave the size alone are enlarged.
+        encoded: for the rendered suites: 23 or 29, frames out of H.264 files of that rate factor.
+        blurred: for `pairs`: folder of pictures, videos or folders of frames.
+        sharp: for `pairs`: folder of their sharp partners, with the same names.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
         pictures: folder for a sheet of each clip, all methods side by side.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -88,6 +94,9 @@ def evaluate(
         blur=blur,
         depth=maps,
         scale=scale,
+        encoded=encoded,
+        blurred=None if blurred is None else Path(blurred),
+        sharp=None if sharp is None else Path(sharp),
     )
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from unblur.evaluate.clip import Clip
-from unblur.metrics import added_gradient, detail, psnr, sharpness, ssim, tof
+from unblur.metrics import added_gradient, detail, mesh, psnr, sharpness, ssim, tof
 
 CAP = 50.0
 """PSNR in dB that counts as perfect, so that a few untouched frames do not rule a mean."""
@@ -31,11 +31,14 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "detail": detail,
     "sharpness": sharpness,
     "added_gradient": added_gradient,
+    "mesh": mesh,
 }
 """Functions of pictures and truth `(S, 3, H, W)` that give S numbers."""
-SPARSE = frozenset({"added_gradient", "tof"})
-"""Figures that some frames do not have: where nothing is homogeneous, where motion is not watched.
-Means are over those that do."""
+SPARSE = frozenset({"added_gradient", "mesh", "tof"})
+"""Figures that some frames do not have: where nothing is homogeneous, where motion is not watched,
+where a frame is too small. Means are over those that do."""
+WORSE = 0.05
+"""Loss of PSNR in dB from which on a frame counts as made worse."""
 COLUMNS = {
     "psnr": ("PSNR", 2),
     "gain": ("gain", 2),
@@ -44,10 +47,12 @@ COLUMNS = {
     "detail": ("detail", 3),
     "sharpness": ("sharpness", 3),
     "added_gradient": ("added gradient", 2),
+    "mesh": ("mesh", 2),
     "seconds": ("s/frame", 3),
     "parameters": ("M params", 2),
     "sharpest_quarter": ("sharpest quarter", 2),
     "other_frames": ("other frames", 2),
+    "worse": ("% worse", 0),
 }
 """Heading and decimals of each column."""
 
@@ -65,6 +70,7 @@ class Score:
     detail: float
     sharpness: float
     added_gradient: float = math.nan
+    mesh: float = math.nan
     tof: float = math.nan
     """Of the whole clip that the frame is from."""
 
@@ -115,7 +121,8 @@ class Evaluation:
 
         `sharpest_quarter` is the mean change of PSNR on the quarter of frames whose input was
         sharpest, that is, had the highest PSNR: what a method does to those that need no help.
-        `other_frames` is the mean change on all others.
+        `other_frames` is the mean change on all others; `worse` is the share of frames, in percent,
+        that lost more than `WORSE`.
         """
         before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == self.methods[0]}
         order = sorted(before, key=lambda key: -before[key])
@@ -129,6 +136,7 @@ class Evaluation:
                 if s.method == method
             }
             gains = {name: average(changes[key] for key in part) for name, part in parts.items()}
+            gains["worse"] = 100 * average(change < -WORSE for change in changes.values())
             table.append({"clip": MEAN, "method": method, **self._mean(None, method), **gains})
         return table
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from unblur.errors import UsageError
-from unblur.evaluate import averaged, davis, lowlight, rendered
+from unblur.evaluate import averaged, davis, encoded, lowlight, pairs, rendered
 from unblur.evaluate.clip import Clip
 from unblur.synth import TextureBank, held_out
 
@@ -25,6 +25,9 @@ class Sources:
     blur: str | None = None
     depth: Path | None = None
     scale: int = 1
+    encoded: int | None = None
+    blurred: Path | None = None
+    sharp: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,30 +48,42 @@ class Suite:
 
 def synth_motion(sources: Sources) -> list[Maker]:
     """Moving layers and a shaking camera."""
-    return rendered.motion_clips(making(sources), seed=410_000)
+    return filmed("synth-motion", rendered.motion_clips(making(sources), seed=410_000), sources)
 
 
 def synth_focus(sources: Sources) -> list[Maker]:
     """Layers at different distances, and a focus that may wander."""
-    return rendered.focus_clips(making(sources), seed=420_000)
+    return filmed("synth-focus", rendered.focus_clips(making(sources), seed=420_000), sources)
 
 
 def synth_joint(sources: Sources) -> list[Maker]:
     """Motion and focus at once."""
-    return rendered.joint_clips(making(sources), seed=430_000)
+    return filmed("synth-joint", rendered.joint_clips(making(sources), seed=430_000), sources)
 
 
 def synth_lowlight(sources: Sources) -> list[Maker]:
     """Missed focus at night, its noise filtered out."""
     night = replace(making(sources), denoise=lowlight.denoise)
-    return rendered.focus_clips(night, seed=440_000, light=lowlight.LOW_LIGHT)
+    clips = rendered.focus_clips(night, seed=440_000, light=lowlight.LOW_LIGHT)
+    return filmed("synth-lowlight", clips, sources)
+
+
+def filmed(suite: str, clips: list[Maker], sources: Sources) -> list[Maker]:
+    """The clips as they are, or out of a video file where that is wanted."""
+    if sources.encoded is None:
+        return clips
+    if sources.textures is not None or sources.scale != 1:
+        raise UsageError("--encoded ships for the held-out textures at their own size only")
+    return encoded.encoded_clips(clips, suite, sources.encoded)
 
 
 def about_rendered(sources: Sources) -> dict[str, object]:
     """Textures and sizes."""
     side = rendered.SIDE
+    file = {} if sources.encoded is None else {"encoded": f"H.264, crf {sources.encoded}"}
     return {
         "textures": str(sources.textures) if sources.textures else "held out",
+        **file,
         **sizes(sources.scale, (side // sources.scale,) * 2, (side, side)),
     }
 
@@ -87,6 +102,16 @@ def about_real(sources: Sources) -> dict[str, object]:
 def averaged_frames(sources: Sources) -> int:
     """7 if nobody says otherwise."""
     return 7 if sources.frames is None else sources.frames
+
+
+def own_pairs(sources: Sources) -> list[Maker]:
+    """A user's blurred frames, and the same ones sharp."""
+    return pairs.paired_clips(sources.blurred, sources.sharp)
+
+
+def about_pairs(sources: Sources) -> dict[str, object]:
+    """The two folders."""
+    return {"blurred": str(sources.blurred), "sharp": str(sources.sharp)}
 
 
 def davis_blur(sources: Sources) -> list[Maker]:
@@ -136,7 +161,8 @@ def making(sources: Sources) -> rendered.Making:
     return rendered.Making(TextureBank.load(sources.textures, training=False), sources.scale)
 
 
-RENDERED, REAL = frozenset({"textures", "scale"}), frozenset({"data", "frames"})
+RENDERED, REAL = frozenset({"textures", "scale", "encoded"}), frozenset({"data", "frames"})
+PAIRS = frozenset({"blurred", "sharp"})
 DAVIS = frozenset({"data", "frames", "blur", "depth", "scale"})
 
 SUITES: dict[str, Suite] = {
@@ -175,6 +201,7 @@ SUITES: dict[str, Suite] = {
             about_rendered,
         ),
         Suite("real-average", 1, "averages of real frames", REAL, real_average, about_real),
+        Suite("pairs", 1, "blurred and sharp frames of your own", PAIRS, own_pairs, about_pairs),
         Suite("davis-blur", 1, "sequences of DAVIS out of focus", DAVIS, davis_blur, about_davis),
     )
 }

@@ -16,6 +16,9 @@ XYZ = (
 """Linear sRGB to CIE XYZ, white at D65 with Y = 1."""
 FLAT, FLAT_SIGMA = 3 / 255, 4.0
 """Gradient below which a truth is homogeneous: root of the mean square over a Gaussian."""
+LATTICE, LATTICE_TILE = 16, 128
+"""Period of a mesh, of which those of 8 and 4 pixels are a part, and the side of the tiles in which
+it is looked for, in pixels."""
 LEAST_FLAT = 0.01
 """Part of a picture that has to be homogeneous."""
 
@@ -137,6 +140,54 @@ def added_gradient(
     part = flat.double().mean(dim=(-2, -1))
     added = ((energy - own) * flat).mean(dim=(-2, -1)) / part.where(part >= LEAST_FLAT, torch.nan)
     return (255 * added.clamp(min=0).sqrt()).float()
+
+
+def mesh(
+    x: Tensor,  # (..., C, H, W)
+    truth: Tensor,  # (..., C, H, W)
+) -> Tensor:  # (...)
+    """Pattern that repeats every 4, 8 or 16 pixels and is not in the truth, in 8-bit steps.
+
+    Networks draw canvas, codecs blocks on such a lattice. Root of the energy of the part of the
+    error's gradient that is the same in all cells of 16x16 pixels of a tile of 128x128 (of the
+    whole picture where it is smaller), less what the same number of unlike cells would have in
+    common by chance; mean over tiles and channels. 0 for an error without a lattice. NaN below
+    33x33 pixels.
+    """
+    error = (x - truth).double()
+    if min(error.shape[-2:]) <= 2 * LATTICE:
+        return torch.full(error.shape[:-3], torch.nan)
+    energies = []
+    for top in tile_starts(error.shape[-2]):
+        for left in tile_starts(error.shape[-1]):
+            tile = error[..., top : top + LATTICE_TILE + 1, left : left + LATTICE_TILE + 1]
+            energies.append(lattice_energy(tile))
+    energy = torch.stack(energies).mean(0)
+    return (255 * energy.clamp(min=0).sqrt()).float()
+
+
+def tile_starts(length: int) -> range:
+    """Where tiles begin along an axis; what is left at the end is not looked at."""
+    return range(0, max(1, length - LATTICE_TILE + 1), LATTICE_TILE)
+
+
+def lattice_energy(
+    error: Tensor,  # (..., C, h, w)
+) -> Tensor:  # (...)
+    """Mean square of the gradient that all cells have in common, without bias."""
+    across = (error[..., 1:] - error[..., :-1])[..., :-1, :]
+    down = (error[..., 1:, :] - error[..., :-1, :])[..., :, :-1]
+    gradient = torch.stack((across, down), -3)  # (..., C, 2, h - 1, w - 1)
+    rows, columns = (side // LATTICE for side in gradient.shape[-2:])
+    cells = gradient[..., : rows * LATTICE, : columns * LATTICE]
+    cells = cells.unflatten(-2, (rows, LATTICE)).unflatten(-1, (columns, LATTICE))
+    cells = cells - cells.mean(dim=(-4, -3, -2, -1), keepdim=True)
+    common = cells.mean(dim=(-4, -2), keepdim=True)
+    own = cells - common
+    many = rows * columns
+    # Of independent cells the mean has 1 / many of their variance.
+    chance = own.square().sum(dim=(-4, -2)) / (many * (many - 1))
+    return (common.square().squeeze((-4, -2)) - chance).mean(dim=(-4, -3, -2, -1))
 
 
 def tpsnr_pq(

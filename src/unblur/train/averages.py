@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -88,18 +87,12 @@ class Averages:
         return pair[0], pair[1]
 
 
-@dataclass(frozen=True)
 class Mixture:
-    """Batches of one source or, in a share of the steps, of another."""
+    """Batches of one source or, in a share of the steps, of another with clips of the same size."""
 
-    usual: Source
-    other: Source
-    share: float
-
-    @property
-    def pixels_per_clip(self) -> int:
-        """The same of both."""
-        return self.usual.pixels_per_clip
+    def __init__(self, usual: Source, other: Source, share: float) -> None:
+        self.usual, self.other, self.share = usual, other, share
+        self.pixels_per_clip = usual.pixels_per_clip
 
     def batch(self, clips: int, seed: int) -> Batch:
         """A batch of that seed, of the source that it draws."""
@@ -161,10 +154,10 @@ def read_video(path: Path) -> Tensor:
     try:
         with av.open(os.fspath(path)) as container:
             container.streams.video[0].thread_type = "AUTO"
-            pictures = [
+            frames = [
                 torch.from_numpy(picture.to_ndarray(format="rgb24")).permute(2, 0, 1)
                 for picture in container.decode(video=0)
             ]
     except (OSError, av.error.FFmpegError, IndexError) as error:
         raise MediaError(f"{path} cannot be read as video: {error}") from error
-    return torch.stack(pictures)
+    return torch.stack(frames)
