@@ -13,7 +13,16 @@ from unblur.data.codec import Encoding, encode
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.train.averages import EXPONENT, Averages, Mixture, exposures, read_video, with_real
 from unblur.train.batches import Batch
-from unblur.train.footage import CODECS, Draws, Filmed, degraded, draw_encoding, sharpened, smoothed
+from unblur.train.footage import (
+    CODECS,
+    Draws,
+    Filmed,
+    Titles,
+    degraded,
+    draw_encoding,
+    sharpened,
+    smoothed,
+)
 from unblur.train.recipe import Recipe
 from unblur.train.source import held_out_clips
 
@@ -45,6 +54,16 @@ def test_a_seed_gives_the_same_batch():
     source = Filmed(Fixed(), 1.0)
     assert torch.equal(source.batch(1, 11).blurred, source.batch(1, 11).blurred)
     assert not torch.equal(source.batch(1, 11).blurred, source.batch(1, 12).blurred)
+
+
+def test_titles_lie_over_blurred_and_sharp_frames_alike():
+    titles = Titles((96, 160), Draws(3))
+    dark, bright = torch.zeros(2, 3, 96, 160), torch.full((2, 3, 96, 160), 0.5)
+    assert torch.equal(titles(dark)[0], titles(dark)[1])
+    covered = titles(dark) > 0.6  # where letters are opaque the frame does not matter
+    assert covered.float().mean() > 0.005
+    assert torch.allclose(titles(dark)[covered], titles(bright)[covered], atol=0.2)
+    assert (titles(bright) == bright).float().mean() > 0.5
 
 
 def test_the_share_is_kept():

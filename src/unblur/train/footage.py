@@ -1,8 +1,9 @@
 """What cameras, editors and codecs do to clips after they were blurred.
 
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
-noise and sharpens edges, and real encoders (`data.codec`), sometimes two one after the other. The
-truth stays as it was: a network that learns on these clips learns to undo it or to leave it alone.
+noise and sharpens edges, letters that an editor lays over the picture, and real encoders
+(`data.codec`), sometimes two one after the other. The truth stays as it was, letters apart: a
+network that learns on these clips learns to undo it or to leave it alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,9 @@ from unblur.train.batches import Batch, Source
 SHRUNK, SMOOTHED, SHARPENED, TWICE, LED_IN = 0.15, 0.25, 0.3, 0.12, 0.5
 """Shares of clips whose source was smaller, that a camera smoothed, and sharpened; that went
 through two encoders; and whose first frame is none that the encoder began with."""
+TITLED = 0.08
+"""Share of clips with letters over them, blurred or not: subtitles, logos, clocks."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789:.,!?"
 SMALLEST = 0.55
 """Least size of a smaller source, of the frame's."""
 CODECS: dict[str, float] = {
@@ -50,6 +55,9 @@ class Filmed:
         """The source's batch of that seed, its blurred frames degraded."""
         made = self.source.batch(clips, seed)
         draw = Draws(seed)
+        if draw.chance(TITLED * self.share):
+            titles = Titles(made.blurred.shape[-2:], draw)
+            made = replace(made, blurred=titles(made.blurred), sharp=titles(made.sharp))
         blurred = [
             degraded(clip.cpu(), draw).to(clip) if draw.chance(self.share) else clip
             for clip in made.blurred
@@ -75,6 +83,34 @@ class Draws:
         """A name, each with its share."""
         weights = torch.tensor(list(shares.values()))
         return list(shares)[int(torch.multinomial(weights, 1, generator=self.generator))]
+
+
+class Titles:
+    """Letters that stand still over a clip, with a dark rim or a box."""
+
+    def __init__(self, size: torch.Size, draw: Draws) -> None:
+        import cv2
+
+        height, width = size
+        self.ink, self.cover = (np.zeros((height, width), np.uint8) for _ in range(2))
+        self.colour = torch.tensor([draw.between(0.7, 1) for _ in range(3)])
+        scale = draw.between(0.35, 1.1)
+        stroke = 1 + round(scale * draw.between(0, 1.5))
+        for _ in range(1 + draw.chance(0.5)):
+            count = round(draw.between(4, 24))
+            text = "".join(LETTERS[int(draw.between(0, len(LETTERS)))] for _ in range(count))
+            at = (round(draw.between(-10, width / 2)), round(draw.between(10, height)))
+            face = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX)
+            font = face[int(draw.between(0, len(face)))]
+            cv2.putText(self.ink, text, at, font, scale, 255, stroke, cv2.LINE_AA)
+            if draw.chance(0.8):
+                cv2.putText(self.cover, text, at, font, scale, 255, stroke + 2, cv2.LINE_AA)
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Frames (..., 3, H, W) with the letters over them."""
+        ink, cover = (torch.from_numpy(x).to(frames) / 255 for x in (self.ink, self.cover))
+        colour = self.colour.to(frames)[:, None, None]
+        return (frames * (1 - cover)).lerp(colour.expand_as(frames), ink)
 
 
 def degraded(
