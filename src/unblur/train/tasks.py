@@ -266,6 +266,12 @@ def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.devic
     return build
 
 
+def _trust(recipe: Recipe, device: torch.device) -> Task:
+    from unblur.train.trust_task import TrainTrust
+
+    return TrainTrust(recipe, device)
+
+
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
     "bsstnet": _bsstnet("PAPER"),
@@ -281,6 +287,7 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "flow-s": TrainFlow,
     "flow-refocus": TrainRefocus,
     "coc-s": TrainCoc,
+    "trust-s": _trust,
 }
 """By the name a recipe gives as its `network`."""
 
