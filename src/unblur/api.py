@@ -19,19 +19,23 @@ from torch import Tensor
 from unblur.engine import memory
 from unblur.engine.compare import GAP, side_by_side
 from unblur.engine.estimate import seconds_per_frame
+from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
 from unblur.restorers.base import RestorerInfo
 from unblur.restorers.registry import (
     BEST,
+    Fuse,
     Quality,
     choose_model,
+    choose_radius,
     choose_scale,
     load_model,
     model_of,
@@ -121,6 +125,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     precision: str = "auto",
     light: LightChoice = "auto",
     strength: float = 1.0,
+    fuse: Fuse = "auto",
     scale: int | None = None,
     depth: str | Path | None = None,
     depth_invert: bool = False,
@@ -154,6 +159,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
         strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        fuse: how many restored frames on either side repair each restored frame, where they show
+            the same: `off`, a number, or what the model was measured to do best with (`auto`).
         scale: size of the result in multiples of the source's, for a model that leaves a choice.
         depth: where a model for focal blur takes depth from: `builtin` (the default: what is sharp
             is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
@@ -190,6 +197,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
+    radius = choose_radius(fuse, info)
     where = choose_device(device)
     torch.manual_seed(seed)
 
@@ -216,8 +224,13 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )
         room = memory.budget(where, max_memory)
+        fusion = choose_fusion(fuse, restorer.info, where)
+        if fusion is not None:
+            size = restorer.info.scale
+            room = max(0, room - fusion.peak_bytes(size * height, size * width))
         fit = choose_fit(restorer, height, width, room, tile, window)
-        return Runner(restorer, choose_look(restorer, light, transfer, strength), fit, focus)
+        look = choose_look(restorer, light, transfer, strength)
+        return Runner(restorer, look, fit, focus, fusion)
 
     if isinstance(source, Tensor):
         if depth not in (None, *DEPTHS):
@@ -228,7 +241,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
-    untouched = info.passes_through or (strength == 0 and info.scale == 1)
+    untouched = (info.passes_through and not radius) or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
         return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
@@ -251,7 +264,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             if not untouched:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if info.needs_scenes:
+                if runner.needs_scenes:
                     scenes = _look_through(reading(), preview, total, progress)
                     total = scenes[-1].stop if scenes else 0
                 if focus is not None and total is not None:
@@ -286,6 +299,12 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     )
 
 
+def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
+    """How the frames that a model restored are put together; None where they are left alone."""
+    radius = choose_radius(fuse, info)
+    return Fusion(radius, DisAlignment(), device) if radius else None
+
+
 def _restore_tensor(
     source: Tensor,  # (T, 3, H, W)
     prepare: Callable[[int, int, int, None], Runner],
@@ -295,7 +314,7 @@ def _restore_tensor(
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
-    scenes = find_scenes(pictures) if runner.restorer.info.needs_scenes else None
+    scenes = find_scenes(pictures) if runner.needs_scenes else None
     restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
     return torch.stack([picture for _, picture in restored])
 

@@ -184,6 +184,7 @@ _SMALL_INFO = RestorerInfo(
     precisions=frozenset({"fp32", "bf16"}),
     window=16,
     guidance_stride=FLOW_STRIDE,
+    fuse=2,
     ships=True,
 )
 _MIDDLE_INFO = replace(
