@@ -197,7 +197,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
-    radius = choose_radius(fuse, info)
+    choose_radius(fuse, info)  # complains before anything is read
     where = choose_device(device)
     torch.manual_seed(seed)
 
@@ -241,7 +241,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
-    untouched = (info.passes_through and not radius) or (strength == 0 and info.scale == 1)
+    untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
         return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)

@@ -187,10 +187,12 @@ def test_where_depth_comes_from(tmp_path):
 
 
 def test_models_are_measured_fused_as_they_are_run(clip):
-    kept = methods("none@unfused", Rows(fuse=1), "cpu")[0]
-    fused = methods("none", Rows(fuse=1), "cpu")[0]
-    assert (kept.whole_clip, fused.whole_clip) == (False, True)
-    assert torch.equal(kept.restore(clip), clip.input)
-    assert not torch.equal(fused.restore(clip), clip.input)
+    (off,) = methods("tiny", Rows(fuse="off"), "cpu")
+    (unfused,) = methods("tiny@unfused", Rows(fuse=1), "cpu")
+    (fused,) = methods("tiny", Rows(fuse=1), "cpu")
+    assert torch.equal(unfused.restore(clip), off.restore(clip))
     assert fused.restore(clip).shape == clip.truth.shape
-    assert torch.equal(methods("none@alone", Rows(fuse=1), "cpu")[0].restore(clip), clip.input)
+    assert not torch.equal(fused.restore(clip), off.restore(clip))
+    (single,) = methods("none", Rows(fuse=1), "cpu")
+    (alone,) = methods("none@alone", Rows(fuse=1), "cpu")
+    assert (single.whole_clip, alone.whole_clip) == (True, False)
