@@ -48,7 +48,7 @@ def test_sharpness_guided_convolution(golden: dict[str, Tensor]) -> None:
     flows = [random_input(seed, (1, 2, 16, 20), 2) for seed in (22, 23)]
     trust = [torch.sigmoid(random_input(seed, (1, 1, 16, 20))) for seed in (24, 25)]
     first, second = (
-        Reference(feature, feature, flow, sharp, torch.ones_like(sharp))
+        Reference(feature, feature, flow, sharp, torch.ones_like(sharp), sharp)
         for feature, flow, sharp in zip(x.chunk(2, 1), flows, trust, strict=True)
     )
     layer = official_net().propagation.passes["forward_2"].align

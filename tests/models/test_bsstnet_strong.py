@@ -79,8 +79,9 @@ def align_inputs() -> Inputs:
 
 def align(net: BSSTNet, x: Inputs) -> Tensor:
     earlier = [
-        Reference(x[n], x[n], x[f"{n} flow"], x[f"{n} trust"], torch.ones_like(x[f"{n} trust"]))
+        Reference(x[n], x[n], x[f"{n} flow"], trust, torch.ones_like(trust), trust)
         for n in ("first", "second")
+        for trust in [x[f"{n} trust"]]
     ]
     layer = net.propagation.passes["backward_1"].align
     condition = torch.cat((x["condition"], x["first flow"], x["second flow"]), 1)

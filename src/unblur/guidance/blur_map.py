@@ -32,7 +32,6 @@ def blur_map(
         (T, 1, H, W), 0 = sharp, 1 = most blurred; zeros where nothing moves, or all of it alike.
     """
     dtype = torch.promote_types(flow_forward.dtype, torch.float32)
-    motion = squared_motion(flow_forward.to(dtype), flow_backward.to(dtype))  # (T, 1, H, W)
-    if mode == "paper":
-        motion = torch.cat((motion[:1], 2 * motion[1:-1], motion[1:][-1:]))
+    flows = flow_forward.to(dtype), flow_backward.to(dtype)
+    motion = squared_motion(*flows, "sum" if mode == "paper" else "mean")  # (T, 1, H, W)
     return spread(motion[None])[0] if normalise else motion

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import UnblurWarning
-from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import (
     RAFT_WEIGHTS,
     bidirectional_flow,
@@ -27,6 +26,7 @@ from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
 from unblur.models.layers import FRAMES_AT_ONCE
 from unblur.models.raft import RaftConfig
+from unblur.ops.blur_map import squared_motion
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
     Guidance,
@@ -110,7 +110,7 @@ class BSSTNetRestorer:
         forward, backward = self.flow(frames.to(self.device))
         guidance = {"flow_forward": forward, "flow_backward": backward}
         if self.blur_per_scene:
-            motion = blur_map(forward, backward, normalise=False)  # (T, 1, h, w)
+            motion = squared_motion(forward, backward, self.net.config.blur)  # (T, 1, h, w)
             limits = torch.stack((motion.amin(), motion.amax().clamp_min(LEAST_MOTION)))
             guidance["blur_limits"] = limits[None, :, None, None].expand(1, 2, *motion.shape[2:])
         return guidance
