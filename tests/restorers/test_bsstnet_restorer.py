@@ -113,6 +113,7 @@ def test_blur_is_judged_by_the_whole_scene(restorer: BSSTNetRestorer) -> None:
     [
         ("bsstnet-gopro", "unblur weights convert BSST_gopro.pth"),
         ("bsstnet-dvd", "unblur weights convert BSST_dvd.pth"),
+        ("bsstnet-paper", "unblur train bsstnet-paper"),
         ("bsstnet-narrow", "unblur train bsstnet-narrow"),
     ],
 )

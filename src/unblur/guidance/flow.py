@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
@@ -82,6 +85,16 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
         return (resize(found, out) * ratio).to(frames.device)
 
     return flows(grey[:-1], grey[1:]), flows(grey[1:], grey[:-1])
+
+
+def raft_or_dis(
+    device: torch.device | str = "cpu", stride: int = 4
+) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """RAFT where its weights were converted, else DIS: its name, and what finds flow by it."""
+    raft = load_raft(device)
+    if raft is None:
+        return "DIS", partial(dis_flow, stride=stride)
+    return "RAFT", partial(bidirectional_flow, raft, stride=stride)
 
 
 def load_flow_s(device: torch.device | str = "cpu") -> FlowS:

@@ -15,14 +15,12 @@ from unblur import weights
 from unblur.errors import UsageError
 from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import blur_mask
-from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.guidance.refocus import load_refocus, refocused
 from unblur.models import fit
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
 from unblur.models.dabit.windows import LOCAL, REFERENCES, references
 from unblur.models.dabit.windows import windows as released_windows
-from unblur.models.flow_refocus import OFFICIAL as PUBLISHED_REFOCUS
-from unblur.models.flow_refocus import FlowRefocus
 from unblur.models.raft import RaftConfig
 from unblur.ops.pad import padded_length
 from unblur.ops.propagation import propagate_pixels
@@ -43,10 +41,10 @@ from unblur.restorers.base import (
     Window,
 )
 from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapping_windows
+from unblur.weights.switches import load_as, switches_of
 
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
-REFOCUS_WEIGHTS = "flow-refocus"
 Refocus = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Of frames (T, 3, H, W), their flows (T-1, 2, H, W) and where they are blurred (T, 1, H, W)."""
 MARGIN = 1
@@ -209,7 +207,8 @@ def load_official(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         info.name,
         "get dabit.pth from DaBiT's authors and run `unblur weights convert dabit.pth`",
     )
-    net = fit(Dabit(OFFICIAL), weights.load(path), str(path)).to(options.device)
+    state = load_as(path, info.name, switches_of(OFFICIAL, replaces=False))
+    net = fit(Dabit(OFFICIAL), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
     return DabitRestorer(info, net, flow, MEMORY["official"], options.precision, released=True)
 
@@ -221,22 +220,13 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "none were published; give your own by --weights FILE, or convert those of the released "
         "network by `unblur weights convert dabit.pth` and use --model dabit",
     )
-    net = fit(Dabit(PAPER), weights.load(path), str(path)).to(options.device)
+    state = load_as(path, info.name, switches_of(PAPER, replaces=True))
+    net = fit(Dabit(PAPER), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
-    refocus = load_refocus(options.device)
+    refocus = partial(refocused, load_refocus(options.device), threshold=0.5, stride=1)
     return DabitRestorer(
         info, net, flow, MEMORY["paper"], options.precision, replaces=True, refocus=refocus
     )
-
-
-def load_refocus(device: torch.device) -> Refocus:
-    """The published flow network where it was converted, else the one that ships."""
-    path = weights.find(REFOCUS_WEIGHTS)
-    if path is None:
-        net = load_refocus_s(device)
-    else:
-        net = fit(FlowRefocus(PUBLISHED_REFOCUS), weights.load(path), str(path)).to(device)
-    return partial(refocused, net, threshold=0.5, stride=1)
 
 
 def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
@@ -246,7 +236,9 @@ def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "a recipe with `network: dabit-narrow` trains them; give your own by --weights FILE",
     )
     scale = options.scale or info.scale
-    state = weights.load(path)
+    expected = switches_of(SMALL, replaces=False)
+    del expected["scales"]  # as the weights have them, and as is asked for
+    state = load_as(path, info.name, expected)
     net = fit(Dabit(fitting(SMALL, state, scale, str(path))), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name, 1)
     wanted = replace(info, scale=scale)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from unblur.train.focal_task import halved, radius_of
 from unblur.train.losses import charbonnier
 from unblur.train.recipe import Recipe
 from unblur.train.tasks import Deblur, guided, tuples
+from unblur.weights.switches import switches_of
 
 LOSSES = ("charbonnier", "blurred", "clear")
 """Charbonnier distance of what comes out, and, at the input's size, L1 of its blurred and of its
@@ -49,6 +51,11 @@ class TrainDabit(Deblur):
         self.replaces = replaces
         if unknown := set(recipe.losses) - set(LOSSES):
             raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices, and what is done before it."""
+        return switches_of(self.config, replaces=self.replaces)
 
     def network(self) -> nn.Module:
         """DaBiT with `options` on top of its preset."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
@@ -56,7 +58,42 @@ def open_source(
 
 
 def held_out_clips(recipe: Recipe, device: torch.device, flows: bool) -> list[Batch]:
-    """Clips for validation, of textures that no training sees: the same ones at each call."""
+    """Clips for validation, rendered of textures that no training sees, or from a data set.
+
+    They are the same ones at each call.
+    """
+    if recipe.validate_on != "scenes":
+        return middles(ClipFolder.find(recipe.validate_on), recipe, device)
     config = scene_config({**recipe.scenes, "compressed": 0.0})
     source = Rendered(config, held_out(), recipe.frames, VALIDATION_SIDE, device, flows)
     return [source.batch(1, VALIDATION_SEED + i) for i in range(recipe.validation_clips)]
+
+
+def middles(folders: Sequence[ClipFolder], recipe: Recipe, device: torch.device) -> list[Batch]:
+    """Frames from the middle of clips of a data set, and the middle of these frames.
+
+    As many clips as the recipe asks for, or all there are, evenly over the folders.
+
+    Raises:
+        UsageError: no clip is long enough.
+    """
+    clips = [clip for clip in folders if len(clip) >= recipe.frames]
+    if not clips:
+        raise UsageError(
+            f"no clip of {recipe.validate_on} has {recipe.frames} frames: lower `frames`"
+        )
+    count = min(recipe.validation_clips, len(clips))
+    found = []
+    for clip in (clips[i * len(clips) // count] for i in range(count)):
+        start = (len(clip) - recipe.frames) // 2
+        pair = clip.read(start, start + recipe.frames)  # 2 x (T, 3, H, W)
+        blurred, sharp = (center(x, VALIDATION_SIDE)[None].to(device) for x in pair)
+        found.append(Batch(blurred, sharp))
+    return found
+
+
+def center(x: Tensor, side: int) -> Tensor:
+    """The middle of pictures (..., H, W), at most `side` pixels each way, in whole fours."""
+    height, width = (min(side, n) // 4 * 4 for n in x.shape[-2:])
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    return x[..., top : top + height, left : left + width]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.errors import UsageError
+from unblur.errors import UnblurWarning, UsageError
 from unblur.metrics import detail, psnr, sharpness, ssim
 from unblur.models import aligned
+from unblur.models.maxim import Maxim, MaximConfig
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.train.batches import Batch
 from unblur.train.coc_task import TrainCoc
@@ -24,6 +26,7 @@ from unblur.train.picture import write_grid
 from unblur.train.recipe import Flow, Recipe
 from unblur.train.refocus_task import TrainRefocus
 from unblur.train.source import held_out_clips
+from unblur.weights.switches import switches_of
 
 SHOWN = 4
 """Validation clips in the picture."""
@@ -36,6 +39,11 @@ class Task(Protocol):
     """True where batches must bring the true flow."""
     takes_turns: bool
     """True where a step may leave parts of the network out."""
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """What the network is trained as, see `weights.switches`: goes into its weights."""
+        ...
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
@@ -64,6 +72,11 @@ class Deblur:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """The config, where there is one."""
+        raise NotImplementedError
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
@@ -136,11 +149,18 @@ class TrainMaxim(Deblur):
 
     linear = True
 
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        self.config = MaximConfig(**tuples(recipe.options))
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes, and the light it sees."""
+        return switches_of(self.config, light="linear")
+
     def network(self) -> nn.Module:
         """MAXIM with `options` as its config."""
-        from unblur.models.maxim import Maxim, MaximConfig
-
-        return Maxim(MaximConfig(**self.recipe.options))
+        return Maxim(self.config)
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
         """The middle one."""
@@ -169,6 +189,11 @@ class TrainAligned(Deblur):
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
         self.needs_flow = self.config.neighbours > 0
 
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
+
     def network(self) -> nn.Module:
         """The preset with `options`."""
         return aligned.Aligned(self.config)
@@ -196,6 +221,11 @@ class TrainBSSTNet(Deblur):
         super().__init__(recipe, device)
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
 
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
+
     def network(self) -> nn.Module:
         """BSSTNet with `options` on top of its preset; at first it gives back its input."""
         from unblur.models.bsstnet import BSSTNet
@@ -214,17 +244,39 @@ def guided(batch: Batch, flow: Flow, seed: int | None) -> Batch:
 
     Args:
         batch: encoded frames.
-        flow: `truth` with errors, or what finds flow in the frames.
+        flow: `truth` with errors, or what finds flow in the frames; DIS where there is no truth.
         seed: of the errors; None where the truth may not be used.
     """
     if flow == "truth" and seed is not None and batch.flow_forward is not None:
         generator = torch.Generator(batch.blurred.device).manual_seed(seed)
         return batch.mapped(lambda x: x, lambda x: roughen(x, generator))
-    from unblur.guidance.flow import dis_flow
-
-    both = [dis_flow(clip) for clip in batch.blurred]
+    find = flow_finder("raft" if flow == "raft" else "dis", batch.blurred.device)
+    both = [find(clip) for clip in batch.blurred]
     forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
     return dataclasses.replace(batch, flow_forward=forward, flow_backward=backward)
+
+
+@cache
+def flow_finder(
+    kind: Literal["raft", "dis"], device: torch.device
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What finds flow in frames (T, 3, H, W), as `guidance.flow` does; DIS for RAFT not converted.
+
+    It says so once.
+    """
+    from unblur.guidance.flow import RAFT_WEIGHTS, dis_flow, raft_or_dis
+
+    if kind == "dis":
+        return dis_flow
+    name, find = raft_or_dis(device)
+    if name == "DIS":
+        warnings.warn(
+            f"no weights for '{RAFT_WEIGHTS}': this training is guided by DIS flow instead; get "
+            "raft-things.pth from RAFT's authors and run `unblur weights convert raft-things.pth`",
+            UnblurWarning,
+            stacklevel=2,
+        )
+    return find
 
 
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,7 +320,7 @@ def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.devic
 
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
-    "bsstnet": _bsstnet("PAPER"),
+    "bsstnet-paper": _bsstnet("PAPER"),
     "bsstnet-s": TrainAligned,
     "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
     "dabit-s": partial(_focal, preset=aligned.FOCAL),
