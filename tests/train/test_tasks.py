@@ -16,8 +16,10 @@ import torch
 from unblur import weights
 from unblur.data.clips import ClipFolder
 from unblur.errors import UnblurWarning, UsageError, WeightsError
+from unblur.guidance.defocus import above_least
 from unblur.guidance.flow import bidirectional_flow
 from unblur.models.raft import Raft, RaftConfig
+from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers.registry import load_model, model_of
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
@@ -184,6 +186,29 @@ def test_the_recipe_of_dabits_paper_takes_its_first_step(bank, tmp_path):
     outcome = train(short, tmp_path, textures=bank)
     assert outcome.finished
     assert outcome.skipped == 0
+
+
+def test_dabits_paper_is_told_depth_and_the_wavelets_of_its_blur():
+    """Narrow: what it is told does not depend on its sizes."""
+    options = {"pixels": "released", "blur": "wavelet", "threshold": 1e-4}
+    task = open_task(Recipe("dabit-tiny", options=options), CPU)
+    assert task.needs_depth
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.rand(2, 3, 3, 32, 32, generator=generator)
+    depth = torch.rand(2, 3, 1, 32, 32, generator=generator)
+    told = task.told(Batch(clip, clip, depth=depth), 0)
+    assert torch.equal(told.depth, depth)
+    assert torch.equal(told.blur[1], blur_of_depths(clip[1], depth[1]))
+    assert torch.equal(told.mask[1], above_least(told.blur[1]))
+    with pytest.raises(UsageError, match="needs depth"):
+        task.told(Batch(clip, clip), 0)
+
+
+@pytest.mark.parametrize("changes", [{"data": "gopro:x"}, {"pool": 4}])
+def test_depth_comes_from_rendered_scenes_alone(changes, bank, tmp_path):
+    recipe = dataclasses.replace(recipes.load("dabit-paper"), **changes, pool_side=480)
+    with pytest.raises(UsageError, match="dabit-paper needs depth"):
+        open_source(recipe, bank, CPU, True, tmp_path, depth=True)
 
 
 def test_dabits_losses_look_at_blurred_and_clear_pixels_apart():

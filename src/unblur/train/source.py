@@ -28,6 +28,7 @@ def open_source(
     flows: bool,
     pool: str | Path,
     guess: Guess | None = None,
+    depth: bool = False,
 ) -> Source:
     """The source a recipe names.
 
@@ -38,10 +39,17 @@ def open_source(
         flows: whether the network needs the true flow.
         pool: folder for the clips of a pool.
         guess: finds the flow that clips of a pool bring beside the true one.
+        depth: whether the network needs the true depth.
 
     Raises:
-        UsageError: no textures for scenes, an unknown layout, or fields SceneConfig has not.
+        UsageError: no textures for scenes, an unknown layout, fields SceneConfig has not, or no
+            depth to be had.
     """
+    if depth and (recipe.data != "scenes" or recipe.pool):
+        raise UsageError(
+            f"recipe: {recipe.network} needs depth, which rendered scenes have: take data: scenes, "
+            "without a pool"
+        )
     if recipe.data != "scenes":
         return Cut(ClipFolder.find(recipe.data), recipe.frames, recipe.crop)
     if textures is None:
@@ -52,12 +60,14 @@ def open_source(
     bank = TextureBank.load(textures)
     config, frames = scene_config(recipe.scenes), recipe.frames
     if not recipe.pool:
-        return Rendered(config, bank, frames, recipe.crop, device, flows)
+        return Rendered(config, bank, frames, recipe.crop, device, flows, depth)
     rendered = Rendered(config, bank, frames, recipe.pool_side, device)
     return Pool(rendered, Path(pool), recipe.pool, recipe.crop, POOL_SEED + recipe.seed, guess)
 
 
-def held_out_clips(recipe: Recipe, device: torch.device, flows: bool) -> list[Batch]:
+def held_out_clips(
+    recipe: Recipe, device: torch.device, flows: bool, depth: bool = False
+) -> list[Batch]:
     """Clips for validation, rendered of textures that no training sees, or from a data set.
 
     They are the same ones at each call.
@@ -65,7 +75,7 @@ def held_out_clips(recipe: Recipe, device: torch.device, flows: bool) -> list[Ba
     if recipe.validate_on != "scenes":
         return middles(ClipFolder.find(recipe.validate_on), recipe, device)
     config = scene_config({**recipe.scenes, "compressed": 0.0})
-    source = Rendered(config, held_out(), recipe.frames, VALIDATION_SIDE, device, flows)
+    source = Rendered(config, held_out(), recipe.frames, VALIDATION_SIDE, device, flows, depth)
     return [source.batch(1, VALIDATION_SEED + i) for i in range(recipe.validation_clips)]
 
 

@@ -73,7 +73,9 @@ def train(
             stacklevel=2,
         )
     guess = getattr(task, "guess", None)
-    source = open_source(recipe, textures, where, task.needs_flow, pool or folder / "pool", guess)
+    source = open_source(
+        recipe, textures, where, task.needs_flow, pool or folder / "pool", guess, task.needs_depth
+    )
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()

@@ -37,6 +37,8 @@ class Task(Protocol):
 
     needs_flow: bool
     """True where batches must bring the true flow."""
+    needs_depth: bool
+    """True where batches must bring the true depth."""
     takes_turns: bool
     """True where a step may leave parts of the network out."""
 
@@ -66,6 +68,7 @@ class Deblur:
     """Networks that make blurred clips sharp."""
 
     needs_flow = False
+    needs_depth = False
     takes_turns = False
     linear = False
     """True for networks that see and give linear light."""
@@ -120,7 +123,7 @@ class Deblur:
     @cached_property
     def held_out(self) -> list[Batch]:
         """Rendered clips of textures that no training sees; always the same ones."""
-        return held_out_clips(self.recipe, self.device, flows=False)
+        return held_out_clips(self.recipe, self.device, flows=False, depth=self.needs_depth)
 
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
         """Middle frames of held-out clips: mean PSNR of input and output, and the rest."""
@@ -308,12 +311,12 @@ def _focal(recipe: Recipe, device: torch.device, preset: aligned.AlignedConfig) 
     return TrainFocal(recipe, device, preset)
 
 
-def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.device], Task]:
+def _dabit(preset: str) -> Callable[[Recipe, torch.device], Task]:
     def build(recipe: Recipe, device: torch.device) -> Task:
         from unblur.models.dabit import config
         from unblur.train.dabit_task import TrainDabit
 
-        return TrainDabit(recipe, device, getattr(config, preset), replaces)
+        return TrainDabit(recipe, device, getattr(config, preset))
 
     return build
 
@@ -325,7 +328,7 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
     "dabit-s": partial(_focal, preset=aligned.FOCAL),
     "dabit-m": partial(_focal, preset=aligned.FOCAL_MIDDLE),
-    "dabit-paper": _dabit("PAPER", replaces=True),
+    "dabit-paper": _dabit("PAPER"),
     "dabit-narrow": _dabit("SMALL"),
     "dabit-tiny": _dabit("TINY"),
     "bsstnet-narrow": _bsstnet("SMALL"),
