@@ -15,7 +15,7 @@ import unblur
 from unblur.cli import main
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.blur_map import blur_map as flow_blur_map
-from unblur.guidance.flow import dis_flow
+from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.guide import blur_map, depth
 from unblur.ops.color import from_linear, to_linear
 from unblur.simulate import focus, read_keys
@@ -111,7 +111,7 @@ def test_the_blur_map_of_motion_is_the_papers(pan: Path, tmp_path: Path, equatio
 
 
 def expected_blur_map(frames: Tensor, mode: str) -> Tensor:
-    return flow_blur_map(*dis_flow(frames), mode=mode)  # type: ignore[arg-type]
+    return flow_blur_map(*flow_s(load_flow_s(), frames), mode=mode)  # type: ignore[arg-type]
 
 
 def test_the_sharp_map_is_what_the_blur_map_leaves(pan: Path, tmp_path: Path) -> None:

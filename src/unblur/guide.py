@@ -20,7 +20,7 @@ from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.blur_map import motion_of_frames
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
 from unblur.guidance.depth import DepthEstimator, depth_estimator
-from unblur.guidance.flow import raft_or_dis
+from unblur.guidance.flow import raft_or_flow_s
 from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
@@ -90,7 +90,7 @@ def blur_map(
     That of `focus` tells how far out of focus a pixel is. That of `motion` is BSSTNet's (CVPR
     2024): what moves far within the exposure is smeared far. The squared lengths of both flows of a
     frame are added (Eq. 1), and scaled from the least to the most of the scene (Eq. 2). Flow is
-    RAFT's where its weights were converted, else that of DIS. The video is then read twice.
+    RAFT's where its weights were converted, else that of flow-s. The video is then read twice.
 
     Args:
         source: a video, a folder of pictures, or a pattern.
@@ -300,7 +300,7 @@ def _write_motion(
 ) -> int:
     """Writes the blur map of motion; a first look finds each scene's least and most motion."""
     where = choose_device(device)
-    _, flow = raft_or_dis(where)
+    _, flow = raft_or_flow_s(where)
 
     def motions(reader: VideoReader, frames: list[Frame]) -> Iterator[tuple[int, Tensor]]:
         """Motion of each frame; `frames` are those that motion has not come out for yet."""

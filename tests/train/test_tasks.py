@@ -109,7 +109,7 @@ def test_a_run_on_a_data_set_says_what_guides_it(flow, gopro, tmp_path, monkeypa
     monkeypatch.setenv("UNBLUR_HOME", str(tmp_path / "home"))
     flow_finder.cache_clear()
     recipe = dataclasses.replace(RECIPES[0], data=gopro, validate_on=gopro, flow=flow, steps=1)
-    said = {"truth": "a data set has no true flow", "raft": "guided by DIS flow instead"}
+    said = {"truth": "a data set has no true flow", "raft": "guided by flow-s instead"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnblurWarning)
         train(recipe, tmp_path / "run")
@@ -168,7 +168,7 @@ def test_the_recipe_of_the_paper_takes_its_first_steps(gopro, tmp_path):
         paper, data=gopro, validate_on=gopro, frames=4, crop=64, steps=2, validate_every=2
     )
     flow_finder.cache_clear()
-    with pytest.warns(UnblurWarning, match="guided by DIS flow instead"):
+    with pytest.warns(UnblurWarning, match="guided by flow-s instead"):
         outcome = train(short, tmp_path)
     assert outcome.finished
     assert outcome.skipped == 0

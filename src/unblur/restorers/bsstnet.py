@@ -158,27 +158,31 @@ def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Wi
 
 
 def choose_flow(
-    kind: Literal["raft", "flow-s", "dis"],
+    kind: Literal["raft", "dis"],
     device: torch.device,
     name: str,
     stride: int = FLOW_STRIDE,
     config: RaftConfig | None = None,
 ) -> Flow:
-    """The flow of that name; DIS for RAFT where its weights are not at hand."""
-    if kind == "flow-s":
-        return partial(flow_s, load_flow_s(device), stride=stride)
+    """The flow of that name. Where RAFT's weights are not at hand flow-s takes its place, which is
+    made for motion blur and gives a quarter of the frame; at other strides DIS does.
+    """
+    dis = partial(dis_flow, stride=stride)
     raft = load_raft(device, config) if kind == "raft" else None
     if raft is not None:
         return partial(bidirectional_flow, raft, stride=stride)
-    if kind == "raft":
-        warnings.warn(
-            f"no weights for '{RAFT_WEIGHTS}': {name} is guided by DIS flow instead, which is less "
-            "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
-            "`unblur weights convert raft-things.pth`",
-            UnblurWarning,
-            stacklevel=4,
-        )
-    return partial(dis_flow, stride=stride)
+    if kind == "dis":
+        return dis
+    quarter = stride == FLOW_STRIDE
+    instead = "flow-s" if quarter else "DIS flow"
+    warnings.warn(
+        f"no weights for '{RAFT_WEIGHTS}': {name} is guided by {instead} instead, which is less "
+        "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
+        "`unblur weights convert raft-things.pth`",
+        UnblurWarning,
+        stacklevel=4,
+    )
+    return partial(flow_s, load_flow_s(device), stride=stride) if quarter else dis
 
 
 def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> Restorer:

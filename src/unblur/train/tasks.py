@@ -263,18 +263,18 @@ def guided(batch: Batch, flow: Flow, seed: int | None) -> Batch:
 def flow_finder(
     kind: Literal["raft", "dis"], device: torch.device
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What finds flow in frames (T, 3, H, W), as `guidance.flow` does; DIS for RAFT not converted.
+    """What finds flow in frames (T, 3, H, W), see `guidance.flow`; flow-s for RAFT not converted.
 
     It says so once.
     """
-    from unblur.guidance.flow import RAFT_WEIGHTS, dis_flow, raft_or_dis
+    from unblur.guidance.flow import RAFT_WEIGHTS, dis_flow, raft_or_flow_s
 
     if kind == "dis":
         return dis_flow
-    name, find = raft_or_dis(device)
-    if name == "DIS":
+    name, find = raft_or_flow_s(device)
+    if name != RAFT_WEIGHTS:
         warnings.warn(
-            f"no weights for '{RAFT_WEIGHTS}': this training is guided by DIS flow instead; get "
+            f"no weights for '{RAFT_WEIGHTS}': this training is guided by {name} instead; get "
             "raft-things.pth from RAFT's authors and run `unblur weights convert raft-things.pth`",
             UnblurWarning,
             stacklevel=2,
