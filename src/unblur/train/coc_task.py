@@ -65,7 +65,6 @@ class TrainCoc:
     """coc-s on frames of rendered clips, each by itself."""
 
     needs_flow = False
-    needs_depth = False
     takes_turns = False
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:

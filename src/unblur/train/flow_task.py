@@ -44,7 +44,6 @@ class TrainFlow:
     """flow-s on rendered clips."""
 
     needs_flow = True
-    needs_depth = False
     takes_turns = False
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:

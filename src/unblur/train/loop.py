@@ -235,10 +235,12 @@ class Run:
         return True
 
     def _metadata(self) -> dict[str, str]:
+        switches = getattr(self.task, "switches", None)
+        known = {} if switches is None else {KEY: json.dumps(switches)}
         return {
+            **known,
             "name": self.recipe.network,
             "network": self.recipe.network,
-            KEY: json.dumps(self.task.switches),
             "recipe": str(to_json(self.recipe)),
             "step": str(self.step),
             "licence": "Apache-2.0",

@@ -49,7 +49,6 @@ class TrainRefocus:
     """Flow refocusing on rendered clips of a lens out of focus."""
 
     needs_flow = True
-    needs_depth = False
     takes_turns = False
     guess = staticmethod(first_guess)
     """What clips of a pool are to bring beside the true flow."""

@@ -74,7 +74,13 @@ def train(
         )
     guess = getattr(task, "guess", None)
     source = open_source(
-        recipe, textures, where, task.needs_flow, pool or folder / "pool", guess, task.needs_depth
+        recipe,
+        textures,
+        where,
+        task.needs_flow,
+        pool or folder / "pool",
+        guess,
+        getattr(task, "needs_depth", False),
     )
     run = Run(recipe, task, source, folder, where)
     if not restart:

@@ -33,19 +33,16 @@ SHOWN = 4
 
 
 class Task(Protocol):
-    """What the loop knows of a network."""
+    """What the loop knows of a network.
+
+    Where it has them, the loop also takes `switches`, what the network is trained as (see
+    `weights.switches`), into its weights, and `needs_depth`, whether batches must bring depth.
+    """
 
     needs_flow: bool
     """True where batches must bring the true flow."""
-    needs_depth: bool
-    """True where batches must bring the true depth."""
     takes_turns: bool
     """True where a step may leave parts of the network out."""
-
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """What the network is trained as, see `weights.switches`: goes into its weights."""
-        ...
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
