@@ -29,7 +29,7 @@ from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
-from unblur.restorers.base import RestorerInfo
+from unblur.restorers.base import NO_STAND_IN, RestorerInfo
 from unblur.restorers.registry import (
     BEST,
     Fuse,
@@ -204,7 +204,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
         if not info.needs_depth:
             return None
-        return FocusOfVideo(depth or "builtin", reader, depth_invert, device)
+        unasked = "depth-anything" if info.real_depth else "builtin"
+        return FocusOfVideo(depth or unasked, reader, depth_invert, device)
 
     def prepare(
         height: int,
@@ -384,6 +385,8 @@ def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> 
             f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
             "blur such as --model dabit-s"
         )
+    if info.real_depth and depth == "builtin":
+        raise UsageError(NO_STAND_IN.format(name=info.name))
     if invert and depth in (None, *DEPTHS):
         raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 

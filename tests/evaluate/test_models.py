@@ -28,7 +28,7 @@ SIDE = 48
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
     """A preset `tiny`: a narrow DaBiT of random weights that also enlarges."""
     torch.manual_seed(0)
-    net = Dabit(TINY).eval()
+    net = Dabit(replace(TINY, pixels="alike")).eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape))
@@ -36,9 +36,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
 
     def load(options: LoadOptions) -> DabitRestorer:
         wanted = replace(info, scale=options.scale or 1)
-        return DabitRestorer(
-            wanted, net, partial(dis_flow, stride=1), MEMORY["paper"], replaces=True
-        )
+        return DabitRestorer(wanted, net, partial(dis_flow, stride=1), MEMORY["paper"])
 
     monkeypatch.setitem(REGISTRY, "tiny", Preset(info, load))
     monkeypatch.setitem(
