@@ -45,8 +45,21 @@ def test_a_report_says_what_was_done(clip, tmp_path):
     assert (report.frames, report.scenes, report.window) == (20, 2, 12)
     assert report.model == "bsstnet-tiny"
     assert report.light == "encoded"
-    assert [p.done for p in said if p.stage == "look through"] == list(range(1, 21))
-    assert [p.total for p in said if p.stage == "restore"] == [20] * 20
+    assert [p.done for p in said if p.stage == "look through"] == list(range(21))
+    assert {p.total for p in said if p.stage == "restore"} == {20}
+    stages = [p.stage for p in said]
+    assert list(dict.fromkeys(stages)) == ["open", "look through", "restore", "finish"]
+    assert said[0].plan is None
+    plan = said[-1].plan
+    assert (plan.model, plan.device, plan.precision, plan.total) == (
+        "bsstnet-tiny",
+        "cpu",
+        "fp32",
+        20,
+    )
+    shares = [p.share for p in said]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
     assert len(read(tmp_path / "out.mkv")) == 20
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -18,20 +18,22 @@ from torch import Tensor
 
 from unblur.engine import memory
 from unblur.engine.compare import GAP, side_by_side
-from unblur.engine.estimate import seconds_per_frame
+from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
-from unblur.engine.run import Runner, choose_look, find_scenes
+from unblur.engine.run import Runner, choose_look, find_scenes, outputs_in_all
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
+from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import RestorerInfo
 from unblur.restorers.registry import (
     BEST,
     Quality,
     choose_model,
+    choose_precision,
     choose_scale,
     load_model,
     model_of,
@@ -50,27 +52,6 @@ PREVIEW_SECONDS = 2
 DEPTHS = ("builtin", "depth-anything")
 """Sources of depth beside files."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands."""
-
-    stage: str
-    """What is being done: `look through` or `restore` a video, `evaluate` a suite."""
-    done: int
-    """Frames finished in this stage."""
-    total: int | None
-    """Frames of this stage, where known."""
-    fps: float
-    """Frames a second, since the stage began."""
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds until the stage ends, where known."""
-        if self.total is None or self.fps == 0:
-            return None
-        return max(0, self.total - self.done) / self.fps
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,8 @@ class Report:
     """Packets that could not be decoded."""
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Listener
+__all__ = ["Progress", "ProgressCallback", "Report", "restore"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +153,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         preview: only the first 2 seconds, input and result side by side, without sound.
         strict: refuse damaged input instead of restoring what can be decoded.
         deinterlace: make interlaced input progressive first.
-        progress: called after each frame.
+        progress: called with each step: stages, frames and parts of frames.
 
     Returns:
         A report for files; for a tensor the restored tensor `(T, 3, scale * H, scale * W)`.
@@ -192,6 +174,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     _check_depth(info, depth, depth_invert)
     where = choose_device(device)
     torch.manual_seed(seed)
+    job = Job(progress)
 
     def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
         if not info.needs_depth:
@@ -215,19 +198,39 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         restorer = load_model(
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )
+        side = side_for(frames, height, width) if frames and progress is not None else None
+        cost = Cost(0, 0) if side is None else cost_per_frame(restorer, height, width, side)
         room = memory.budget(where, max_memory)
         fit = choose_fit(restorer, height, width, room, tile, window)
-        return Runner(restorer, choose_look(restorer, light, transfer, strength), fit, focus)
+        look = choose_look(restorer, light, transfer, strength)
+        job.plan = Plan(
+            model=chosen,
+            device=str(where),
+            precision=precision
+            if precision != "auto"
+            else choose_precision(precision, restorer.info, where),
+            total=frames,
+            width=width,
+            height=height,
+            seconds=sum(cost) * (frames or 0) or None,
+            light=look.light,
+            tile=fit.tiling.size if fit.tiling else None,
+            window=fit.window or restorer.info.window,
+        )
+        runner = Runner(restorer, look, fit, focus)
+        runner.guided = cost.guide / (sum(cost) or 1)
+        return runner
 
     if isinstance(source, Tensor):
         if depth not in (None, *DEPTHS):
             raise UsageError(f"depth '{depth}': a tensor takes {' or '.join(DEPTHS)}")
-        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), progress)
+        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), job)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
+    job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
@@ -248,11 +251,16 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             end=end,
         ) as writer:
             runner, scenes, total = None, None, _expected_frames(reader, preview)
-            if not untouched:
+            if untouched:
+                size = shape.width, shape.height
+                job.plan = Plan("none", str(where), None, total, "frames", *size)
+            else:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
                 if info.needs_scenes:
-                    scenes = _look_through(reading(), preview, total, progress)
+                    expected = job.plan.seconds if job.plan else None
+                    job.begin(LOOK, total, later=expected)
+                    scenes = _look_through(reading(), preview, job)
                     total = scenes[-1].stop if scenes else 0
                 if focus is not None and total is not None:
                     focus.expect(total)
@@ -264,9 +272,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             ):
                 restored = _keep(frames) if runner is None else runner.restore(frames, scenes, held)
                 done = 0
-                for item in _counted(restored, "restore", total, progress):
+                for item in _restoring(restored, runner, scenes, total, job):
                     sink.put(item)
                     done += 1
+                job.begin(FINISH)
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
             if focus is not None and not preview:
@@ -289,25 +298,23 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
 def _restore_tensor(
     source: Tensor,  # (T, 3, H, W)
     prepare: Callable[[int, int, int, None], Runner],
-    progress: ProgressCallback | None,
+    job: Job,
 ) -> Tensor:  # (T, 3, scale * H, scale * W)
     if source.ndim != 4 or source.shape[1] != 3 or 0 in source.shape:
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
     scenes = find_scenes(pictures) if runner.restorer.info.needs_scenes else None
-    restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
+    restored = _restoring(runner.restore(pictures, scenes), runner, scenes, len(pictures), job)
     return torch.stack([picture for _, picture in restored])
 
 
-def _look_through(
-    reader: VideoReader, preview: bool, total: int | None, progress: ProgressCallback | None
-) -> list[Scene]:
+def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Scene]:
     """First pass over a file: its scenes. Warnings are left to the second pass."""
     with reader, warnings.catch_warnings():
         warnings.simplefilter("ignore", UnblurWarning)
         with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
-            return find_scenes(_counted(frames, "look through", total, progress))
+            return find_scenes(_counted(frames, job))
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
@@ -369,19 +376,29 @@ def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> 
         raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 
 
-def _counted(
-    items: Iterable[T],
-    stage: str,
-    total: int | None,
-    progress: ProgressCallback | None,
-) -> Iterator[T]:
-    """Passes items on and tells `progress` of each."""
-    began = time.monotonic()
+def _counted(items: Iterable[T], job: Job) -> Iterator[T]:
+    """Passes items on and tells of each."""
     for done, item in enumerate(items, 1):
         yield item
-        if progress is not None:
-            elapsed = time.monotonic() - began
-            progress(Progress(stage, done, total, done / elapsed if elapsed > 0 else 0.0))
+        job.at(done)
+
+
+def _restoring(
+    restored: Iterable[T],
+    runner: Runner | None,
+    scenes: Sequence[Scene] | None,
+    total: int | None,
+    job: Job,
+) -> Iterator[T]:
+    """Passes restored frames on and tells of each, and of what the network does between them."""
+    expected = job.plan.seconds if job.plan else None
+    job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    if runner is not None:
+        work = outputs_in_all(runner.restorer, scenes, runner.fit.window) if scenes else total
+        # Where frames come out late (windows, fusion), those inside the network count.
+        each = min(1.0, total / work) if total and work else 1.0
+        runner.tick = lambda frames: job.at(frames * each)
+    return _counted(restored, job)
 
 
 def _first_seconds(frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Quiet, Verbose, parse_size
-from unblur.cli.progress import duration, progress_bar
-from unblur.cli.signals import check, delayed
-from unblur.cli.terminal import show
-
-if TYPE_CHECKING:
-    from unblur import Progress
+from unblur.cli.options import Events, Quiet, Verbose, parse_size
+from unblur.cli.progress import duration, facts_of, reporter
+from unblur.cli.signals import delayed
+from unblur.cli.terminal import emit, show
 
 MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
 
@@ -209,6 +206,7 @@ def restore(
             help="Most frames that the network sees at once.",
         ),
     ] = None,
+    json_events: Events = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -220,13 +218,7 @@ def restore(
 
     with delayed():
         work = unblur.restore  # imports torch
-    with progress_bar(wanted=not quiet) as bar:
-
-        def progress(now: Progress) -> None:
-            check()
-            if bar is not None:
-                bar(now)
-
+    with reporter(wanted=not quiet) as progress:
         try:
             report = work(
                 source,
@@ -258,7 +250,9 @@ def restore(
         except OSError as error:
             error.filename = error.filename or destination  # a full disk is best named
             raise
-    if not quiet:
+    if json_events:
+        emit("report", **facts_of(report))
+    elif not quiet:
         each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
         show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
 
@@ -14,8 +15,29 @@ NEIGHBOURS = 2
 """Frames on either side of the one that is restored, for a network that sees any."""
 
 
-def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
-    """Seconds that the network takes for a frame, guidance included, on its device, here and now.
+SMALL_SIDE = 128
+"""Of the piece for a short job, which is not worth a longer trial."""
+SHORT = 50
+"""Pieces of `SIDE` that a job holds at least, to be called long."""
+
+
+def side_for(frames: int, height: int, width: int) -> int | None:
+    """Side of the piece to try a job of that size with; None where a trial costs too much of it."""
+    pixels = frames * height * width
+    if pixels >= SHORT * SIDE**2:
+        return SIDE
+    return SMALL_SIDE if pixels >= SHORT * SMALL_SIDE**2 else None
+
+
+class Cost(NamedTuple):
+    """Seconds that a frame takes."""
+
+    guide: float
+    run: float
+
+
+def cost_per_frame(restorer: Restorer, height: int, width: int, side: int = SIDE) -> Cost:
+    """Seconds that guidance and network take for a frame, on their device, here and now.
 
     A piece of noise is restored twice; the second time counts, and is scaled up by area. Reading
     and writing go on beside the network and are left out.
@@ -24,16 +46,24 @@ def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
         restorer: the network.
         height: of the frames of the job, in pixels.
         width: of the frames of the job, in pixels.
+        side: of the piece, in pixels.
     """
-    piece = (min(SIDE, height), min(SIDE, width))
+    piece = (min(side, height), min(side, width))
     frames = 1 if restorer.info.window == 1 else 2 * NEIGHBOURS + 1
     noise = torch.rand(frames, 3, *piece, generator=torch.Generator().manual_seed(0))
-    took = 0.0
+    cost = Cost(0, 0)
+    grow = height * width / (piece[0] * piece[1])
     with torch.inference_mode():
         for _ in range(2):
             began = time.perf_counter()
             guidance = restorer.guide(noise)
             guided = time.perf_counter()
             restorer.run(noise, guidance, [frames // 2])
-            took = (guided - began) / frames + time.perf_counter() - guided
-    return took * height * width / (piece[0] * piece[1])
+            ended = time.perf_counter()
+            cost = Cost(grow * (guided - began) / frames, grow * (ended - guided))
+    return cost
+
+
+def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
+    """The same in one number."""
+    return sum(cost_per_frame(restorer, height, width))

@@ -155,6 +155,14 @@ class Ablatable(Protocol):
         ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """What a restorer may offer beside `Restorer`: to tell how far a run has come."""
+
+    tell: Callable[[float], None] | None
+    """Called by `run` with the share that is done, 0 to 1; None: nobody listens."""
+
+
 class LoadOptions(NamedTuple):
     """What a preset's loader gets from the registry."""
 

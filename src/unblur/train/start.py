@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unblur.errors import UsageError
 from unblur.ops.device import choose_device
+from unblur.progress import Listener
 from unblur.train import recipe as recipes
 from unblur.train.board import board
 from unblur.train.loop import Outcome, Point, Run
@@ -28,6 +29,7 @@ def train(
     restart: bool = False,
     tensorboard: bool = False,
     progress: Callable[[Point], None] | None = None,
+    listen: Listener | None = None,
 ) -> Outcome:
     """Trains a network, or goes on where the run in `folder` stopped.
 
@@ -46,6 +48,7 @@ def train(
         restart: begin anew though there is a checkpoint.
         tensorboard: write the curve to `folder/events` as well.
         progress: called at each validation.
+        listen: called after each step, and when a validation begins.
 
     Returns:
         The learning curve and the best weights.
@@ -81,4 +84,4 @@ def train(
         for listener in listeners:
             listener(point)
 
-    return run.train(minutes, tell)
+    return run.train(minutes, tell, listen)
