@@ -19,21 +19,25 @@ from torch import Tensor
 from unblur.engine import memory
 from unblur.engine.compare import GAP, side_by_side
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
+from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes, outputs_in_all
 from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import RestorerInfo
 from unblur.restorers.registry import (
     BEST,
+    Fuse,
     Quality,
     choose_model,
     choose_precision,
+    choose_radius,
     choose_scale,
     load_model,
     model_of,
@@ -103,6 +107,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     precision: str = "auto",
     light: LightChoice = "auto",
     strength: float = 1.0,
+    fuse: Fuse = "auto",
     scale: int | None = None,
     depth: str | Path | None = None,
     depth_invert: bool = False,
@@ -136,6 +141,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
         strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        fuse: how many restored frames on either side repair each restored frame, where they show
+            the same: `off`, a number, or what the model was measured to do best with (`auto`).
         scale: size of the result in multiples of the source's, for a model that leaves a choice.
         depth: where a model for focal blur takes depth from: `builtin` (the default: what is sharp
             is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
@@ -172,6 +179,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
+    radius = choose_radius(fuse, info)
     where = choose_device(device)
     torch.manual_seed(seed)
     job = Job(progress)
@@ -199,8 +207,12 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )
         side = side_for(frames, height, width) if frames and progress is not None else None
-        cost = Cost(0, 0) if side is None else cost_per_frame(restorer, height, width, side)
         room = memory.budget(where, max_memory)
+        fusion = choose_fusion(fuse, restorer.info, where)
+        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
+        if fusion is not None:
+            size = restorer.info.scale
+            room = max(0, room - fusion.peak_bytes(size * height, size * width))
         fit = choose_fit(restorer, height, width, room, tile, window)
         look = choose_look(restorer, light, transfer, strength)
         job.plan = Plan(
@@ -217,8 +229,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             tile=fit.tiling.size if fit.tiling else None,
             window=fit.window or restorer.info.window,
         )
-        runner = Runner(restorer, look, fit, focus)
-        runner.guided = cost.guide / (sum(cost) or 1)
+        runner = Runner(restorer, look, fit, focus, fusion)
+        runner.cost = cost
         return runner
 
     if isinstance(source, Tensor):
@@ -231,7 +243,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
     job.begin(OPEN)
-    untouched = info.passes_through or (strength == 0 and info.scale == 1)
+    untouched = (info.passes_through and not radius) or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
         return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
@@ -257,7 +269,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             else:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if info.needs_scenes:
+                if runner.needs_scenes:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
                     scenes = _look_through(reading(), preview, job)
@@ -295,6 +307,12 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     )
 
 
+def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
+    """How the frames that a model restored are put together; None where they are left alone."""
+    radius = choose_radius(fuse, info)
+    return Fusion(radius, DisAlignment(), device) if radius else None
+
+
 def _restore_tensor(
     source: Tensor,  # (T, 3, H, W)
     prepare: Callable[[int, int, int, None], Runner],
@@ -304,7 +322,7 @@ def _restore_tensor(
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
-    scenes = find_scenes(pictures) if runner.restorer.info.needs_scenes else None
+    scenes = find_scenes(pictures) if runner.needs_scenes else None
     restored = _restoring(runner.restore(pictures, scenes), runner, scenes, len(pictures), job)
     return torch.stack([picture for _, picture in restored])
 
@@ -393,12 +411,23 @@ def _restoring(
     """Passes restored frames on and tells of each, and of what the network does between them."""
     expected = job.plan.seconds if job.plan else None
     job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    fused = runner.cost.fused if runner else 0.0
+    out, seen = 0, 0.0
+
+    def tell(restored: float) -> None:
+        # Frames come out late (windows, fusion): those that the network has done count, too.
+        nonlocal seen
+        seen = max(seen, restored, out)
+        job.at((1 - fused) * seen + fused * out)
+
     if runner is not None:
         work = outputs_in_all(runner.restorer, scenes, runner.fit.window) if scenes else total
-        # Where frames come out late (windows, fusion), those inside the network count.
         each = min(1.0, total / work) if total and work else 1.0
-        runner.tick = lambda frames: job.at(frames * each)
-    return _counted(restored, job)
+        runner.tick = lambda frames: tell(frames * each)
+    for item in restored:
+        yield item
+        out += 1
+        tell(out)
 
 
 def _first_seconds(frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -80,8 +80,8 @@ def test_help_names_every_verb_and_option(capsys):
     assert main(["restore", "--help"]) == 0
     said = capsys.readouterr().out
     options = (
-        "model quality weights device precision light strength start end tile window codec crf "
-        "overwrite max-memory seed preview strict deinterlace quiet verbose"
+        "model quality weights device precision light strength fuse start end tile window codec "
+        "crf overwrite max-memory seed preview strict deinterlace quiet verbose"
     )
     for option in options.split():
         assert f"--{option}" in said
@@ -107,6 +107,7 @@ def test_defaults_are_those_of_the_function(calls):
         precision="auto",
         light="auto",
         strength=1.0,
+        fuse="auto",
         scale=None,
         depth=None,
         depth_invert=False,
@@ -134,6 +135,8 @@ def test_defaults_are_those_of_the_function(calls):
         ("--precision bf16", "precision", "bf16"),
         ("--light linear", "light", "linear"),
         ("--strength 0.25", "strength", 0.25),
+        ("--fuse off", "fuse", "off"),
+        ("--fuse 3", "fuse", "3"),
         ("--scale 2", "scale", 2),
         ("--depth maps", "depth", "maps"),
         ("--depth-invert", "depth_invert", True),

@@ -97,7 +97,7 @@ def test_weights_of_any_file(text, label, weights, light):
     ("text", "said"),
     [
         ("maxim-stage2", "did you mean"),
-        ("none@gamma", "linear, encoded, depth, coc, depth-anything or alone"),
+        ("none@gamma", "linear, encoded, depth, coc, depth-anything, alone or unfused"),
         ("none@linear@encoded", "one light"),
         ("none=", "name the weights"),
     ],
@@ -184,3 +184,13 @@ def test_where_depth_comes_from(tmp_path):
         choose_depth(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="use 1 or 2"):
         unblur.evaluate("synth-focus", models=[], scale=3)
+
+
+def test_models_are_measured_fused_as_they_are_run(clip):
+    kept = methods("none@unfused", Rows(fuse=1), "cpu")[0]
+    fused = methods("none", Rows(fuse=1), "cpu")[0]
+    assert (kept.whole_clip, fused.whole_clip) == (False, True)
+    assert torch.equal(kept.restore(clip), clip.input)
+    assert not torch.equal(fused.restore(clip), clip.input)
+    assert fused.restore(clip).shape == clip.truth.shape
+    assert torch.equal(methods("none@alone", Rows(fuse=1), "cpu")[0].restore(clip), clip.input)

@@ -35,13 +35,20 @@ def evaluate(
             metavar="NAME",
             show_default="auto",
             help="A name from `unblur models`, or NAME=FILE for other weights; behind it @linear "
-            "or @encoded for its light, @alone for a frame at a time. May be repeated.",
+            "or @encoded for its light, @alone for a frame at a time, @unfused for its frames as "
+            "they are. May be repeated.",
         ),
     ] = None,
     limit: Annotated[
         int | None,
         typer.Option(metavar="CLIPS", show_default="all", help="Only the first clips."),
     ] = None,
+    fuse: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N", help="Restored frames on either side that repair each frame."
+        ),
+    ] = "auto",
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -168,6 +175,7 @@ def evaluate(
             suite,
             models=models or ("auto",),
             limit=limit,
+            fuse=fuse,
             data=data or (),
             frames=frames,
             textures=textures,

@@ -95,6 +95,14 @@ def restore(
             help="0 keeps the input, 1 restores it fully.",
         ),
     ] = 1.0,
+    fuse: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            rich_help_panel=MODEL,
+            help="Repair each restored frame by N restored ones on either side.",
+        ),
+    ] = "auto",
     scale: Annotated[
         int | None,
         typer.Option(
@@ -230,6 +238,7 @@ def restore(
                 precision=precision.value,
                 light=light.value,
                 strength=strength,
+                fuse=fuse,
                 scale=scale,
                 depth=depth,
                 depth_invert=depth_invert,

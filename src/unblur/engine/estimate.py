@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from unblur.engine.fusion import Fusion, fuse
 from unblur.restorers.base import Restorer
 
 SIDE = 256
@@ -32,12 +33,25 @@ def side_for(frames: int, height: int, width: int) -> int | None:
 class Cost(NamedTuple):
     """Seconds that a frame takes."""
 
-    guide: float
-    run: float
+    guide: float = 0.0
+    run: float = 0.0
+    fuse: float = 0.0
+
+    @property
+    def guided(self) -> float:
+        """Share of the guidance in what happens before frames are fused."""
+        return self.guide / (self.guide + self.run) if self.guide else 0.0
+
+    @property
+    def fused(self) -> float:
+        """Share of the fusion."""
+        return self.fuse / sum(self) if self.fuse else 0.0
 
 
-def cost_per_frame(restorer: Restorer, height: int, width: int, side: int = SIDE) -> Cost:
-    """Seconds that guidance and network take for a frame, on their device, here and now.
+def cost_per_frame(
+    restorer: Restorer, height: int, width: int, side: int = SIDE, fusion: Fusion | None = None
+) -> Cost:
+    """Seconds that guidance, network and fusion take for a frame, on their device, here and now.
 
     A piece of noise is restored twice; the second time counts, and is scaled up by area. Reading
     and writing go on beside the network and are left out.
@@ -47,6 +61,7 @@ def cost_per_frame(restorer: Restorer, height: int, width: int, side: int = SIDE
         height: of the frames of the job, in pixels.
         width: of the frames of the job, in pixels.
         side: of the piece, in pixels.
+        fusion: of the restored frames, if there is one.
     """
     piece = (min(side, height), min(side, width))
     frames = 1 if restorer.info.window == 1 else 2 * NEIGHBOURS + 1
@@ -61,7 +76,15 @@ def cost_per_frame(restorer: Restorer, height: int, width: int, side: int = SIDE
             restorer.run(noise, guidance, [frames // 2])
             ended = time.perf_counter()
             cost = Cost(grow * (guided - began) / frames, grow * (ended - guided))
-    return cost
+        if fusion is None:
+            return cost
+        scale = restorer.info.scale
+        restored = noise[:1].repeat_interleave(scale, -1).repeat_interleave(scale, -2)[0]
+        count = 2 * fusion.radius + 2
+        began = time.perf_counter()
+        for _ in fuse(((None, restored) for _ in range(count)), fusion):
+            pass
+        return cost._replace(fuse=grow * (time.perf_counter() - began) / count)
 
 
 def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.engine.estimate import Cost
+from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.engine.scenes import Scene, SceneDetector
@@ -56,13 +58,21 @@ class Look:
         """What the network sees of pictures as they are stored."""
         if self.light == "linear":
             return to_linear(x, self.transfer)
+        return self.encoded(x)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Pictures as they are stored, encoded where that is linear light."""
         return from_linear(x, SRGB) if self.transfer == "linear" else x
+
+    def stored(self, x: Tensor) -> Tensor:
+        """The inverse of `encoded`."""
+        return to_linear(x, SRGB) if self.transfer == "linear" else x
 
     def take_back(self, x: Tensor) -> Tensor:
         """The inverse of `show`."""
         if self.light == "linear":
             return from_linear(x, self.transfer)
-        return to_linear(x, SRGB) if self.transfer == "linear" else x
+        return self.stored(x)
 
 
 def choose_look(
@@ -98,20 +108,32 @@ class Runner:
         look: how it is shown pictures.
         fit: how the job is cut up.
         focus: where depth and blur maps come from, for a restorer that needs them.
+        fusion: how restored frames are put together with their neighbours; None: not at all.
     """
 
     def __init__(
-        self, restorer: Restorer, look: Look, fit: Fit, focus: Focus | None = None
+        self,
+        restorer: Restorer,
+        look: Look,
+        fit: Fit,
+        focus: Focus | None = None,
+        fusion: Fusion | None = None,
     ) -> None:
         self.restorer = restorer
         self.look = look
         self.fit = fit
         self.focus = focus
+        self.fusion = fusion
         self.tick: Callable[[float], None] | None = None
         """Called with the number of frames that the network has restored, with a part of one."""
-        self.guided = 0.0
-        """Of the time of a window: what its guidance is expected to take."""
+        self.cost = Cost()
+        """What a frame is expected to take."""
         self._restored = 0
+
+    @property
+    def needs_scenes(self) -> bool:
+        """True where other frames matter to a frame."""
+        return self.restorer.info.needs_scenes or self.fusion is not None
 
     def restore(
         self,
@@ -139,37 +161,53 @@ class Runner:
             return
         source = iter(frames)
         held = InMemory() if held is None else held
-        arrived = 0
         for scene in scenes:
-            if self.focus is not None:
-                self.focus.restart()
-            windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
-            oldest_wanted = [window.outputs[0] for window in windows[1:]] + [scene.stop]
-            found: dict[int, Tensor] = {}
-            for window, oldest, unfinished in zip(
-                windows, oldest_needed(windows), oldest_wanted, strict=True
-            ):
-                while arrived <= scene.start + max(window.inputs):
-                    arriving = next(source, None)
-                    if arriving is None:
-                        raise MediaError(
-                            f"the video ended at frame {arrived}, and had more frames when it was "
-                            "looked through before: is it still being written? Run again after"
-                        )
-                    maps = None
-                    if self.focus is not None:
-                        maps = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
-                    held.put(arrived, arriving, maps)
-                    arrived += 1
-                held.drop(scene.start + oldest)
-                pictures, priors = gathered(held, scene.start, window)
-                positions = [window.inputs.index(i) for i in window.outputs]
-                restored = self.restore_window(pictures, positions, priors)  # (n, 3, sH, sW)
-                for index, picture in zip(window.outputs, restored, strict=True):
-                    found[index] = (found[index] + picture) / 2 if index in found else picture
-                for index in [i for i in found if i < unfinished]:
-                    yield held.get(scene.start + index)[0], found.pop(index)
-            held.clear()
+            restored = self._restore_scene(source, scene, held)
+            if self.fusion is None:
+                yield from restored
+                continue
+            # Neighbours are compared as people see them, so not in linear light.
+            seen = ((frame, self.look.encoded(picture)) for frame, picture in restored)
+            for frame, picture in fuse(seen, self.fusion):
+                taken = self.look.stored(picture)
+                yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
+
+    def _restore_scene(
+        self, source: Iterator[P], scene: Scene, held: Held[P]
+    ) -> Iterator[tuple[P, Tensor]]:
+        """Its frames with their pictures, ready to be written unless they are to be fused."""
+        arrived = scene.start
+        if self.focus is not None:
+            self.focus.restart()
+        windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
+        oldest_wanted = [window.outputs[0] for window in windows[1:]] + [scene.stop]
+        found: dict[int, Tensor] = {}
+        for window, oldest, unfinished in zip(
+            windows, oldest_needed(windows), oldest_wanted, strict=True
+        ):
+            while arrived <= scene.start + max(window.inputs):
+                arriving = next(source, None)
+                if arriving is None:
+                    raise MediaError(
+                        f"the video ended at frame {arrived}, and had more frames when it was "
+                        "looked through before: is it still being written? Run again after"
+                    )
+                maps = None
+                if self.focus is not None:
+                    maps = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
+                held.put(arrived, arriving, maps)
+                arrived += 1
+            held.drop(scene.start + oldest)
+            pictures, priors = gathered(held, scene.start, window)
+            positions = [window.inputs.index(i) for i in window.outputs]
+            restored = self._run_window(pictures, positions, priors)  # (n, 3, sH, sW)
+            if self.fusion is None:
+                restored = self._put_back(pictures[positions], restored)
+            for index, picture in zip(window.outputs, restored, strict=True):
+                found[index] = (found[index] + picture) / 2 if index in found else picture
+            for index in [i for i in found if i < unfinished]:
+                yield held.get(scene.start + index)[0], found.pop(index)
+        held.clear()
 
     def restore_window(
         self,
@@ -178,25 +216,41 @@ class Runner:
         priors: Priors | None = None,
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
         """Restores some frames of a window; RGB as it is stored in and out."""
-        look, scale = self.look, self.restorer.info.scale
-        inside = pictures.clamp(0, 1)
-        restored = self._with_less_memory_if_needed(look.show(inside), outputs, priors)
+        return self._put_back(pictures[outputs], self._run_window(pictures, outputs, priors))
+
+    def _run_window(
+        self, pictures: Tensor, outputs: list[int], priors: Priors | None
+    ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
+        """What the network makes of some frames of a window, stored RGB in [0, 1]."""
+        look = self.look
+        shown = look.show(pictures.clamp(0, 1))
+        restored = self._with_less_memory_if_needed(shown, outputs, priors)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
                 "run again with --precision fp32, or verify the weights"
             )
-        restored = look.take_back(restored.clamp(0, 1))
-        # Networks know [0, 1]; what lies outside (colours of YUV, highlights of EXR) is put back.
-        excess, before = (pictures - inside)[outputs], inside[outputs]
+        return look.take_back(restored.clamp(0, 1))
+
+    def _put_back(
+        self,
+        pictures: Tensor,  # (n, 3, H, W)
+        restored: Tensor,  # (n, 3, scale * H, scale * W)
+    ) -> Tensor:  # (n, 3, scale * H, scale * W)
+        """Mixes frames and what was made of them as the strength says.
+
+        Networks know [0, 1]; what lies outside (colours of YUV, highlights of EXR) is put back.
+        """
+        scale, before = self.restorer.info.scale, pictures.clamp(0, 1)
+        excess = pictures - before
         if scale > 1:
             excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
             before = F.interpolate(before, scale_factor=scale, mode="bicubic", antialias=True)
-        return torch.lerp(before.clamp(0, 1), restored, look.strength) + excess
+        return torch.lerp(before.clamp(0, 1), restored, self.look.strength) + excess
 
     def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
         """Takes what share of a window the network did, and passes on where all of them stand."""
-        tick, before, guided = self.tick, self._restored, self.guided
+        tick, before, guided = self.tick, self._restored, self.cost.guided
         if tick is None:
             return None
         return lambda share: tick(before + (guided + (1 - guided) * share) * len(outputs))

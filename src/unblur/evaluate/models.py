@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unblur.api import choose_fusion
 from unblur.engine import memory
+from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
 from unblur.engine.run import Focus, Runner, choose_look
 from unblur.engine.scenes import Scene
@@ -23,7 +25,7 @@ from unblur.guidance.defocus import BlurFromDepth
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
 from unblur.restorers.base import Ablatable, Light, Restorer
-from unblur.restorers.registry import load_model, preset
+from unblur.restorers.registry import Fuse, load_model, preset
 
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
 TRUE_DEPTH, TRUE_BLUR = "depth", "coc"
@@ -32,6 +34,8 @@ DEPTHS = (TRUE_DEPTH, TRUE_BLUR, "depth-anything")
 with; this and the true circle of confusion; or the depth of a network."""
 ALONE = "alone"
 """Each frame is restored as if there were no other."""
+UNFUSED = "unfused"
+"""Restored frames are not put together with their neighbours."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Choice:
     light: Light | None = None
     depth: str = "builtin"
     alone: bool = False
+    unfused: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Choice:
@@ -68,13 +73,13 @@ class Choice:
         words: list[str] = []
         while True:  # a path of weights may hold an @, too
             before, at, after = rest.rpartition("@")
-            if not at or after not in (*LIGHTS, *DEPTHS, ALONE):
+            if not at or after not in (*LIGHTS, *DEPTHS, ALONE, UNFUSED):
                 break
             rest, words = before, [after, *words]
         if at and "=" not in rest:
             raise UsageError(
-                f"model '{text}': behind @ stand {', '.join(LIGHTS)}, {', '.join(DEPTHS)} or "
-                f"{ALONE}"
+                f"model '{text}': behind @ stand {', '.join((*LIGHTS, *DEPTHS, ALONE))} or "
+                f"{UNFUSED}"
             )
         name, equals, file = rest.partition("=")
         if equals and not file:
@@ -91,6 +96,7 @@ class Choice:
             light=lights[0] if lights else None,
             depth=depths[0] if depths else "builtin",
             alone=ALONE in words,
+            unfused=UNFUSED in words,
         )
 
 
@@ -103,6 +109,8 @@ class Rows:
     """One of `DEPTHS` for a second row of each model that is guided by depth."""
     ablate: bool = False
     """Rows for each model of which parts can be switched off."""
+    fuse: Fuse = "auto"
+    """How restored frames are put together, as for `restore`."""
 
 
 def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto") -> list[Method]:
@@ -128,34 +136,42 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
             f"{choice.name} gives frames of {info.scale} times the size: add --scale {info.scale}"
         )
     where = choose_device(device)
+    fuse = "off" if choice.unfused or choice.alone else rows.fuse
     found = []
     for scale in sorted({rows.scale, 1} & set(info.scales), reverse=True):
         restorer = load_model(
             choice.name, weights=choice.weights, device=device, precision=precision, scale=scale
         )
         then = "" if scale == rows.scale else THEN_BICUBIC
-        found.append(method(choice, restorer, where, then))
+        fusion = choose_fusion(fuse, restorer.info, where)
+        found.append(method(choice, restorer, where, fusion, then))
         if then:
             continue
         if info.needs_depth and rows.depth not in ("builtin", choice.depth):
             guided = replace(choice, depth=rows.depth, text=f"{choice.text}@{rows.depth}")
-            found.append(replace(method(guided, restorer, where), warm_up=False))
+            found.append(replace(method(guided, restorer, where, fusion), warm_up=False))
         if rows.ablate and isinstance(restorer, Ablatable):
             for name in restorer.ablations:
-                without = method(choice, restorer.ablated(name), where, f" {name}")
+                without = method(choice, restorer.ablated(name), where, fusion, f" {name}")
                 found.append(replace(without, ablated=True, warm_up=False))
     return found
 
 
-def method(choice: Choice, restorer: Restorer, device: torch.device, suffix: str = "") -> Method:
+def method(
+    choice: Choice,
+    restorer: Restorer,
+    device: torch.device,
+    fusion: Fusion | None,
+    suffix: str = "",
+) -> Method:
     """A loaded model as a method."""
     light = choice.light or restorer.info.light
-    temporal = restorer.info.needs_scenes
+    temporal = restorer.info.needs_scenes or fusion is not None
     frames = run_alone if temporal and choice.alone else run
     guided = restorer.info.needs_depth
 
     def restore(clip: Clip) -> Tensor:
-        restored = frames(restorer, light, device, clip, choice.depth)
+        restored = frames(restorer, light, device, clip, choice.depth, fusion)
         return enlarge(restored, clip.scale // restorer.info.scale)
 
     return Method(
@@ -186,14 +202,19 @@ def count_parameters(restorer: Restorer) -> int:
 
 
 def run(
-    restorer: Restorer, light: Light, device: torch.device, clip: Clip, depth: str = "builtin"
+    restorer: Restorer,
+    light: Light,
+    device: torch.device,
+    clip: Clip,
+    depth: str = "builtin",
+    fusion: Fusion | None = None,
 ) -> Tensor:
     """Restores the wanted frames; a model that sees one frame at a time sees no others."""
     height, width = clip.blurred.shape[-2:]
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
     focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
-    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus)
-    if not restorer.info.needs_scenes:
+    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus, fusion)
+    if not runner.needs_scenes:
         pictures = [Picture(clip.blurred[i], i) for i in clip.wanted]
         scenes = None
         taken: Sequence[int] = range(len(pictures))
@@ -205,7 +226,12 @@ def run(
 
 
 def run_alone(
-    restorer: Restorer, light: Light, device: torch.device, clip: Clip, depth: str = "builtin"
+    restorer: Restorer,
+    light: Light,
+    device: torch.device,
+    clip: Clip,
+    depth: str = "builtin",
+    fusion: Fusion | None = None,
 ) -> Tensor:
     """Restores the wanted frames, each as a clip of its own."""
     restored = []
@@ -219,7 +245,7 @@ def run_alone(
             depth=None if clip.depth is None else clip.depth[i : i + 1],
             radius=None if clip.radius is None else clip.radius[i : i + 1],
         )
-        restored.append(run(restorer, light, device, single, depth))
+        restored.append(run(restorer, light, device, single, depth, fusion))
     return torch.cat(restored)
 
 

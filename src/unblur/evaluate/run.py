@@ -18,6 +18,7 @@ from unblur.evaluate.scores import Evaluation, Score, score
 from unblur.evaluate.suites import Sources, find_suite
 from unblur.ops.device import choose_device
 from unblur.progress import Listener, Plan, Progress, Rounds
+from unblur.restorers.registry import Fuse
 
 
 def evaluate(
@@ -25,6 +26,7 @@ def evaluate(
     *,
     models: Sequence[str] = ("auto",),
     limit: int | None = None,
+    fuse: Fuse = "auto",
     data: str | Path | Sequence[str | Path] = (),
     frames: int | None = None,
     textures: str | Path | None = None,
@@ -48,8 +50,9 @@ def evaluate(
         models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
             `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
             `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
-            frame at a time. May be empty.
+            frame at a time, `@unfused` if its frames are to stay as they are. May be empty.
         limit: only the first clips; any number of them is a mixture of weak and strong blur.
+        fuse: as for `restore`, for models without `@unfused`.
         data: for `real-average`: folders of sharp frames, or of folders of them; for
             `davis-blur`: the data set, or a folder of its sequences.
         frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
@@ -101,7 +104,7 @@ def evaluate(
     )
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]
-    methods = choose_methods(models, Rows(scale, guide, ablate), device, precision)
+    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
     names = [method.name for method in methods]
 
     scores: list[Score] = []

@@ -188,6 +188,7 @@ _SMALL_INFO = RestorerInfo(
     precisions=frozenset({"fp32", "bf16"}),
     window=16,
     guidance_stride=FLOW_STRIDE,
+    fuse=2,
     ships=True,
 )
 _MIDDLE_INFO = replace(

@@ -97,6 +97,9 @@ class RestorerInfo:
     """Bytes of guidance per pixel of each frame of a window, where it is worth counting."""
     ships: bool = False
     """True where the weights come with the package."""
+    fuse: int = 0
+    """Frames on either side that a restored frame was measured to gain most from, at the size of
+    the input; 0: restored frames are left as they are."""
     passes_through: bool = False
     """True where frames are to reach the output untouched, as their own planes."""
 

@@ -40,6 +40,7 @@ STAGE1 = RestorerInfo(
     sizes=SizeRequirements(minimum=1, multiple_of=64),
     tiling=Tiling(size=512, overlap=128),
     precisions=frozenset({"fp32", "bf16"}),
+    fuse=2,
     ships=True,
 )
 THREE_STAGES = replace(

@@ -289,8 +289,8 @@ class Told:
             left = rest if left is None else min(left, rest)
         facts = {} if math.isnan(self.loss) else {"loss": self.loss}
         if done:
-            wait = recipe.validate_every - step % recipe.validate_every
-            facts["validation_in"] = wait * spent / done
+            wait = (recipe.validate_every - step % recipe.validate_every) * spent / done
+            facts["validation_in"] = min(wait, left or 0.0)  # one ends the run
         share = None if left is None else spent / max(1e-9, spent + left)
         rate = done / spent if spent > 0 else 0.0
         self.listener(

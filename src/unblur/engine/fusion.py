@@ -1,0 +1,181 @@
+"""Restored frames put together with their restored neighbours, in a stream.
+
+A network restores each frame by itself or nearly so, and what it finds differs from frame to frame:
+laid over one another, neighbours repair what this one lacks (`ops.fusion`). Only what agrees with a
+frame takes part; where nothing does, it stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from unblur.ops.fusion import (
+    RAMP,
+    TILE,
+    agreement,
+    enlarged,
+    halved,
+    returns,
+    smoothed,
+    spectral_mean,
+)
+
+HOP = TILE - RAMP
+ROWS = 8 * HOP
+"""Rows of a frame that are put together at once; a multiple of `HOP`, so that tiles lie alike."""
+SLACK = 16
+"""Rows beyond the last tile that the smoothing of gates looks at; even."""
+HELD_BYTES = 6 + 4 + 12
+"""Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
+BLOCK_BYTES = 40
+"""Per pixel of a block and frame within reach, at the peak."""
+
+P = TypeVar("P")
+
+
+class Alignment(Protocol):
+    """Lays frames over one another."""
+
+    def look(self, picture: Tensor) -> Any:
+        """What it needs of a picture (3, H, W), encoded RGB in [0, 1], to find motion."""
+        ...
+
+    def flow(self, here: Any, there: Any) -> Tensor:
+        """Flow (2, h, w) between two of them in pixels of half size, at least half the frame."""
+        ...
+
+    def take(self, picture: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        """Values (3, h, w) of a picture (3, H, W) at places (h, w), without loss of sharpness."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How restored frames are put together."""
+
+    radius: int
+    """Frames on either side, at least 1."""
+    alignment: Alignment
+    device: torch.device
+    """Where it computes."""
+
+    def peak_bytes(self, height: int, width: int) -> int:
+        """What it adds to memory at its peak, for restored frames of that size."""
+        frames = 2 * self.radius + 1
+        rows = min(height, ROWS + 2 * HOP + SLACK)
+        return frames * width * (HELD_BYTES * height + BLOCK_BYTES * rows)
+
+
+class Kept(NamedTuple):
+    """A restored frame as it waits for its neighbours."""
+
+    codes: Tensor
+    """(3, H, W) int16, the range [0, 1] in 65,536 steps."""
+    seen: Any
+    """What the alignment wanted of it."""
+
+    def picture(self, device: torch.device) -> Tensor:
+        """(3, H, W) float32."""
+        return (self.codes.to(device).float() + 32768) / 65535
+
+
+class Motion(NamedTuple):
+    """From one frame to another, both of half size."""
+
+    flow: Tensor
+    """(2, h, w)."""
+    valid: Tensor
+    """(1, h, w), 1 where the way back returns."""
+
+
+def fuse(restored: Iterable[tuple[P, Tensor]], fusion: Fusion) -> Iterator[tuple[P, Tensor]]:
+    """Puts the frames of one scene together with their neighbours.
+
+    Args:
+        restored: what belongs to each frame, and its picture (3, H, W), encoded RGB in [0, 1].
+        fusion: how.
+
+    Yields:
+        The same in the same order; of the pictures no more are held than lie within the radius.
+    """
+    radius = fusion.radius
+    kept: dict[int, tuple[P, Kept]] = {}
+    motions: dict[tuple[int, int], Motion] = {}
+    arrived = 0
+
+    def finished(index: int) -> tuple[P, Tensor]:
+        near = [i for i in kept if i != index]
+        for i in near:
+            if (index, i) not in motions:
+                here, there = (kept[j][1] for j in (index, i))
+                motions[index, i], motions[i, index] = both_ways(here, there, fusion.alignment)
+        others = [(kept[i][1], motions[index, i]) for i in near]
+        belonging, this = kept[index]
+        picture = put_together(this, others, fusion)
+        for pair in [pair for pair in motions if max(pair) <= index]:
+            del motions[pair]
+        kept.pop(index - radius, None)
+        return belonging, picture
+
+    for belonging, picture in restored:
+        codes = (picture.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
+        kept[arrived] = belonging, Kept(codes, fusion.alignment.look(picture))
+        arrived += 1
+        if arrived > radius:
+            yield finished(arrived - 1 - radius)
+    for index in range(max(0, arrived - radius), arrived):
+        yield finished(index)
+
+
+def both_ways(here: Kept, there: Kept, alignment: Alignment) -> tuple[Motion, Motion]:
+    """Motion between two frames, and where it can be relied on."""
+    flows = alignment.flow(here.seen, there.seen), alignment.flow(there.seen, here.seen)
+    height, width = (-(-side // 2) for side in here.codes.shape[-2:])
+    there_, back = (flow[:, :height, :width] for flow in flows)
+    return (
+        Motion(there_, returns(there_[None], back[None])[0]),
+        Motion(back, returns(back[None], there_[None])[0]),
+    )
+
+
+def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) -> Tensor:
+    """The frame (3, H, W) with what its neighbours add, in blocks of rows."""
+    device = fusion.device
+    centre = this.picture(device)
+    if not others:
+        return centre.to(this.codes.device)
+    pictures = [(other.picture(device), motion) for other, motion in others]
+    height = centre.shape[-2]
+    blocks = []
+    for top in range(0, height, ROWS):
+        start, stop = max(0, top - HOP), min(height, top + ROWS + HOP + SLACK)
+        aligned = [laid_over(centre, *other, (start, stop), fusion.alignment) for other in pictures]
+        mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)))
+        blocks.append(mixed[:, top - start : top - start + min(ROWS, height - top)])
+    return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
+
+
+def laid_over(
+    centre: Tensor,  # (3, H, W)
+    other: Tensor,  # (3, H, W)
+    motion: Motion,
+    block: tuple[int, int],
+    alignment: Alignment,
+) -> Tensor:  # (3, rows, W)
+    """Some rows of a frame as its neighbour shows them; where that disagrees, its own."""
+    start, stop = block
+    half = slice(start // 2, -(-stop // 2))
+    flow, valid = (x[:, half].to(centre.device) for x in motion)
+    width = centre.shape[-1]
+    moved = 2 * enlarged(flow, (stop - start, width))
+    columns = torch.arange(width, device=centre.device) + moved[0]
+    rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
+    taken = alignment.take(other, columns, rows)
+    own = centre[:, start:stop]
+    gate = valid * agreement(halved(taken - own))
+    return own + enlarged(smoothed(gate), (stop - start, width)) * (taken - own)

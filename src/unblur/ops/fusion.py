@@ -1,0 +1,164 @@
+"""Frames that show the same, put together so that what is sharp in any of them remains.
+
+A blur takes away fine detail and adds none: of aligned frames the one with the strongest component
+at some frequency was blurred least there. So each frequency is a mean weighted by a power of its
+magnitude, tile by tile (Delbracio and Sapiro, Hand-held Video Deblurring via Efficient Fourier
+Aggregation, IEEE TCI 2015, equations 5 to 7).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.ops.warp import warp
+
+TILE, RAMP = 64, 16
+"""Side of a tile, and what neighbouring ones share, in pixels."""
+POWER = 4.0
+OWN = 2.0
+"""Cycles per tile."""
+DIFFERENCE = 0.1
+"""Of smoothed pictures of range 1, at which a neighbour's part falls to 1 / e."""
+FORTH_AND_BACK = 0.75
+"""Pixels of half size by which the way back may miss where it began."""
+
+
+def spectral_mean(
+    frames: Tensor, power: float = POWER, tile: int = TILE, ramp: int = RAMP, own: float = OWN
+) -> Tensor:
+    """Mean of aligned frames, weighted at each frequency by magnitude to a power.
+
+    Args:
+        frames: (K, C, H, W) that show the same, that which the others are to repair first; any K,
+            C, H, W from 1 up.
+        power: of the magnitude, at least 0; 0 gives the plain mean.
+        tile: side of the tiles in pixels, even.
+        ramp: pixels that neighbouring tiles share, at most half a tile.
+        own: cycles per tile up to which, about, only the first frame counts: its brightness stays
+            its own in fades and where light flickers; 0: none.
+
+    Returns:
+        (C, H, W) float32. Weights sum to 1: frames that are all the same come back.
+    """
+    frames = frames.float()
+    channels, height, width = frames.shape[1:]
+    hop = tile - ramp
+    rows, columns = (-(-(side + ramp) // hop) for side in (height, width))
+    padding = (ramp, columns * hop - width, ramp, rows * hop - height)
+    padded = F.pad(frames, padding, mode="replicate")  # (K, C, rows * hop + ramp, ...)
+    window = tile_window(tile, ramp, frames.device)
+    lowest = low_pass(tile, own, frames.device)
+    first = (torch.arange(len(frames), device=frames.device) == 0).float()[
+        :, None, None, None, None
+    ]
+    result = frames.new_zeros(channels, *padded.shape[-2:])
+    for row in range(rows):
+        band = slice(row * hop, row * hop + tile)
+        parts = padded[:, :, band].unfold(-1, tile, hop).transpose(2, 3)  # (K, C, n, tile, tile)
+        spectrum = torch.fft.rfft2(parts * window)  # (K, C, n, tile, tile / 2 + 1)
+        weights = spectral_weights(spectrum, power)
+        weights = torch.lerp(weights, first, lowest)
+        mixed = (spectrum * weights).sum(0)
+        parts = torch.fft.irfft2(mixed, s=(tile, tile)) * window  # (C, n, tile, tile)
+        add_side_by_side(result[:, band], parts, hop)
+    return result[:, ramp : ramp + height, ramp : ramp + width]
+
+
+def spectral_weights(spectrum: Tensor, power: float) -> Tensor:
+    """Weights (K, 1, n, h, w) that sum to 1 over the frames of spectra (K, C, n, h, w)."""
+    energy = torch.view_as_real(spectrum).square().sum(-1).mean(1)  # (K, n, h, w)
+    energy = smoothed_bins(energy)
+    energy = energy / energy.amax(0).clamp_min(torch.finfo(torch.float32).tiny)
+    weight = energy.square() if power == 4 else energy.pow(power / 2)
+    total = weight.sum(0)
+    even = 1 / len(weight)
+    return torch.where(total > 0, weight / total.clamp_min(1e-20), even)[:, None]
+
+
+def smoothed_bins(energy: Tensor) -> Tensor:
+    """Each bin of real spectra (..., h, w) with its neighbours, 1-2-1 both ways."""
+    # Rows are whole and go round; the columns that are left out mirror the others at the origin.
+    down = torch.roll(energy, 1, -2) + torch.roll(energy, -1, -2) + 2 * energy
+    ends = torch.roll(down[..., [1, -2]].flip(-2), 1, -2)
+    sides = torch.cat((ends[..., :1], down, ends[..., 1:]), -1)
+    return (sides[..., :-2] + sides[..., 2:] + 2 * down) / 16
+
+
+def low_pass(tile: int, cycles: float, device: torch.device) -> Tensor:
+    """(tile, tile / 2 + 1), a Gaussian that falls to 1 / e at that frequency; 0 for none."""
+    if cycles == 0:
+        return torch.zeros(tile, tile // 2 + 1, device=device)
+    down = torch.fft.fftfreq(tile, 1 / tile, device=device)
+    across = torch.arange(tile // 2 + 1, device=device)
+    return torch.exp(-(down[:, None] ** 2 + across**2) / cycles**2)
+
+
+def tile_window(tile: int, ramp: int, device: torch.device) -> Tensor:
+    """(tile, tile), 1 within; shifted by `tile - ramp` its squares add up to 1."""
+    rise = torch.sin((torch.arange(ramp, device=device) + 0.5) / ramp * (torch.pi / 2))
+    line = torch.cat((rise, torch.ones(tile - 2 * ramp, device=device), rise.flip(0)))
+    return line[:, None] * line
+
+
+def add_side_by_side(band: Tensor, parts: Tensor, hop: int) -> None:
+    """Adds tiles (C, n, tile, tile), `hop` apart, to a band (C, tile, n * hop + tile - hop)."""
+    count, tile = parts.shape[1:3]
+    line = parts.transpose(1, 2)  # (C, tile, n, tile)
+    # A tile is its first `hop` columns, which fill the band side by side, and a rest that reaches
+    # into the next tile's.
+    band[..., : count * hop].unflatten(-1, (count, hop)).add_(line[..., :hop])
+    rest = F.pad(line[..., hop:], (0, 2 * hop - tile))  # (C, tile, n, hop)
+    band[..., hop:].add_(rest.flatten(-2)[..., : band.shape[-1] - hop])
+
+
+def agreement(difference: Tensor, limit: float = DIFFERENCE) -> Tensor:
+    """How far an aligned frame can be believed: 1 where it is alike, falling to 0.
+
+    Args:
+        difference: (..., 3, H, W) to the frame it is laid over; smoothed, so that grain and
+            sharpness count little.
+        limit: root of the mean square over RGB at which it falls to 1 / e.
+
+    Returns:
+        (..., 1, H, W).
+    """
+    return torch.exp(-difference.square().mean(-3, keepdim=True) / limit**2)
+
+
+def returns(flow: Tensor, back: Tensor, limit: float = FORTH_AND_BACK) -> Tensor:
+    """1 where going along `flow` and returning along `back` ends within `limit` pixels, else 0.
+
+    Unlike `ops.consistency` it forgives quick motion no more than slow: what is laid over a frame
+    has to lie right.
+
+    Args:
+        flow: (B, 2, H, W) pixels, from frame a to frame b.
+        back: (B, 2, H, W) pixels, from frame b to frame a; zero outside.
+        limit: pixels.
+
+    Returns:
+        (B, 1, H, W).
+    """
+    missed = (flow + warp(back, flow)).square().sum(1, keepdim=True)
+    return (missed < limit**2).to(flow.dtype)
+
+
+def smoothed(mask: Tensor) -> Tensor:
+    """(C, H, W), each element with its neighbours, 1-4-6-4-1 both ways: a Gaussian of 1 pixel."""
+    line = mask.new_tensor([1, 4, 6, 4, 1]) / 16
+    padded = F.pad(mask[:, None], (2, 2, 2, 2), mode="replicate")
+    across = F.conv2d(padded, line.view(1, 1, 1, 5))
+    return F.conv2d(across, line.view(1, 1, 5, 1))[:, 0]
+
+
+def halved(x: Tensor) -> Tensor:
+    """Means of 2 x 2 elements: (C, H, W) to (C, ceil(H / 2), ceil(W / 2)); at odd ends, of 2."""
+    return F.avg_pool2d(x[None], 2, ceil_mode=True)[0]
+
+
+def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The way back from `halved`, bilinear: (C, h, w) to (C, *size)."""
+    height, width = size
+    return F.interpolate(x[None], scale_factor=2, mode="bilinear")[0, :, :height, :width]

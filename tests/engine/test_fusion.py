@@ -1,0 +1,179 @@
+"""Restored frames and their neighbours: what agrees repairs, what does not changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from unblur.engine import fusion as engine
+from unblur.engine.fusion import Fusion, fuse
+from unblur.engine.plan import Fit
+from unblur.engine.run import Look, Runner
+from unblur.engine.scenes import Scene
+from unblur.guidance.align import DisAlignment
+from unblur.metrics import gaussian_blur, psnr
+from unblur.restorers.none import Untouched
+
+CPU = torch.device("cpu")
+ENCODED = Look("encoded", "iec61966-2-1")
+STEP = 1 / 65535
+"""What a frame loses while it waits."""
+
+
+def by_dis(radius: int = 2) -> Fusion:
+    return Fusion(radius, DisAlignment(), CPU)
+
+
+def texture(seed: int, height: int = 96, width: int = 160) -> Tensor:
+    rough = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    soft = gaussian_blur(rough, 1.5)[0]
+    return ((soft - soft.mean()) * 3 + 0.5).clamp(0.05, 0.95)
+
+
+def panning(frames: int, seed: int = 0, height: int = 96, width: int = 112) -> Tensor:
+    """(T, 3, H, W): a texture that moves by 3 pixels a frame."""
+    whole = texture(seed, height, width + 3 * frames)
+    return torch.stack([whole[..., 3 * t : 3 * t + width] for t in range(frames)])
+
+
+def fused(frames: Tensor, fusion: Fusion) -> Tensor:
+    found = list(fuse(enumerate(frames), fusion))
+    assert [index for index, _ in found] == list(range(len(frames)))
+    return torch.stack([picture for _, picture in found])
+
+
+def test_a_frame_alone_and_frames_that_stand_still_are_unchanged():
+    still = texture(1)
+    for count in (1, 2, 6):
+        frames = still.expand(count, -1, -1, -1)
+        torch.testing.assert_close(fused(frames, by_dis()), frames, atol=STEP, rtol=0)
+
+
+def test_a_clip_that_is_sharp_stays_so():
+    frames = panning(5)
+    assert float(psnr(fused(frames, by_dis()), frames).min()) > 40
+
+
+def test_sharp_neighbours_repair_blurred_frames():
+    truth = panning(6)
+    frames = truth.clone()
+    for t in (1, 4):
+        frames[t] = gaussian_blur(truth[t : t + 1], 1.5)[0]
+    found = fused(frames, by_dis())
+    for t in (1, 4):
+        assert float(psnr(found[t], truth[t])) > float(psnr(frames[t], truth[t])) + 2
+
+
+@pytest.mark.parametrize("kind", ["flash", "other scene"])
+def test_what_has_nothing_in_common_changes_nothing(kind):
+    frames = panning(5)
+    frames[2] = (frames[2] / 2 + 0.5) if kind == "flash" else texture(9, 96, 112)
+    found = fused(frames, by_dis())
+    alone = fused(torch.cat((frames[:2], frames[3:])), by_dis())
+    assert float(psnr(found[2], frames[2])) > 38
+    assert float(psnr(found[[0, 1, 3, 4]], alone).min()) > 40
+
+
+def test_a_fade_is_followed():
+    frames = panning(6) * torch.linspace(1, 0.4, 6)[:, None, None, None]
+    found = fused(frames, by_dis())
+    drift = (found - frames).mean(dim=(1, 2, 3))
+    assert float(drift.abs().max()) < 0.004
+
+
+class Still:
+    """No motion; remembers what it was asked."""
+
+    def __init__(self):
+        self.pairs = []
+
+    def look(self, picture):
+        return picture
+
+    def flow(self, here, there):
+        self.pairs.append((float(here[0, 0, 0]), float(there[0, 0, 0])))
+        return torch.zeros(2, *(-(-side // 2) for side in here.shape[-2:]))
+
+    def take(self, picture, columns, rows):
+        return picture[:, rows.long(), columns.long()]
+
+
+def test_neighbours_within_the_radius_and_the_scene_each_pair_once():
+    numbered = [torch.full((3, 8, 8), t / 10) for t in range(6)]
+    still = Still()
+    list(fuse(enumerate(numbered), Fusion(2, still, CPU)))
+    pairs = [(round(10 * a), round(10 * b)) for a, b in still.pairs]
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == {(a, b) for a in range(6) for b in range(6) if 0 < abs(a - b) <= 2}
+
+
+def test_no_more_frames_are_taken_than_are_needed():
+    taken = []
+
+    def arriving():
+        for t in range(30):
+            taken.append(t)
+            yield t, torch.full((3, 8, 8), t / 40)
+
+    for number, (index, _) in enumerate(fuse(arriving(), Fusion(3, Still(), CPU))):
+        assert index == number
+        assert len(taken) <= index + 4
+
+
+@pytest.mark.parametrize("height", [97, 200])
+def test_blocks_of_rows_do_not_show(monkeypatch, height):
+    frames = torch.stack([texture(t, height, 70) * 0.1 + texture(9, height, 70) for t in range(3)])
+    whole = fused(frames, Fusion(1, Still(), CPU))
+    assert not torch.allclose(whole, frames, atol=0.01)
+    monkeypatch.setattr(engine, "ROWS", engine.HOP)
+    torch.testing.assert_close(fused(frames, Fusion(1, Still(), CPU)), whole, atol=1e-5, rtol=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    picture: Tensor
+
+    def rgb(self):
+        return self.picture
+
+
+def test_scenes_are_fused_by_themselves_and_frames_come_back_in_order():
+    frames = [Shown(p) for p in (*panning(4, 1), *panning(3, 2))]
+    scenes = [Scene(0, 4), Scene(4, 7)]
+    runner = Runner(Untouched(), ENCODED, Fit(None, None), fusion=by_dis())
+    found = list(runner.restore(frames, scenes))
+    assert [frame for frame, _ in found] == frames
+    for scene in scenes:
+        part = slice(scene.start, scene.stop)
+        alone = fused(torch.stack([frame.picture for frame in frames[part]]), by_dis())
+        together = torch.stack([picture for _, picture in found[part]])
+        torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_values_outside_the_range_come_back_and_strength_mixes():
+    frames = panning(3)
+    frames[:, :, 40:50, 40:50] = torch.tensor([-0.2, 0.4, 3.5])[:, None, None]
+    shown = [Shown(frame) for frame in frames]
+    runner = Runner(Untouched(), ENCODED, Fit(None, None), fusion=by_dis())
+    found = torch.stack([p for _, p in runner.restore(shown, [Scene(0, 3)])])
+    within = fused(frames.clamp(0, 1), by_dis())
+    torch.testing.assert_close(found - within, frames - frames.clamp(0, 1), atol=1e-6, rtol=0)
+    half = Runner(
+        Untouched(), dataclasses.replace(ENCODED, strength=0.5), runner.fit, None, by_dis()
+    )
+    mixed = torch.stack([p for _, p in half.restore(shown, [Scene(0, 3)])])
+    torch.testing.assert_close(mixed, (found + frames) / 2, atol=1e-6, rtol=0)
+
+
+def test_pictures_stored_in_linear_light_are_compared_encoded():
+    from unblur.ops.color import to_linear
+
+    frames = panning(3)
+    stored = [Shown(frame) for frame in to_linear(frames, "iec61966-2-1")]
+    runner = Runner(Untouched(), Look("linear", "linear"), Fit(None, None), fusion=by_dis())
+    found = torch.stack([p for _, p in runner.restore(stored, [Scene(0, 3)])])
+    expected = to_linear(fused(frames, by_dis()), "iec61966-2-1")
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

@@ -1,0 +1,53 @@
+"""Motion between sharp frames, and pictures moved along it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unblur.guidance.align import DisAlignment
+from unblur.metrics import gaussian_blur
+
+
+def texture(height, width):
+    rough = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return gaussian_blur(rough, 2.0)[0] * 2 - 0.5
+
+
+def test_flow_is_in_pixels_of_half_size_and_points_to_the_other_frame():
+    whole = texture(130, 170)
+    here, there = whole[:, 10:, 10:], whole[:, 6:-4, 2:-8]  # moved by 8 to the right, 4 down
+    align = DisAlignment()
+    flow = align.flow(align.look(here), align.look(there))
+    middle = flow[:, 15:45, 15:65].median(-1).values.median(-1).values
+    torch.testing.assert_close(middle, torch.tensor([4.0, 2.0]), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 20), (64, 65)])
+def test_frames_of_any_size(size):
+    align = DisAlignment()
+    seen = align.look(torch.rand(3, *size))
+    flow = align.flow(seen, seen)
+    assert flow.shape[-2] >= (size[0] + 1) // 2
+    assert flow.shape[-1] >= (size[1] + 1) // 2
+
+
+def test_taking_from_whole_pixels_is_exact_and_the_border_goes_on():
+    picture = texture(20, 30)
+    rows, columns = torch.meshgrid(torch.arange(-2.0, 22), torch.arange(-3.0, 33), indexing="ij")
+    taken = DisAlignment().take(picture, columns, rows)
+    expected = torch.nn.functional.pad(picture[None], (3, 3, 2, 2), mode="replicate")[0]
+    torch.testing.assert_close(taken, expected, atol=1e-6, rtol=0)
+
+
+def test_between_pixels_it_is_bicubic():
+    picture = texture(20, 30)
+    rows, columns = torch.meshgrid(
+        torch.arange(4.0, 16) + 0.25, torch.arange(4.0, 26) - 0.375, indexing="ij"
+    )
+    grid = torch.stack((2 * (columns + 0.5) / 30 - 1, 2 * (rows + 0.5) / 20 - 1), -1)
+    expected = torch.nn.functional.grid_sample(
+        picture[None], grid[None], mode="bicubic", align_corners=False
+    )[0]
+    taken = DisAlignment().take(picture, columns, rows)
+    torch.testing.assert_close(taken, expected, atol=1e-4, rtol=0)
