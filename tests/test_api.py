@@ -144,6 +144,8 @@ def test_a_file_equals_its_frames_as_a_tensor(clip, tmp_path):
         ({"strength": 1.5}, "takes 0"),
         ({"light": "dark"}, "auto, linear or encoded"),
         ({"model": "maxim"}, "did you mean maxim-"),
+        ({"model": "dabits"}, "did you mean dabit-s"),
+        ({"model": "nope"}, "unknown model 'nope': `unblur models` lists them"),
         ({"tile": 7}, "at least 32"),
         ({"device": "tpu7"}, "unknown device"),
         ({"precision": "int8"}, "unknown precision"),

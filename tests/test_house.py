@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "video",
         "models.convert",
         "models.interpolate",
+        "models.known",
         "train",
         "evaluate",
         "data.davis_blur",

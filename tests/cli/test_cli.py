@@ -519,15 +519,48 @@ def test_weights_convert_passes_its_words(monkeypatch, capsys):
     assert "--model maxim-3s" in capsys.readouterr().out
 
 
-def test_models_lists_a_row_each(capsys):
-    assert main(["models"]) == 0
-    out, err = capsys.readouterr()
-    rows = out.splitlines()
-    assert rows[0].split()[:3] == ["name", "blur", "size"]
-    names = [row.split()[0] for row in rows[1:]]
-    assert names == [info.name for info in unblur.list_models()]
-    assert "none" in names
-    assert err == ""
+def test_models_lists_what_is_here_and_all_the_rest(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    named = {}
+    for words in (["models"], ["models", "--all"], ["models", "--all", "--verbose"]):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        rows = out.splitlines()
+        assert rows[0].split()[:3] == ["name", "blur", "size"]
+        assert max(map(len, rows)) <= 80
+        named[len(words)] = [row.split()[0] for row in rows[1:] if row[0] not in " 0123456789"]
+    infos = unblur.list_models()
+    assert named[2] == named[3] == [info.name for info in infos]
+    assert named[1] == [i.name for i in infos if i.ships and not i.for_tests]
+    assert {"bsstnet-m", "none"} < set(named[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["modles"], "did you mean `unblur models`?"),
+        (["evaluat", "synth-motion"], "did you mean `unblur evaluate`?"),
+        (["Restore", "in.mp4", "out.mp4"], "did you mean `unblur restore`?"),
+    ],
+)
+def test_a_verb_that_is_nearly_right_is_named(calls, capsys, line, said):
+    assert main(line) == 2
+    (error,) = error_lines(capsys)
+    assert said in error
+    assert calls == []
+
+
+@pytest.mark.parametrize(("line", "said"), [(["help"], "restore"), (["help", "models"], "--all")])
+def test_help_is_a_verb(capsys, line, said):
+    assert main(line) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["coc-s", "flow-s", "flow-refocus-s"])
+def test_verify_knows_what_guides_models(capsys, name):
+    assert main(["weights", "verify", name]) == 0
+    assert "no known model" not in capsys.readouterr().out
 
 
 def test_probe_as_json_is_json(capsys, make_clip):

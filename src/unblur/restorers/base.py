@@ -100,6 +100,8 @@ class RestorerInfo:
     fuse: int = 0
     """Frames on either side that a restored frame was measured to gain most from, at the size of
     the input; 0: restored frames are left as they are."""
+    for_tests: bool = False
+    """True where its weights have learned nothing."""
     passes_through: bool = False
     """True where frames are to reach the output untouched, as their own planes."""
 

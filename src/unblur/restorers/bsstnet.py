@@ -184,7 +184,8 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
     """A published network from the weights that the user converted."""
     path = options.weights or weights.require(
         info.name,
-        f"get {checkpoint} from BSSTNet's authors and run `unblur weights convert {checkpoint}`",
+        f"get {checkpoint} from https://github.com/huicongzhang/BSSTNet and run "
+        f"`unblur weights convert {checkpoint}`",
     )
     net = fit(BSSTNet(OFFICIAL), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name)
@@ -249,6 +250,7 @@ _TINY_INFO = replace(
     tiling=Tiling(size=256, overlap=64, merge="feather"),
     window=12,
     ships=True,
+    for_tests=True,
 )
 
 PRESETS = (

@@ -207,7 +207,8 @@ def load_official(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     """The published network from the weights that the user converted."""
     path = options.weights or weights.require(
         info.name,
-        "get dabit.pth from DaBiT's authors and run `unblur weights convert dabit.pth`",
+        "get dabit.pth from https://github.com/crispianm/DaBiT and run "
+        "`unblur weights convert dabit.pth`",
     )
     net = fit(Dabit(OFFICIAL), weights.load(path), str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
