@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
 
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from unblur.engine import memory
-from unblur.engine.compare import GAP, side_by_side
+from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
@@ -25,7 +27,7 @@ from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_scenes, outputs_in_all
 from unblur.engine.scenes import Scene
-from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
@@ -53,6 +55,10 @@ from unblur.video import (
 
 LightChoice = Literal["auto", "linear", "encoded"]
 PREVIEW_SECONDS = 2
+STILLS = (".png", ".html", ".htm")
+"""Extensions by which a preview is a single frame."""
+STILL_REACH = 4
+"""Frames on either side that a network sees of a still."""
 DEPTHS = ("builtin", "depth-anything")
 """Sources of depth beside files."""
 T = TypeVar("T")
@@ -121,6 +127,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     max_memory: int | None = None,
     seed: int = 0,
     preview: bool = False,
+    at: str | None = None,
     strict: bool = False,
     deinterlace: bool = False,
     progress: ProgressCallback | None = None,
@@ -157,7 +164,9 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         overwrite: replace an existing destination.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
-        preview: only the first 2 seconds, input and result side by side, without sound.
+        preview: only the first 2 seconds, input and result side by side, without sound; of a
+            single frame for a destination that ends in `.png` or, as a page with a slider, `.html`.
+        at: where the preview begins, or the frame it is of (by default the middle one).
         strict: refuse damaged input instead of restoring what can be decoded.
         deinterlace: make interlaced input progressive first.
         progress: called with each step: stages, frames and parts of frames.
@@ -172,6 +181,15 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         ResourceError: disk, memory, device or codec are not enough.
         NumericsError: the network gave values that are not finite.
     """
+    if at is not None and (not preview or start is not None):
+        raise UsageError(f"--at {at} is where a preview begins: add --preview, leave --start out")
+    if preview and not isinstance(source, Tensor) and destination is not None:
+        if Path(destination).suffix.lower() in STILLS:
+            options = {
+                k: v for k, v in locals().items() if k not in ("preview", "at", "codec", "crf")
+            }
+            return _restore_still(at, **options)
+        start = at or start
     _check(strength, light, tile, window, crf, max_memory)
     _check_quality(quality, model)
     if model == quality == "auto" and weights is not None:
@@ -307,6 +325,46 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     )
 
 
+def _restore_still(
+    at: str | None,
+    source: str | Path,
+    destination: str | Path,
+    overwrite: bool,
+    **options: Any,
+) -> Report:
+    """Restores a single frame with its neighbours, and writes it beside or under what it was."""
+    destination = Path(destination)
+    if destination.exists() and not overwrite:
+        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    bounds = {name: options.pop(name) for name in ("start", "end")}
+    given = {name: options[name] for name in ("strict", "deinterlace")}
+    with open_video(source, start=at or bounds["start"], end=bounds["end"], **given) as reader:
+        skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
+        frame = next(islice(reader, skipped, None), None)
+    if frame is None:
+        raise MediaError(f"{source} holds no frames in the chosen range")
+    first = max(0, frame.index - STILL_REACH)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
+        near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
+        pictures = Path(folder) / "%05d.png"
+        report = restore(source, pictures, overwrite=True, **near, **options)
+        wanted = f"f{frame.index - first}"
+        with open_video(pictures, start=wanted) as reader:
+            after = next(iter(reader)).rgb()
+    before = frame.rgb()
+    title = f"{Path(source).name}, frame {frame.index}, {report.model}"
+    if destination.suffix.lower() == ".png":
+        content = as_png(before_and_after(before, after))
+    else:
+        content = slider_page(before, after, title).encode()
+    try:
+        destination.write_bytes(content)
+    except OSError as error:
+        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    return dataclasses.replace(report, output=destination, frames=1)
+
+
 def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
     """How the frames that a model restored are put together; None where they are left alone."""
     radius = choose_radius(fuse, info)
@@ -343,7 +401,7 @@ def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]
     frame, picture = item
     if preview:
         before = frame.rgb()
-        picture = side_by_side(before, before if picture is None else picture)
+        picture = before_and_after(before, before if picture is None else picture)
     writer.write(frame if picture is None else frame.with_rgb(picture))
 
 

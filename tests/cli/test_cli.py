@@ -121,6 +121,7 @@ def test_defaults_are_those_of_the_function(calls):
         max_memory=None,
         seed=0,
         preview=False,
+        at=None,
         strict=False,
         deinterlace=False,
     )

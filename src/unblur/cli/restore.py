@@ -183,9 +183,20 @@ def restore(
     preview: Annotated[
         bool,
         typer.Option(
-            "--preview", rich_help_panel=OUTPUT, help="First 2 s only, before and after abreast."
+            "--preview",
+            rich_help_panel=OUTPUT,
+            help="First 2 s only, before and after abreast; a frame for OUT.png, or OUT.html.",
         ),
     ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+            help="Where the preview begins, or the frame it is of.",
+        ),
+    ] = None,
     max_memory: Annotated[
         int | None,
         typer.Option(
@@ -252,6 +263,7 @@ def restore(
                 max_memory=max_memory,
                 seed=seed,
                 preview=preview,
+                at=at,
                 strict=strict,
                 deinterlace=deinterlace,
                 progress=progress,
