@@ -57,10 +57,13 @@ def main() -> None:
 
 
 def show_progress(at: unblur.Progress) -> None:
-    """One line that counts up."""
-    print(
-        f"\rdeblurring: frame {at.done} of {at.total or '?'}, {at.fps:.2f}/s ", end="", flush=True
-    )
+    """One line that counts up, once it is known what will be done."""
+    if at.plan is None:
+        print("\ropening ...", end="", flush=True)
+        return
+    left = "" if at.eta is None else f", about {at.eta:.0f} s left"
+    stage = f"{at.stage}: frame {at.done} of {at.total}" if at.total else at.stage
+    print(f"\r{at.plan.model}: {stage}{left}".ljust(60), end="", flush=True)
 
 
 def read(path: Path) -> list[Frame]:

@@ -50,8 +50,16 @@ def test_a_report_says_what_was_done(clip, tmp_path):
     assert (report.frames, report.scenes, report.window) == (20, 2, 12)
     assert report.model == "bsstnet-tiny"
     assert report.light == "encoded"
-    assert [p.done for p in said if p.stage == "look through"] == list(range(1, 21))
-    assert [p.total for p in said if p.stage == "restore"] == [20] * 20
+    assert [p.done for p in said if p.stage == "look through"] == list(range(21))
+    assert {p.total for p in said if p.stage == "restore"} == {20}
+    stages = [p.stage for p in said]
+    assert list(dict.fromkeys(stages)) == ["open", "look through", "restore", "finish"]
+    assert said[0].plan is None
+    plan = said[-1].plan
+    assert (plan.model, plan.device, plan.total) == ("bsstnet-tiny", "cpu", 20)
+    shares = [p.share for p in said]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
     assert len(read(tmp_path / "out.mkv")) == 20
 
 
@@ -97,14 +105,43 @@ def test_doing_nothing_changes_nothing(clip, tmp_path, options):
         assert np.array_equal(a, b)
 
 
+LABEL = 20
+"""Rows that the word in a corner may cover."""
+
+
 def test_a_preview_is_two_seconds_of_both(clip, tmp_path):
     report = unblur.restore(clip, tmp_path / "out.mkv", model="none", codec="ffv1", preview=True)
     frames = read(tmp_path / "out.mkv")
     assert len(frames) == report.frames == 50
     assert frames[0].shape == (24, 68, 3)
     for shown, source in zip(frames, read(clip)[:50], strict=True):
-        assert np.array_equal(shown[:, :32], source)
-        assert np.array_equal(shown[:, 36:], source)
+        below = source[LABEL:]
+        assert np.array_equal(shown[LABEL:, :32], below)
+        assert np.array_equal(shown[LABEL:, 36:], below)
+    assert not np.array_equal(frames[0][:LABEL, :32], read(clip)[0][:LABEL])
+
+
+@pytest.mark.parametrize("at", [None, "f7", "0s"])
+def test_a_preview_of_a_frame_is_that_frame_restored_twice(clip, tmp_path, at):
+    options = {"model": "none", "preview": True, "at": at}
+    report = unblur.restore(clip, tmp_path / "look.png", **options)
+    assert (report.frames, report.output) == (1, tmp_path / "look.png")
+    (frame,) = read(tmp_path / "look.png")
+    number = {None: len(read(clip)) // 2, "f7": 7, "0s": 0}[at]
+    assert np.array_equal(frame[LABEL:, :32], read(clip)[number][LABEL:])
+    assert np.array_equal(frame[LABEL:, -32:], frame[LABEL:, :32])
+    with pytest.raises(UsageError, match="exists"):
+        unblur.restore(clip, tmp_path / "look.png", **options)
+
+
+def test_a_preview_as_a_page_needs_nothing_else(clip, tmp_path):
+    unblur.restore(clip, tmp_path / "look.html", model="none", preview=True, at="f3", end="f5")
+    page = (tmp_path / "look.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert 'type="range"' in page
+    assert "http" not in page
+    with pytest.raises(UsageError, match="--preview"):
+        unblur.restore(clip, tmp_path / "look.mkv", at="f3")
 
 
 @pytest.mark.parametrize("model", ["maxim-stage1", "bsstnet-tiny", "none"])
@@ -138,6 +175,8 @@ def test_a_file_equals_its_frames_as_a_tensor(clip, tmp_path):
         ({"strength": 1.5}, "takes 0"),
         ({"light": "dark"}, "auto, linear or encoded"),
         ({"model": "maxim"}, "did you mean maxim-"),
+        ({"model": "dabits"}, "did you mean dabit-s"),
+        ({"model": "nope"}, "unknown model 'nope': `unblur models` lists them"),
         ({"tile": 7}, "at least 32"),
         ({"device": "tpu7"}, "unknown device"),
         ({"precision": "int8"}, "unknown precision"),

@@ -19,6 +19,7 @@ NETWORKS = {"errors", "ops", "weights", "models"}
 RUNNING = NETWORKS | {"guidance", "restorers", "engine"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "progress": set(),
     "ops": {"errors"},
     "weights": {"errors"},
     "video": {"errors", "ops.color"},
@@ -26,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guidance": NETWORKS,
     "restorers": NETWORKS | {"guidance", "atlas"},
     "engine": {"errors", "ops", "restorers.base"},
-    "api": RUNNING | {"guide", "video"},
+    "api": RUNNING | {"guide", "video", "progress"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
@@ -40,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
     "atlas": NETWORKS
     | {"guidance", "video", "synth.focal", "metrics", "engine.memory", "engine.scenes"},
-    "train": NETWORKS | {"guidance", "metrics", "synth", "data"},
-    "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data"},
+    "train": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
+    "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data", "progress"},
     # The commands say in words what the public functions do; the rest is what they show.
     "cli": {
         "unblur",
@@ -50,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "video",
         "models.convert",
         "models.interpolate",
+        "models.known",
         "train",
         "evaluate",
         "data.davis_blur",

@@ -12,14 +12,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unblur import atlas, guide, simulate
-    from unblur.api import Progress, Report, restore
+    from unblur.api import Report, restore
     from unblur.evaluate import evaluate
+    from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
     from unblur.train import train
     from unblur.video import probe
 
 _HOMES = {
-    "Progress": "unblur.api",
+    "Plan": "unblur.progress",
+    "Progress": "unblur.progress",
     "Report": "unblur.api",
     "evaluate": "unblur.evaluate",
     "list_models": "unblur.restorers.registry",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Plan",
     "Progress",
     "Report",
     "__version__",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
 
@@ -17,24 +19,26 @@ import torch
 from torch import Tensor
 
 from unblur.engine import memory
-from unblur.engine.compare import GAP, side_by_side
-from unblur.engine.estimate import seconds_per_frame
+from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
+from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
-from unblur.engine.run import Runner, choose_look, find_scenes
+from unblur.engine.run import Runner, choose_look, find_scenes, outputs_in_all
 from unblur.engine.scenes import Scene
-from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
+from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import NO_STAND_IN, RestorerInfo
 from unblur.restorers.registry import (
     BEST,
     Fuse,
     Quality,
     choose_model,
+    choose_precision,
     choose_radius,
     choose_scale,
     load_model,
@@ -51,30 +55,13 @@ from unblur.video import (
 
 LightChoice = Literal["auto", "linear", "encoded"]
 PREVIEW_SECONDS = 2
+STILLS = (".png", ".html", ".htm")
+"""Extensions by which a preview is a single frame."""
+STILL_REACH = 4
+"""Frames on either side that a network sees of a still."""
 DEPTHS = ("builtin", "depth-anything")
 """Sources of depth beside files."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands."""
-
-    stage: str
-    """What is being done: `look through` or `restore` a video, `evaluate` a suite."""
-    done: int
-    """Frames finished in this stage."""
-    total: int | None
-    """Frames of this stage, where known."""
-    fps: float
-    """Frames a second, since the stage began."""
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds until the stage ends, where known."""
-        if self.total is None or self.fps == 0:
-            return None
-        return max(0, self.total - self.done) / self.fps
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,8 @@ class Report:
     """Packets that could not be decoded."""
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Listener
+__all__ = ["Progress", "ProgressCallback", "Report", "restore"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +127,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     max_memory: int | None = None,
     seed: int = 0,
     preview: bool = False,
+    at: str | None = None,
     strict: bool = False,
     deinterlace: bool = False,
     progress: ProgressCallback | None = None,
@@ -175,10 +164,12 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         overwrite: replace an existing destination.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
-        preview: only the first 2 seconds, input and result side by side, without sound.
+        preview: only the first 2 seconds, input and result side by side, without sound; of a
+            single frame for a destination that ends in `.png` or, as a page with a slider, `.html`.
+        at: where the preview begins, or the frame it is of (by default the middle one).
         strict: refuse damaged input instead of restoring what can be decoded.
         deinterlace: make interlaced input progressive first.
-        progress: called after each frame.
+        progress: called with each step: stages, frames and parts of frames.
 
     Returns:
         A report for files; for a tensor the restored tensor `(T, 3, scale * H, scale * W)`.
@@ -190,6 +181,15 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         ResourceError: disk, memory, device or codec are not enough.
         NumericsError: the network gave values that are not finite.
     """
+    if at is not None and (not preview or start is not None):
+        raise UsageError(f"--at {at} is where a preview begins: add --preview, leave --start out")
+    if preview and not isinstance(source, Tensor) and destination is not None:
+        if Path(destination).suffix.lower() in STILLS:
+            options = {
+                k: v for k, v in locals().items() if k not in ("preview", "at", "codec", "crf")
+            }
+            return _restore_still(at, **options)
+        start = at or start
     _check(strength, light, tile, window, crf, max_memory)
     _check_quality(quality, model)
     if model == quality == "auto" and weights is not None:
@@ -200,6 +200,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     choose_radius(fuse, info)  # complains before anything is read
     where = choose_device(device)
     torch.manual_seed(seed)
+    job = Job(progress)
 
     def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
         if not info.needs_depth:
@@ -224,24 +225,43 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         restorer = load_model(
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )
+        side = side_for(frames, height, width) if frames and progress is not None else None
         room = memory.budget(where, max_memory)
         fusion = choose_fusion(fuse, restorer.info, where)
+        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
         if fusion is not None:
             size = restorer.info.scale
             room = max(0, room - fusion.peak_bytes(size * height, size * width))
         fit = choose_fit(restorer, height, width, room, tile, window)
         look = choose_look(restorer, light, transfer, strength)
-        return Runner(restorer, look, fit, focus, fusion)
+        job.plan = Plan(
+            model=chosen,
+            device=str(where),
+            precision=precision
+            if precision != "auto"
+            else choose_precision(precision, restorer.info, where),
+            total=frames,
+            width=width,
+            height=height,
+            seconds=sum(cost) * (frames or 0) or None,
+            light=look.light,
+            tile=fit.tiling.size if fit.tiling else None,
+            window=fit.window or restorer.info.window,
+        )
+        runner = Runner(restorer, look, fit, focus, fusion)
+        runner.cost = cost
+        return runner
 
     if isinstance(source, Tensor):
         if depth not in (None, *DEPTHS):
             raise UsageError(f"depth '{depth}': a tensor takes {' or '.join(DEPTHS)}")
-        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), progress)
+        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), job)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
+    job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
@@ -262,11 +282,16 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             end=end,
         ) as writer:
             runner, scenes, total = None, None, _expected_frames(reader, preview)
-            if not untouched:
+            if untouched:
+                size = shape.width, shape.height
+                job.plan = Plan("none", str(where), None, total, "frames", *size)
+            else:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
                 if runner.needs_scenes:
-                    scenes = _look_through(reading(), preview, total, progress)
+                    expected = job.plan.seconds if job.plan else None
+                    job.begin(LOOK, total, later=expected)
+                    scenes = _look_through(reading(), preview, job)
                     total = scenes[-1].stop if scenes else 0
                 if focus is not None and total is not None:
                     focus.expect(total)
@@ -278,9 +303,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             ):
                 restored = _keep(frames) if runner is None else runner.restore(frames, scenes, held)
                 done = 0
-                for item in _counted(restored, "restore", total, progress):
+                for item in _restoring(restored, runner, scenes, total, job):
                     sink.put(item)
                     done += 1
+                job.begin(FINISH)
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
             if focus is not None and not preview:
@@ -300,6 +326,46 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     )
 
 
+def _restore_still(
+    at: str | None,
+    source: str | Path,
+    destination: str | Path,
+    overwrite: bool,
+    **options: Any,
+) -> Report:
+    """Restores a single frame with its neighbours, and writes it beside or under what it was."""
+    destination = Path(destination)
+    if destination.exists() and not overwrite:
+        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    bounds = {name: options.pop(name) for name in ("start", "end")}
+    given = {name: options[name] for name in ("strict", "deinterlace")}
+    with open_video(source, start=at or bounds["start"], end=bounds["end"], **given) as reader:
+        skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
+        frame = next(islice(reader, skipped, None), None)
+    if frame is None:
+        raise MediaError(f"{source} holds no frames in the chosen range")
+    first = max(0, frame.index - STILL_REACH)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
+        near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
+        pictures = Path(folder) / "%05d.png"
+        report = restore(source, pictures, overwrite=True, **near, **options)
+        wanted = f"f{frame.index - first}"
+        with open_video(pictures, start=wanted) as reader:
+            after = next(iter(reader)).rgb()
+    before = frame.rgb()
+    title = f"{Path(source).name}, frame {frame.index}, {report.model}"
+    if destination.suffix.lower() == ".png":
+        content = as_png(before_and_after(before, after))
+    else:
+        content = slider_page(before, after, title).encode()
+    try:
+        destination.write_bytes(content)
+    except OSError as error:
+        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    return dataclasses.replace(report, output=destination, frames=1)
+
+
 def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
     """How the frames that a model restored are put together; None where they are left alone."""
     radius = choose_radius(fuse, info)
@@ -309,25 +375,23 @@ def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusio
 def _restore_tensor(
     source: Tensor,  # (T, 3, H, W)
     prepare: Callable[[int, int, int, None], Runner],
-    progress: ProgressCallback | None,
+    job: Job,
 ) -> Tensor:  # (T, 3, scale * H, scale * W)
     if source.ndim != 4 or source.shape[1] != 3 or 0 in source.shape:
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
     scenes = find_scenes(pictures) if runner.needs_scenes else None
-    restored = _counted(runner.restore(pictures, scenes), "restore", len(pictures), progress)
+    restored = _restoring(runner.restore(pictures, scenes), runner, scenes, len(pictures), job)
     return torch.stack([picture for _, picture in restored])
 
 
-def _look_through(
-    reader: VideoReader, preview: bool, total: int | None, progress: ProgressCallback | None
-) -> list[Scene]:
+def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Scene]:
     """First pass over a file: its scenes. Warnings are left to the second pass."""
     with reader, warnings.catch_warnings():
         warnings.simplefilter("ignore", UnblurWarning)
         with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
-            return find_scenes(_counted(frames, "look through", total, progress))
+            return find_scenes(_counted(frames, job))
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
@@ -338,7 +402,7 @@ def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]
     frame, picture = item
     if preview:
         before = frame.rgb()
-        picture = side_by_side(before, before if picture is None else picture)
+        picture = before_and_after(before, before if picture is None else picture)
     writer.write(frame if picture is None else frame.with_rgb(picture))
 
 
@@ -391,19 +455,40 @@ def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> 
         raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 
 
-def _counted(
-    items: Iterable[T],
-    stage: str,
-    total: int | None,
-    progress: ProgressCallback | None,
-) -> Iterator[T]:
-    """Passes items on and tells `progress` of each."""
-    began = time.monotonic()
+def _counted(items: Iterable[T], job: Job) -> Iterator[T]:
+    """Passes items on and tells of each."""
     for done, item in enumerate(items, 1):
         yield item
-        if progress is not None:
-            elapsed = time.monotonic() - began
-            progress(Progress(stage, done, total, done / elapsed if elapsed > 0 else 0.0))
+        job.at(done)
+
+
+def _restoring(
+    restored: Iterable[T],
+    runner: Runner | None,
+    scenes: Sequence[Scene] | None,
+    total: int | None,
+    job: Job,
+) -> Iterator[T]:
+    """Passes restored frames on and tells of each, and of what the network does between them."""
+    expected = job.plan.seconds if job.plan else None
+    job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    fused = runner.cost.fused if runner else 0.0
+    out, seen = 0, 0.0
+
+    def tell(restored: float) -> None:
+        # Frames come out late (windows, fusion): those that the network has done count, too.
+        nonlocal seen
+        seen = max(seen, restored, out)
+        job.at((1 - fused) * seen + fused * out)
+
+    if runner is not None:
+        work = outputs_in_all(runner.restorer, scenes, runner.fit.window) if scenes else total
+        each = min(1.0, total / work) if total and work else 1.0
+        runner.tick = lambda frames: tell(frames * each)
+    for item in restored:
+        yield item
+        out += 1
+        tell(out)
 
 
 def _first_seconds(frames: Iterable[Frame]) -> Iterator[Frame]:

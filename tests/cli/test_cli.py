@@ -20,8 +20,9 @@ import unblur
 from unblur.cli import main
 from unblur.cli.atlas_fit import fit_bar
 from unblur.cli.options import parse_size
-from unblur.cli.progress import duration, progress_bar
+from unblur.cli.progress import Log, duration, reporter, share_of, told
 from unblur.cli.signals import delayed, interruptible
+from unblur.cli.terminal import terminal
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 
 
@@ -120,6 +121,7 @@ def test_defaults_are_those_of_the_function(calls):
         max_memory=None,
         seed=0,
         preview=False,
+        at=None,
         strict=False,
         deinterlace=False,
     )
@@ -341,7 +343,7 @@ def test_a_swallowed_interruption_ends_the_work_at_the_next_frame(monkeypatch, c
         with contextlib.suppress(KeyboardInterrupt):  # as some libraries do
             signal.raise_signal(signal.SIGINT)
         for done in range(100):
-            progress(SimpleNamespace(stage="restore", done=done, total=100, fps=1.0, eta=1.0))
+            progress(unblur.Progress("restore", done, 100, 1.0))
         raise AssertionError("worked on")
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
@@ -429,18 +431,60 @@ class FakeTerminal(io.StringIO):
         return True
 
 
-def test_the_bar_shows_frames_speed_and_time_left(monkeypatch):
+PLAN = unblur.Plan("bsstnet-m", "cpu", "bf16", 36, "frames", 640, 360, seconds=150.0)
+
+
+def test_the_bar_shows_the_stage_and_the_time_left_of_the_job(monkeypatch):
+    monkeypatch.setattr(terminal, "json", False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     screen = FakeTerminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress_bar(wanted=True) as progress:
-        progress(SimpleNamespace(stage="restoring", done=9, total=36, fps=0.25, eta=108.0))
-        progress(SimpleNamespace(stage="[restoring]", done=10, total=None, fps=0.0, eta=None))
+    with reporter(wanted=True) as progress:
+        progress(unblur.Progress("restore", 9, 36, 0.25, 108.0, 36.0, 0.25, PLAN))
+        progress.view.show(progress.now, 0.0)
     said = screen.getvalue()
+    assert "bsstnet-m on cpu in bf16, 36 frames of 640x360, about 2 min" in said
     assert "restoring" in said
-    with progress_bar(wanted=False) as progress:
-        assert progress is None
+    assert "25%  9/36 frames, 4.0 s/frame, 1 min 48 s left" in said
+
+
+def test_the_bar_goes_on_within_a_frame():
+    now = unblur.Progress("restore", 9, 36, 0.25, 108.0, 36.0, 0.25, PLAN)
+    assert share_of(now, 0.0) == pytest.approx(0.25)
+    assert share_of(now, 14.4) == pytest.approx(0.35)
+    assert "1 min 34 s left" in told(now, 14.4)
+    assert share_of(now, 1000.0) <= 1
+
+
+def test_a_log_gets_lines_and_not_too_many(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("unblur.cli.progress.time.monotonic", lambda: clock[0])
+    log = Log()
+    for second in range(1, 1001):
+        clock[0] = float(second)
+        share = second / 1000
+        log.show(unblur.Progress("restore", second, 1000, 1.0, 1000.0 - second, second, share), 0.0)
+    lines = error_lines(capsys)
+    assert 30 <= len(lines) <= 36
+    assert lines[0] == "unblur: restoring 3 %: 30/1000 frames, 1.00 frames/s, 16 min 10 s left"
+
+
+def test_json_tells_plan_progress_and_report(make_clip, tmp_path, capsys):
+    clip = make_clip("in.mp4", size=(64, 48))
+    assert main([str(clip), str(tmp_path / "out.mkv"), "--model", "bsstnet-tiny", "--json"]) == 0
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert next(e["stage"] for e in events if e["event"] == "progress") == "open"
+    plan = next(e for e in events if e["event"] == "plan")
+    assert (plan["model"], plan["total"], plan["width"]) == ("bsstnet-tiny", 10, 64)
+    assert events[-1]["event"] == "report"
+    assert events[-1]["frames"] == 10
+    assert main([str(clip), str(tmp_path / "out.mkv"), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (error["event"], error["exit_code"]) == ("error", 2)
+    assert "exists" in error["message"]
 
 
 def test_the_bar_of_a_fit_shows_steps_likeness_and_time_left(monkeypatch):
@@ -453,9 +497,10 @@ def test_the_bar_of_a_fit_shows_steps_likeness_and_time_left(monkeypatch):
     assert "100/340 steps, 31.3 dB like the clip, 24 s left" in screen.getvalue()
 
 
-def test_no_bar_without_a_terminal(capsys):
-    with progress_bar(wanted=True) as progress:
-        assert progress is None
+def test_quiet_is_quiet(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "json", False)
+    with reporter(wanted=False) as progress:
+        progress(unblur.Progress("restore", 9, 36, 0.25, 108.0, 36.0, 0.25, PLAN))
     assert capsys.readouterr() == ("", "")
 
 
@@ -475,15 +520,48 @@ def test_weights_convert_passes_its_words(monkeypatch, capsys):
     assert "--model maxim-3s" in capsys.readouterr().out
 
 
-def test_models_lists_a_row_each(capsys):
-    assert main(["models"]) == 0
-    out, err = capsys.readouterr()
-    rows = out.splitlines()
-    assert rows[0].split()[:3] == ["name", "blur", "size"]
-    names = [row.split()[0] for row in rows[1:]]
-    assert names == [info.name for info in unblur.list_models()]
-    assert "none" in names
-    assert err == ""
+def test_models_lists_what_is_here_and_all_the_rest(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    named = {}
+    for words in (["models"], ["models", "--all"], ["models", "--all", "--verbose"]):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        rows = out.splitlines()
+        assert rows[0].split()[:3] == ["name", "blur", "size"]
+        assert max(map(len, rows)) <= 80
+        named[len(words)] = [row.split()[0] for row in rows[1:] if row[0] not in " 0123456789"]
+    infos = unblur.list_models()
+    assert named[2] == named[3] == [info.name for info in infos]
+    assert named[1] == [i.name for i in infos if i.ships and not i.for_tests]
+    assert {"bsstnet-m", "none"} < set(named[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["modles"], "did you mean `unblur models`?"),
+        (["evaluat", "synth-motion"], "did you mean `unblur evaluate`?"),
+        (["Restore", "in.mp4", "out.mp4"], "did you mean `unblur restore`?"),
+    ],
+)
+def test_a_verb_that_is_nearly_right_is_named(calls, capsys, line, said):
+    assert main(line) == 2
+    (error,) = error_lines(capsys)
+    assert said in error
+    assert calls == []
+
+
+@pytest.mark.parametrize(("line", "said"), [(["help"], "restore"), (["help", "models"], "--all")])
+def test_help_is_a_verb(capsys, line, said):
+    assert main(line) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["coc-s", "flow-s", "flow-refocus-s"])
+def test_verify_knows_what_guides_models(capsys, name):
+    assert main(["weights", "verify", name]) == 0
+    assert "no known model" not in capsys.readouterr().out
 
 
 def test_probe_as_json_is_json(capsys, make_clip):

@@ -80,6 +80,17 @@ def test_it_learns_and_writes_what_it_says(tmp_path):
     assert outcome.curve[-1].pixels == 40 * 4 * 64
 
 
+def test_each_step_is_told(tmp_path):
+    heard = []
+    Run(RECIPE, Scale(), Halves(), tmp_path, CPU).train(listen=heard.append)
+    assert [h.done for h in heard if h.stage == "train"] == list(range(1, 41))
+    assert [h.done for h in heard if h.stage == "validate"] == [10, 20, 30, 40]
+    assert (heard[0].stage, heard[0].plan.model, heard[0].plan.total) == ("open", "tiny", 40)
+    assert heard[1].facts["validation_in"] > 0
+    assert 0 < heard[-1].facts["loss"] < heard[1].facts["loss"]
+    assert heard[-1].eta == 0
+
+
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     whole = run(tmp_path / "whole")
     whole.train()

@@ -394,13 +394,19 @@ def test_rate_and_range(tmp_path):
     assert reader.info.duration == 1.0
 
 
-@pytest.mark.parametrize(
-    ("start", "end"), [("f3", None), (None, "f4"), ("1s", None), ("f2", "f2"), ("f2", "f1")]
-)
+@pytest.mark.parametrize(("start", "end"), [("f3", None), ("1s", None), ("f2", "f2"), ("f2", "f1")])
 def test_ranges_past_the_end_or_empty_are_refused(tmp_path, start, end):
     make(tmp_path, ["0.png", "1.png", "2.png"])
     with pytest.raises(UsageError, match=r"past the end|not after"):
         SequenceReader(tmp_path, start=start, end=end)
+
+
+def test_an_end_past_the_end_is_the_end(tmp_path):
+    make(tmp_path, ["0.png", "1.png", "2.png"])
+    with pytest.warns(UnblurWarning, match="--end f4 lies past the end"):
+        reader = SequenceReader(tmp_path, start="f1", end="f4")
+    with reader:
+        assert [frame.index for frame in reader] == [1, 2]
 
 
 # Bad pictures

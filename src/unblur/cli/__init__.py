@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from unblur.cli.signals import delayed, interruptible, received
-from unblur.cli.terminal import say, terminal, warnings_as_lines, write_traceback
+from unblur.cli.terminal import emit, say, terminal, warnings_as_lines, write_traceback
 
 __all__ = ["main"]
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
             stream.reconfigure(errors="backslashreplace")
-    terminal.quiet = terminal.verbose = False
+    terminal.quiet = terminal.verbose = terminal.json = False
     with interruptible(), warnings_as_lines():
         try:
             return run(words)
@@ -82,4 +82,6 @@ def fail(error: BaseException, words: Sequence[str]) -> int:
         write_traceback(error)
     code, message = explain(error, words)
     say(f"unblur: error: {message}")
+    if terminal.json:
+        emit("error", exit_code=code, message=message)
     return code

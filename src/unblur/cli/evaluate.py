@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unblur.cli.options import Quiet, Verbose
-from unblur.cli.progress import progress_bar
+from unblur.cli.progress import reporter
 from unblur.cli.terminal import one_line, show
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def evaluate(
     import unblur
     from unblur.evaluate.pictures import write
 
-    with progress_bar(wanted=not quiet) as progress:
+    with reporter(wanted=not quiet) as progress:
         result = unblur.evaluate(
             suite,
             models=models or ("auto",),

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import Annotated
+
+import typer
+
 from unblur.cli.options import Verbose
 from unblur.cli.terminal import show, table
 
+WIDTH = 80
+"""Columns that the table keeps to, as terminals have them at least."""
 
-def models(verbose: Verbose = False) -> None:
-    """List the models: what they restore, how large they are, and whether weights are here."""
+
+def models(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those whose weights are not here.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the models whose weights are here: what they restore, and how large they are.
+
+    --verbose adds the light each one sees and the licence of its weights.
+    """
     import unblur
     from unblur.train.tasks import TASKS
     from unblur.weights import find
 
-    rows = []
+    rows, details, hidden = [], [], 0
     for info in unblur.list_models():
         ready = info.ships or not info.parameters or find(info.name) is not None
-        rows.append(
-            (
-                info.name,
-                info.blur,
-                f"{info.parameters / 1e6:.1f} M" if info.parameters else "-",
-                info.light,
-                "ready" if ready else "to train" if info.name in TASKS else "to convert",
-                info.licence,
-                info.summary,
-            )
-        )
-    show(table(("name", "blur", "size", "light", "weights", "licence", "summary"), rows))
+        if not everything and (not ready or info.for_tests):
+            hidden += 1
+            continue
+        weights = "ready" if ready else "to train" if info.name in TASKS else "to convert"
+        size = f"{info.parameters / 1e6:.1f} M" if info.parameters else "-"
+        row = (info.name, info.blur, size, weights, info.summary)
+        rows.append(row if everything else (*row[:3], info.summary))
+        details.append(f"sees {info.light} light; licence: {info.licence}")
+    header = ("name", "blur", "size", "weights", "summary")
+    lines = table(header if everything else (*header[:3], "summary"), rows).splitlines()
+    margin = lines[0].index("summary")
+    show(lines[0])
+    for line, detail in zip(lines[1:], details, strict=True):
+        text = [line[margin:], *([detail] if verbose else [])]
+        wrapped = [part for piece in text for part in textwrap.wrap(piece, WIDTH - margin)]
+        show(line[:margin] + f"\n{' ' * margin}".join(wrapped))
+    if hidden:
+        show(f"{hidden} more by `unblur models --all`: their weights are to convert or to train")

@@ -37,6 +37,18 @@ def set_verbose(asked: bool) -> bool:
     return asked
 
 
+def set_json(asked: bool) -> bool:
+    """Notes for the whole program that a program listens."""
+    terminal.json = terminal.json or asked
+    return asked
+
+
+Events = Annotated[
+    bool,
+    typer.Option(
+        "--json", callback=set_json, help="Events as lines of JSON on stdout, a report at the end."
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

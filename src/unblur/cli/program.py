@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +23,11 @@ from unblur.cli import (
     weights,
 )
 from unblur.cli.options import HELP_NAMES
+from unblur.errors import UsageError
+
+HELP = "help"
+LIKE = 0.7
+"""How alike two words are, of 1, where one was likely meant for the other."""
 
 app = typer.Typer(
     add_completion=False,
@@ -73,15 +80,29 @@ def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
         Words that start with a verb, unless only `--help` or `--version` is asked for.
     """
     words = list(words) or ["--help"]
+    about = all(word in command.commands for word in words[1:2])
+    if words[0] == HELP and about and not Path(HELP).exists():
+        return [*words[1:], "--help"]
     position = first_argument(words, command)
     if position is None:
         alone = {*HELP_NAMES, "--version"}
         return words if alone.intersection(words) else ["restore", *words]
     if words[position] not in command.commands or "--" in words[:position]:
+        if "--" not in words[:position]:
+            check_verb(words[position], command)
         return ["restore", *words]
     rest = words[position:]
     end = rest.index("--") if "--" in rest else len(rest)
     return [*rest[:end], *words[:position], *rest[end:]]
+
+
+def check_verb(word: str, command: typer.core.TyperGroup) -> None:
+    """Raises `UsageError` where the word is no file and nearly a verb."""
+    close = difflib.get_close_matches(word.lower(), command.commands, n=1, cutoff=LIKE)
+    if close and not Path(word).exists():
+        raise UsageError(
+            f"'{word}' is neither a file nor a verb: did you mean `unblur {close[0]}`?"
+        )
 
 
 def first_argument(words: list[str], command: typer.core.TyperGroup) -> int | None:

@@ -1,27 +1,47 @@
-"""The progress bar: stage, frames, frames per second and the time still to go."""
+"""What a user sees of a job: one line before it, then a bar, or lines in a log, or JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from unblur.cli.signals import check
+from unblur.cli.terminal import emit, say, terminal
 
 if TYPE_CHECKING:
-    from unblur import Progress
+    from unblur import Plan, Progress
 
 
-Draw = Callable[[str, int, int | None, str], None]
+Draw = Callable[[str, float, "float | None", str], None]
 """Takes title, steps done, steps in all where known, and what else there is to say."""
+STAGES = {
+    "open": "opening",
+    "look through": "looking through",
+    "restore": "restoring",
+    "finish": "finishing",
+    "evaluate": "evaluating",
+    "train": "training",
+    "validate": "validating",
+}
+BEAT = 0.25
+"""Seconds between looks at the clock."""
+QUIET = 30.0
+"""Seconds after which a log gets another line, whatever happens."""
+STEP = 0.05
+"""Share of a job after which a log gets another line, at the earliest after `HASTE` seconds."""
+HASTE = 5.0
+EVENTS = 0.5
+"""Seconds between events of `--json` in the same stage."""
 
 
 @contextlib.contextmanager
 def text_bar(title: str, facts: str, wanted: bool) -> Iterator[Draw | None]:
     """A bar on stderr while the block runs; None where it is not wanted or no terminal listens."""
-    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+    if not wanted or not on_terminal():
         yield None
         return
     from rich import progress as rich_progress
@@ -36,46 +56,235 @@ def text_bar(title: str, facts: str, wanted: bool) -> Iterator[Draw | None]:
     )
     task = bar.add_task(title, total=None, facts=facts)
 
-    def draw(title: str, done: int, total: int | None, facts: str) -> None:
+    def draw(title: str, done: float, total: float | None, facts: str) -> None:
         bar.update(task, description=title, completed=done, total=total, facts=facts)
 
     with bar:
         yield draw
 
 
-@contextlib.contextmanager
-def progress_bar(wanted: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """A bar with frames and their rate; None as in `text_bar`."""
-    with text_bar("starting", "", wanted) as draw:
-        if draw is None:
-            yield None
+def on_terminal() -> bool:
+    """True where a person looks at stderr as it comes."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class View(Protocol):
+    """One way to show where a job stands."""
+
+    def show(self, now: Progress, since: float) -> None:
+        """Shows what was told `since` seconds ago."""
+        ...
+
+
+class Bar:
+    """One bar over the whole job."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+
+    def show(self, now: Progress, since: float) -> None:
+        """See `View`."""
+        share = share_of(now, since)
+        facts = ["" if share is None else f"{100 * share:.0f}%", told(now, since)]
+        known = None if share is None else 1.0
+        self.draw(title(now), share or 0.0, known, "  ".join(filter(None, facts)))
+
+
+class Log:
+    """Lines, every 30 seconds or twentieth of the job."""
+
+    def __init__(self) -> None:
+        self.said = time.monotonic()
+        self.share = 0.0
+
+    def show(self, now: Progress, since: float) -> None:
+        """See `View`."""
+        waited = time.monotonic() - self.said
+        share = share_of(now, since) or 0.0
+        if waited < QUIET and (waited < HASTE or share - self.share < STEP):
             return
+        self.said, self.share = time.monotonic(), share
+        percent = f"{100 * share:.0f} %: " if share else ""
+        say(f"unblur: {title(now)} {percent}{told(now, since)}".rstrip())
 
-        def update(now: Progress) -> None:
-            facts = [f"{now.done}/{now.total or '?'} frames"]
-            if now.fps:
-                facts.append(f"{now.fps:.2f} frames/s")
-            if now.eta is not None:
-                facts.append(f"{duration(now.eta)} left")
-            draw(now.stage, now.done, now.total, " ".join(facts))
 
-        yield update
+class Events:
+    """A line of JSON for each change, for programs."""
+
+    def __init__(self) -> None:
+        self.said = -1e9
+        self.stage: str | None = None
+        self.last: Progress | None = None
+
+    def show(self, now: Progress, since: float) -> None:
+        """See `View`."""
+        clock = time.monotonic()
+        news = now.stage != self.stage or (now is not self.last and clock - self.said >= EVENTS)
+        if not news and clock - self.said < QUIET:
+            return
+        self.said, self.stage, self.last = clock, now.stage, now
+        emit(
+            "progress",
+            stage=now.stage,
+            done=now.done,
+            total=now.total,
+            share=share_of(now, since),
+            seconds=now.seconds + since,
+            left=None if now.eta is None else max(0.0, now.eta - since),
+            rate=now.fps,
+            **now.facts,
+        )
+
+
+class Reporter:
+    """Listens to a job and shows it; a clock of its own keeps that going within long frames.
+
+    Args:
+        view: how; None: nothing is shown.
+        wanted: whether the plan is told.
+    """
+
+    def __init__(self, view: View | None, wanted: bool) -> None:
+        self.view, self.wanted = view, wanted
+        self.now: Progress | None = None
+        self.plan: Plan | None = None
+        self._heard = time.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="unblur-report", daemon=True)
+
+    def __call__(self, now: Progress) -> None:
+        """Takes what a job tells, in the thread that works; also where Ctrl-C is heard."""
+        check()
+        with self._lock:
+            before, self.now, self._heard = self.now, now, time.monotonic()
+            if now.plan is not self.plan and now.plan is not None:
+                self.plan = now.plan
+                self._introduce(now.plan)
+            if terminal.verbose and self.wanted and before and before.stage != now.stage:
+                ended = f"{title(before)}: {counted(before)}".rstrip(": ")
+                say(f"unblur: {ended}, done after {duration(now.seconds)}")
+        self._show()
+
+    def _introduce(self, plan: Plan) -> None:
+        if terminal.json:
+            emit("plan", **vars(plan))
+        elif self.wanted:
+            say(f"unblur: {planned(plan)}")
+            if terminal.verbose and plan.precision:
+                say(f"unblur: {cut_up(plan)}")
+
+    def _show(self) -> None:
+        with self._lock:
+            if self.now is not None and self.view is not None:
+                self.view.show(self.now, time.monotonic() - self._heard)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(BEAT):
+            self._show()
+
+    def __enter__(self) -> Reporter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def reporter(wanted: bool) -> Iterator[Reporter]:
+    """Listens to a job while the block runs: a bar for a person, lines in a log, or JSON."""
+    with text_bar("starting", "", wanted and not terminal.json) as draw:
+        view: View | None = None
+        if terminal.json:
+            view = Events()
+        elif draw is not None:
+            view = Bar(draw)
+        elif wanted:
+            view = Log()
+        with Reporter(view, wanted) as listening:
+            yield listening
 
 
 @contextlib.contextmanager
 def frames_bar(stage: str, wanted: bool) -> Iterator[Callable[[int, int | None], None]]:
     """The same for work that tells frames done and frames in all; also where Ctrl-C is heard."""
     began = time.monotonic()
-    with progress_bar(wanted) as bar:
+    with reporter(wanted) as listening:
 
         def update(done: int, total: int | None) -> None:
-            check()
-            if bar is not None:
-                from unblur import Progress
+            from unblur import Progress
 
-                bar(Progress(stage, done, total, done / max(1e-9, time.monotonic() - began)))
+            spent = time.monotonic() - began
+            share = done / total if total else None
+            fps = done / max(1e-9, spent)
+            listening(Progress(stage, done, total, fps, seconds=spent, share=share))
 
         yield update
+
+
+def title(now: Progress) -> str:
+    """The stage, as what is going on."""
+    return STAGES.get(now.stage, now.stage)
+
+
+def counted(now: Progress) -> str:
+    """How much is done of how much."""
+    unit = now.plan.unit if now.plan else "frames"
+    return f"{now.done}/{now.total or '?'} {unit}" if now.total or now.done else ""
+
+
+def share_of(now: Progress, since: float) -> float | None:
+    """Share of the job that is done `since` seconds after it was told; grows between the steps."""
+    if not now.share:
+        return None
+    left = now.eta
+    if left is None:
+        return now.share
+    spent = now.seconds + since
+    whole = max(now.seconds + left, spent + 1e-9)
+    return min(1.0, max(now.share, spent / whole if left > since else now.share))
+
+
+def told(now: Progress, since: float) -> str:
+    """What is done, how quickly, and how long it still takes, `since` seconds after it was told."""
+    parts = [counted(now)]
+    unit = now.plan.unit if now.plan else "frames"
+    if now.fps >= 0.5:
+        parts.append(f"{now.fps:.2f} {unit}/s")
+    elif now.fps > 0:
+        parts.append(f"{1 / now.fps:.1f} s/{unit.removesuffix('s')}")
+    if "loss" in now.facts:
+        parts.append(f"loss {now.facts['loss']:.4f}")
+    if now.eta is not None:
+        parts.append(f"{duration(max(0.0, now.eta - since))} left")
+    if "validation_in" in now.facts:
+        parts.append(f"validation in {duration(max(0.0, now.facts['validation_in'] - since))}")
+    return ", ".join(filter(None, parts))
+
+
+def planned(plan: Plan) -> str:
+    """The one line before the work: model, device, precision, frames, expected time."""
+    if plan.precision is None:
+        parts = ["nothing to restore, frames pass through untouched"]
+    else:
+        computed = "" if plan.precision == "auto" else f" in {plan.precision}"
+        parts = [f"{plan.model} on {plan.device}{computed}"]
+    if plan.total is not None:
+        size = f" of {plan.width}x{plan.height}" if plan.width else ""
+        parts.append(f"{plan.total} {plan.unit}{size}")
+    elif plan.width:
+        parts.append(f"{plan.unit} of {plan.width}x{plan.height}")
+    if plan.seconds is not None:
+        parts.append(f"about {rough(plan.seconds)}")
+    return ", ".join(parts)
+
+
+def cut_up(plan: Plan) -> str:
+    """How the frames reach the network."""
+    tiles = "whole frames" if plan.tile is None else f"tiles of {plan.tile} pixels"
+    return f"{plan.light} light, {tiles}, windows of {plan.window} frames"
 
 
 def duration(seconds: float) -> str:
@@ -88,3 +297,20 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def rough(seconds: float) -> str:
+    """An expected time, no more exact than it is: `8 s`, `4 min`, `1 h 20 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    tens = round(seconds / 600)
+    return f"{tens // 6} h {tens % 6}0 min" if tens % 6 else f"{tens // 6} h"
+
+
+def facts_of(value: Any) -> dict[str, Any]:
+    """The fields of a report, as JSON can hold them."""
+    return {
+        k: v if isinstance(v, int | float | str | None) else str(v) for k, v in vars(value).items()
+    }

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Quiet, Verbose, parse_size
-from unblur.cli.progress import duration, progress_bar
-from unblur.cli.signals import check, delayed
-from unblur.cli.terminal import show
-
-if TYPE_CHECKING:
-    from unblur import Progress
+from unblur.cli.options import Events, Quiet, Verbose, parse_size
+from unblur.cli.progress import duration, facts_of, reporter
+from unblur.cli.signals import delayed
+from unblur.cli.terminal import emit, show
 
 MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
 
@@ -186,9 +183,20 @@ def restore(
     preview: Annotated[
         bool,
         typer.Option(
-            "--preview", rich_help_panel=OUTPUT, help="First 2 s only, before and after abreast."
+            "--preview",
+            rich_help_panel=OUTPUT,
+            help="First 2 s only, before and after abreast; a frame for OUT.png, or OUT.html.",
         ),
     ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+            help="Where the preview begins, or the frame it is of.",
+        ),
+    ] = None,
     max_memory: Annotated[
         int | None,
         typer.Option(
@@ -217,6 +225,7 @@ def restore(
             help="Most frames that the network sees at once.",
         ),
     ] = None,
+    json_events: Events = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -228,13 +237,7 @@ def restore(
 
     with delayed():
         work = unblur.restore  # imports torch
-    with progress_bar(wanted=not quiet) as bar:
-
-        def progress(now: Progress) -> None:
-            check()
-            if bar is not None:
-                bar(now)
-
+    with reporter(wanted=not quiet) as progress:
         try:
             report = work(
                 source,
@@ -260,6 +263,7 @@ def restore(
                 max_memory=max_memory,
                 seed=seed,
                 preview=preview,
+                at=at,
                 strict=strict,
                 deinterlace=deinterlace,
                 progress=progress,
@@ -267,7 +271,9 @@ def restore(
         except OSError as error:
             error.filename = error.filename or destination  # a full disk is best named
             raise
-    if not quiet:
+    if json_events:
+        emit("report", **facts_of(report))
+    elif not quiet:
         each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
         show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")

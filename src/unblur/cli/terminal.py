@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from unblur.errors import UnblurWarning
 
@@ -19,6 +20,8 @@ class Terminal:
 
     quiet: bool = False
     verbose: bool = False
+    json: bool = False
+    """What happens goes to stdout as lines of JSON."""
 
 
 terminal = Terminal()
@@ -40,6 +43,14 @@ def say(text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(one_line(text) + "\n")
             sys.stderr.flush()
+
+
+def emit(event: str, **facts: Any) -> None:
+    """Writes an event of `--json`, a line on stdout; numbers no longer than they mean anything."""
+    short = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
+    show(json.dumps({"event": event, **short}))
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def write_traceback(error: BaseException) -> None:
@@ -71,6 +82,8 @@ def warnings_as_lines() -> Iterator[None]:
         if issubclass(category, UnblurWarning):
             said.add(text)
             say(f"unblur: warning: {text}")
+            if terminal.json:
+                emit("warning", message=text)
         elif terminal.verbose:
             said.add(text)
             say(f"{filename}:{lineno}: {category.__name__}: {text}")

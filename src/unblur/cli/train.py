@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unblur.cli.options import Quiet, Verbose
-from unblur.cli.terminal import say, show
+from unblur.cli.options import Events, Quiet, Verbose
+from unblur.cli.progress import reporter
+from unblur.cli.signals import delayed
+from unblur.cli.terminal import emit, say, show
 
 if TYPE_CHECKING:
     from unblur.train.loop import Point
@@ -68,6 +70,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the curve to RUN/events as well.")
     ] = False,
+    json_events: Events = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -76,26 +79,36 @@ def train(
     RUN gets `best.safetensors` (for `unblur restore --weights`), `curve.csv`, `validation.png`
     and a checkpoint.
     """
-    from unblur.train.start import train as start
+    if not quiet:
+        say(f"unblur: training {recipe} in {folder}")
+    with delayed():
+        from unblur.train.start import train as start
 
     def progress(point: Point) -> None:
-        if not quiet:
+        if json_events:
+            facts = {k: v for k, v in vars(point).items() if k != "metrics"}
+            emit("validation", **facts, **point.metrics)
+        elif not quiet:
             metrics = ", ".join(f"{name} {x:.3f}" for name, x in point.metrics.items())
             say(f"step {point.step}, {point.minutes:.1f} min, loss {point.loss:.4f}: {metrics}")
 
-    outcome = start(
-        recipe,
-        folder,
-        textures=textures,
-        start_from=start_from,
-        minutes=minutes,
-        pool=pool,
-        real=real or (),
-        device=device,
-        restart=restart,
-        tensorboard=tensorboard,
-        progress=progress,
-    )
-    if outcome.curve and not quiet:
+    with reporter(wanted=not quiet) as listen:
+        outcome = start(
+            recipe,
+            folder,
+            textures=textures,
+            start_from=start_from,
+            minutes=minutes,
+            pool=pool,
+            real=real or (),
+            device=device,
+            restart=restart,
+            tensorboard=tensorboard,
+            progress=progress,
+            listen=listen,
+        )
+    if json_events:
+        emit("report", best=str(outcome.best), finished=outcome.finished, skipped=outcome.skipped)
+    elif outcome.curve and not quiet:
         best = max(point.metrics["gain"] for point in outcome.curve)
         show(f"{outcome.best}: gain {best:.2f}, step {outcome.curve[-1].step}")

@@ -163,12 +163,15 @@ def check(path: Path) -> bool:
         WeightsError: they are damaged, or do not fit.
     """
     import unblur
+    from unblur.models.known import fits_guide
     from unblur.weights import load, model_names
 
-    load(path)
+    state = load(path)
     known = {info.name for info in unblur.list_models()}
     for name in [*model_names(path), path.stem]:
         if name in known:
             unblur.load_model(name, weights=path, device="cpu")
+            return True
+        if fits_guide(name, state, str(path)):
             return True
     return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
 
+from unblur.engine.fusion import Fusion, fuse
 from unblur.restorers.base import Restorer
 
 SIDE = 256
@@ -14,8 +16,42 @@ NEIGHBOURS = 2
 """Frames on either side of the one that is restored, for a network that sees any."""
 
 
-def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
-    """Seconds that the network takes for a frame, guidance included, on its device, here and now.
+SMALL_SIDE = 128
+"""Of the piece for a short job, which is not worth a longer trial."""
+SHORT = 50
+"""Pieces of `SIDE` that a job holds at least, to be called long."""
+
+
+def side_for(frames: int, height: int, width: int) -> int | None:
+    """Side of the piece to try a job of that size with; None where a trial costs too much of it."""
+    pixels = frames * height * width
+    if pixels >= SHORT * SIDE**2:
+        return SIDE
+    return SMALL_SIDE if pixels >= SHORT * SMALL_SIDE**2 else None
+
+
+class Cost(NamedTuple):
+    """Seconds that a frame takes."""
+
+    guide: float = 0.0
+    run: float = 0.0
+    fuse: float = 0.0
+
+    @property
+    def guided(self) -> float:
+        """Share of the guidance in what happens before frames are fused."""
+        return self.guide / (self.guide + self.run) if self.guide else 0.0
+
+    @property
+    def fused(self) -> float:
+        """Share of the fusion."""
+        return self.fuse / sum(self) if self.fuse else 0.0
+
+
+def cost_per_frame(
+    restorer: Restorer, height: int, width: int, side: int = SIDE, fusion: Fusion | None = None
+) -> Cost:
+    """Seconds that guidance, network and fusion take for a frame, on their device, here and now.
 
     A piece of noise is restored twice; the second time counts, and is scaled up by area. Reading
     and writing go on beside the network and are left out.
@@ -24,16 +60,34 @@ def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
         restorer: the network.
         height: of the frames of the job, in pixels.
         width: of the frames of the job, in pixels.
+        side: of the piece, in pixels.
+        fusion: of the restored frames, if there is one.
     """
-    piece = (min(SIDE, height), min(SIDE, width))
+    piece = (min(side, height), min(side, width))
     frames = 1 if restorer.info.window == 1 else 2 * NEIGHBOURS + 1
     noise = torch.rand(frames, 3, *piece, generator=torch.Generator().manual_seed(0))
-    took = 0.0
+    cost = Cost(0, 0)
+    grow = height * width / (piece[0] * piece[1])
     with torch.inference_mode():
         for _ in range(2):
             began = time.perf_counter()
             guidance = restorer.guide(noise)
             guided = time.perf_counter()
             restorer.run(noise, guidance, [frames // 2])
-            took = (guided - began) / frames + time.perf_counter() - guided
-    return took * height * width / (piece[0] * piece[1])
+            ended = time.perf_counter()
+            cost = Cost(grow * (guided - began) / frames, grow * (ended - guided))
+        if fusion is None:
+            return cost
+        scale = restorer.info.scale
+        restored = noise[:1].repeat_interleave(scale, -1).repeat_interleave(scale, -2)[0]
+        count = 2 * fusion.radius + 2
+        began = time.perf_counter()
+        before = 0.9 * restored  # what was not changed would not be fused
+        for _ in fuse(((None, before, restored) for _ in range(count)), fusion):
+            pass
+        return cost._replace(fuse=grow * (time.perf_counter() - began) / count)
+
+
+def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
+    """The same in one number."""
+    return sum(cost_per_frame(restorer, height, width))

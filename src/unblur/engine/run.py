@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, Protocol, TypeVar
@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.engine.scenes import Scene, SceneDetector
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
-from unblur.restorers.base import Guidance, Light, Priors, Restorer, Window
+from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
 
 class Picture(Protocol):
@@ -123,6 +124,11 @@ class Runner:
         self.fit = fit
         self.focus = focus
         self.fusion = fusion
+        self.tick: Callable[[float], None] | None = None
+        """Called with the number of frames that the network has restored, with a part of one."""
+        self.cost = Cost()
+        """What a frame is expected to take."""
+        self._restored = 0
 
     @property
     def needs_scenes(self) -> bool:
@@ -249,6 +255,13 @@ class Runner:
             taken = self.look.stored(picture)
             yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
 
+    def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
+        """Takes what share of a window the network did, and passes on where all of them stand."""
+        tick, before, guided = self.tick, self._restored, self.cost.guided
+        if tick is None:
+            return None
+        return lambda share: tick(before + (guided + (1 - guided) * share) * len(outputs))
+
     def _with_less_memory_if_needed(
         self, shown: Tensor, outputs: list[int], priors: Priors | None
     ) -> Tensor:
@@ -261,7 +274,11 @@ class Runner:
         ]
         while True:
             try:
-                return run_tiled(self.restorer, shown, outputs, self.fit, priors)
+                done = run_tiled(
+                    self.restorer, shown, outputs, self.fit, priors, self._tell(outputs)
+                )
+                self._restored += len(outputs)
+                return done
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -284,6 +301,12 @@ def enlarged(
     return larger.clamp(0, 1)
 
 
+def outputs_in_all(restorer: Restorer, scenes: Sequence[Scene], limit: int | None) -> int:
+    """How many frames the network gives over all scenes: some models restore a frame twice."""
+    windows = (w for s in scenes for w in restorer.windows(s.stop - s.start, limit))
+    return sum(len(window.outputs) for window in windows)
+
+
 def gathered(held: Held[P], start: int, window: Window) -> tuple[Tensor, Priors | None]:
     """Pictures `(T, 3, H, W)` of a window whose scene begins at `start`, and what else is known."""
     pictures, depths, blurs = [], [], []
@@ -304,22 +327,39 @@ def run_tiled(
     outputs: list[int],
     fit: Fit,
     priors: Priors | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
-    """Guidance on whole frames, the network on tiles, and the tiles blended."""
+    """Guidance on whole frames, the network on tiles, and the tiles blended.
+
+    `tell` is called with the share of the network's part that is done.
+    """
     with torch.inference_mode():
         info = restorer.info
         height, width = shown.shape[-2:]
         guidance = restorer.guide(shown) if priors is None else restorer.guide(shown, priors)
         layout = tiles(height, width, fit.tiling)
+
+        def run(number: int, part: Tensor, guidance: Guidance) -> Tensor:
+            def told(share: float) -> None:
+                if tell is not None:
+                    tell((number + share) / len(layout))
+
+            told(0.0)
+            if isinstance(restorer, Telling):
+                restorer.tell = told
+            try:
+                return restorer.run(part, guidance, outputs)
+            finally:
+                if isinstance(restorer, Telling):
+                    restorer.tell = None
+
         if len(layout) == 1:
-            return restorer.run(shown, guidance, outputs)
+            return run(0, shown, guidance)
         scale = info.scale
         blended = shown.new_zeros(len(outputs), 3, scale * height, scale * width)
         total = shown.new_zeros(scale * height, scale * width)
-        for tile in layout:
-            part = restorer.run(
-                cut(shown, tile), cut_guidance(guidance, tile, info.guidance_stride), outputs
-            )
+        for number, tile in enumerate(layout):
+            part = run(number, cut(shown, tile), cut_guidance(guidance, tile, info.guidance_stride))
             at = Tile(*(scale * side for side in tile))
             weight = tile_weight(tile, height, width, fit.tiling, shown.device)
             weight = weight.repeat_interleave(scale, 0).repeat_interleave(scale, 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from unblur.api import Progress
 from unblur.errors import UsageError
 from unblur.evaluate.methods import Method, classical
 from unblur.evaluate.models import DEPTHS, TRUE_DEPTH, Rows
@@ -17,6 +17,7 @@ from unblur.evaluate.pictures import write_sheet
 from unblur.evaluate.scores import Evaluation, Score, score
 from unblur.evaluate.suites import Sources, find_suite
 from unblur.ops.device import choose_device
+from unblur.progress import Listener, Plan, Progress, Rounds
 from unblur.restorers.registry import Fuse
 
 
@@ -39,7 +40,7 @@ def evaluate(
     pictures: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Listener | None = None,
 ) -> Evaluation:
     """Measures models beside the input, an unsharp mask and Wiener's filter with the true blur.
 
@@ -72,7 +73,7 @@ def evaluate(
         pictures: folder for a sheet of each clip, all methods side by side.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
-        progress: called after each clip and method; a frame is one that counts.
+        progress: called after each clip and method, which is a run.
 
     Returns:
         All scores, and the table of them. The same call on the same machine gives the same
@@ -109,9 +110,13 @@ def evaluate(
     scores: list[Score] = []
     clips: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
-    began = time.monotonic()
+    told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
+    rounds = Rounds(["clip", *names], len(makers))
     for number, make in enumerate(makers):
+        told(number * len(methods), len(makers) * len(methods), rounds.left())
+        made = time.monotonic()
         clip = make()
+        rounds.note("clip", time.monotonic() - made)
         if clip.name in clips:
             raise UsageError(f"two folders are called {clip.name}: rename one")
         clips[clip.name] = clip.facts
@@ -119,16 +124,16 @@ def evaluate(
         for place, method in enumerate(methods):
             if missing := method.misses(clip):
                 left_out[method.name] = missing
+                rounds.note(method.name, 0.0)
                 continue
+            ran = time.monotonic()
             if method.warm_up and number == 0:
                 method.restore(clip)
             restored, seconds = method.timed(clip)
             scores += score(clip, method.name, restored, seconds)
             columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
-            if progress is not None:
-                done = (number * len(methods) + place + 1) * len(clip.scored)
-                total = len(makers) * len(methods) * len(clip.scored)
-                progress(Progress("evaluate", done, total, done / (time.monotonic() - began)))
+            rounds.note(method.name, time.monotonic() - ran)
+            told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
         if pictures is not None:
             sheet = Path(pictures) / f"{suite}-{clip.name}.png"
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
@@ -142,6 +147,30 @@ def evaluate(
         clips=clips,
         parameters={m.name: m.parameters for m in methods if m.parameters is not None},
     )
+
+
+class Told:
+    """Tells a listener of runs of a method over a clip.
+
+    Args:
+        listener: who is told, if anyone.
+        plan: what is measured.
+    """
+
+    def __init__(self, listener: Listener | None, plan: Plan) -> None:
+        self.listener, self.plan = listener, plan
+        self.began = time.monotonic()
+
+    def __call__(self, done: int, total: int, left: float | None) -> None:
+        """So many of all runs are done, and the others take `left` seconds."""
+        if self.listener is None:
+            return
+        if self.plan.total is None:
+            self.plan = replace(self.plan, total=total, unit="runs")
+        spent = time.monotonic() - self.began
+        share = None if left is None or spent + left == 0 else spent / (spent + left)
+        rate = done / spent if spent > 0 else 0.0
+        self.listener(Progress("evaluate", done, total, rate, left, spent, share, self.plan))
 
 
 def choose_depth(depth: str | Path) -> tuple[Path | None, str]:

@@ -12,7 +12,7 @@ pixel is, in the frame and in its neighbours, and leaves alone what is in focus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +107,7 @@ class Aligned(nn.Module):
         radius: Tensor | None = None,
         enlarge: bool = False,
         mask: Tensor | None = None,
+        tell: Callable[[float], None] | None = None,
     ) -> Tensor:
         """Restores some frames of a clip.
 
@@ -121,6 +122,7 @@ class Aligned(nn.Module):
             enlarge: give twice the size, where the network can.
             mask: (B, T, 1, H, W), by how much each pixel is to be restored, 0 to 1; None where
                 `radius` is to say that.
+            tell: called after each frame with the share that is done, 0 to 1.
 
         Returns:
             (B, len(outputs), 3, H, W), input plus residual, not clipped, in the input's dtype;
@@ -137,7 +139,8 @@ class Aligned(nn.Module):
             mask = out_of_focus(radius)
         clip = AlignedClip(config, frames, radius, flow_forward, flow_backward)
         restored = []
-        for t in range(T) if outputs is None else outputs:
+        wanted = range(T) if outputs is None else outputs
+        for t in wanted:
             residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.pictures[:, t])
             same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
             change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
@@ -149,6 +152,8 @@ class Aligned(nn.Module):
                 frame = F.interpolate(frame, scale_factor=ENLARGED, mode="bicubic")
                 frame = frame + crop_from(detail, ENLARGED * height, ENLARGED * width)
             restored.append(frame)
+            if tell is not None:
+                tell(len(restored) / len(wanted))
         return torch.stack(restored, 1)
 
     def residual(self, seen: Tensor, picture: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -70,6 +70,7 @@ class AlignedRestorer:
         self.network = network
         self.flow = flow
         self.device = next(network.parameters()).device
+        self.tell: Callable[[float], None] | None = None
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """Windows that overlap by the neighbours that their outermost frames need."""
@@ -89,6 +90,7 @@ class AlignedRestorer:
             frames[None].to(self.device),
             *flows(guidance),
             outputs,
+            tell=self.tell,
         )[0].to(frames.device)
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
@@ -141,14 +143,16 @@ class FocalRestorer(AlignedRestorer):
         seen = frames.to(self.device), radius, mask
         enlarge = self.info.scale == ENLARGED
 
-        def restore(part: slice, wanted: Sequence[int]) -> Tensor:
+        def restore(
+            part: slice, wanted: Sequence[int], tell: Callable[[float], None] | None = None
+        ) -> Tensor:
             x, r, m = (tensor[None, part] for tensor in seen)
             between = flows(guidance, slice(part.start, part.stop - 1))
-            return self.network(x, *between, wanted, r, enlarge, m)[0].to(frames.device)
+            return self.network(x, *between, wanted, r, enlarge, m, tell)[0].to(frames.device)
 
         if self.lacks in NOT_PROPAGATED:
             return torch.cat([restore(slice(t, t + 1), [0]) for t in outputs])
-        return restore(slice(0, len(frames)), outputs)
+        return restore(slice(0, len(frames)), outputs, self.tell)
 
 
 def flows(guidance: Guidance, part: slice = slice(None)) -> list[Tensor | None]:

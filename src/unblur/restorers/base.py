@@ -107,6 +107,8 @@ class RestorerInfo:
     fuse: int = 0
     """Frames on either side that a restored frame was measured to gain most from, at the size of
     the input; 0: restored frames are left as they are."""
+    for_tests: bool = False
+    """True where its weights have learned nothing."""
     passes_through: bool = False
     """True where frames are to reach the output untouched, as their own planes."""
 
@@ -164,6 +166,14 @@ class Ablatable(Protocol):
     def ablated(self, name: Ablation) -> Restorer:
         """The same weights at work without a part; the restorer itself stays as it is."""
         ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """What a restorer may offer beside `Restorer`: to tell how far a run has come."""
+
+    tell: Callable[[float], None] | None
+    """Called by `run` with the share that is done, 0 to 1; None: nobody listens."""
 
 
 class LoadOptions(NamedTuple):

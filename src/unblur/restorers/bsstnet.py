@@ -189,7 +189,8 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
     """A published network from the weights that the user converted."""
     path = options.weights or weights.require(
         info.name,
-        f"get {checkpoint} from BSSTNet's authors and run `unblur weights convert {checkpoint}`",
+        f"get {checkpoint} from https://github.com/huicongzhang/BSSTNet and run "
+        f"`unblur weights convert {checkpoint}`",
     )
     state = load_as(path, info.name, switches_of(OFFICIAL))
     net = fit(BSSTNet(OFFICIAL), state, str(path)).to(options.device)
@@ -274,6 +275,7 @@ _TINY_INFO = replace(
     tiling=Tiling(size=256, overlap=64, merge="feather"),
     window=12,
     ships=True,
+    for_tests=True,
 )
 
 PRESETS = (

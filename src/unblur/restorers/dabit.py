@@ -217,7 +217,8 @@ def load_official(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     """The published network from the weights that the user converted."""
     path = options.weights or weights.require(
         info.name,
-        "get dabit.pth from DaBiT's authors and run `unblur weights convert dabit.pth`",
+        "get dabit.pth from https://github.com/crispianm/DaBiT and run "
+        "`unblur weights convert dabit.pth`",
     )
     state = load_as(path, info.name, switches_of(OFFICIAL))
     net = fit(Dabit(OFFICIAL), state, str(path)).to(options.device)

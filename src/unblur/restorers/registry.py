@@ -21,6 +21,8 @@ FAST, BEST = "bsstnet-s", "bsstnet-m"
 DEFAULT = BEST
 LONGEST = 600.0
 """Seconds that a job may take for the best model to be chosen unasked."""
+LIKE = 0.7
+"""How alike two names are, of 1, where one was likely meant for the other."""
 Quality = Literal["auto", "fast", "best"]
 Fuse = int | str
 """Frames on either side that a restored frame is fused with, `auto` or `off`."""
@@ -47,10 +49,22 @@ def preset(name: str) -> Preset:
     """
     name = DEFAULT if name == "auto" else name
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        close = similar(name)
+        hint = f"did you mean {close}? " if close else ""
         raise UsageError(f"unknown model '{name}': {hint}`unblur models` lists them")
     return PRESETS[name]
+
+
+def similar(name: str) -> str | None:
+    """The preset that was likely meant: one that begins so, or is spelt nearly so; not one that
+    restores nothing.
+    """
+    infos = [p.info for p in PRESETS.values()]
+    useful = [info.name for info in infos if not info.passes_through and not info.for_tests]
+    useful.sort(key=lambda n: not PRESETS[n].info.ships)
+    begins = [n for n in useful if name and n.startswith(name.lower())]
+    close = difflib.get_close_matches(name.lower(), useful, n=1, cutoff=LIKE)
+    return next(iter([*begins, *close]), None)
 
 
 def model_of(weights: str | Path) -> str:

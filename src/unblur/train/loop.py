@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from unblur import weights
 from unblur.errors import NumericsError, UnblurWarning, UsageError
+from unblur.progress import Listener, Plan, Progress
 from unblur.train import checkpoint
 from unblur.train.average import Average
 from unblur.train.batches import Source
@@ -30,6 +31,8 @@ from unblur.train.tasks import Task
 from unblur.weights import difference
 from unblur.weights.switches import KEY
 
+MEMORY = 20
+"""Steps that the loss which is told is a mean of."""
 PATIENCE = 20
 """Steps in a row without a finite gradient before a run gives up."""
 
@@ -101,8 +104,11 @@ class Run:
         self,
         minutes: float | None = None,
         progress: Callable[[Point], None] | None = None,
+        listen: Listener | None = None,
     ) -> Outcome:
         """Goes on to the end of the schedule, or for `minutes` minutes.
+
+        `progress` hears of each validation, `listen` of each step.
 
         Raises:
             NumericsError: no finite gradient for many steps in a row.
@@ -110,6 +116,8 @@ class Run:
         began, before = time.monotonic(), self.minutes
         losses: list[float] = []
         failures = 0
+        told = Told(self, minutes, listen if self.rank == 0 else None)
+        told("open", math.nan)
         while self.step < self.recipe.steps:
             loss = self.advance()
             failures = 0 if math.isfinite(loss) else failures + 1
@@ -121,9 +129,11 @@ class Run:
             if math.isfinite(loss):
                 losses.append(loss)
             self.minutes = before + (time.monotonic() - began) / 60
+            told("train", loss)
             over = minutes is not None and self.minutes - before >= minutes
             if over or self.step % self.recipe.validate_every == 0 or self.finished:
                 mean = sum(losses) / len(losses) if losses else math.nan
+                told("validate", loss)
                 self.validate(mean)
                 losses = []
                 if progress is not None and self.rank == 0:
@@ -245,6 +255,53 @@ class Run:
             "step": str(self.step),
             "licence": "Apache-2.0",
         }
+
+
+class Told:
+    """Tells a listener how a run goes on: where it stands, how quickly, until when.
+
+    Args:
+        run: the training.
+        minutes: after which it is to stop, if any.
+        listener: who is told, if anyone.
+    """
+
+    def __init__(self, run: Run, minutes: float | None, listener: Listener | None) -> None:
+        recipe = run.recipe
+        self.run, self.minutes, self.listener = run, minutes, listener
+        self.plan = Plan(
+            model=recipe.network,
+            device=str(run.device),
+            precision=recipe.precision,
+            total=recipe.steps,
+            unit="steps",
+            seconds=None if minutes is None else 60 * minutes,
+        )
+        self.began, self.first = time.monotonic(), run.step
+        self.loss = math.nan
+
+    def __call__(self, stage: str, loss: float) -> None:
+        """Tells; the loss is a mean that forgets."""
+        if self.listener is None:
+            return
+        if stage == "train" and math.isfinite(loss):
+            self.loss = loss if math.isnan(self.loss) else self.loss + (loss - self.loss) / MEMORY
+        step, recipe = self.run.step, self.run.recipe
+        spent = time.monotonic() - self.began
+        done = step - self.first
+        left = (recipe.steps - step) * spent / done if done else None
+        if self.minutes is not None:
+            rest = max(0.0, 60 * self.minutes - spent)
+            left = rest if left is None else min(left, rest)
+        facts = {} if math.isnan(self.loss) else {"loss": self.loss}
+        if done:
+            wait = (recipe.validate_every - step % recipe.validate_every) * spent / done
+            facts["validation_in"] = min(wait, left or 0.0)  # one ends the run
+        share = None if left is None else spent / max(1e-9, spent + left)
+        rate = done / spent if spent > 0 else 0.0
+        self.listener(
+            Progress(stage, step, recipe.steps, rate, left, spent, share, self.plan, facts)
+        )
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
+from unblur.progress import Listener
 from unblur.train import recipe as recipes
 from unblur.train.board import board
 from unblur.train.loop import Outcome, Point, Run
@@ -29,6 +30,7 @@ def train(
     restart: bool = False,
     tensorboard: bool = False,
     progress: Callable[[Point], None] | None = None,
+    listen: Listener | None = None,
 ) -> Outcome:
     """Trains a network, or goes on where the run in `folder` stopped.
 
@@ -47,6 +49,7 @@ def train(
         restart: begin anew though there is a checkpoint.
         tensorboard: write the curve to `folder/events` as well.
         progress: called at each validation.
+        listen: called after each step, and when a validation begins.
 
     Returns:
         The learning curve and the best weights.
@@ -97,4 +100,4 @@ def train(
         for listener in listeners:
             listener(point)
 
-    return run.train(minutes, tell)
+    return run.train(minutes, tell, listen)

@@ -23,6 +23,7 @@ from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.layout import STAND_INS, layout_of, native_format
 from unblur.video.pictures import READABLE, Decoded, read_picture
 from unblur.video.probe import MAX_PIXELS
+from unblur.video.span import PAST_END
 from unblur.video.timecode import Time, parse_time
 
 Gaps = Literal["error", "hold", "skip"]
@@ -161,7 +162,7 @@ class SequenceReader:
 
         Raises:
             MediaError: no pictures, or a gap.
-            UsageError: the range is empty or reaches past the end.
+            UsageError: the range is empty or begins past the end.
         """
         self._path = Path(path)
         self._rate = rate
@@ -329,7 +330,8 @@ def _range(
     if end is not None:
         last = place(parse_time(end))
         if last > count:
-            raise UsageError(f"--end {end} lies past the end: {length}")
+            warnings.warn(PAST_END.format(end=end, length=length), UnblurWarning, stacklevel=3)
+            last = count
         if last <= first:
             raise UsageError(f"--end {end} is not after --start {start or 'f0'}: {length}")
     return range(first, last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import av
 
-from unblur.errors import UsageError
+from unblur.errors import UnblurWarning, UsageError
 from unblur.video.decode import Damage, pictures
 from unblur.video.probe import MAX_PIXELS, no_frames, open_media
 from unblur.video.timecode import Time
 
+PAST_END = "--end {end} lies past the end, all frames up to there are taken: {length}"
 _UNSURE_PACKETS = ("mpeg4", "mpeg2video")
 """Codecs whose packets are not one shown frame each."""
 
@@ -46,7 +48,10 @@ def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = 
     Times count from the first frame.
 
     Raises:
-        UsageError: the range is empty or reaches past the end.
+        UsageError: the range is empty or begins past the end.
+
+    Warns:
+        UnblurWarning: it reaches past the end, where it stops.
     """
     status = path.stat()
     timeline, stop, time_base = _timeline(path, max_pixels, (status.st_mtime_ns, status.st_size))
@@ -122,8 +127,8 @@ def _span(
         else (end.seconds or 0) > (stop - timeline[0]) * time_base
     )
     if past:
-        raise UsageError(f"--end {end} lies past the end: {length}")
-    last = place(end)
+        warnings.warn(PAST_END.format(end=end, length=length), UnblurWarning, stacklevel=3)
+    last = min(place(end), len(timeline))
     if last <= first:
         raise UsageError(f"--end {end} is not after --start {start or 'f0'}: {length}")
     return Span(timeline[first], timeline[last] if last < len(timeline) else None, timeline)

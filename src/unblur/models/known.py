@@ -1,0 +1,44 @@
+"""The networks that no preset is named after: what finds flow, focus and trust in frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from unblur.models import fit
+from unblur.models.coc import Coc
+from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.models.flow_s import FlowS
+from unblur.models.raft import Raft, RaftConfig
+from unblur.models.trust import Trust
+
+State = Mapping[str, Tensor]
+
+
+def _refocus(state: State) -> FlowRefocus:
+    recurrent = any(name.startswith("propagate.") for name in state)
+    return FlowRefocus(replace(SMALL, recurrent=recurrent))
+
+
+GUIDES: dict[str, Callable[[State], nn.Module]] = {
+    "coc-s": lambda _: Coc(),
+    "flow-refocus-s": _refocus,
+    "flow-s": lambda _: FlowS(),
+    "raft-things": lambda _: Raft(RaftConfig()),
+    "trust-s": lambda _: Trust(),
+}
+"""Networks by the name of their weights."""
+
+
+def fits_guide(name: str, state: State, source: str) -> bool:
+    """Whether `name` is one of these networks; its weights are then tried in it.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    if name not in GUIDES:
+        return False
+    fit(GUIDES[name](state), state, source)
+    return True
