@@ -190,5 +190,6 @@ def laid_over(
     rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
     taken = alignment.take(other, columns, rows)
     own = centre[:, start:stop]
-    gate = valid * agreement(halved(taken - own), change[:, half])
-    return own + enlarged(smoothed(gate), (stop - start, width)) * (taken - own)
+    difference = taken - own
+    gate = valid * agreement(halved(difference), change[:, half])
+    return torch.addcmul(own, enlarged(smoothed(gate), (stop - start, width)), difference)
