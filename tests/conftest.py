@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("unblur", deadline=None)
+settings.load_profile("unblur")
 
 # Tests run side by side, a process for each core: more threads would only wait for each other.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -13,7 +13,9 @@ import unblur
 from unblur import weights
 from unblur.errors import UsageError, WeightsError
 from unblur.metrics import gaussian_blur, psnr
-from unblur.restorers.registry import choose_model, choose_radius, preset
+from unblur.restorers.base import Preset
+from unblur.restorers.none import Untouched
+from unblur.restorers.registry import PRESETS, choose_model, choose_radius, preset
 
 
 @pytest.fixture
@@ -194,16 +196,24 @@ def test_wrong_tensors_and_missing_destinations():
         unblur.restore("in.mp4")
 
 
-def test_restored_frames_are_fused_where_that_is_wanted():
+def test_restored_frames_are_fused_where_that_is_wanted(monkeypatch):
     rough = torch.rand(1, 3, 64, 110, generator=torch.Generator().manual_seed(0))
     whole = gaussian_blur(rough, 1.5)[0]
-    truth = torch.stack([whole[..., 2 * t : 2 * t + 96] for t in range(5)])
+    truth = torch.stack([whole[..., 2 * t : 2 * t + 96] for t in range(5)]) * 0.8 + 0.1
     frames = truth.clone()
     frames[2] = gaussian_blur(truth[2:3], 1.5)[0]
-    for off in ("auto", "off"):  # nobody measured that it does `none` good
-        assert torch.equal(unblur.restore(frames, model="none", fuse=off), frames)
-    for wanted in (2, "2"):
-        found = unblur.restore(frames, model="none", fuse=wanted)
+
+    class Dimming(Untouched):
+        info = dataclasses.replace(Untouched.info, name="dimming", passes_through=False, fuse=2)
+
+        def run(self, frames, guidance, outputs):
+            return frames[list(outputs)] - 0.05
+
+    monkeypatch.setitem(PRESETS, "dimming", Preset(Dimming.info, lambda options: Dimming()))
+    kept = unblur.restore(frames + 0.05, model="dimming", fuse="off")
+    torch.testing.assert_close(kept, frames)
+    for wanted in ("auto", 2, "1"):
+        found = unblur.restore(frames + 0.05, model="dimming", fuse=wanted)
         assert float(psnr(found[2], truth[2])) > float(psnr(frames[2], truth[2])) + 2
     for wrong in (0, -1, 99, "often"):
         with pytest.raises(UsageError, match="use auto, off, or 1 to 8"):

@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import unblur
 from unblur.cli import main
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.guidance.blur_map import blur_map as flow_blur_map
+from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.guide import blur_map, depth
 from unblur.ops.color import from_linear, to_linear
 from unblur.simulate import focus, read_keys
@@ -68,6 +71,72 @@ def test_focus_is_what_the_simulators_make(clip: Path, tmp_path: Path) -> None:
     setting = LayeredBlur(13, 100, 5, mode="paper")
     blurred, _ = layered_blur(source[1] * 255, ramp * 255, 0.25 * 255, setting)
     assert (read(tmp_path / "paper")[1] - blurred).abs().max() < 0.51
+
+
+@pytest.fixture
+def pan(tmp_path: Path) -> Path:
+    """Two scenes, of five and of two frames: the left half stands still, the right half moves.
+
+    In the first scene it moves by 2, 4, 6 and 8 pixels from frame to frame.
+    """
+    folder = tmp_path / "pan"
+    folder.mkdir()
+    bank = held_out().pictures
+    at = 0
+    for scene, steps in enumerate([(0, 2, 6, 12, 20), (0, 5)]):
+        still, moves = (bank[i].permute(1, 2, 0).numpy()[:, :, ::-1] for i in (scene, scene + 9))
+        for x in steps:
+            picture = np.concatenate((still[:H, :128], moves[:H, x : x + 128]), 1)
+            cv2.imwrite(str(folder / f"{at:05}.png"), picture)
+            at += 1
+    return folder
+
+
+@pytest.mark.parametrize("equation", ["sum", "mean"])
+def test_the_blur_map_of_motion_is_the_papers(pan: Path, tmp_path: Path, equation: str) -> None:
+    out = tmp_path / "map" / "%05d.png"
+    seen: list[tuple[int, int | None]] = []
+    count = blur_map(pan, out, kind="motion", equation=equation, progress=lambda *x: seen.append(x))
+    assert count == 7
+    assert seen[-1] == (7, 7)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    found = read(tmp_path / "map") / 65535
+    frames = read(pan) / 255
+    first = expected_blur_map(frames[:5], mode="paper" if equation == "sum" else "official")
+    second = expected_blur_map(frames[5:], mode="paper" if equation == "sum" else "official")
+    expected = F.interpolate(torch.cat((first, second)), (H, 256), mode="bilinear")
+    assert (found - expected).abs().max() < 1e-4
+    assert found[:5, :, :, 160:].mean((1, 2, 3)).argmax() == (3 if equation == "sum" else 4)
+    assert found[:5, :, :, :96].mean() < 0.05
+
+
+def expected_blur_map(frames: Tensor, mode: str) -> Tensor:
+    return flow_blur_map(*flow_s(load_flow_s(), frames), mode=mode)  # type: ignore[arg-type]
+
+
+def test_the_sharp_map_is_what_the_blur_map_leaves(pan: Path, tmp_path: Path) -> None:
+    assert main(["blurmap", str(pan), str(tmp_path / "b/%05d.png"), "--kind", "motion"]) == 0
+    flags = ["--kind", "motion", "--sharp"]
+    assert main(["blurmap", str(pan), str(tmp_path / "a/%05d.png"), *flags]) == 0
+    both = read(tmp_path / "a") + read(tmp_path / "b")
+    assert (both - 65535).abs().max() <= 1  # each is rounded
+
+
+def test_one_frame_has_no_motion(clip: Path, tmp_path: Path) -> None:
+    for path in sorted(clip.iterdir())[1:]:
+        path.unlink()
+    assert blur_map(clip, tmp_path / "map" / "%05d.png", kind="motion") == 1
+    assert not read(tmp_path / "map").any()
+
+
+def test_wrong_kinds_of_blur_are_named(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "map" / "%05d.png"
+    with pytest.raises(UsageError, match="kind 'speed': use focus or motion"):
+        blur_map(clip, out, kind="speed")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="equation 'max': use sum or mean"):
+        blur_map(clip, out, kind="motion", equation="max")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="leave depth out"):
+        blur_map(clip, out, kind="motion", depth=clip)
 
 
 def test_written_depth_can_be_read_again(clip: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
 from unblur.ops.device import choose_device
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
-from unblur.restorers.base import RestorerInfo
+from unblur.restorers.base import NO_STAND_IN, RestorerInfo
 from unblur.restorers.registry import (
     BEST,
     Fuse,
@@ -197,7 +197,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     info = preset(model).info
     info = dataclasses.replace(info, scale=choose_scale(scale, info))
     _check_depth(info, depth, depth_invert)
-    radius = choose_radius(fuse, info)
+    choose_radius(fuse, info)  # complains before anything is read
     where = choose_device(device)
     torch.manual_seed(seed)
     job = Job(progress)
@@ -205,7 +205,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
         if not info.needs_depth:
             return None
-        return FocusOfVideo(depth or "builtin", reader, depth_invert, device)
+        unasked = "depth-anything" if info.real_depth else "builtin"
+        return FocusOfVideo(depth or unasked, reader, depth_invert, device)
 
     def prepare(
         height: int,
@@ -261,7 +262,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
     job.begin(OPEN)
-    untouched = (info.passes_through and not radius) or (strength == 0 and info.scale == 1)
+    untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
         return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
@@ -449,6 +450,8 @@ def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> 
             f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
             "blur such as --model dabit-s"
         )
+    if info.real_depth and depth == "builtin":
+        raise UsageError(NO_STAND_IN.format(name=info.name))
     if invert and depth in (None, *DEPTHS):
         raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,12 +12,16 @@ from typing import Any, Literal
 
 import av
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.engine.scenes import FLOOR, RULES, THUMBNAIL, frame_difference
-from unblur.errors import MediaError, UnblurWarning
+from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.guidance.blur_map import motion_of_frames
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
 from unblur.guidance.depth import DepthEstimator, depth_estimator
+from unblur.guidance.flow import raft_or_flow_s
+from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.depth_files import DepthFiles
@@ -70,6 +75,9 @@ def blur_map(
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
     *,
+    kind: Literal["focus", "motion"] = "focus",
+    equation: BlurOfFlows = "sum",
+    sharp: bool = False,
     depth: str | os.PathLike[str] = "builtin",
     invert: bool = False,
     mask: bool = False,
@@ -79,10 +87,20 @@ def blur_map(
 ) -> int:
     """Writes the blur map of each frame: 0 = sharp, 1 = most blurred.
 
+    That of `focus` tells how far out of focus a pixel is. That of `motion` is BSSTNet's (CVPR
+    2024): what moves far within the exposure is smeared far. The squared lengths of both flows of a
+    frame are added (Eq. 1), and scaled from the least to the most of the scene (Eq. 2). Flow is
+    RAFT's where its weights were converted, else that of flow-s. The video is then read twice.
+
     Args:
         source: a video, a folder of pictures, or a pattern.
         destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
+        kind: of the blur: `focus` or `motion`.
+        equation: of `motion`: `sum` as in the paper, or `mean` of the flows that a frame has, as
+            in the released code, so that the ends of a scene weigh as much as other frames.
+        sharp: the sharp map, 1 minus the blur map, instead.
         depth: see `depth`. With any but `builtin` all that lies equally far is equally blurred.
+            Only of `focus`.
         invert: near is bright in depth maps from files.
         mask: 1 where the map lies above 0.1, else 0.
         device: where depth and blur are found.
@@ -93,15 +111,29 @@ def blur_map(
         Number of frames written.
 
     Raises:
-        UsageError: the output exists, or there is no such source of depth.
+        UsageError: the output exists, or there is no such source of depth, kind or equation.
         MediaError: the video or its depth cannot be read, or they do not fit each other.
     """
+    for name, value, known in (
+        ("kind", kind, ("focus", "motion")),
+        ("equation", equation, ("sum", "mean")),
+    ):
+        if value not in known:
+            raise UsageError(f"{name} '{value}': use {' or '.join(known)}")
+
+    def shown(blur: Tensor) -> Tensor:
+        blur = blur_mask(blur) if mask else blur
+        return 1 - blur if sharp else blur
+
+    if kind == "motion":
+        if depth != "builtin" or invert:
+            raise UsageError("depth tells nothing of motion: leave depth out, or take kind focus")
+        return _write_motion(source, destination, equation, device, shown, overwrite, progress)
     by_depth = BlurFromDepth(choose_device(device)) if depth != "builtin" else None
 
     def find(rgb: Tensor, far: Tensor) -> Tensor:
         # The stand-in for depth is itself a measure of blur.
-        blur = far if by_depth is None else by_depth(rgb, far)
-        return blur_mask(blur) if mask else blur
+        return shown(far if by_depth is None else by_depth(rgb, far))
 
     return _write(
         source, destination, depth, invert, device, "blur", find, overwrite, progress,
@@ -254,6 +286,59 @@ def _write(
             if not done:
                 raise MediaError(f"{source} holds no frames")
         depths.finish()
+    return done
+
+
+def _write_motion(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    equation: BlurOfFlows,
+    device: str,
+    shown: Callable[[Tensor], Tensor],
+    overwrite: bool,
+    progress: Count | None,
+) -> int:
+    """Writes the blur map of motion; a first look finds each scene's least and most motion."""
+    where = choose_device(device)
+    _, flow = raft_or_flow_s(where)
+
+    def motions(reader: VideoReader, frames: list[Frame]) -> Iterator[tuple[int, Tensor]]:
+        """Motion of each frame; `frames` are those that motion has not come out for yet."""
+
+        def pictures() -> Iterator[tuple[Tensor, bool]]:
+            for frame, rgb, begins in scenes_marked(iter(reader)):
+                frames.append(frame)
+                yield rgb.to(where), begins
+
+        return motion_of_frames(pictures(), flow, equation)
+
+    limits: dict[int, tuple[float, float]] = {}
+    looked = 0
+    with open_video(source) as reader:
+        waiting: list[Frame] = []
+        for looked, (scene, motion) in enumerate(motions(reader, waiting), 1):
+            waiting.pop(0)
+            low, high = limits.get(scene, (math.inf, 0.0))
+            limits[scene] = min(low, float(motion.min())), max(high, float(motion.max()))
+            if progress:
+                progress(looked // 2, reader.frames)  # the first half of the work
+    with open_video(source) as reader:
+        info = _described(reader.info, _kind(destination))
+        done = 0
+        with create_video(destination, info, overwrite=overwrite) as writer:
+            waiting = []
+            for scene, motion in motions(reader, waiting):
+                frame = waiting.pop(0)
+                ends = torch.tensor([limits[scene]], device=motion.device)
+                blur = spread(motion[None], ends)[0]  # (1, 1, h, w)
+                size = frame.height, frame.width
+                values = F.interpolate(blur, size, mode="bilinear").cpu()[0]
+                writer.write(_drawn(frame, shown(values), info, "blur"))
+                done += 1
+                if progress:
+                    progress((looked + done) // 2, reader.frames)
+            if not done:
+                raise MediaError(f"{source} holds no frames")
     return done
 
 

@@ -15,6 +15,7 @@ from unblur.engine.run import Look, Runner
 from unblur.engine.scenes import Scene
 from unblur.guidance.align import DisAlignment
 from unblur.metrics import gaussian_blur, psnr
+from unblur.ops.color import SRGB, to_linear
 from unblur.restorers.none import Untouched
 
 CPU = torch.device("cpu")
@@ -39,8 +40,9 @@ def panning(frames: int, seed: int = 0, height: int = 96, width: int = 112) -> T
     return torch.stack([whole[..., 3 * t : 3 * t + width] for t in range(frames)])
 
 
-def fused(frames: Tensor, fusion: Fusion) -> Tensor:
-    found = list(fuse(enumerate(frames), fusion))
+def fused(frames: Tensor, fusion: Fusion, change: float = 0.05) -> Tensor:
+    """Of frames that a restorer changed by so much everywhere."""
+    found = list(fuse(((t, x - change, x) for t, x in enumerate(frames)), fusion))
     assert [index for index, _ in found] == list(range(len(frames)))
     return torch.stack([picture for _, picture in found])
 
@@ -55,6 +57,12 @@ def test_a_frame_alone_and_frames_that_stand_still_are_unchanged():
 def test_a_clip_that_is_sharp_stays_so():
     frames = panning(5)
     assert float(psnr(fused(frames, by_dis()), frames).min()) > 40
+
+
+def test_frames_that_were_left_as_they_were_stay_so():
+    frames = panning(4)
+    frames += 0.1 * (torch.rand(frames.shape, generator=torch.Generator().manual_seed(0)) - 0.5)
+    assert float(psnr(fused(frames, by_dis(), change=0.0), frames).min()) > 45
 
 
 def test_sharp_neighbours_repair_blurred_frames():
@@ -104,7 +112,7 @@ class Still:
 def test_neighbours_within_the_radius_and_the_scene_each_pair_once():
     numbered = [torch.full((3, 8, 8), t / 10) for t in range(6)]
     still = Still()
-    list(fuse(enumerate(numbered), Fusion(2, still, CPU)))
+    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(2, still, CPU)))
     pairs = [(round(10 * a), round(10 * b)) for a, b in still.pairs]
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == {(a, b) for a in range(6) for b in range(6) if 0 < abs(a - b) <= 2}
@@ -116,7 +124,7 @@ def test_no_more_frames_are_taken_than_are_needed():
     def arriving():
         for t in range(30):
             taken.append(t)
-            yield t, torch.full((3, 8, 8), t / 40)
+            yield t, torch.zeros(3, 8, 8), torch.full((3, 8, 8), t / 40)
 
     for number, (index, _) in enumerate(fuse(arriving(), Fusion(3, Still(), CPU))):
         assert index == number
@@ -140,40 +148,42 @@ class Shown:
         return self.picture
 
 
+class Lifting(Untouched):
+    """Changes every pixel, by as much."""
+
+    def run(self, frames, guidance, outputs):
+        return frames[list(outputs)] + 0.05
+
+
+def run(frames: Tensor, scenes: list[Scene], look: Look = ENCODED) -> Tensor:
+    shown = [Shown(frame) for frame in frames]
+    runner = Runner(Lifting(), look, Fit(None, None), fusion=by_dis())
+    found = list(runner.restore(shown, scenes))
+    assert [frame for frame, _ in found] == shown
+    return torch.stack([picture for _, picture in found])
+
+
 def test_scenes_are_fused_by_themselves_and_frames_come_back_in_order():
-    frames = [Shown(p) for p in (*panning(4, 1), *panning(3, 2))]
-    scenes = [Scene(0, 4), Scene(4, 7)]
-    runner = Runner(Untouched(), ENCODED, Fit(None, None), fusion=by_dis())
-    found = list(runner.restore(frames, scenes))
-    assert [frame for frame, _ in found] == frames
-    for scene in scenes:
-        part = slice(scene.start, scene.stop)
-        alone = fused(torch.stack([frame.picture for frame in frames[part]]), by_dis())
-        together = torch.stack([picture for _, picture in found[part]])
-        torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    parts = panning(4, 1), panning(3, 2)
+    found = run(torch.cat(parts), [Scene(0, 4), Scene(4, 7)])
+    expected = torch.cat([fused(part + 0.05, by_dis()) for part in parts])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_values_outside_the_range_come_back_and_strength_mixes():
     frames = panning(3)
     frames[:, :, 40:50, 40:50] = torch.tensor([-0.2, 0.4, 3.5])[:, None, None]
-    shown = [Shown(frame) for frame in frames]
-    runner = Runner(Untouched(), ENCODED, Fit(None, None), fusion=by_dis())
-    found = torch.stack([p for _, p in runner.restore(shown, [Scene(0, 3)])])
-    within = fused(frames.clamp(0, 1), by_dis())
-    torch.testing.assert_close(found - within, frames - frames.clamp(0, 1), atol=1e-6, rtol=0)
-    half = Runner(
-        Untouched(), dataclasses.replace(ENCODED, strength=0.5), runner.fit, None, by_dis()
-    )
-    mixed = torch.stack([p for _, p in half.restore(shown, [Scene(0, 3)])])
-    torch.testing.assert_close(mixed, (found + frames) / 2, atol=1e-6, rtol=0)
+    found = run(frames, [Scene(0, 3)])
+    excess = frames - frames.clamp(0, 1)
+    within = found - excess
+    assert 0 <= within.min() <= within.max() <= 1
+    assert float(psnr(within, (frames.clamp(0, 1) + 0.05).clamp(0, 1)).min()) > 35
+    half = run(frames, [Scene(0, 3)], dataclasses.replace(ENCODED, strength=0.5))
+    torch.testing.assert_close(half, (found + frames) / 2, atol=1e-6, rtol=0)
 
 
 def test_pictures_stored_in_linear_light_are_compared_encoded():
-    from unblur.ops.color import to_linear
-
     frames = panning(3)
-    stored = [Shown(frame) for frame in to_linear(frames, "iec61966-2-1")]
-    runner = Runner(Untouched(), Look("linear", "linear"), Fit(None, None), fusion=by_dis())
-    found = torch.stack([p for _, p in runner.restore(stored, [Scene(0, 3)])])
-    expected = to_linear(fused(frames, by_dis()), "iec61966-2-1")
+    found = run(to_linear(frames, SRGB), [Scene(0, 3)], Look("encoded", "linear"))
+    expected = to_linear(fused(frames + 0.05, by_dis()), SRGB)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

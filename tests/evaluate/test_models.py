@@ -28,7 +28,7 @@ SIDE = 48
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
     """A preset `tiny`: a narrow DaBiT of random weights that also enlarges."""
     torch.manual_seed(0)
-    net = Dabit(TINY).eval()
+    net = Dabit(replace(TINY, pixels="alike")).eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape))
@@ -36,9 +36,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
 
     def load(options: LoadOptions) -> DabitRestorer:
         wanted = replace(info, scale=options.scale or 1)
-        return DabitRestorer(
-            wanted, net, partial(dis_flow, stride=1), MEMORY["paper"], replaces=True
-        )
+        return DabitRestorer(wanted, net, partial(dis_flow, stride=1), MEMORY["paper"])
 
     monkeypatch.setitem(REGISTRY, "tiny", Preset(info, load))
     monkeypatch.setitem(
@@ -187,10 +185,12 @@ def test_where_depth_comes_from(tmp_path):
 
 
 def test_models_are_measured_fused_as_they_are_run(clip):
-    kept = methods("none@unfused", Rows(fuse=1), "cpu")[0]
-    fused = methods("none", Rows(fuse=1), "cpu")[0]
-    assert (kept.whole_clip, fused.whole_clip) == (False, True)
-    assert torch.equal(kept.restore(clip), clip.input)
-    assert not torch.equal(fused.restore(clip), clip.input)
+    (off,) = methods("tiny", Rows(fuse="off"), "cpu")
+    (unfused,) = methods("tiny@unfused", Rows(fuse=1), "cpu")
+    (fused,) = methods("tiny", Rows(fuse=1), "cpu")
+    assert torch.equal(unfused.restore(clip), off.restore(clip))
     assert fused.restore(clip).shape == clip.truth.shape
-    assert torch.equal(methods("none@alone", Rows(fuse=1), "cpu")[0].restore(clip), clip.input)
+    assert not torch.equal(fused.restore(clip), off.restore(clip))
+    (single,) = methods("none", Rows(fuse=1), "cpu")
+    (alone,) = methods("none@alone", Rows(fuse=1), "cpu")
+    assert (single.whole_clip, alone.whole_clip) == (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from unblur import weights
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.refocus import load_refocus_s, mask_for, refocused
-from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.guidance.refocus import load_refocus, load_refocus_s, mask_for, refocused
+from unblur.models.flow_refocus import OFFICIAL, SMALL, FlowRefocus
+from unblur.weights.switches import KEY, switches_of
 
 
 def fresh(seed: int = 0) -> FlowRefocus:
@@ -105,3 +107,25 @@ def test_a_file_of_the_whole_network_is_known_as_such(tmp_path: Path) -> None:
         state = FlowRefocus(replace(SMALL, recurrent=recurrent)).state_dict()
         weights.save(tmp_path / "w.safetensors", state, {})
         assert load_refocus_s(path=tmp_path / "w.safetensors").config.recurrent == recurrent
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_the_recurrent_network_runs_as_it_was_trained(
+    flips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published weights read frames forward in both directions; those trained here do not."""
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    config = replace(OFFICIAL, channels=8, deform_groups=8, flip_frames=flips)
+    path = weights.user_folder() / "flow-refocus.safetensors"
+    head = {KEY: json.dumps(switches_of(config))}
+    weights.save(path, FlowRefocus(config).state_dict(), head)
+    assert load_refocus().config == config
+
+
+def test_a_converted_network_runs_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    path = weights.user_folder() / "flow-refocus.safetensors"
+    weights.save(path, FlowRefocus(OFFICIAL).state_dict(), {"name": "flow-refocus"})
+    assert load_refocus().config == OFFICIAL

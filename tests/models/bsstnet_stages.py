@@ -28,6 +28,17 @@ def official_net(beta: float = 1.0) -> BSSTNet:
     return fit(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
 
 
+@cache
+def strong_net() -> BSSTNet:
+    """The same with weights so large that a wrong wire shows in every module."""
+
+    def gain(key: str) -> float:
+        return 1.2 if key.startswith("blur_motion_refine") else 1.5
+
+    state = recipe_state(KEYS, skip=(".mask_padding",), gain=gain)
+    return fit(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
+
+
 def masks(windows: Tensor, frames: Tensor, length: int) -> Tensor:
     """(B, K, Wy, Wx) frames of (B, Wy, Wx) windows -> (B, T, Wy, Wx) of 0 and 1."""
     out = torch.zeros(len(windows), length, *windows.shape[1:], dtype=torch.uint8)

@@ -57,7 +57,7 @@ def reference(layer: SparseAttention, x: Tensor, selection: Selection) -> Tensor
                         for near, far in ((k, far_k), (v, far_v))
                     )
                     write(attend(queries, keys, values), at[0], asking, wy, wx)
-                group = -(-T // 4)
+                group = max(1, T // 4)
                 for i in range(0, len(rest), group):
                     frames = rest[i : i + group]
                     parts = [

@@ -48,7 +48,7 @@ def test_sharpness_guided_convolution(golden: dict[str, Tensor]) -> None:
     flows = [random_input(seed, (1, 2, 16, 20), 2) for seed in (22, 23)]
     trust = [torch.sigmoid(random_input(seed, (1, 1, 16, 20))) for seed in (24, 25)]
     first, second = (
-        Reference(feature, feature, flow, sharp, torch.ones_like(sharp))
+        Reference(feature, feature, flow, sharp, torch.ones_like(sharp), sharp)
         for feature, flow, sharp in zip(x.chunk(2, 1), flows, trust, strict=True)
     )
     layer = official_net().propagation.passes["forward_2"].align
@@ -94,16 +94,39 @@ def test_merge_of_a_pass(golden: dict[str, Tensor]) -> None:
     )
 
 
-def test_propagation(golden: dict[str, Tensor]) -> None:
+def propagation_inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Frames, flow forward, flow backward, sharpness."""
     x = torch.stack([random_input(50 + i, (1, 192, 32, 48)) for i in range(5)], 1)
     backward = random_input(60, (1, 4, 2, 1, 1), 3) + random_input(61, (1, 4, 2, 32, 48), 0.3)
     forward = -backward + random_input(62, (1, 4, 2, 32, 48), 0.3)
-    sharp = torch.sigmoid(random_input(63, (1, 5, 1, 32, 48)))
+    return x, forward, backward, torch.sigmoid(random_input(63, (1, 5, 1, 32, 48)))
+
+
+def propagated(*inputs: Tensor) -> dict[str, Tensor]:
+    """What each pass finds, as far as the reference holds it."""
     net = official_net(beta=20).propagation
-    seen = net(x, forward, backward, sharp)
-    for i, name in enumerate(net.passes, start=1):
-        out = torch.cat([features[i] for features in seen])
-        assert_equal(out[:, ::12, ::2, ::2], golden[f"prop_{name}"])
+    passes = zip(*net(*inputs), strict=True)
+    next(passes)  # the frames themselves
+    names = [f"prop_{name}" for name in net.passes]
+    return {n: torch.cat(x)[:, ::12, ::2, ::2] for n, x in zip(names, passes, strict=True)}
+
+
+def test_propagation(golden: dict[str, Tensor]) -> None:
+    for name, found in propagated(*propagation_inputs()).items():
+        assert_equal(found, golden[name])
+
+
+@pytest.mark.slow
+def test_propagation_notices_swapped_inputs(golden: dict[str, Tensor]) -> None:
+    x, forward, backward, sharp = propagation_inputs()
+    swapped = {
+        "flows": (x, backward, forward, sharp),
+        "time of sharpness": (x, forward, backward, sharp.flip(1)),
+        "time of frames": (x.flip(1), forward, backward, sharp),
+    }
+    for what, inputs in swapped.items():
+        for name, found in propagated(*inputs).items():
+            assert (found - golden[name]).abs().max() > 1e-3, (what, name)
 
 
 def test_flow_refiner(golden: dict[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unblur.metrics import gaussian_blur, psnr
 from unblur.ops.fusion import (
     agreement,
+    change_map,
     enlarged,
     halved,
     returns,
@@ -108,9 +109,21 @@ def test_what_any_frame_has_sharp_remains():
 
 def test_agreement_falls_with_the_difference():
     step = torch.full((3, 2, 2), 0.1)
-    assert torch.equal(agreement(0 * step), torch.ones(1, 2, 2))
-    torch.testing.assert_close(agreement(step), torch.full((1, 2, 2), np.exp(-1.0)))
-    assert float(agreement(5 * step).max()) < 1e-9
+    untouched, changed = torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.05**2)
+    assert torch.equal(agreement(0 * step, untouched), torch.ones(1, 2, 2))
+    found = agreement(step, changed, least=0, share=2)
+    torch.testing.assert_close(found, torch.full((1, 2, 2), np.exp(-1.0)))
+    assert float(agreement(5 * step, changed).max()) < 1e-9
+    assert float(agreement(step, untouched).max()) < 1e-9
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 24), (33, 50)])
+def test_change_is_found_where_it_is(size):
+    before = noise(3, *size)
+    assert not change_map(before, before).any()
+    even = change_map(before, before + 0.1)
+    assert even.shape == (1, -(-size[0] // 8), -(-size[1] // 8))
+    torch.testing.assert_close(even, torch.full_like(even, 0.01))
 
 
 def test_what_does_not_return_is_told():

@@ -113,6 +113,7 @@ def test_blur_is_judged_by_the_whole_scene(restorer: BSSTNetRestorer) -> None:
     [
         ("bsstnet-gopro", "unblur weights convert BSST_gopro.pth"),
         ("bsstnet-dvd", "unblur weights convert BSST_dvd.pth"),
+        ("bsstnet-paper", "unblur train bsstnet-paper"),
         ("bsstnet-narrow", "unblur train bsstnet-narrow"),
     ],
 )
@@ -149,7 +150,8 @@ def test_dis_stands_in_for_raft_with_a_warning() -> None:
 
 
 def test_a_preset_can_be_guided_by_flow_s() -> None:
-    flow = choose_flow("flow-s", torch.device("cpu"), "bsstnet-narrow")
+    with pytest.warns(UnblurWarning, match="guided by flow-s instead"):
+        flow = choose_flow("raft", torch.device("cpu"), "bsstnet-paper")
     forward, backward = flow(torch.rand(3, 3, 70, 90))
     assert forward.shape == backward.shape == (2, 2, 18, 23)
 
@@ -160,6 +162,7 @@ def test_the_table_tells_the_sizes() -> None:
         assert BY_NAME[name].info.parameters == own
     for name in ("bsstnet-gopro", "bsstnet-dvd"):
         assert BY_NAME[name].info.parameters == 38_463_754
+    assert BY_NAME["bsstnet-paper"].info.parameters == 38_443_018
     assert {preset.info.light for preset in PRESETS} == {"encoded"}
 
 

@@ -26,12 +26,12 @@ def still(frames: Tensor) -> tuple[Tensor, Tensor]:
 def restorer() -> DabitRestorer:
     """Propagates pixels and features; random weights."""
     torch.manual_seed(0)
-    net = Dabit(TINY)
+    net = Dabit(replace(TINY, pixels="alike"))
     with torch.no_grad():
         for parameter in net.parameters():  # also where the network begins with zero
             parameter.add_(0.02 * torch.randn(parameter.shape))
     info = replace(PRESETS[-1].info, scale=1)
-    return DabitRestorer(info, net.eval(), still, MEMORY["paper"], replaces=True)
+    return DabitRestorer(info, net.eval(), still, MEMORY["paper"])
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,21 +25,31 @@ from unblur.engine.held import InMemory, OnDisk
 from unblur.engine.plan import Fit
 from unblur.engine.run import run_tiled
 from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
-from unblur.guidance.defocus import blur_mask
+from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow import dis_flow
 from unblur.guide import FocusOfVideo
 from unblur.models.dabit import TINY, Dabit, DabitConfig
 from unblur.models.dabit.windows import windows as released_windows
 from unblur.models.flow_refocus import FlowRefocus, FlowRefocusConfig
+from unblur.ops.propagation import propagate_by
+from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers import dabit
 from unblur.restorers.base import LoadOptions, Priors, Tiling, Window
 from unblur.restorers.dabit import MEMORY, PRESETS, DabitRestorer, in_a_row
 from unblur.synth import held_out
+from unblur.weights.switches import KEY, switches_of
 
 BY_NAME = {preset.info.name: preset for preset in PRESETS}
 OPTIONS = LoadOptions(torch.device("cpu"), "fp32", None)
 OFFICIAL = replace(TINY, temporal_stride=1, residual=False, scales=(2,), threshold=0.0, reach=None)
-PAPER = replace(OFFICIAL, propagation=False, temporal_stride=2, threshold=0.1)
+PAPER = replace(
+    OFFICIAL,
+    propagation=False,
+    temporal_stride=2,
+    threshold=1e-4,
+    pixels="released",
+    blur="wavelet",
+)
 SIDE = 64
 
 
@@ -197,24 +208,77 @@ def test_as_released_nothing_is_sharp_and_flow_follows_the_list() -> None:
     assert restorer.run(frames, guidance, [0, 1]).shape == (2, 3, 2 * SIDE, 2 * SIDE)
 
 
-def test_as_in_the_paper_sharp_pixels_travel() -> None:
-    store("flow-refocus", FlowRefocus(FlowRefocusConfig(flip_frames=False)))
+def paper() -> DabitRestorer:
     with pytest.warns(UnblurWarning, match="raft-things"):
         restorer = loaded("dabit-paper", PAPER)
-    assert restorer.refocus is not None
+    restorer.refocus = None  # random weights would send pixels anywhere
+    restorer.flow = lambda frames: (torch.zeros(len(frames) - 1, 2, SIDE, SIDE),) * 2
+    return restorer
+
+
+def focus_pull() -> tuple[Tensor, Priors]:
+    """A still picture, near on the left, whose focus goes from near to far and back."""
     sharp = texture(1)[:, :, :, SIDE // 2 :].repeat(1, 1, 1, 2)
     soft = nn.functional.avg_pool2d(nn.functional.pad(sharp, [1] * 4, mode="reflect"), 3, 1)
-    sharp = soft + 0.1 * (sharp - soft)  # so little that both look alike but for the blur
-    frames = torch.cat((sharp, soft, soft))
-    blur = torch.tensor([0.0, 1.0, 1.0])[:, None, None, None].expand(3, 1, SIDE, SIDE)
-    restorer.refocus = None  # random weights would send pixels anywhere
-    guidance = restorer.guide(frames, Priors((0, 1, 9), blur, blur))
-    assert guidance["mask"][1].mean() < 0.5 < guidance["mask"][2].mean()
-    filled = guidance["frames"]
-    assert (filled[1] - sharp[0]).abs().mean() < 0.5 * (soft[0] - sharp[0]).abs().mean()
-    assert torch.equal(filled[2], frames[2])  # a reference keeps to itself
-    assert torch.equal(guidance["blur"], blur)
+    sharp = soft + 0.3 * (sharp - soft)  # so little that both look alike but for the blur
+    left = (torch.arange(SIDE) < SIDE // 2).float().expand(1, 1, SIDE, SIDE)
+    near, far = left * sharp + (1 - left) * soft, (1 - left) * sharp + left * soft
+    return torch.cat((near, far, near)), Priors((0, 1, 9), (1 - left).repeat(3, 1, 1, 1), left)
+
+
+def test_as_in_the_paper_blur_is_told_by_the_wavelets_of_each_depth() -> None:
+    frames, priors = focus_pull()
+    guidance = paper().guide(frames, priors)
+    assert torch.equal(guidance["blur"], blur_of_depths(frames, priors.depth))
+    assert torch.equal(guidance["depth"], priors.depth)
+    half = SIDE // 2
+    for t, (blurred, sharp) in enumerate([(1, 0), (0, 1), (1, 0)]):
+        sides = guidance["blur"][t, 0, :, :half], guidance["blur"][t, 0, :, half:]
+        assert sides[sharp].amax() < 1e-5 < 0.05 < sides[blurred].amin()
+
+
+@pytest.mark.parametrize("rule", ["released", "alike"])
+def test_as_in_the_paper_sharp_pixels_travel_by_either_rule(rule: str) -> None:
+    frames, priors = focus_pull()
+    restorer = paper()
+    restorer.pixels = rule  # type: ignore[assignment]
+    guidance = restorer.guide(frames, priors)
+    real = above_least(blur_of_depths(frames, priors.depth))
+    assert 0.4 < real.mean() < 0.6, "masks are real, not of ones"
+    flows = [guidance[f"flow_{name}"][None] for name in ("forward", "backward")]
+    assert flows[0].shape[1] == 1, "nothing flows to a reference"
+    filled, left = propagate_by(rule, frames[None, :2], real[None, :2], *flows)  # type: ignore[arg-type]
+    assert torch.equal(guidance["frames"], torch.cat((filled[0], frames[2:])))
+    assert torch.equal(guidance["mask"], torch.cat((left[0], real[2:])))
+    assert left[0, 1].mean() < 0.5 * real[1].mean()
     assert restorer.run(frames, guidance, [0, 1]).isfinite().all()
+
+
+def test_the_papers_preset_runs_the_rule_that_its_weights_were_trained_with() -> None:
+    path = weights.user_folder() / "dabit-paper.safetensors"
+    for rule in ("released", "alike"):
+        config = replace(PAPER, pixels=rule)
+        weights.save(path, Dabit(config).state_dict(), {KEY: json.dumps(switches_of(config))})
+        with pytest.warns(UnblurWarning, match="raft-things"):
+            assert BY_NAME["dabit-paper"].load(OPTIONS).pixels == rule  # type: ignore[attr-defined]
+    other = replace(PAPER, blur="given")
+    weights.save(path, Dabit(other).state_dict(), {KEY: json.dumps(switches_of(other))})
+    with pytest.raises(WeightsError, match="blur = given instead of wavelet"):
+        BY_NAME["dabit-paper"].load(OPTIONS)
+
+
+def test_the_papers_preset_sees_ten_frames_and_six_references() -> None:
+    windows = paper().windows(60)
+    assert windows == [Window((*a, *b), tuple(a)) for a, b in released_windows(60)]
+    assert {len(w.inputs) for w in windows} == {16}
+
+
+def test_the_papers_preset_takes_no_blur_for_depth(clip: Path, tmp_path: Path) -> None:
+    restorer = paper()
+    with pytest.raises(UsageError, match="to be told depth"):
+        restorer.guide(texture(3))
+    with pytest.raises(UsageError, match="to be told depth"):
+        unblur.restore(clip, tmp_path / "o.mkv", model="dabit-paper", depth="builtin")
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -227,9 +291,9 @@ def test_flow_is_refocused_where_frames_are_blurred(published: bool) -> None:
         restorer = loaded("dabit-paper", PAPER)
     assert len(said) == 1
     frames = texture(3)
-    blur = torch.zeros(3, 1, SIDE, SIDE)
-    blur[..., : SIDE // 2] = 1
-    priors = Priors((0, 1, 2), blur, blur)
+    depth = torch.zeros(3, 1, SIDE, SIDE)
+    depth[..., : SIDE // 2] = 1  # and blurred
+    priors = Priors((0, 1, 2), depth, depth)
     refocus, restorer.refocus = restorer.refocus, None
     raw = restorer.guide(frames, priors)["flow_forward"]
     restorer.refocus = refocus

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import warnings
 
 import cv2
 import numpy as np
@@ -13,15 +14,21 @@ import pytest
 import torch
 
 from unblur import weights
-from unblur.errors import UsageError, WeightsError
+from unblur.data.clips import ClipFolder
+from unblur.errors import UnblurWarning, UsageError, WeightsError
+from unblur.guidance.defocus import above_least
+from unblur.guidance.flow import bidirectional_flow
+from unblur.models.raft import Raft, RaftConfig
+from unblur.ops.wavelet import blur_of_depths
+from unblur.restorers.registry import load_model, model_of
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
 from unblur.train.dabit_task import focal_loss
 from unblur.train.loop import load_start
 from unblur.train.recipe import Recipe
-from unblur.train.source import open_source
+from unblur.train.source import held_out_clips, open_source
 from unblur.train.start import train
-from unblur.train.tasks import TASKS, open_task
+from unblur.train.tasks import TASKS, flow_finder, guided, open_task
 
 CPU = torch.device("cpu")
 SMALL = {"batch": 1, "frames": 3, "crop": 64, "steps": 2, "validate_every": 2,
@@ -85,8 +92,57 @@ def test_trained_weights_run_in_the_tool(bank, tmp_path):
     assert not torch.equal(trained, unblur.restore(frames, model="bsstnet-tiny"))
 
 
+def test_weights_run_under_the_model_they_were_trained_as_and_no_other(gopro, tmp_path):
+    recipe = dataclasses.replace(RECIPES[0], data=gopro, validate_on=gopro, flow="dis", steps=1)
+    best = train(recipe, tmp_path / "a").best
+    assert model_of(best) == "bsstnet-tiny"
+    other = dataclasses.replace(recipe, options={"selection": "dense", "blur": "sum"})
+    dense = train(other, tmp_path / "b").best
+    assert weights.load(best).keys() == weights.load(dense).keys(), "the tensors do not tell"
+    load_model("bsstnet-tiny", weights=best, device="cpu")
+    with pytest.raises(WeightsError, match=r"not trained as bsstnet-tiny.*blur = sum.*selection"):
+        load_model("bsstnet-tiny", weights=dense, device="cpu")
+
+
+@pytest.mark.parametrize("flow", ["truth", "raft", "dis"])
+def test_a_run_on_a_data_set_says_what_guides_it(flow, gopro, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path / "home"))
+    flow_finder.cache_clear()
+    recipe = dataclasses.replace(RECIPES[0], data=gopro, validate_on=gopro, flow=flow, steps=1)
+    said = {"truth": "a data set has no true flow", "raft": "guided by flow-s instead"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnblurWarning)
+        train(recipe, tmp_path / "run")
+    told = [str(w.message) for w in caught if w.category is UnblurWarning]
+    assert [said[flow] in text for text in told] == ([] if flow == "dis" else [True])
+
+
+@pytest.mark.slow
+def test_raft_guides_where_it_was_converted(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    raft = Raft(RaftConfig()).eval()
+    weights.save(weights.user_folder() / "raft-things.safetensors", raft.state_dict(), {})
+    flow_finder.cache_clear()
+    clip = torch.rand(1, 2, 3, 256, 256)
+    found = guided(Batch(clip, clip), "raft", 0)
+    flow_finder.cache_clear()
+    expected = bidirectional_flow(raft, clip[0])[0]
+    torch.testing.assert_close(found.flow_forward[0], expected, rtol=0, atol=1e-4)
+
+
+def test_validation_on_a_data_set_takes_its_middles(gopro):
+    recipe = dataclasses.replace(RECIPES[0], validate_on=gopro, frames=2, validation_clips=3)
+    (clip,) = held_out_clips(recipe, CPU, flows=False)
+    blurred, sharp = ClipFolder.find(gopro)[0].read(1, 3)
+    assert torch.equal(clip.blurred[0], blurred)  # 80 x 96, less than the side
+    assert torch.equal(clip.sharp[0], sharp)
+    with pytest.raises(UsageError, match="9 frames"):
+        held_out_clips(dataclasses.replace(recipe, frames=9), CPU, flows=False)
+
+
 def test_a_run_started_by_file_goes_on_where_it_stopped(gopro, bank, tmp_path):
-    recipe = dataclasses.replace(RECIPES[0], data=gopro)
+    recipe = dataclasses.replace(RECIPES[0], data=gopro, flow="dis")
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipes.to_json(recipe)))
     first = train(path, tmp_path / "run", minutes=1e-9)
@@ -109,11 +165,14 @@ def test_a_run_may_begin_with_other_weights_than_its_recipe_names(bank, tmp_path
 def test_the_recipe_of_the_paper_takes_its_first_steps(gopro, tmp_path):
     paper = recipes.load("bsstnet-paper")
     short = dataclasses.replace(
-        paper, data=gopro, frames=4, crop=64, steps=2, validate_every=2, validation_clips=1
+        paper, data=gopro, validate_on=gopro, frames=4, crop=64, steps=2, validate_every=2
     )
-    outcome = train(short, tmp_path)
+    flow_finder.cache_clear()
+    with pytest.warns(UnblurWarning, match="guided by flow-s instead"):
+        outcome = train(short, tmp_path)
     assert outcome.finished
     assert outcome.skipped == 0
+    assert load_model("bsstnet-paper", weights=outcome.best, device="cpu").info.window == 48
     shards = list((tmp_path / "checkpoint").glob("*.safetensors"))
     assert max(shard.stat().st_size for shard in shards) < 16e6
 
@@ -127,6 +186,29 @@ def test_the_recipe_of_dabits_paper_takes_its_first_step(bank, tmp_path):
     outcome = train(short, tmp_path, textures=bank)
     assert outcome.finished
     assert outcome.skipped == 0
+
+
+def test_dabits_paper_is_told_depth_and_the_wavelets_of_its_blur():
+    """Narrow: what it is told does not depend on its sizes."""
+    options = {"pixels": "released", "blur": "wavelet", "threshold": 1e-4}
+    task = open_task(Recipe("dabit-tiny", options=options), CPU)
+    assert task.needs_depth
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.rand(2, 3, 3, 32, 32, generator=generator)
+    depth = torch.rand(2, 3, 1, 32, 32, generator=generator)
+    told = task.told(Batch(clip, clip, depth=depth), 0)
+    assert torch.equal(told.depth, depth)
+    assert torch.equal(told.blur[1], blur_of_depths(clip[1], depth[1]))
+    assert torch.equal(told.mask[1], above_least(told.blur[1]))
+    with pytest.raises(UsageError, match="needs depth"):
+        task.told(Batch(clip, clip), 0)
+
+
+@pytest.mark.parametrize("changes", [{"data": "gopro:x"}, {"pool": 4}])
+def test_depth_comes_from_rendered_scenes_alone(changes, bank, tmp_path):
+    recipe = dataclasses.replace(recipes.load("dabit-paper"), **changes, pool_side=480)
+    with pytest.raises(UsageError, match="dabit-paper needs depth"):
+        open_source(recipe, bank, CPU, True, tmp_path, depth=True)
 
 
 def test_dabits_losses_look_at_blurred_and_clear_pixels_apart():
@@ -174,7 +256,7 @@ def test_dabit_s_enlarges_half_of_the_frame_at_every_other_step():
 
 @pytest.mark.parametrize("network", TASKS)
 def test_every_task_trains_every_parameter(network):
-    if network in ("bsstnet", "dabit-paper"):
+    if network in ("bsstnet-paper", "dabit-paper"):
         pytest.skip("over 30 M parameters: its recipe is tested in the slow tier")
     task = open_task(Recipe(network, frames=3, crop=64), CPU)
     torch.manual_seed(0)
@@ -184,6 +266,7 @@ def test_every_task_trains_every_parameter(network):
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
     clip = torch.rand(1, 3, 3, 64, 64, generator=generator)
     flow = torch.randn(1, 2, 2, 16, 16, generator=generator)
+    flow[..., :8] += 5  # so that windows are blurred
     radius = 6 * torch.rand(1, 3, 1, 64, 64, generator=generator)
     for seed in (0, 1):  # networks that give two sizes take turns
         task.loss(net, Batch(clip, clip.flip(-1), flow, -flow, radius), seed).backward()

@@ -49,11 +49,14 @@ def save_state(
                 tensors[f"start.{i}.{field}"] = value
     for name, value in fitter.model.state_dict().items():
         tensors[f"model.{name}"] = value
-    for number, state in fitter.optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"optimizer.{number}.{name}"] = value
+    for kind, optimizer in optimizers(fitter).items():
+        for number, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"{kind}.{number}.{name}"] = value
     facts = {
         "step": fitter.step,
+        "upright": fitter.upright,
+        "prepared": fitter.prepared,
         "seconds": fitter.seconds,
         "psnr": None if fitter.psnr != fitter.psnr else fitter.psnr,
         "names": fitter.model.names,
@@ -97,12 +100,23 @@ def restore(fitter: Fitter, tensors: Mapping[str, Tensor], facts: Mapping[str, A
     """Puts a fitter where the saved one was."""
     model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     fitter.model.load_state_dict(model)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".", 2)
-            state.setdefault(int(number), {})[name] = value
-    groups = fitter.optimizer.state_dict()["param_groups"]
-    fitter.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for kind, optimizer in optimizers(fitter).items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"{kind}."):
+                _, number, name = key.split(".", 2)
+                state.setdefault(int(number), {})[name] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     fitter.step, fitter.seconds = int(facts["step"]), float(facts["seconds"])
+    fitter.upright = int(facts.get("upright", fitter.upright_steps))
+    fitter.prepared = float(facts.get("prepared", 0.0))
     fitter.psnr = float("nan") if facts["psnr"] is None else float(facts["psnr"])
+
+
+def optimizers(fitter: Fitter) -> dict[str, torch.optim.Optimizer]:
+    """Those of the fit's stages, under the names that their state is kept by."""
+    found: dict[str, torch.optim.Optimizer] = {"optimizer": fitter.optimizer}
+    if fitter.step == 0 and fitter.upright_steps:  # later it has nothing left to do
+        found["upright"] = fitter.upright_optimizer
+    return found

@@ -33,6 +33,11 @@ PAIRS = 2
 BAND = 3
 """Pixels on both sides of a mask's rim where it says nothing."""
 REPORT = 20
+UPRIGHT = 2**40
+"""Number of the first step of the stage before all phases, for what it draws by chance."""
+UPRIGHT_RATE = 1e-3
+UPRIGHT_SHARE = 0.1
+"""Of a limit of time, what networks may take at most to learn where frames lie."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +114,23 @@ class Fitter:
     def __init__(self, model: LayeredModel, targets: Targets, config: FitConfig) -> None:
         self.model, self.targets, self.config = model, targets, config
         self.step = 0
+        self.upright = 0
+        """Steps of the stage before all phases, in which networks learn where frames lie."""
         self.seconds = 0.0
+        """Since the fit began, what came before the steps included."""
+        self.prepared = 0.0
+        """Of these, the seconds before the first step of a phase."""
         self.psnr = float("nan")
         self.optimizer = torch.optim.Adam(
             [{"params": p, "rate": rate, "name": name} for name, p, rate in model.groups()],
             betas=BETAS,
         )
+        self.upright_optimizer = torch.optim.Adam(model.mappings.parameters(), UPRIGHT_RATE)
+
+    def prepare(self, seconds: float) -> None:
+        """Counts time that was spent before the steps."""
+        self.seconds += seconds
+        self.prepared += seconds
 
     def run(
         self,
@@ -127,14 +143,27 @@ class Fitter:
 
         Args:
             report: called every few steps.
-            minutes: the phases are cut short in proportion so that all of them together take
-                no more.
+            minutes: the steps are cut short so that all of the fit takes no more, with what was
+                counted before; the phases in proportion. At least a step of each is done.
             save: called from time to time, to keep the state.
             save_every: seconds.
         """
         limit = None if minutes is None else 60 * minutes
         saved = time.monotonic()
         total = self.config.iterations
+        allowed = self.seconds + UPRIGHT_SHARE * max(0.0, (limit or 0.0) - self.seconds)
+        while self.step == 0 and self.upright < self.upright_steps:
+            before = time.monotonic()
+            self.upright_step()
+            self.upright += 1
+            self.prepare(time.monotonic() - before)
+            if limit is not None and self.seconds >= allowed:
+                self.upright = self.upright_steps
+            if report and self.upright % (10 * REPORT) == 0:
+                report(Status(0, total, self.psnr, self.seconds, self.model))
+            if save and time.monotonic() - saved > save_every:
+                save()
+                saved = time.monotonic()
         while self.step < total:
             before = time.monotonic()
             self.one_step(self.progress(limit))
@@ -151,18 +180,37 @@ class Fitter:
     def progress(self, limit: float | None) -> float:
         """How much of the fit is done, 0 to 1."""
         done = self.step / max(1, self.config.iterations)
-        return done if limit is None else min(1.0, max(done, self.seconds / limit))
+        if limit is None:
+            return done
+        left, used = limit - self.prepared, self.seconds - self.prepared
+        return min(1.0, max(done, used / left)) if left > 0 else 1.0
 
     def after_time(self, limit: float) -> int:
         """The next step: that of the next phase where this one has used its share of the time."""
         costs = [phase.iterations * cost(phase) for phase in self.config.phases]
+        left, used = max(0.0, limit - self.prepared), self.seconds - self.prepared
         end, spent = 0, 0.0
         for phase, part in zip(self.config.phases, costs, strict=True):
             start, end = end, end + phase.iterations
             spent += part
-            if start <= self.step < end and self.seconds >= limit * spent / sum(costs):
+            if start <= self.step < end and used >= left * spent / sum(costs):
                 return end
         return self.step
+
+    @property
+    def upright_steps(self) -> int:
+        """How many steps the stage before all phases has."""
+        return self.config.upright if isinstance(self.model, PaperModel) else 0
+
+    def upright_step(self) -> None:
+        """Networks learn a little of where frames lie in the atlas."""
+        assert isinstance(self.model, PaperModel)  # noqa: S101 others know from the start
+        generator = torch.Generator().manual_seed(seed_of(self.config.seed, UPRIGHT + self.upright))
+        for group in self.upright_optimizer.param_groups:
+            group["lr"] = UPRIGHT_RATE * (1 - self.upright / self.upright_steps)
+        self.upright_optimizer.zero_grad(set_to_none=True)
+        self.model.off_upright(generator).backward()
+        self.upright_optimizer.step()
 
     def phase(self) -> Phase:
         """The one that the next step belongs to."""
@@ -177,7 +225,7 @@ class Fitter:
         """Changes the layers a little."""
         phase = self.phase()
         # Chosen by the number of the step alone, so that a fit that was cut off goes on alike.
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed(seed_of(self.config.seed, self.step))
         for group in self.optimizer.param_groups:
             learned = phase.geometry or group["name"] == "mappings"
             if group["name"] == "radii" and self.config.coc != "learned":
@@ -222,7 +270,7 @@ class Fitter:
             radii: Any = model.radii
             for field in radii:
                 loss = loss + c.smooth_radius * field.knots.diff(n=2, dim=0).square().mean()
-        strength = c.bootstrap * max(0.0, 1 - 2 * progress)
+        strength = c.bootstrap * max(0.0, 1 - progress / c.bootstrap_until)
         if strength:
             for i, alpha in enumerate(look.alphas):
                 if alpha is not None:
@@ -283,6 +331,11 @@ class Fitter:
         with torch.no_grad():
             widest = max(float(field.knots.abs().max()) for field in radii)
         return Canvas(H, W, 4 * -(-int(widest + MARGIN) // 4), scale)
+
+
+def seed_of(seed: int, step: int) -> int:
+    """What a step draws by chance depends on, beside the clip."""
+    return seed * 1_000_003 + step
 
 
 def cost(phase: Phase) -> float:

@@ -68,6 +68,9 @@ class FitConfig:
     rigidity: float = 0.05
     sparsity: float = 0.0
     bootstrap: float = 0.02
+    """What masks say of opacity, at first; less and less of it."""
+    bootstrap_until: float = 0.5
+    """Share of the fit after which they say nothing more."""
     smooth_texture: float = 0.002
     smooth_radius: float = 0.05
     samples: int = 8192
@@ -109,7 +112,8 @@ PAPER = FitConfig(
     flow=1.5,
     rigidity=0.5,
     sparsity=100.0,
-    bootstrap=0.0,
+    bootstrap=600.0,  # as heavy beside the flow as in Layered Neural Atlases, and as long
+    bootstrap_until=0.1,
     smooth_texture=0.0,
     smooth_radius=0.0,
     upright=5000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -82,7 +83,7 @@ def fit(
         point: x and y in the first frame, for masks by SAM 2 (the extra `priors`).
         preset_name: `cpu`, `fast` or `paper`.
         layers: how many, the background counted, 1 to 6.
-        minutes: that the fit itself may take at most.
+        minutes: that all of it may take at most, from reading the clip on: see `Fitter.run`.
         coc: where the radii of the circle of confusion come from; by default as in the preset.
         start: first frame: see `unblur.video.open_video`.
         end: frame to stop before.
@@ -109,6 +110,7 @@ def fit(
     config = replace(preset(preset_name), seed=seed)
     config = config if coc is None else replace(config, coc=coc)
     where = device_for(device, config)
+    began = time.monotonic()
     source = read_clip(clip, start=start, end=end)
     size = (source.frames.shape[-2], source.frames.shape[-1])
     labels: Tensor | None = None
@@ -130,6 +132,7 @@ def fit(
         folder=folder,
         device=where,
         progress=progress,
+        began=began,
     )
     about = {"preset": config.name, "coc": config.coc, "steps": fitter.step, "psnr": fitter.psnr}
     made = Project(
@@ -156,6 +159,7 @@ def fit_frames(
     folder: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Tell | None = None,
+    began: float | None = None,
 ) -> Fitter:
     """Fits layers to frames in memory.
 
@@ -170,10 +174,12 @@ def fit_frames(
         folder: of the project; its `fit` keeps state and previews. None: nothing is written.
         device: where layers are learned; flow and masks are found on the CPU.
         progress: called every few steps.
+        began: when the time for `minutes` began, by `time.monotonic`; by default now.
 
     Returns:
         The fit, done.
     """
+    began = time.monotonic() if began is None else began
     T, _, H, W = frames.shape
     check_size(T, H, W)
     state_folder = None if folder is None else folder / FOLDER
@@ -192,8 +198,6 @@ def fit_frames(
     model: LayeredModel
     if config.mapping == "mlp":
         model = paper_model(frames, layer_names(len(masks)), radii, config)
-        if saved is None:
-            model.to(device).start_upright(config.upright)
     else:
         if saved is not None:
             starts = starts_of(saved[0], saved[1]["names"])
@@ -210,11 +214,12 @@ def fit_frames(
             save_state(state_folder, fitter, starts, labels, of)
 
     def tell(status: Status) -> None:
-        if state_folder is not None and status.step % PREVIEW_EVERY == 0:
+        if state_folder is not None and status.step and status.step % PREVIEW_EVERY == 0:
             write_preview(state_folder, fitter, frames)
         if progress is not None:
             progress(status)
 
+    fitter.prepare(time.monotonic() - began)
     if saved is None:
         save()
     fitter.run(tell, minutes, save)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -72,6 +72,17 @@ def depth(
 def blurmap(
     source: Source,
     destination: Destination,
+    kind: Annotated[
+        str,
+        typer.Option(metavar="KIND", help="focus, or motion: how far a pixel moves (BSSTNet)."),
+    ] = "focus",
+    equation: Annotated[
+        str,
+        typer.Option(
+            metavar="E", help="Of motion: sum of a frame's flows (paper), or mean (released code)."
+        ),
+    ] = "sum",
+    sharp: Annotated[bool, typer.Option("--sharp", help="The sharp map: 1 minus it.")] = False,
     choice: DepthChoice = "builtin",
     invert: Invert = False,
     mask: Annotated[
@@ -90,6 +101,9 @@ def blurmap(
         written = blur_map(
             source,
             destination,
+            kind=cast(Any, kind),  # told apart there
+            equation=cast(Any, equation),
+            sharp=sharp,
             depth=choice,
             invert=invert,
             mask=mask,

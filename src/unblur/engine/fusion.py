@@ -2,7 +2,8 @@
 
 A network restores each frame by itself or nearly so, and what it finds differs from frame to frame:
 laid over one another, neighbours repair what this one lacks (`ops.fusion`). Only what agrees with a
-frame takes part; where nothing does, it stays as it is.
+frame takes part, by as much as can be expected of how much was restored; a frame that the network
+left as it was stays so.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from unblur.ops.fusion import (
+    CHANGE,
     RAMP,
     TILE,
     agreement,
+    change_map,
     enlarged,
     halved,
     returns,
@@ -78,6 +81,8 @@ class Kept(NamedTuple):
     """(3, H, W) int16, the range [0, 1] in 65,536 steps."""
     seen: Any
     """What the alignment wanted of it."""
+    change: Tensor
+    """`ops.fusion.change_map` of what was restored."""
 
     def picture(self, device: torch.device) -> Tensor:
         """(3, H, W) float32."""
@@ -93,15 +98,18 @@ class Motion(NamedTuple):
     """(1, h, w), 1 where the way back returns."""
 
 
-def fuse(restored: Iterable[tuple[P, Tensor]], fusion: Fusion) -> Iterator[tuple[P, Tensor]]:
+def fuse(
+    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion
+) -> Iterator[tuple[P, Tensor]]:
     """Puts the frames of one scene together with their neighbours.
 
     Args:
-        restored: what belongs to each frame, and its picture (3, H, W), encoded RGB in [0, 1].
+        restored: what belongs to each frame, its picture before and after it was restored,
+            (3, H, W) each, encoded RGB in [0, 1].
         fusion: how.
 
     Yields:
-        The same in the same order; of the pictures no more are held than lie within the radius.
+        What belongs to each frame, and its picture; no more are held than lie within the radius.
     """
     radius = fusion.radius
     kept: dict[int, tuple[P, Kept]] = {}
@@ -122,9 +130,10 @@ def fuse(restored: Iterable[tuple[P, Tensor]], fusion: Fusion) -> Iterator[tuple
         kept.pop(index - radius, None)
         return belonging, picture
 
-    for belonging, picture in restored:
-        codes = (picture.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
-        kept[arrived] = belonging, Kept(codes, fusion.alignment.look(picture))
+    for belonging, before, after in restored:
+        codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
+        change = change_map(before, after)
+        kept[arrived] = belonging, Kept(codes, fusion.alignment.look(after), change)
         arrived += 1
         if arrived > radius:
             yield finished(arrived - 1 - radius)
@@ -150,11 +159,14 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
     if not others:
         return centre.to(this.codes.device)
     pictures = [(other.picture(device), motion) for other, motion in others]
-    height = centre.shape[-2]
+    height, width = centre.shape[-2:]
+    change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
     blocks = []
     for top in range(0, height, ROWS):
         start, stop = max(0, top - HOP), min(height, top + ROWS + HOP + SLACK)
-        aligned = [laid_over(centre, *other, (start, stop), fusion.alignment) for other in pictures]
+        aligned = [
+            laid_over(centre, change, *other, (start, stop), fusion.alignment) for other in pictures
+        ]
         mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)))
         blocks.append(mixed[:, top - start : top - start + min(ROWS, height - top)])
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
@@ -162,6 +174,7 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
 
 def laid_over(
     centre: Tensor,  # (3, H, W)
+    change: Tensor,  # (1, h, w), half size
     other: Tensor,  # (3, H, W)
     motion: Motion,
     block: tuple[int, int],
@@ -177,5 +190,5 @@ def laid_over(
     rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
     taken = alignment.take(other, columns, rows)
     own = centre[:, start:stop]
-    gate = valid * agreement(halved(taken - own))
+    gate = valid * agreement(halved(taken - own), change[:, half])
     return own + enlarged(smoothed(gate), (stop - start, width)) * (taken - own)

@@ -163,14 +163,7 @@ class Runner:
         held = InMemory() if held is None else held
         for scene in scenes:
             restored = self._restore_scene(source, scene, held)
-            if self.fusion is None:
-                yield from restored
-                continue
-            # Neighbours are compared as people see them, so not in linear light.
-            seen = ((frame, self.look.encoded(picture)) for frame, picture in restored)
-            for frame, picture in fuse(seen, self.fusion):
-                taken = self.look.stored(picture)
-                yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
+            yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
 
     def _restore_scene(
         self, source: Iterator[P], scene: Scene, held: Held[P]
@@ -245,8 +238,22 @@ class Runner:
         excess = pictures - before
         if scale > 1:
             excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
-            before = F.interpolate(before, scale_factor=scale, mode="bicubic", antialias=True)
-        return torch.lerp(before.clamp(0, 1), restored, self.look.strength) + excess
+        return torch.lerp(enlarged(before, scale), restored, self.look.strength) + excess
+
+    def _fuse(
+        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion
+    ) -> Iterator[tuple[P, Tensor]]:
+        """Frames of a scene with their pictures, put together with their neighbours."""
+
+        def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
+            for frame, picture in restored:
+                before = enlarged(frame.rgb()[None].clamp(0, 1), self.restorer.info.scale)[0]
+                # Compared as people see them, so not in linear light.
+                yield frame, self.look.encoded(before), self.look.encoded(picture)
+
+        for frame, picture in fuse(before_and_after(), fusion):
+            taken = self.look.stored(picture)
+            yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
 
     def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
         """Takes what share of a window the network did, and passes on where all of them stand."""
@@ -281,6 +288,17 @@ class Runner:
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
             self.fit = Fit(smaller.pop(0), self.fit.window)
+
+
+def enlarged(
+    pictures: Tensor,  # (n, 3, H, W)
+    scale: int,
+) -> Tensor:  # (n, 3, scale * H, scale * W)
+    """Bicubic, within [0, 1]."""
+    if scale == 1:
+        return pictures
+    larger = F.interpolate(pictures, scale_factor=scale, mode="bicubic", antialias=True)
+    return larger.clamp(0, 1)
 
 
 def outputs_in_all(restorer: Restorer, scenes: Sequence[Scene], limit: int | None) -> int:

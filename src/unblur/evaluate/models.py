@@ -135,6 +135,11 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
         raise UsageError(
             f"{choice.name} gives frames of {info.scale} times the size: add --scale {info.scale}"
         )
+    if info.real_depth and choice.depth == "builtin":
+        raise UsageError(
+            f"{choice.name} is to be told depth, not a measure of blur in its place: take "
+            f"{choice.name}@depth or {choice.name}@depth-anything"
+        )
     where = choose_device(device)
     fuse = "off" if choice.unfused or choice.alone else rows.fuse
     found = []

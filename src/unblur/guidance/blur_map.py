@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from unblur.ops.blur_map import spread, squared_motion
+from unblur.ops.blur_map import BlurOfFlows, spread, squared_motion
 
 Mode = Literal["official", "paper"]
 
@@ -32,7 +33,47 @@ def blur_map(
         (T, 1, H, W), 0 = sharp, 1 = most blurred; zeros where nothing moves, or all of it alike.
     """
     dtype = torch.promote_types(flow_forward.dtype, torch.float32)
-    motion = squared_motion(flow_forward.to(dtype), flow_backward.to(dtype))  # (T, 1, H, W)
-    if mode == "paper":
-        motion = torch.cat((motion[:1], 2 * motion[1:-1], motion[1:][-1:]))
+    flows = flow_forward.to(dtype), flow_backward.to(dtype)
+    motion = squared_motion(*flows, "sum" if mode == "paper" else "mean")  # (T, 1, H, W)
     return spread(motion[None])[0] if normalise else motion
+
+
+def motion_of_frames(
+    pictures: Iterable[tuple[Tensor, bool]],
+    flow: Callable[[Tensor], tuple[Tensor, Tensor]],
+    mode: BlurOfFlows,
+) -> Iterator[tuple[int, Tensor]]:
+    """Squared motion of each frame of a stream, before it is scaled: three frames are held.
+
+    Args:
+        pictures: frames (1, 3, H, W) in the order of time, and whether a scene begins with each.
+        flow: finds flow both ways between neighbours, as `flow.dis_flow`.
+        mode: `sum` of both flows of a frame (Eq. 1), or their `mean`.
+
+    Yields:
+        The number of the scene, from 0, and (1, 1, h, w) squared pixels of the flow's grid.
+    """
+    scene, last = -1, None
+    back: Tensor | None = None  # from the last frame to the one before it
+
+    def ended(picture: Tensor) -> Tensor:
+        if back is None:
+            return torch.zeros_like(flow(torch.cat((picture, picture)))[0][:, :1])
+        return back.square().sum(1, keepdim=True)
+
+    for picture, begins in pictures:
+        if last is not None and begins:
+            yield scene, ended(last)
+        if begins:
+            scene, back = scene + 1, None
+        elif last is not None:
+            forward, backward = flow(torch.cat((last, picture)))  # (1, 2, h, w)
+            motion = forward.square().sum(1, keepdim=True)
+            if back is not None:
+                motion = motion + back.square().sum(1, keepdim=True)
+                motion = motion / 2 if mode == "mean" else motion
+            yield scene, motion
+            back = backward
+        last = picture
+    if last is not None:
+        yield scene, ended(last)

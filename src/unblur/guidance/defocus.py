@@ -118,6 +118,18 @@ def blur_mask(blur: Tensor, threshold: float = MASK_THRESHOLD) -> Tensor:
     return (blur > threshold).to(blur)
 
 
+LEAST = 1e-4
+"""Above the least value by this much a pixel is blurred, where a map has a least value."""
+
+
+def above_least(blur: Tensor) -> Tensor:
+    """1 where a blur map lies above its least value, else 0 (DaBiT, section 3.2).
+
+    For maps of `ops.wavelet`, in which all that lies as far as what is in focus has that value.
+    """
+    return (blur > blur.amin() + LEAST).to(blur)
+
+
 def energies(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Energy of the details of frames, and of frames blurred once more, without that of noise.
 

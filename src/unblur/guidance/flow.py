@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
@@ -108,6 +111,20 @@ def flow_s(network: FlowS, frames: Tensor, stride: int = 4) -> tuple[Tensor, Ten
     forward, backward = (torch.cat(part, 1)[0] for part in zip(*parts, strict=True))
     ratio = FLOW_S_STRIDE / stride
     return resize(forward, out) * ratio, resize(backward, out) * ratio
+
+
+def raft_or_flow_s(
+    device: torch.device | str = "cpu", stride: int = 4
+) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """RAFT where its weights were converted, else flow-s: its name, and what finds flow by it.
+
+    On frames that motion has blurred flow-s was measured nearer the truth than DIS, on every clip
+    (`benchmarks/flow.py`).
+    """
+    raft = load_raft(device)
+    if raft is None:
+        return FLOW_S_WEIGHTS, partial(flow_s, load_flow_s(device), stride=stride)
+    return RAFT_WEIGHTS, partial(bidirectional_flow, raft, stride=stride)
 
 
 Size = tuple[int, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.models import fit
-from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.models.flow_refocus import OFFICIAL, SMALL, FlowRefocus, FlowRefocusConfig
 from unblur.ops.pad import crop_from
 from unblur.ops.resize import enlarge_flow
+from unblur.weights.switches import read_switches
 
 REFOCUS_S_WEIGHTS = "flow-refocus-s"
+REFOCUS_WEIGHTS = "flow-refocus"
 RADIUS = 1.0
 """Radius of the circle of confusion, in pixels, above which flow is corrected."""
 
@@ -23,11 +25,34 @@ RADIUS = 1.0
 def load_refocus_s(
     device: torch.device | str = "cpu", path: str | Path | None = None
 ) -> FlowRefocus:
-    """The network with the weights that ship, or with those of a file; recurrent if they are."""
+    """The network with the weights that ship, or with those of a file, as those were trained."""
     path = path or weights.require(REFOCUS_S_WEIGHTS, "they come with unblur: install it again")
     state = weights.load(path)
-    config = replace(SMALL, recurrent=any(name.startswith("propagate.") for name in state))
+    recurrent = any(name.startswith("propagate.") for name in state)
+    config = trained_as(path, replace(SMALL, recurrent=recurrent))
     return fit(FlowRefocus(config), state, str(path)).to(device)
+
+
+def load_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
+    """The network `flow-refocus`: the published one where it was converted, or a trained one that
+    was put in its place, run as it was trained; else `flow-refocus-s`, which ships.
+    """
+    path = weights.find(REFOCUS_WEIGHTS)
+    if path is None:
+        return load_refocus_s(device)
+    config = trained_as(path, OFFICIAL)
+    return fit(FlowRefocus(config), weights.load(path), str(path)).to(device)
+
+
+def trained_as(path: str | Path, otherwise: FlowRefocusConfig) -> FlowRefocusConfig:
+    """The config that weights say they were trained with; `otherwise` where they do not say.
+
+    The published network reads frames forward in time for both directions, ours backward for one:
+    nothing in the tensors tells which.
+    """
+    found = read_switches(path) or {}
+    known = {field.name for field in fields(FlowRefocusConfig)}
+    return replace(otherwise, **{name: x for name, x in found.items() if name in known})
 
 
 def refocused(

@@ -97,7 +97,7 @@ class FlowRefocus(nn.Module):
         self.context = nn.ModuleList(
             nn.Conv2d(4 * c, 4 * c, 3, padding=d, dilation=d) for d in (3, 2, 1)
         )
-        self.propagate = FeaturePropagation(4 * c, config.deform_groups, guide=0)
+        self.propagate = FeaturePropagation(4 * c, config.deform_groups)
         self.decode2 = UpLayers(4 * c, 2 * c)
         self.decode1 = UpLayers(2 * c, c)
 

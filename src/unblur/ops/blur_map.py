@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+BlurOfFlows = Literal["mean", "sum"]
 
-def squared_motion(flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
-    """Mean squared length of the flows that live on each frame.
 
-    Inner frames have two (to the next and to the previous frame), end frames one. So the released
-    BSSTNet computes it; its paper (CVPR 2024, Eq. 1) prints the sum, a missing flow counting 0.
+def squared_motion(
+    flow_forward: Tensor, flow_backward: Tensor, mode: BlurOfFlows = "mean"
+) -> Tensor:
+    """Squared length of the flows that live on each frame.
+
+    Inner frames have two (to the next and to the previous frame), end frames one. The released
+    BSSTNet takes the mean; its paper (CVPR 2024, Eq. 1) prints the sum, a missing flow counting 0,
+    so that the end frames weigh half as much.
 
     Args:
         flow_forward: (..., T-1, 2, H, W), flow `t` lives on frame t and points to t + 1.
         flow_backward: (..., T-1, 2, H, W), flow `t` lives on frame t + 1 and points to t.
+        mode: `mean` of the flows there are, or their `sum`.
 
     Returns:
         (..., T, 1, H, W) squared pixels; zero for a single frame.
@@ -26,7 +34,9 @@ def squared_motion(flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
         shape[-4] = 1
         return forward.new_zeros(shape)
     first, last = forward[..., :1, :, :, :], backward[..., -1:, :, :, :]
-    inner = (forward[..., 1:, :, :, :] + backward[..., :-1, :, :, :]) / 2
+    inner = forward[..., 1:, :, :, :] + backward[..., :-1, :, :, :]
+    if mode == "mean":
+        inner = inner / 2
     return torch.cat((first, inner, last), -4)
 
 

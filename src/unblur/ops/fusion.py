@@ -19,8 +19,11 @@ TILE, RAMP = 64, 16
 POWER = 4.0
 OWN = 2.0
 """Cycles per tile."""
-DIFFERENCE = 0.1
-"""Of smoothed pictures of range 1, at which a neighbour's part falls to 1 / e."""
+LEAST, SHARE = 0.005, 2.0
+"""Difference that is always allowed, of pictures of range 1, and what part of the change that a
+restorer made is allowed beside it: where that changed little, there is little to repair."""
+CHANGE = 8
+"""Pixels per element of the map of that change, along each side."""
 FORTH_AND_BACK = 0.75
 """Pixels of half size by which the way back may miss where it began."""
 
@@ -113,18 +116,41 @@ def add_side_by_side(band: Tensor, parts: Tensor, hop: int) -> None:
     band[..., hop:].add_(rest.flatten(-2)[..., : band.shape[-1] - hop])
 
 
-def agreement(difference: Tensor, limit: float = DIFFERENCE) -> Tensor:
+def agreement(
+    difference: Tensor, change: Tensor, least: float = LEAST, share: float = SHARE
+) -> Tensor:
     """How far an aligned frame can be believed: 1 where it is alike, falling to 0.
 
+    Two restorations of the same thing differ by their errors, which are large where much had to be
+    restored. What differs by more than that shows something else, or is not well aligned.
+
     Args:
-        difference: (..., 3, H, W) to the frame it is laid over; smoothed, so that grain and
-            sharpness count little.
-        limit: root of the mean square over RGB at which it falls to 1 / e.
+        difference: (..., 3, H, W) to the frame it is laid over, smoothed a little.
+        change: (..., 1, H, W) mean square of what the restorer changed around a pixel.
+        least: root of the mean square over RGB that is always allowed.
+        share: of the root of `change` that is allowed beside it.
 
     Returns:
-        (..., 1, H, W).
+        (..., 1, H, W), 1 / e where the difference is what is allowed.
     """
-    return torch.exp(-difference.square().mean(-3, keepdim=True) / limit**2)
+    allowed = least**2 + share**2 * change
+    return torch.exp(-difference.square().mean(-3, keepdim=True) / allowed)
+
+
+def change_map(before: Tensor, after: Tensor) -> Tensor:
+    """Mean square of what changed around a pixel, for `agreement`.
+
+    Args:
+        before: (3, H, W), [0, 1].
+        after: (3, H, W), likewise.
+
+    Returns:
+        (1, ceil(H / 8), ceil(W / 8)).
+    """
+    square = (after - before).square().mean(0, keepdim=True)
+    coarse = F.avg_pool2d(square[None], CHANGE, ceil_mode=True)
+    around = F.pad(coarse, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(around, 3, 1)[0]
 
 
 def returns(flow: Tensor, back: Tensor, limit: float = FORTH_AND_BACK) -> Tensor:
@@ -158,7 +184,8 @@ def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x[None], 2, ceil_mode=True)[0]
 
 
-def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The way back from `halved`, bilinear: (C, h, w) to (C, *size)."""
+def enlarged(x: Tensor, size: tuple[int, int], factor: int = 2) -> Tensor:
+    """Bilinear, (C, h, w) to (C, *size): the way back from `halved`, or from other factors."""
     height, width = size
-    return F.interpolate(x[None], scale_factor=2, mode="bilinear")[0, :, :height, :width]
+    larger = F.interpolate(x[None], scale_factor=factor, mode="bilinear")
+    return larger[0, :, :height, :width]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,20 @@ def propagate_pixels(
         )
         pictures, masks = pictures[walked], masks[walked]
     return torch.stack(pictures, 1), torch.stack(masks, 1)
+
+
+def propagate_by(
+    rule: Literal["released", "alike"],
+    frames: Tensor,
+    mask: Tensor,
+    flow_forward: Tensor,
+    flow_backward: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`propagate_pixels` by a named rule: `released`, nearest pixels and all, or `alike`, ours."""
+    flows = flow_forward, flow_backward
+    if rule == "released":
+        return propagate_pixels(frames, mask, *flows, "nearest", official=True)
+    return propagate_pixels(frames, mask, *flows)
 
 
 def agreement(flow: Tensor, back: Tensor, dilated: bool) -> Tensor:

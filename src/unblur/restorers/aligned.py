@@ -44,6 +44,7 @@ from unblur.restorers.base import (
 )
 from unblur.restorers.bsstnet import Flow, choose_flow, overlapping_windows
 from unblur.weights.difference import load_whole
+from unblur.weights.switches import check_switches, switches_of
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BYTES_PER_PIXEL = {1: {"fp32": 1900, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
@@ -170,6 +171,7 @@ def _load(
         info.name, f"`unblur train {info.name} RUN` trains them"
     )
     state = load_whole(path, partial(begin_from, config=config))
+    check_switches(path, info.name, switches_of(config))
     network = fit(Aligned(config), state, str(path))
     network = network.to(options.device, DTYPES[options.precision])
     wanted = replace(info, scale=options.scale or info.scale)

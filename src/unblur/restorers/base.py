@@ -19,6 +19,11 @@ from other frames; V3 lacks both."""
 NO_BLUR_MAP: frozenset[Ablation | None] = frozenset({"V1", "V1b", "V3"})
 NOT_PROPAGATED: frozenset[Ablation | None] = frozenset({"V2", "V3"})
 """Ablations that are not told the blur map, and to which nothing is propagated."""
+NO_STAND_IN = (
+    "{name} is to be told depth, not a measure of blur in its place: give --depth depth-anything "
+    "or --depth DIR, or take --model dabit-m"
+)
+"""What a preset with `real_depth` says to `builtin` depth."""
 Guidance = Mapping[str, Tensor]
 """Maps made on whole frames, `(T or T-1, C, H / stride, W / stride)` each, cut with the tile."""
 
@@ -91,6 +96,8 @@ class RestorerInfo:
     None: all of the scene, whose frames wait on disk."""
     needs_depth: bool = False
     """True where `guide` wants depth and a blur map of each frame."""
+    real_depth: bool = False
+    """True where that depth may not be the stand-in that is made of blur."""
     guidance_stride: int = 1
     """Pixels of the frame per element of the guidance maps."""
     guidance_bytes: int = 0
@@ -127,7 +134,8 @@ class Restorer(Protocol):
     def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Guidance of whole frames `(T, 3, H, W)`, RGB in [0, 1], in the light of `info`.
 
-        `priors` come only to a restorer that `needs_depth`, which does without where it must.
+        `priors` come only to a restorer that `needs_depth`, which does without where it must, and
+        where that is not to be real depth.
         """
         ...
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import UnblurWarning
-from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import (
     RAFT_WEIGHTS,
     bidirectional_flow,
@@ -23,10 +22,11 @@ from unblur.guidance.flow import (
     load_raft,
 )
 from unblur.models import fit
-from unblur.models.bsstnet import OFFICIAL, SMALL, TINY, BSSTNet
+from unblur.models.bsstnet import OFFICIAL, PAPER, SMALL, TINY, BSSTNet
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
 from unblur.models.layers import FRAMES_AT_ONCE
 from unblur.models.raft import RaftConfig
+from unblur.ops.blur_map import squared_motion
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
     Guidance,
@@ -39,6 +39,7 @@ from unblur.restorers.base import (
     Tiling,
     Window,
 )
+from unblur.weights.switches import load_as, switches_of
 
 DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 MARGIN = 2
@@ -110,7 +111,7 @@ class BSSTNetRestorer:
         forward, backward = self.flow(frames.to(self.device))
         guidance = {"flow_forward": forward, "flow_backward": backward}
         if self.blur_per_scene:
-            motion = blur_map(forward, backward, normalise=False)  # (T, 1, h, w)
+            motion = squared_motion(forward, backward, self.net.config.blur)  # (T, 1, h, w)
             limits = torch.stack((motion.amin(), motion.amax().clamp_min(LEAST_MOTION)))
             guidance["blur_limits"] = limits[None, :, None, None].expand(1, 2, *motion.shape[2:])
         return guidance
@@ -157,27 +158,31 @@ def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Wi
 
 
 def choose_flow(
-    kind: Literal["raft", "flow-s", "dis"],
+    kind: Literal["raft", "dis"],
     device: torch.device,
     name: str,
     stride: int = FLOW_STRIDE,
     config: RaftConfig | None = None,
 ) -> Flow:
-    """The flow of that name; DIS for RAFT where its weights are not at hand."""
-    if kind == "flow-s":
-        return partial(flow_s, load_flow_s(device), stride=stride)
+    """The flow of that name. Where RAFT's weights are not at hand flow-s takes its place, which is
+    made for motion blur and gives a quarter of the frame; at other strides DIS does.
+    """
+    dis = partial(dis_flow, stride=stride)
     raft = load_raft(device, config) if kind == "raft" else None
     if raft is not None:
         return partial(bidirectional_flow, raft, stride=stride)
-    if kind == "raft":
-        warnings.warn(
-            f"no weights for '{RAFT_WEIGHTS}': {name} is guided by DIS flow instead, which is less "
-            "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
-            "`unblur weights convert raft-things.pth`",
-            UnblurWarning,
-            stacklevel=4,
-        )
-    return partial(dis_flow, stride=stride)
+    if kind == "dis":
+        return dis
+    quarter = stride == FLOW_STRIDE
+    instead = "flow-s" if quarter else "DIS flow"
+    warnings.warn(
+        f"no weights for '{RAFT_WEIGHTS}': {name} is guided by {instead} instead, which is less "
+        "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
+        "`unblur weights convert raft-things.pth`",
+        UnblurWarning,
+        stacklevel=4,
+    )
+    return partial(flow_s, load_flow_s(device), stride=stride) if quarter else dis
 
 
 def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> Restorer:
@@ -187,7 +192,19 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
         f"get {checkpoint} from https://github.com/huicongzhang/BSSTNet and run "
         f"`unblur weights convert {checkpoint}`",
     )
-    net = fit(BSSTNet(OFFICIAL), weights.load(path), str(path)).to(options.device)
+    state = load_as(path, info.name, switches_of(OFFICIAL))
+    net = fit(BSSTNet(OFFICIAL), state, str(path)).to(options.device)
+    flow = choose_flow("raft", options.device, info.name)
+    return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
+
+
+def load_paper(options: LoadOptions, info: RestorerInfo) -> Restorer:
+    """The network that the paper describes, from weights that the user trained."""
+    path = options.weights or weights.require(
+        info.name, "none were published; `unblur train bsstnet-paper RUN` trains them on GoPro"
+    )
+    state = load_as(path, info.name, switches_of(PAPER))
+    net = fit(BSSTNet(PAPER), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
 
@@ -198,7 +215,8 @@ def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
         info.name,
         "`unblur train bsstnet-narrow RUN` trains them; use --model bsstnet-s, whose weights ship",
     )
-    net = fit(BSSTNet(SMALL), weights.load(path), str(path)).to(options.device)
+    state = load_as(path, info.name, switches_of(SMALL))
+    net = fit(BSSTNet(SMALL), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["small"], options.precision, blur_per_scene=True)
 
@@ -209,7 +227,7 @@ def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:
         torch.manual_seed(0)
         net = BSSTNet(TINY)
     if options.weights is not None:
-        fit(net, weights.load(options.weights), options.weights)
+        fit(net, load_as(options.weights, info.name, switches_of(TINY)), options.weights)
     net = net.eval().to(options.device)
     flow = choose_flow("dis", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["tiny"], options.precision, blur_per_scene=True)
@@ -233,6 +251,13 @@ _DVD_INFO = replace(
     _OFFICIAL_INFO,
     name="bsstnet-dvd",
     summary="published BSSTNet, trained on DVD; convert its weights first",
+)
+_PAPER_INFO = replace(
+    _OFFICIAL_INFO,
+    name="bsstnet-paper",
+    summary="BSSTNet as its paper describes it; there are no published weights",
+    licence="Apache-2.0",
+    parameters=38_443_018,
 )
 _NARROW_INFO = replace(
     _OFFICIAL_INFO,
@@ -259,6 +284,7 @@ PRESETS = (
         partial(load_official, info=_OFFICIAL_INFO, checkpoint="BSST_gopro.pth"),
     ),
     Preset(_DVD_INFO, partial(load_official, info=_DVD_INFO, checkpoint="BSST_dvd.pth")),
+    Preset(_PAPER_INFO, partial(load_paper, info=_PAPER_INFO)),
     Preset(_NARROW_INFO, partial(load_narrow, info=_NARROW_INFO)),
     Preset(_TINY_INFO, partial(load_tiny, info=_TINY_INFO)),
 )

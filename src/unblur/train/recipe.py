@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from unblur.errors import UsageError
 
-Flow = Literal["truth", "dis"]
+Flow = Literal["truth", "raft", "dis"]
 Radius = Literal["truth", "coc-s"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
@@ -50,7 +50,9 @@ class Recipe:
     real: float = 0.0
     """Share of steps on means of real frames, where `--real` names video: `train.averages`."""
     flow: Flow = "truth"
-    """What guides networks that need flow: the `truth` with errors added, or `dis` as in use."""
+    """What guides networks that need flow: the `truth` with errors added, or what is found in the
+    blurred frames, as in use: by `raft`, where its weights were converted, or by `dis`. On data
+    sets, which have no true flow, `truth` is DIS as well."""
     radius: Radius = "truth"
     """What tells a network the circle of confusion: the `truth` with errors, or `coc-s`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
@@ -73,6 +75,8 @@ class Recipe:
     validate_every: int = 200
     """Steps between validations; a checkpoint is written at each."""
     validation_clips: int = 12
+    validate_on: str = "scenes"
+    """What validation looks at: `scenes` of textures that no training sees, or `LAYOUT:FOLDER`."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work.

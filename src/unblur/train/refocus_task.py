@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from unblur.train.losses import charbonnier
 from unblur.train.picture import write_grid
 from unblur.train.recipe import Recipe
 from unblur.train.source import held_out_clips
+from unblur.weights.switches import switches_of
 
 GRID = 4
 """Pixels per element of the flow that clips bring."""
@@ -63,6 +65,11 @@ class TrainRefocus:
             raise UsageError(f"unknown loss {unknown[0]}: use {', '.join(LOSSES)}")
         if "edge" in recipe.losses and not self.config.edges:
             raise UsageError("recipe: the loss edge needs options: {edges: true}")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """A network that at first gives back the flow, where it is a correction."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unblur.errors import UsageError
+from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
 from unblur.progress import Listener
 from unblur.train import recipe as recipes
@@ -70,9 +71,24 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(recipe, where)
+    if task.needs_flow and recipe.data != "scenes" and recipe.flow == "truth":
+        warnings.warn(
+            "recipe: a data set has no true flow, so DIS guides: `flow: raft` takes RAFT where its "
+            "weights were converted, `flow: dis` says that DIS is meant",
+            UnblurWarning,
+            stacklevel=2,
+        )
     guess = getattr(task, "guess", None)
-    clips = pool or folder / "pool"
-    source = open_source(recipe, textures, where, task.needs_flow, clips, guess, real)
+    source = open_source(
+        recipe,
+        textures,
+        where,
+        task.needs_flow,
+        pool or folder / "pool",
+        guess,
+        getattr(task, "needs_depth", False),
+        real,
+    )
     run = Run(recipe, task, source, folder, where)
     if not restart:
         run.resume()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.errors import UsageError
+from unblur.errors import UnblurWarning, UsageError
 from unblur.metrics import detail, psnr, sharpness, ssim
 from unblur.models import aligned
+from unblur.models.maxim import Maxim, MaximConfig
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.train.batches import Batch
 from unblur.train.coc_task import TrainCoc
@@ -24,13 +26,18 @@ from unblur.train.picture import write_grid
 from unblur.train.recipe import Flow, Recipe
 from unblur.train.refocus_task import TrainRefocus
 from unblur.train.source import held_out_clips
+from unblur.weights.switches import switches_of
 
 SHOWN = 4
 """Validation clips in the picture."""
 
 
 class Task(Protocol):
-    """What the loop knows of a network."""
+    """What the loop knows of a network.
+
+    Where it has them, the loop also takes `switches`, what the network is trained as (see
+    `weights.switches`), into its weights, and `needs_depth`, whether batches must bring depth.
+    """
 
     needs_flow: bool
     """True where batches must bring the true flow."""
@@ -58,12 +65,18 @@ class Deblur:
     """Networks that make blurred clips sharp."""
 
     needs_flow = False
+    needs_depth = False
     takes_turns = False
     linear = False
     """True for networks that see and give linear light."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """The config, where there is one."""
+        raise NotImplementedError
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
@@ -107,7 +120,7 @@ class Deblur:
     @cached_property
     def held_out(self) -> list[Batch]:
         """Rendered clips of textures that no training sees; always the same ones."""
-        return held_out_clips(self.recipe, self.device, flows=False)
+        return held_out_clips(self.recipe, self.device, flows=False, depth=self.needs_depth)
 
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
         """Middle frames of held-out clips: mean PSNR of input and output, and the rest."""
@@ -136,11 +149,18 @@ class TrainMaxim(Deblur):
 
     linear = True
 
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        self.config = MaximConfig(**tuples(recipe.options))
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes, and the light it sees."""
+        return switches_of(self.config, light="linear")
+
     def network(self) -> nn.Module:
         """MAXIM with `options` as its config."""
-        from unblur.models.maxim import Maxim, MaximConfig
-
-        return Maxim(MaximConfig(**self.recipe.options))
+        return Maxim(self.config)
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
         """The middle one."""
@@ -169,6 +189,11 @@ class TrainAligned(Deblur):
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
         self.needs_flow = self.config.neighbours > 0
 
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
+
     def network(self) -> nn.Module:
         """The preset with `options`."""
         return aligned.Aligned(self.config)
@@ -196,6 +221,11 @@ class TrainBSSTNet(Deblur):
         super().__init__(recipe, device)
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
 
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
+
     def network(self) -> nn.Module:
         """BSSTNet with `options` on top of its preset; at first it gives back its input."""
         from unblur.models.bsstnet import BSSTNet
@@ -214,17 +244,39 @@ def guided(batch: Batch, flow: Flow, seed: int | None) -> Batch:
 
     Args:
         batch: encoded frames.
-        flow: `truth` with errors, or what finds flow in the frames.
+        flow: `truth` with errors, or what finds flow in the frames; DIS where there is no truth.
         seed: of the errors; None where the truth may not be used.
     """
     if flow == "truth" and seed is not None and batch.flow_forward is not None:
         generator = torch.Generator(batch.blurred.device).manual_seed(seed)
         return batch.mapped(lambda x: x, lambda x: roughen(x, generator))
-    from unblur.guidance.flow import dis_flow
-
-    both = [dis_flow(clip) for clip in batch.blurred]
+    find = flow_finder("raft" if flow == "raft" else "dis", batch.blurred.device)
+    both = [find(clip) for clip in batch.blurred]
     forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))
     return dataclasses.replace(batch, flow_forward=forward, flow_backward=backward)
+
+
+@cache
+def flow_finder(
+    kind: Literal["raft", "dis"], device: torch.device
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What finds flow in frames (T, 3, H, W), see `guidance.flow`; flow-s for RAFT not converted.
+
+    It says so once.
+    """
+    from unblur.guidance.flow import RAFT_WEIGHTS, dis_flow, raft_or_flow_s
+
+    if kind == "dis":
+        return dis_flow
+    name, find = raft_or_flow_s(device)
+    if name != RAFT_WEIGHTS:
+        warnings.warn(
+            f"no weights for '{RAFT_WEIGHTS}': this training is guided by {name} instead; get "
+            "raft-things.pth from RAFT's authors and run `unblur weights convert raft-things.pth`",
+            UnblurWarning,
+            stacklevel=2,
+        )
+    return find
 
 
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,12 +308,12 @@ def _focal(recipe: Recipe, device: torch.device, preset: aligned.AlignedConfig) 
     return TrainFocal(recipe, device, preset)
 
 
-def _dabit(preset: str, replaces: bool = False) -> Callable[[Recipe, torch.device], Task]:
+def _dabit(preset: str) -> Callable[[Recipe, torch.device], Task]:
     def build(recipe: Recipe, device: torch.device) -> Task:
         from unblur.models.dabit import config
         from unblur.train.dabit_task import TrainDabit
 
-        return TrainDabit(recipe, device, getattr(config, preset), replaces)
+        return TrainDabit(recipe, device, getattr(config, preset))
 
     return build
 
@@ -274,12 +326,12 @@ def _trust(recipe: Recipe, device: torch.device) -> Task:
 
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
-    "bsstnet": _bsstnet("PAPER"),
+    "bsstnet-paper": _bsstnet("PAPER"),
     "bsstnet-s": TrainAligned,
     "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
     "dabit-s": partial(_focal, preset=aligned.FOCAL),
     "dabit-m": partial(_focal, preset=aligned.FOCAL_MIDDLE),
-    "dabit-paper": _dabit("PAPER", replaces=True),
+    "dabit-paper": _dabit("PAPER"),
     "dabit-narrow": _dabit("SMALL"),
     "dabit-tiny": _dabit("TINY"),
     "bsstnet-narrow": _bsstnet("SMALL"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SelectionMode = Literal["official", "paper", "dense"]
+from unblur.ops.blur_map import BlurOfFlows
+
+SelectionMode = Literal["official", "paper", "random", "dense"]
+AlignmentMode = Literal["official", "paper", "flow"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,13 @@ class BSSTNetConfig:
     channels: int = 192
     """Features at quarter resolution, where propagation and reconstruction work."""
     branches: tuple[str, ...] = ("backward_1", "forward_1", "backward_2", "forward_2")
-    """Passes through time, in order. A later pass sees what the earlier ones found."""
+    """Passes through time, in order. A later pass sees what the earlier ones found. Without any
+    there is no propagation (BBFP off in the paper's Table 5)."""
+    alignment: AlignmentMode = "official"
+    """What blur does to the alignment of earlier frames, see `propagation`: as the released code
+    has it, as the paper does (BFA), or nothing (the SFFA of the paper's Table 6)."""
+    blur: BlurOfFlows = "mean"
+    """The blur map: mean of the flows of a frame (released code), or their sum (Eq. 1)."""
     deform_groups: int = 16
     """Groups of channels that share the offsets of a deformable convolution."""
     refiner_channels: int = 64
@@ -30,6 +39,7 @@ class BSSTNetConfig:
     token_hidden: int = 40
     """Channels per kernel tap in the transformer's feed-forward layer."""
     token_blocks: int = 4
+    """Blocks of the transformer; 0 leaves it out (BSST off in the paper's Table 5)."""
     shift_rounds: int = 4
     """Exchanges with neighbouring frames in each of the two temporal-shift stages."""
     selection: SelectionMode = "official"
@@ -64,8 +74,8 @@ class BSSTNetConfig:
 OFFICIAL = BSSTNetConfig()
 """The published networks (GoPro, DVD): 38.5 M parameters in use."""
 
-PAPER = BSSTNetConfig(selection="paper", keep=0.5)
-"""The published size with the token selection that the paper describes."""
+PAPER = BSSTNetConfig(selection="paper", keep=0.5, alignment="paper", blur="sum")
+"""The published size with blur map, alignment and token selection as the paper describes them."""
 
 SMALL = BSSTNetConfig(
     stem_channels=16,

@@ -11,7 +11,7 @@ from unblur.models.bsstnet.decoder import Decoder, Encoder
 from unblur.models.bsstnet.propagation import Propagation
 from unblur.models.bsstnet.reconstruction import Reconstruction
 from unblur.models.bsstnet.refine import FlowRefiner
-from unblur.models.bsstnet.selection import select
+from unblur.models.bsstnet.selection import Selection, select
 from unblur.models.bsstnet.transformer import SparseTransformer
 from unblur.models.layers import framewise
 from unblur.ops.blur_map import spread, squared_motion
@@ -38,9 +38,10 @@ class BSSTNet(nn.Module):
         self.encoder = Encoder(stem, channels)
         self.propagation = Propagation(config)
         self.reconstruction = Reconstruction(config)
-        self.transformer = SparseTransformer(config)
+        self.transformer = SparseTransformer(config) if config.token_blocks else None
         self.fusion = nn.Sequential(
-            GatedBlock(channels, 5, extra=channels), GatedBlock(channels, 5)
+            GatedBlock(channels, 5, extra=channels if config.token_blocks else 0),
+            GatedBlock(channels, 5),
         )
         self.decoder = Decoder(stem, channels, config.shift_rounds)
 
@@ -80,7 +81,7 @@ class BSSTNet(nn.Module):
         flow_forward, flow_backward = (pad_flow(f, h, w) for f in (flow_forward, flow_backward))
 
         flow_forward, flow_backward = self.refine(flow_forward, flow_backward, blur_limits)
-        blur = spread(squared_motion(flow_forward, flow_backward).detach(), blur_limits)
+        blur = self.blur_of(flow_forward, flow_backward, blur_limits).detach()
         half, quarter = self.encoder(x)  # (B*T, S, H/2, W/2), (B*T, C, h, w)
 
         features = self.propagation(
@@ -89,13 +90,12 @@ class BSSTNet(nn.Module):
         merged = self.reconstruction(features)  # (B, T, C, h, w)
         del features, quarter
 
-        config = self.config
-        selections = select(
-            blur, config.selection, config.token_blocks, config.keep, config.threshold
-        )
-        distant = self.transformer(merged, selections)  # (B, T, C, h, w)
-        fused = self.fusion(torch.cat((merged, distant), 2).flatten(0, 1))  # (B*T, C, h, w)
-        del merged, distant
+        if self.transformer is not None:
+            distant = self.transformer(merged, self.select(blur))  # (B, T, C, h, w)
+            merged = torch.cat((merged, distant), 2)
+            del distant
+        fused = self.fusion(merged.flatten(0, 1))  # (B*T, C, h, w)
+        del merged
 
         decoder = self.decoder
         half = framewise(decoder.to_half, fused, half)  # (B*T, S, H/2, W/2)
@@ -118,11 +118,22 @@ class BSSTNet(nn.Module):
         """
         if flow_forward.shape[1] == 0:
             return flow_forward, flow_backward
-        blur = spread(squared_motion(flow_forward, flow_backward), blur_limits)  # (B, T, 1, h, w)
+        blur = self.blur_of(flow_forward, flow_backward, blur_limits)  # (B, T, 1, h, w)
         # each flow with the blur of the frame it points to, in the order of its direction
         forward = self.refiner(flow_forward, blur[:, 1:])
         backward = self.refiner(flow_backward.flip(1), blur[:, :-1].flip(1)).flip(1)
         return forward, backward
+
+    def blur_of(self, flow_forward: Tensor, flow_backward: Tensor, limits: Tensor | None) -> Tensor:
+        """The blur map (B, T, 1, h, w) of flows (B, T-1, 2, h, w)."""
+        return spread(squared_motion(flow_forward, flow_backward, self.config.blur), limits)
+
+    def select(self, blur: Tensor) -> list[Selection]:
+        """Which tokens attend to which in each block, for a blur map (B, T, 1, h, w)."""
+        c = self.config
+        # In use the same clip gives the same frames; in training each step draws others.
+        lots = None if self.training else torch.Generator().manual_seed(0)
+        return select(blur, c.selection, c.token_blocks, c.keep, c.threshold, lots)
 
     def _finish(self, half: Tensor, frames: Tensor) -> Tensor:
         # The stem runs a second time: cheaper than keeping its full-resolution features.

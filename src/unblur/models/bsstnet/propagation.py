@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.models.bsstnet.blocks import GatedBlock
-from unblur.models.bsstnet.config import BSSTNetConfig
+from unblur.models.bsstnet.config import AlignmentMode, BSSTNetConfig
 from unblur.models.layers import conv3x3, deform_parameters, offset_layers, split_offsets
 from unblur.ops.consistency import consistency
 from unblur.ops.deform_conv import deform_conv2d
@@ -26,7 +26,7 @@ class Propagation(nn.Module):
         super().__init__()
         self.passes = nn.ModuleDict(
             {
-                name: Pass(config.channels, config.deform_groups, earlier=i)
+                name: Pass(config.channels, config.deform_groups, i, config.alignment)
                 for i, name in enumerate(config.branches)
             }
         )
@@ -69,14 +69,18 @@ class Reference(NamedTuple):
     """(B, 1, h, w) sharpness of the earlier frame, moved along the flow."""
     valid: Tensor
     """(B, 1, h, w), 1 where the flow there and the flow back agree."""
+    unmoved: Tensor
+    """(B, 1, h, w) sharpness of the earlier frame as it was."""
 
 
 class Pass(nn.Module):
     """One pass through time, second order: looks back one step and two."""
 
-    def __init__(self, channels: int, deform_groups: int, earlier: int) -> None:
+    def __init__(
+        self, channels: int, deform_groups: int, earlier: int, alignment: AlignmentMode
+    ) -> None:
         super().__init__()
-        self.align = SharpnessGuidedConv(channels, deform_groups)
+        self.align = GuidedConv(channels, deform_groups, alignment)
         self.merge = nn.Sequential(
             conv3x3((2 + earlier) * channels, channels),
             nn.LeakyReLU(0.1),
@@ -124,17 +128,30 @@ class Pass(nn.Module):
 def look_back(feature: Tensor, sharp: Tensor, flow: Tensor, back: Tensor) -> Reference:
     """An earlier step, moved to the current frame by `flow`."""
     moved = warp(torch.cat((feature, sharp), 1), flow)
-    return Reference(feature, moved[:, :-1], flow, moved[:, -1:], consistency(flow, back))
+    return Reference(feature, moved[:, :-1], flow, moved[:, -1:], consistency(flow, back), sharp)
 
 
-class SharpnessGuidedConv(nn.Module):
-    """Deformable convolution along the flow that prefers sharp and consistent pixels."""
+class GuidedConv(nn.Module):
+    """Deformable convolution along the flow that prefers sharp pixels (BFA).
 
-    def __init__(self, channels: int, groups: int) -> None:
+    Args:
+        channels: features.
+        groups: groups of channels that share their offsets.
+        mode: `official`, as the released code: offsets are found from the sharpness of all three
+            frames, moved along the flow, and from where flows agree; both also push the mask, by a
+            tenth. `paper` (Eq. 3): from the sharpness of the two earlier frames as it was, which is
+            also added to the mask (before the sigmoid and as it is: the paper does not say).
+            `flow`: from neither (SFFA, Table 6).
+    """
+
+    def __init__(self, channels: int, groups: int, mode: AlignmentMode = "official") -> None:
         super().__init__()
+        self.mode = mode
         self.weight, self.bias = deform_parameters(2 * channels, channels)
-        # features and warped features, three sharpness maps, two validity masks, two flows
-        self.offset = offset_layers(3 * channels + 3 + 2 + 4, channels, groups)
+        # three sharpness maps and two validity masks; two sharpness maps; nothing
+        maps = {"official": 3 + 2, "paper": 2, "flow": 0}[mode]
+        # features and warped features, maps, two flows
+        self.offset = offset_layers(3 * channels + maps + 4, channels, groups)
 
     def forward(
         self, current: Tensor, sharp: Tensor, first: Reference, second: Reference
@@ -150,17 +167,26 @@ class SharpnessGuidedConv(nn.Module):
         Returns:
             (B, C, h, w).
         """
-        condition = (
-            *(first.warped, current, second.warped),
-            *(first.sharp, sharp, second.sharp, first.valid, second.valid),
-            *(first.flow, second.flow),
-        )
-        offset, mask = split_offsets(self.offset(torch.cat(condition, 1)))
+        maps: tuple[Tensor, ...] = ()
+        if self.mode == "official":
+            maps = first.sharp, sharp, second.sharp, first.valid, second.valid
+        elif self.mode == "paper":
+            maps = first.unmoved, second.unmoved
+        features = first.warped, current, second.warped
+        condition = torch.cat((*features, *maps, first.flow, second.flow), 1)
+        offset, mask = split_offsets(self.offset(condition))
         # The first half of the channels, so of the groups, comes from the previous step.
         taps = mask.shape[1] // 2
         rows_cols = [r.flow.flip(1).repeat(1, taps, 1, 1) for r in (first, second)]
-        trust = [(2 * r.sharp * r.valid - 1).expand(-1, taps, -1, -1) for r in (first, second)]
         offset = offset + torch.cat(rows_cols, 1)
-        mask = torch.sigmoid(mask + SHARPNESS_WEIGHT * torch.cat(trust, 1))
+        if self.mode != "flow":
+            trust = [self.trust(r).expand(-1, taps, -1, -1) for r in (first, second)]
+            mask = mask + torch.cat(trust, 1)
         x = torch.cat((first.feature, second.feature), 1)  # (B, 2C, h, w)
-        return deform_conv2d(x, offset, mask, self.weight, self.bias)
+        return deform_conv2d(x, offset, torch.sigmoid(mask), self.weight, self.bias)
+
+    def trust(self, earlier: Reference) -> Tensor:
+        """What the mask of an earlier step begins with, (B, 1, h, w)."""
+        if self.mode == "paper":
+            return earlier.unmoved
+        return SHARPNESS_WEIGHT * (2 * earlier.sharp * earlier.valid - 1)

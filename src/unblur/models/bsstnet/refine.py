@@ -87,13 +87,10 @@ class FeaturePropagation(nn.Module):
     Args:
         channels: features.
         deform_groups: groups of channels that share their offsets.
-        guide: which features of a frame its offsets are found from; -1: those of the pass before,
-            0: its own.
     """
 
-    def __init__(self, channels: int, deform_groups: int, guide: int = -1) -> None:
+    def __init__(self, channels: int, deform_groups: int) -> None:
         super().__init__()
-        self.guide = guide
         directions = ("backwards", "forwards")
         self.align = nn.ModuleDict({d: OffsetConv(channels, deform_groups) for d in directions})
         self.merge = nn.ModuleDict(
@@ -122,7 +119,8 @@ class FeaturePropagation(nn.Module):
         last, second_last = zero, zero
         features: list[Tensor] = []
         for step, seen in enumerate(inputs):
-            y = self.align[direction](last, seen[self.guide], second_last) if step else zero
+            # offsets are found from the frame's own features in both passes
+            y = self.align[direction](last, seen[0], second_last) if step else zero
             y = y + self.merge[direction](torch.cat((*seen, y), 1))
             last, second_last = y, (last if step else zero)
             features.append(y)

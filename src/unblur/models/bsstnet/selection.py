@@ -39,16 +39,19 @@ def select(
     blocks: int,
     keep: float = 0.25,
     threshold: float = 0.3,
+    generator: torch.Generator | None = None,
 ) -> list[Selection]:
     """Selections of all transformer blocks.
 
     Args:
         blur: (B, T, 1, h, w), 0 sharp to 1 blurred; h and w are multiples of 16.
-        mode: `official` as the released code computes, `paper` as the paper says, `dense` for
-            everything (the paper's SST, which BSST is compared with).
+        mode: `official` as the released code computes, `paper` as the paper says, `random` for
+            frames drawn by lot in the windows of `paper` (Table 7), `dense` for everything (the
+            paper's SST, which BSST is compared with).
         blocks: number of transformer blocks.
         keep: share of the frames that are queries, and keys, in a selected window; 1 takes all.
         threshold: blur from which a window is selected.
+        generator: on the CPU, draws the lots of `random`.
 
     Returns:
         One selection for each block.
@@ -57,22 +60,27 @@ def select(
         return [select_all(window_blur(blur, "mean"))] * blocks
     if mode == "official":
         return select_official(window_blur(blur, "mean"), blocks, keep, threshold)
-    return select_paper(window_blur(blur, "max"), blocks, keep, threshold)
+    u = window_blur(blur, "max")
+    if mode == "random":
+        return select_random(u, blocks, keep, threshold, generator)
+    return select_paper(u, blocks, keep, threshold)
 
 
 def window_blur(blur: Tensor, pooling: str) -> Tensor:
-    """Blur of each window: pooled over the patch of each token, then over the window's tokens.
+    """Blur of each window: the mean over the patch of each token, pooled over the window's tokens.
 
     Args:
         blur: (B, T, 1, h, w).
-        pooling: `mean` (released code; zeros around the map count at its borders) or `max` (paper).
+        pooling: of the tokens: `mean` (released code, where zeros around the map count at its
+            borders) or `max` (paper; there they do not).
 
     Returns:
         (B, T, h / 16, w / 16).
     """
     x = blur.flatten(0, 1)  # (B*T, 1, h, w)
     pool = F.avg_pool2d if pooling == "mean" else F.max_pool2d
-    tokens = pool(x, PATCHES.side, PATCHES.stride, PATCHES.side // 2)  # (B*T, 1, h/2, w/2)
+    patch = PATCHES.side, PATCHES.stride, PATCHES.side // 2
+    tokens = F.avg_pool2d(x, *patch, count_include_pad=pooling == "mean")  # (B*T, 1, h/2, w/2)
     return pool(tokens, WINDOW, WINDOW).reshape(*blur.shape[:2], *[n // 16 for n in blur.shape[3:]])
 
 
@@ -133,6 +141,27 @@ def select_paper(u: Tensor, blocks: int, keep: float, threshold: float) -> list[
         keys = top_frames(torch.where(mine, 1 - u, -u), count)
         selections.append(Selection(windows, queries, keys))
     return selections
+
+
+def select_random(
+    u: Tensor, blocks: int, keep: float, threshold: float, generator: torch.Generator | None
+) -> list[Selection]:
+    """As `select_paper`, but its frames are drawn by lot: what blur is worth as a guide (Table 7).
+
+    Args:
+        u: (B, T, Wy, Wx) blur of each window.
+        blocks: number of transformer blocks.
+        keep: share of the frames to take.
+        threshold: windows that reach it in any frame are selected.
+        generator: on the CPU.
+    """
+    count = frames_kept(u.shape[1], keep)
+    windows = (u >= threshold).any(1)
+
+    def drawn() -> Tensor:
+        return top_frames(torch.rand(u.shape, generator=generator).to(u.device), count)
+
+    return [Selection(windows, drawn(), drawn()) for _ in range(blocks)]
 
 
 def select_all(u: Tensor) -> Selection:

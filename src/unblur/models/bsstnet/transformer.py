@@ -163,10 +163,12 @@ def jobs_across_time(
 def jobs_within(selection: Selection, length: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
     """All frames that look nowhere else, in groups of a quarter of the clip within one window.
 
+    A quarter is rounded down, as the released code does; the last group of a window may be shorter.
+
     Yields:
         Windows (n, 3) as (batch, row, column) and their frames (n, F).
     """
-    group = -(-length // 4)
+    group = max(1, length // 4)
     batch, rows, cols = selection.windows.shape
     device = selection.windows.device
     frames = torch.arange(length, device=device)

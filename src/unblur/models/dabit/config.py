@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Pixels = Literal["kept", "released", "alike"]
+BlurMap = Literal["given", "wavelet"]
 
 MERGE_GROUPS = (2, 4, 8, 1)
 """Groups of the convolutions that look at the encoder's middle features again."""
@@ -40,6 +44,12 @@ class DabitConfig:
     """A window that is blurred by more than this at any time attends across frames."""
     reach: int | None = None
     """References come from this many frames before and after; None: from the whole clip."""
+    pixels: Pixels = "kept"
+    """What becomes of blurred pixels before the network sees them: nothing, or sharp ones of other
+    frames in their place, by the rule of the released code, or by ours, which also asks that both
+    look alike but for the blur, see `ops.propagation`."""
+    blur: BlurMap = "given"
+    """The blur map: as it is given, or by the wavelets at each depth, as in the paper."""
 
     def __post_init__(self) -> None:
         c, d, e, f, g = self.encoder[2:]
@@ -63,8 +73,11 @@ class DabitConfig:
 OFFICIAL = DabitConfig()
 """The published network: 40.4 M parameters in use."""
 
-PAPER = DabitConfig(propagation=False, temporal_stride=2, threshold=0.1)
-"""What the paper describes: 36.5 M parameters in use. No published weights fit it."""
+PAPER = DabitConfig(
+    propagation=False, temporal_stride=2, threshold=1e-4, pixels="released", blur="wavelet"
+)
+"""What the paper describes: 36.5 M parameters in use. No published weights fit it. The sharpest
+depth of a frame has a blur of 0, but for rounding: all others count as blurred."""
 
 SMALL = DabitConfig(
     encoder=(24, 48, 96, 128, 160, 128, 96),
