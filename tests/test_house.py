@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "restorers": NETWORKS | {"guidance", "atlas"},
     "engine": {"errors", "ops", "restorers.base"},
     "api": RUNNING | {"guide", "video", "progress"},
+    "analyze": RUNNING | {"video", "progress"},
+    "report": {"analyze"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
@@ -59,6 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "guide",
         "simulate",
         "atlas",
+        "analyze",
+        "report",
     },
 }
 HEAVY = {"torch", "numpy", "cv2", "av", "einops", "safetensors"}

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unblur import atlas, guide, simulate
+    from unblur.analyze import Analysis, analyze
     from unblur.api import Report, restore
     from unblur.evaluate import evaluate
     from unblur.progress import Plan, Progress
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from unblur.video import probe
 
 _HOMES = {
+    "Analysis": "unblur.analyze",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
     "Report": "unblur.api",
+    "analyze": "unblur.analyze",
     "evaluate": "unblur.evaluate",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
@@ -32,10 +35,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Analysis",
     "Plan",
     "Progress",
     "Report",
     "__version__",
+    "analyze",
     "atlas",
     "evaluate",
     "guide",

@@ -339,7 +339,8 @@ def _restore_still(
         raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
     bounds = {name: options.pop(name) for name in ("start", "end")}
     given = {name: options[name] for name in ("strict", "deinterlace")}
-    with open_video(source, start=at or bounds["start"], end=bounds["end"], **given) as reader:
+    begins = at or bounds["start"] or "f0"  # with a start, frames are counted
+    with open_video(source, start=begins, end=bounds["end"], **given) as reader:
         skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
         frame = next(islice(reader, skipped, None), None)
     if frame is None:

@@ -11,6 +11,7 @@ import typer
 
 from unblur import __version__
 from unblur.cli import (
+    analyze,
     atlas,
     data,
     evaluate,
@@ -57,6 +58,7 @@ def program(
 
 
 app.command("restore")(restore.restore)
+app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(weights.app, name="weights")

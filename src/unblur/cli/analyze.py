@@ -1,0 +1,132 @@
+"""`unblur analyze IN`: what is wrong with a video, and what would be done about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unblur.cli.options import End, Quiet, Start, Verbose
+from unblur.cli.progress import reporter, rough
+from unblur.cli.signals import delayed
+from unblur.cli.terminal import one_line, show, table
+from unblur.errors import ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from unblur.analyze import Analysis
+
+PAGES = (".html", ".htm")
+WORDS = {
+    "sharp": "sharp",
+    "motion": "blurred by motion",
+    "focus": "out of focus",
+    "both": "blurred by motion, and out of focus",
+}
+
+
+def analyze(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", show_default=False, help="A video, a folder of pictures, or a pattern."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="A page (.html) or a timeline (.png)."
+        ),
+    ] = None,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not measure what each quality costs.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    start: Start = None,
+    end: End = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Look at a video: how it is blurred and by what, what to restore it with, and how long.
+
+    Shots, the codec's blocks, noise and interlacing are told, too.
+    """
+    if report is not None and Path(report).suffix.lower() not in (".png", *PAGES):
+        raise UsageError(f"--report {report}: end it in .html or .png")
+    with delayed():
+        from unblur.analyze import analyze as look
+
+    with reporter(wanted=not quiet) as progress:
+        found = look(
+            source,
+            start=start,
+            end=end,
+            device=device,
+            estimate=not no_estimate,
+            progress=progress,
+        )
+    lines = summary(found)
+    if report is not None:
+        write(Path(report), found, lines)
+    if as_json:
+        show(json.dumps(found.facts(), indent=2))
+        return
+    show("\n".join(lines))
+    show("")
+    header = ("frames", "blur", "moved", "radius", "model")
+    rows = [
+        (f"{s.start}-{s.stop - 1}", s.kind, f"{s.motion:.1f} px", f"{s.radius:.1f} px", s.model)
+        for s in found.shots
+    ]
+    show(table(header, rows))
+    if report is not None:
+        show(f"\nreport: {report}")
+
+
+def summary(found: Analysis) -> list[str]:
+    """What is said of the whole."""
+    first = found.frames[0].index
+    frames = found.count - first
+    rate = f", {found.frame_rate:.2f} frames/s" if found.frame_rate else ""
+    shots = "1 shot" if len(found.shots) == 1 else f"{len(found.shots)} shots"
+    lines = [
+        f"{one_line(found.path.name)}: {frames} frames of {found.width}x{found.height}{rate}, "
+        f"{shots}{', interlaced' if found.interlaced else ''}",
+        f"mostly {WORDS[found.kind]}" if found.kind != "sharp" else "sharp",
+        codec(found),
+    ]
+    ranges = [(a, b) for a, b in found.sharp_ranges if b - a > 1]
+    if ranges and found.kind != "sharp":
+        told = ", ".join(f"{a}-{b - 1}" for a, b in ranges[:6])
+        lines.append(f"needs nothing: frames {told}{', ...' if len(ranges) > 6 else ''}")
+    lines += [
+        f"--quality {e.quality} ({e.model}): about {rough(e.seconds)} for all of it, "
+        f"{e.memory / 1e9:.1f} GB"
+        for e in found.estimates
+    ]
+    return lines
+
+
+def codec(found: Analysis) -> str:
+    """What the codec and the camera left."""
+    blocks = "no blocks" if found.blockiness < 0.1 else f"blocks stand out ({found.blockiness:.2f})"
+    bits = "" if found.bits_per_pixel is None else f"{found.bits_per_pixel:.3f} bits a pixel, "
+    level = "little" if found.noise < 0.006 else "some" if found.noise < 0.02 else "strong"
+    return f"{bits}{blocks}, {level} noise ({255 * found.noise:.1f} of 255)"
+
+
+def write(path: Path, found: Analysis, lines: list[str]) -> None:
+    """The report as a file."""
+    from unblur.report import as_png, page, timeline
+
+    content = (
+        page(found, lines).encode() if path.suffix.lower() in PAGES else as_png(timeline(found))
+    )
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
