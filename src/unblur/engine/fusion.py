@@ -38,7 +38,7 @@ SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
 HELD_BYTES = 6 + 4 + 12
 """Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
-BLOCK_BYTES = 40
+BLOCK_BYTES = 100
 """Per pixel of a block and frame within reach, at the peak."""
 
 P = TypeVar("P")
