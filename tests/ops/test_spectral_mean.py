@@ -15,12 +15,15 @@ from unblur.ops.fusion import (
     change_map,
     enlarged,
     halved,
+    low_pass,
     returns,
     smoothed,
     spectral_mean,
     spectral_weights,
     tile_window,
 )
+
+CPU = torch.device("cpu")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -74,10 +77,10 @@ def test_black_frames_stay_black_and_finite():
 
 
 def test_weights_sum_to_one():
-    spectrum = torch.fft.rfft2(noise(5, 3, 2, 64, 64) * tile_window(64, 16, torch.device("cpu")))
+    spectrum = torch.fft.rfft2(noise(5, 3, 2, 64, 64) * tile_window(64, 16, CPU))
     spectrum[:, :, 1] = 0
     for power in (0.0, 1.0, 4.0):
-        total = spectral_weights(spectrum, power).sum(0)
+        total = spectral_weights(spectrum, power, low_pass(64, 2.0, CPU)).sum(0)
         torch.testing.assert_close(total, torch.ones_like(total))
 
 

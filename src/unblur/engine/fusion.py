@@ -17,7 +17,10 @@ from torch import Tensor
 
 from unblur.ops.fusion import (
     CHANGE,
+    LEAST,
+    POWER,
     RAMP,
+    SHARE,
     TILE,
     agreement,
     change_map,
@@ -35,7 +38,7 @@ SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
 HELD_BYTES = 6 + 4 + 12
 """Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
-BLOCK_BYTES = 40
+BLOCK_BYTES = 100
 """Per pixel of a block and frame within reach, at the peak."""
 
 P = TypeVar("P")
@@ -66,6 +69,10 @@ class Fusion:
     alignment: Alignment
     device: torch.device
     """Where it computes."""
+    power: float = POWER
+    least: float = LEAST
+    share: float = SHARE
+    """As in `ops.fusion`."""
 
     def peak_bytes(self, height: int, width: int) -> int:
         """What it adds to memory at its peak, for restored frames of that size."""
@@ -164,10 +171,8 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
     blocks = []
     for top in range(0, height, ROWS):
         start, stop = max(0, top - HOP), min(height, top + ROWS + HOP + SLACK)
-        aligned = [
-            laid_over(centre, change, *other, (start, stop), fusion.alignment) for other in pictures
-        ]
-        mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)))
+        aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in pictures]
+        mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)), fusion.power)
         blocks.append(mixed[:, top - start : top - start + min(ROWS, height - top)])
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
 
@@ -178,7 +183,7 @@ def laid_over(
     other: Tensor,  # (3, H, W)
     motion: Motion,
     block: tuple[int, int],
-    alignment: Alignment,
+    fusion: Fusion,
 ) -> Tensor:  # (3, rows, W)
     """Some rows of a frame as its neighbour shows them; where that disagrees, its own."""
     start, stop = block
@@ -188,7 +193,8 @@ def laid_over(
     moved = 2 * enlarged(flow, (stop - start, width))
     columns = torch.arange(width, device=centre.device) + moved[0]
     rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
-    taken = alignment.take(other, columns, rows)
+    taken = fusion.alignment.take(other, columns, rows)
     own = centre[:, start:stop]
-    gate = valid * agreement(halved(taken - own), change[:, half])
-    return own + enlarged(smoothed(gate), (stop - start, width)) * (taken - own)
+    difference = taken - own
+    gate = valid * agreement(halved(difference), change[:, half], fusion.least, fusion.share)
+    return torch.addcmul(own, enlarged(smoothed(gate), (stop - start, width)), difference)
