@@ -36,6 +36,9 @@ EVERY = 3
 """Frames from one that is looked at to the next; those between are like the last one."""
 LEAST_FRAMES = 24
 """Frames of a clip below which each is looked at."""
+LIKELY = 0.35
+"""Chance above which a frame counts as blurred: to call one sharp that is not costs more than to
+restore one in vain."""
 BLOCK = 8
 """Side of the blocks of most codecs."""
 MODELS: dict[Kind, dict[str, str]] = {
@@ -180,7 +183,7 @@ def analyze(
             cells[frame.index] = looked
             looks.append(summed_up(frame, looked, shrunk, rgb))
 
-        job.begin(LOOK, reader.frames)
+        job.begin(LOOK, reader.frames, later=None if estimate else 0.0)
         with closing(prefetch(reader)) as frames:
             for n, frame in enumerate(frames):
                 first = frame.index if n == 0 else first
@@ -204,6 +207,8 @@ def analyze(
         raise MediaError(f"{source} holds no frames in the chosen range")
     looks = steadied(looks, [first + s.start for s in detector.scenes()])
     shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.scenes())
+    if estimate:
+        job.begin("measure")
     path = Path(source)
     size = path.stat().st_size if path.is_file() else None
     whole = info.frames or count
@@ -259,9 +264,9 @@ def summed_up(frame: Frame, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLo
 
 def kind_of(motion: float, focus: float) -> Kind:
     """The kind that two chances mean."""
-    if motion > 0.5:
-        return "both" if focus > 0.5 else "motion"
-    return "focus" if focus > 0.5 else "sharp"
+    if motion > LIKELY:
+        return "both" if focus > LIKELY else "motion"
+    return "focus" if focus > LIKELY else "sharp"
 
 
 def steadied(looks: Sequence[FrameLook], starts: Sequence[int]) -> list[FrameLook]:

@@ -23,6 +23,7 @@ STAGES = {
     "look through": "looking through",
     "restore": "restoring",
     "finish": "finishing",
+    "measure": "measuring models",
     "evaluate": "evaluating",
     "train": "training",
     "validate": "validating",
@@ -251,7 +252,9 @@ def told(now: Progress, since: float) -> str:
     """What is done, how quickly, and how long it still takes, `since` seconds after it was told."""
     parts = [counted(now)]
     unit = now.plan.unit if now.plan else "frames"
-    if now.fps >= 0.5:
+    if now.done == 0:
+        pass
+    elif now.fps >= 0.5:
         parts.append(f"{now.fps:.2f} {unit}/s")
     elif now.fps > 0:
         parts.append(f"{1 / now.fps:.1f} s/{unit.removesuffix('s')}")

@@ -9,7 +9,6 @@ of all cells what the frame is.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -30,14 +29,15 @@ SCALES = (1, 2, 4)
 FLOW_STRIDE = 4
 LEAST = 1e-6
 """Energy of gradients, on a range of 1, below which there is no detail to speak of."""
+SPEED, SEEN, CONTRAST, NOISE, ALONG = 0, 1, 6, 7, 12
+"""Places of features: log(1 + flow), log(1 + radius of coc-s), detail, noise, and how much of the
+detail lies along the flow, at the finest size (at the next ones two places further)."""
 CELL_FEATURES = 3 * len(SCALES) + 4 + 4
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Quantiles over cells that describe a frame."""
 LIMITS = 3.0, 1.5
 """Pixels of motion and of the radius from which a place is called blurred."""
 FRAME_FEATURES = 4 * len(LEVELS) + 4 + 4
-SOFT = 0.2
-"""Of log(1 + pixels): around its limit a place counts in part."""
 LUMA = (0.2126, 0.7152, 0.0722)
 
 
@@ -71,7 +71,7 @@ class BlurKind(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, 2),
+            nn.Linear(hidden, 4),
         )
         self.register_buffer("frame_mean", torch.zeros(FRAME_FEATURES))
         self.register_buffer("frame_deviation", torch.ones(FRAME_FEATURES))
@@ -83,7 +83,8 @@ class BlurKind(nn.Module):
         """Of cells beside and around each other (2 * CELL_FEATURES, h, w), see `around`.
 
         Returns:
-            (h, w, 2) log(1 + pixels) of motion and of the radius.
+            (h, w, 4) log(1 + pixels) of motion and of the radius, and logits of being blurred, as
+            `LIMITS` say, by each.
         """
         found: Tensor = self.cells(((features.permute(1, 2, 0)) - self.mean) / self.deviation)
         return found
@@ -120,8 +121,8 @@ def cells_of(frame: Tensor, flow: Tensor, radius: Tensor) -> Cells:
     speed = motion.norm(dim=0)
     squares = motion[0] ** 2 - motion[1] ** 2, 2 * motion[0] * motion[1]
     turned = [part / (speed**2 + 0.25) for part in squares]  # cosine and sine of twice the angle
-    features, detail = [], torch.zeros_like(speed)
-    whole = []
+    features: list[Tensor] = []
+    energies, whole, detail = [], [], speed
     for scale in SCALES:
         small = F.avg_pool2d(luma, scale)
         dx = F.pad(small[..., 1:] - small[..., :-1], (0, 1))
@@ -129,8 +130,8 @@ def cells_of(frame: Tensor, flow: Tensor, radius: Tensor) -> Cells:
         products = torch.cat((dx * dx, dy * dy, dx * dy), 1)
         xx, yy, xy = F.avg_pool2d(products, CELL // scale)[0]  # (h, w) each
         energy = xx + yy + LEAST
+        energies.append(energy.log())
         features += [
-            energy.log(),
             ((xx - yy) ** 2 + 4 * xy**2).sqrt() / energy,
             ((xx - yy) * turned[0] + 2 * xy * turned[1]) / energy,
         ]
@@ -138,16 +139,13 @@ def cells_of(frame: Tensor, flow: Tensor, radius: Tensor) -> Cells:
         total = xx.sum() + yy.sum() + LEAST
         lean = (xx.sum() - yy.sum()) ** 2 + 4 * xy.sum() ** 2
         whole.append((lean.sqrt() / total).expand_as(speed))
+    # Ratios of detail at one size and the next: contrast says nothing of blur.
+    falls = [energies[n] - energies[n + 1] for n in range(len(SCALES) - 1)]
     found = filled(radius[None].float().log1p(), rows * CELL, columns * CELL)
-    features += [
-        speed.log1p(),
-        F.avg_pool2d(found, CELL)[0, 0],
-        -F.max_pool2d(-found, CELL)[0, 0],
-        F.max_pool2d(found, CELL)[0, 0],
-        noise(luma).log().expand_as(speed),
-        *whole,
-    ]
-    return Cells(torch.stack(features), detail.sqrt())
+    seen = F.avg_pool2d(found, CELL), -F.max_pool2d(-found, CELL), F.max_pool2d(found, CELL)
+    told = [speed.log1p(), *(x[0, 0] for x in seen), *falls, energies[-1]]
+    told += [noise(luma).log().expand_as(speed), *whole, *features]
+    return Cells(torch.stack(told), detail.sqrt())
 
 
 def around(cells: Cells) -> Tensor:
@@ -184,25 +182,20 @@ def describe(extents: Tensor, cells: Cells) -> Tensor:
     """What a frame is judged by, (FRAME_FEATURES,).
 
     Args:
-        extents: (h, w, 2) of its cells.
+        extents: (h, w, 4) of its cells.
         cells: what was measured.
     """
     weight = cells.detail.flatten()
-    speed, seen = cells.features[9].flatten(), cells.features[10].flatten()
+    speed, seen = (cells.features[n].flatten() for n in (SPEED, SEEN))
     values = [extents[..., 0].flatten(), extents[..., 1].flatten(), speed, seen]
     levels = [quantile for x in values for quantile in weighted_quantiles(x, weight)]
     share = weight / weight.sum()
-    blurred = [
-        ((extents[..., n].flatten() - math.log1p(limit)) / SOFT).sigmoid()
-        for n, limit in enumerate(LIMITS)
-    ]
+    blurred = [extents[..., n].flatten().sigmoid() for n in (2, 3)]
     rest = [
         *(x.mean() for x in blurred),
         *((x * share).sum() for x in blurred),
-        (cells.features[2].flatten() * share).sum(),
-        (cells.features[5].flatten() * share).sum(),
-        cells.features[13].flatten()[0],
-        weight.mean().log(),
+        *((cells.features[n].flatten() * share).sum() for n in (ALONG, ALONG + 2)),
+        *(cells.features[n].mean() for n in (4, 5)),
     ]
     return torch.stack([*levels, *rest])
 
@@ -247,12 +240,12 @@ class Looker:
         cells = measured(self.coc, frame, neighbour)
         extents = self.network.extents(around(cells))
         chance = self.network.kinds(describe(extents, cells)).sigmoid()
-        motion, radius = extents.clamp_min(0).expm1().unbind(-1)
+        motion, radius = extents[..., :2].clamp_min(0).expm1().unbind(-1)
         return Looked(
             motion,
             radius,
             (float(chance[0]), float(chance[1])),
-            float(cells.features[13].flatten()[0].exp()),
+            float(cells.features[NOISE].mean().exp()),
             cells.detail,
         )
 
