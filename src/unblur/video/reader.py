@@ -20,11 +20,10 @@ from unblur.video.decode import Damage, deinterlaced, pictures
 from unblur.video.frame import Frame, Siting
 from unblur.video.info import VideoInfo
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
+from unblur.video.seek import seek
 from unblur.video.span import Span, resolve
 from unblur.video.timecode import Time, parse_time
 
-_INDEXED = ("mov,mp4", "matroska")
-"""Containers whose index leads to a key frame; seeking in others may land anywhere."""
 _CENTER_SITED = ("mjpeg", "mpeg1video")
 
 
@@ -131,20 +130,17 @@ class FileReader:
     def _from_start_of_span(self) -> Iterator[av.VideoFrame]:
         """Pictures from the start of the span, or from some point before it."""
         opened, span = self._opened, self._span
-        if span is None or not opened.container.format.name.startswith(_INDEXED):
-            return pictures(opened, self._damage)
-        if span.index(span.start) == 0 or self._damage.strict:
-            return pictures(opened, self._damage, whole=span.end is None)
-        try:
-            opened.container.seek(span.start, stream=opened.stream)
+        if span is None or span.index(span.start) == 0 or self._damage.strict:
+            return pictures(opened, self._damage, whole=span is None or span.end is None)
+        key = seek(opened, span.start)
+        if key is not None:
             decoded = pictures(opened, self._damage, whole=False)
-            landed = next((p for p in decoded if not p.is_corrupt), None)
-        except (av.FFmpegError, OSError):
-            landed = None
-        self._damage.clear()  # pictures that lean on ones before the key frame fail rightly
-        if landed is not None and (landed.pts or 0) <= span.start:
-            return chain([landed], decoded)
-        self._open()  # the index led past the start: read from the beginning
+            landed = _landed(decoded, key, span)
+            if landed is not None:
+                self._damage.clear()  # frames that lean on ones before the key frame fail rightly
+                return chain([landed], decoded)
+        self._damage.clear()
+        self._open()
         return pictures(self._opened, self._damage, whole=False)
 
     def _check(self, picture: av.VideoFrame, index: int) -> None:
@@ -164,3 +160,21 @@ class FileReader:
             f"{self._path} is interlaced (frame {index} holds two fields of different moments):"
             " run again with --deinterlace"
         )
+
+
+def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoFrame | None:
+    """The first picture of the span; None where one is missing between the key frame and it.
+
+    A decoder that finds out late how many frames it must reorder would leave some out.
+    """
+    place = span.index(key)
+    for picture in decoded:
+        pts = picture.pts or 0
+        if pts < key:
+            continue
+        if place >= len(span.timeline) or pts != span.timeline[place]:
+            return None
+        if pts >= span.start:
+            return picture
+        place += 1
+    return None
