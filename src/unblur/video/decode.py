@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from av.filter import Graph
 from av.packet import Packet
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning
+from unblur.video.clock import Ticking, clock_of
+from unblur.video.packets import is_header, is_repeat, shows_picture
 from unblur.video.probe import Opened
+from unblur.video.times import with_times
 
-_UNSHOWN_PACKETS = ("vp8", "mpeg4")
-"""Codecs that have packets without a picture of their own."""
 _READ_ERRORS = 8
 """So many failed reads in a row end a file."""
 
@@ -69,7 +70,7 @@ def pictures(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[
         damage: counts what is lost, and what is missing at the end if the file is read `whole`.
         whole: False after a seek.
     """
-    yield from _with_times(opened, _decoded(opened, damage, whole))
+    yield from with_times(opened, _decoded(opened, damage, whole))
 
 
 def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -87,11 +88,43 @@ def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av
         yield from _pulled(graph, times, opened)
 
 
+@dataclass
+class _Read:
+    """How far a file was read."""
+
+    packets: int = 0
+    end: int = 0
+    longest: int = 0
+    """Ticks between two packets."""
+    last: int | None = None
+
+    def count(self, packet: Packet) -> None:
+        self.packets += packet.size > 0
+        pts = packet.pts
+        if pts is None:
+            return
+        self.end = max(self.end, pts + (packet.duration or 0))
+        if self.last is not None:
+            self.longest = max(self.longest, abs(pts - self.last))
+        self.last = pts
+
+
 def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFrame]:
-    sent = shown = end = 0
+    codec = opened.stream.codec.canonical_name
+    read = _Read()
+    sent = shown = 0
+    first: int | None = None
+    waiting: Counter[int | None] = Counter()
+    """Times of packets that gave no picture yet."""
     for packet in _packets(opened, damage):
-        sent += bool(packet.size) and not packet.is_discard
-        end = max(end, (packet.pts or 0) + (packet.duration or 0))
+        read.count(packet)
+        if is_repeat(packet) or is_header(packet, codec):
+            continue
+        if shows_picture(packet, codec):
+            sent += 1
+            waiting[packet.pts] += 1
+        if packet.is_corrupt:
+            damage.note("a part of a frame did not arrive", lost=False)
         try:
             found = opened.decoder.decode(packet)
         except av.error.EOFError:
@@ -102,18 +135,24 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
             ) from None
         except (av.FFmpegError, ValueError) as error:
             damage.note(f"a packet does not decode ({reason(error)})", lost=True)
+            waiting.pop(packet.pts, None)
             continue
+        for picture in found:
+            first = picture.pts if first is None else first
+            waiting.pop(picture.pts, None)
         shown += len(found)
         yield from found
     if not whole:
         return
-    if opened.stream.codec.canonical_name not in _UNSHOWN_PACKETS:
+    if codec != "mpeg4":
         # FFmpeg may drop a packet without a word. Fields may come in packets of their own, so
-        # that more packets than pictures alone prove nothing where there are twice as many.
-        silent = sent - shown - damage.lost
+        # that more packets than pictures alone prove nothing where there are twice as many; and
+        # frames before the first that is shown lean on ones that were cut off.
+        unseen = sum(n for pts, n in waiting.items() if pts is None or pts >= (first or 0))
+        silent = min(sent - shown - damage.lost, unseen)
         for _ in range(silent if sent < 2 * shown else 0):
             damage.note("a packet gave no picture", lost=True)
-    early = _early_end(opened, sent, float(end * opened.time_base))
+    early = _early_end(opened, read)
     if early:
         damage.note(early, lost=False)
 
@@ -121,11 +160,21 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
 def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
     """Packets of the stream, then the empty one that flushes the decoder."""
     failures = 0
+    clock = clock_of(opened.path, opened.container, opened.stream.index)
+    ticking = Ticking(clock)
+    if clock.breaks:
+        warnings.warn(
+            f"{opened.path}: its clock restarts or leaps ({clock.breaks} times); the parts are put"
+            " one behind the other",
+            UnblurWarning,
+            stacklevel=2,
+        )
     while True:
         try:
             for packet in opened.container.demux(opened.stream):
                 if packet.size:
                     failures = 0
+                ticking.set(packet)
                 yield packet
             return
         except (av.FFmpegError, OSError) as error:
@@ -139,43 +188,19 @@ def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
                 return
 
 
-def _early_end(opened: Opened, packets: int, seconds: float) -> str | None:
+def _early_end(opened: Opened, read: _Read) -> str | None:
     """Says what the header promises and the file does not hold."""
     stream, name = opened.stream, opened.container.format.name
-    if name.startswith("mov,mp4") and 0 < packets < len(stream.index_entries):
-        return f"it ends after {packets} of {len(stream.index_entries)} frames"
+    if name.startswith("mov,mp4") and 0 < read.packets < len(stream.index_entries):
+        return f"it ends after {read.packets} of {len(stream.index_entries)} frames"
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tag:
         promised = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-        if promised - seconds > 0.5:
+        seconds = float(read.end * opened.time_base)
+        # Matroska need not say how long the last frame is.
+        if promised - seconds > max(0.5, 1.5 * float(read.longest * opened.time_base)):
             return f"it ends after {seconds:.2f} of {promised:.2f} s"
     return None
-
-
-def _with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Rebuilds timestamps that are missing from the ones around them."""
-    stream = opened.stream
-    rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
-    usual = max(round(1 / (rate * time_base)), 1) if rate and time_base else 1
-    end: int | None = None
-    rebuilt = False
-    for picture in source:
-        if picture.pts is None:
-            dts = picture.dts
-            if end is None:
-                picture.pts = dts or 0
-            else:
-                picture.pts = dts if dts is not None and dts >= end else end
-            if not rebuilt:
-                rebuilt = True
-                warnings.warn(
-                    f"{opened.path} lacks timestamps: they are rebuilt from its frame rate",
-                    UnblurWarning,
-                    stacklevel=2,
-                )
-        end = (picture.pts or 0) + (picture.duration or usual)
-        picture.time_base = opened.time_base
-        yield picture
 
 
 def _deinterlacer(opened: Opened, picture: av.VideoFrame) -> Graph:

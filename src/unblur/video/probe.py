@@ -127,7 +127,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
     pixel_format = frame.format.name
     layout = layout_of(native_format(pixel_format))
     color = _color_tags(frame, stream)
-    rate = stream.average_rate or stream.guessed_rate
+    rate = frame_rate(container, stream)
     seconds = _duration(container, stream)
     matrix = _display_matrix(frame)
     start = stream.start_time
@@ -139,7 +139,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         pixel_format=pixel_format,
         bit_depth=layout.bits,
         has_alpha=layout.alpha is not None,
-        frame_rate=Fraction(rate) if rate else None,
+        frame_rate=rate,
         time_base=time_base,
         frames=stream.frames or None,
         duration=seconds,
@@ -161,6 +161,20 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         stream_index=stream.index,
         start_time=float(start * time_base) if start is not None else 0.0,
     )
+
+
+def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Average frames per second; None where nothing is known.
+
+    FFmpeg's average is a made-up 25 for streams without a container, and the rate of the clock
+    instead of the frames' for DV.
+    """
+    average, guess = stream.average_rate, stream.guessed_rate
+    made_up = container.duration is None and stream.duration is None
+    ticks = average is not None and stream.time_base and average * stream.time_base == 1
+    if guess and (not average or made_up or (ticks and guess < average)):
+        average = guess
+    return Fraction(average) if average else None
 
 
 def stream_info(stream: Stream) -> StreamInfo:

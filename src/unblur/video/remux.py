@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
+from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, stream_info
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class StreamCopy:
             end: seconds in the source where everything ends; None: with the file.
             extension: of the output, for messages.
         """
+        self._path, self._skip = source, skip
         self._end = end
         self._source = open_container(source)
         self._output = output
@@ -153,8 +155,10 @@ class StreamCopy:
         wanted = [copied.source for copied in self._streams.values()]
         if not wanted:
             return
+        ticking = Ticking(clock_of(self._path, self._source, self._skip))
         try:
             for packet in self._source.demux(wanted):
+                ticking.set(packet)
                 if not packet.size or not self._keep(packet):
                     continue
                 if self._end is None or (packet.pts or 0) * packet.time_base < self._end:

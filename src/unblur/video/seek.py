@@ -14,6 +14,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from unblur.video.packets import av1_units
 from unblur.video.probe import Opened
 
 _INDEXED = ("mov,mp4", "matroska")
@@ -137,26 +138,12 @@ def _vp9(data: bytes, _: bytes) -> bool:
 
 
 def _av1(data: bytes, _: bytes) -> bool:
-    """Walks the units (AV1, 5.3) to the first frame: a key frame that is shown as it is."""
-    at, described = 0, False
-    while at < len(data):
-        head, at = data[at], at + 1
-        kind = head >> 3 & 15
-        at += head >> 2 & 1
-        size = len(data) - at
-        if head & 2:
-            size = shift = 0
-            while True:
-                byte, at = data[at], at + 1
-                size |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-        if kind == 1:
-            described = True
-        if kind in (3, 6):  # a frame's header: shown again, type (2), shown
+    """A sequence header, then a key frame (kind 0 of 4) that is shown as it is."""
+    described = False
+    for kind, at in av1_units(data):
+        described |= kind == 1
+        if kind in (3, 6):
             return described and data[at] >> 4 == 0b0001
-        at += size
     return False
 
 

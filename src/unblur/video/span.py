@@ -12,8 +12,10 @@ from pathlib import Path
 import av
 
 from unblur.errors import UsageError
+from unblur.video.clock import Ticking, clock_of
 from unblur.video.decode import Damage, pictures
-from unblur.video.probe import MAX_PIXELS, no_frames, open_media
+from unblur.video.packets import shows_picture
+from unblur.video.probe import MAX_PIXELS, Opened, no_frames, open_media
 from unblur.video.timecode import Time
 
 _UNSURE_PACKETS = ("mpeg4", "mpeg2video")
@@ -64,7 +66,10 @@ def _timeline(
     with open_media(path, max_pixels=max_pixels) as opened:
         time_base = opened.time_base
         codec = opened.stream.codec.canonical_name
-        found = None if codec in _UNSURE_PACKETS else _packet_times(opened.container, opened.stream)
+        unsure = codec in _UNSURE_PACKETS
+        if opened.container.format.name == "avi":
+            unsure |= not opened.stream.codec.intra_only
+        found = None if unsure else _packet_times(opened)
     if found is None:
         with open_media(path, max_pixels=max_pixels) as opened:
             found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
@@ -75,17 +80,16 @@ def _timeline(
     return timeline, timeline[-1] + max(step, 1), time_base
 
 
-def _packet_times(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> list[tuple[int, int]] | None:
+def _packet_times(opened: Opened) -> list[tuple[int, int]] | None:
     """Timestamp and duration of each packet; None where some are missing."""
     times = []
+    stream = opened.stream
+    ticking = Ticking(clock_of(opened.path, opened.container, stream.index))
     try:
-        for packet in container.demux(stream):
-            if not packet.size or packet.is_discard:
+        for packet in opened.container.demux(stream):
+            ticking.set(packet)
+            if not shows_picture(packet, stream.codec.canonical_name):
                 continue
-            if stream.codec.canonical_name == "vp8" and not memoryview(packet)[0] & 0x10:
-                continue  # RFC 6386, 9.1: a frame that is not shown
             if packet.pts is None:
                 return None
             times.append((packet.pts, packet.duration or 0))
