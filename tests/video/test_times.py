@@ -280,3 +280,39 @@ def test_joined_ogg_plays_on(tmp_path: Path) -> None:
     with pytest.warns(UnblurWarning, match="clock restarts or leaps"):
         _, frames = read_all(clip, strict=True)
     assert [frame.pts for frame in frames] == [0, 12, 24, 36, 48, 49, 61, 73, 85, 97]
+
+
+@pytest.mark.parametrize(
+    ("source", "audio", "extension"),
+    [
+        ("a.mp4", "aac", ".mp4"),
+        ("a.mp4", "aac", ".mov"),
+        ("a.mov", "pcm_s16le", ".mov"),
+        ("a.mkv", "pcm_s16le", ".mkv"),
+        ("a.mkv", "pcm_s16le", ".mp4"),
+        ("a.ts", "mp2", ".mp4"),
+    ],
+)
+def test_sound_begins_with_the_first_frame_to_the_sample(
+    tmp_path: Path, source: str, audio: str, extension: str
+) -> None:
+    clip = flashing(tmp_path / source, audio=audio, frames=30, options={"bf": "2"})
+    out = tmp_path / f"o{extension}"
+    pass_through(clip, out, start="f7")
+    with av.open(str(out)) as container:
+        first = next(container.decode(audio=0))
+        # Matroska counts in milliseconds.
+        assert float(first.pts * first.time_base) == pytest.approx(0, abs=1.01 / 48000)
+    gaps = np.subtract(beeps(clip)[2:], beeps(out))  # f7 lies between the second and the third
+    assert gaps == pytest.approx([beeps(clip)[2] - beeps(out)[0]] * 4, abs=0.0011)
+    assert np.subtract(beeps(out), flashes(out)) == pytest.approx(
+        np.subtract(beeps(clip), flashes(clip))[2:], abs=0.0011
+    )
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".mov", ".mkv"])
+def test_clocks_that_start_late_stay_in_step(tmp_path: Path, extension: str) -> None:
+    clip = flashing(tmp_path / "a.ts", offset=Fraction(25 * 3600), options={"bf": "2"})
+    pass_through(clip, tmp_path / f"o{extension}")
+    assert flashes(tmp_path / f"o{extension}") == pytest.approx(flashes(clip), abs=0.0006)
+    assert_in_step(tmp_path / f"o{extension}", 15)

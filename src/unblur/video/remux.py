@@ -162,7 +162,7 @@ class StreamCopy:
                 if not packet.size or not self._keep(packet):
                     continue
                 if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
-                    yield packet
+                    yield self._trimmed(packet)
         except (av.FFmpegError, OSError) as error:
             warnings.warn(
                 f"the other streams of {self._source.name} cannot be read to their end ({error})",
@@ -185,7 +185,36 @@ class StreamCopy:
             packet.pts = packet.dts = math.ceil(begin)
             packet.duration = int(rest)
             return rest > 0
+        if packet.stream.type == "audio":
+            return pts + self._lead(packet) > begin
         return pts >= begin
+
+    def _lead(self, packet: Packet[Any]) -> int:
+        """Ticks by which a packet of sound may begin before the cut.
+
+        Uncompressed sound is cut to the sample. MP4 and MOV can hide what comes before the cut,
+        there the packet that leads into the first one to be heard is copied, too.
+        """
+        duration = packet.duration or 0
+        if _is_plain(packet.stream):
+            return duration
+        return 2 * duration if self._output.format.name in ("mp4", "mov") else 1
+
+    def _trimmed(self, packet: Packet[Any]) -> Packet[Any]:
+        """Uncompressed sound without the samples before the cut."""
+        if self._begin is None or not _is_plain(packet.stream):
+            return packet
+        base, rate = packet.time_base, packet.stream.codec_context.sample_rate
+        samples = round((packet.duration or 0) * base * rate)
+        spare = math.ceil((self._begin - (packet.pts or 0) * base) * rate)
+        if not 0 < spare < samples or packet.size % samples:
+            return packet
+        fresh: Packet[Any] = Packet(bytes(packet)[spare * (packet.size // samples) :])
+        ticks = round(Fraction(spare, rate) / base)
+        fresh.stream, fresh.time_base = packet.stream, base
+        fresh.pts = fresh.dts = (packet.pts or 0) + ticks
+        fresh.duration = (packet.duration or 0) - ticks
+        return fresh
 
     def _write(self, packet: Packet[Any]) -> None:
         copied = self._streams[packet.stream.index]
@@ -209,6 +238,12 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+
+def _is_plain(stream: Stream) -> bool:
+    """Whether a stream is sound whose bytes are its samples, one after the other."""
+    name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+    return name.startswith("pcm_") and name not in ("pcm_bluray", "pcm_dvd", "pcm_lxf")
 
 
 def _when(packet: Packet[Any]) -> Fraction:
