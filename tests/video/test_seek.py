@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "VP9": ("libvpx-vp9", {"g": "12", "cpu-used": "8", "lag-in-frames": "8"}),
     "AV1": ("libsvtav1", {"g": "12", "preset": "12", "svtav1-params": "lookahead=8"}),
     "Motion JPEG": ("mjpeg", {}),
+    "FFV1": ("ffv1", {"g": "1"}),
 }
 FRAMES = 40
 

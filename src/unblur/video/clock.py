@@ -27,6 +27,8 @@ _SEVERAL_CLOCKS = ("mpegts", "mpeg", "ogg")
 _BACK = Fraction(1, 10)
 _AHEAD = 10
 """Seconds by which decoding times go back or ahead where a clock breaks: what FFmpeg takes."""
+_JOINT = 3
+"""So many packets before a break FFmpeg calls incomplete, for the counters of the parts differ."""
 _ALIKE = 1
 """Seconds by which the breaks of two streams may differ and still be the same break."""
 
@@ -68,12 +70,16 @@ class Ticking:
         self._clock = clock
         self._read: dict[int, int] = {}
 
-    def set(self, packet: Packet[Any]) -> None:
-        """Corrects the times of a packet; each packet of a stream must pass, in order."""
+    def set(self, packet: Packet[Any]) -> bool:
+        """Corrects the times of a packet; each packet of a stream must pass, in order.
+
+        Returns:
+            Whether the packet lies at a break.
+        """
         index = packet.stream_index
         ordinals = self._clock.ordinals.get(index)
         if not ordinals or not packet.size:
-            return
+            return False
         ordinal = self._read.get(index, 0)
         self._read[index] = ordinal + 1
         shift = self._clock.shifts[index][bisect_right(ordinals, ordinal)]
@@ -82,6 +88,7 @@ class Ticking:
             packet.pts += ticks
         if packet.dts is not None:
             packet.dts += ticks
+        return any(0 <= each - ordinal <= _JOINT for each in ordinals)
 
 
 def clock_of(path: Path, container: InputContainer, leading: int) -> Clock:

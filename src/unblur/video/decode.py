@@ -8,17 +8,23 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 from av.filter import Graph
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.packets import is_header, is_repeat, shows_picture
-from unblur.video.probe import Opened
+from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_picture
+from unblur.video.probe import Opened, encrypted
 from unblur.video.times import with_times
 
+_TAIL = 600
+"""Packets that are kept from a key frame on."""
+_ON_THEIR_WAY = 20
+"""So many packets FFmpeg's threads may hold."""
 _READ_ERRORS = 8
 """So many failed reads in a row end a file."""
 
@@ -109,6 +115,26 @@ class _Read:
         self.last = pts
 
 
+class _Tail:
+    """The last packets read, from a key frame on: all that may still be in the decoder."""
+
+    def __init__(self) -> None:
+        self._groups: deque[list[Packet]] = deque()
+
+    def add(self, packet: Packet) -> None:
+        if packet.is_keyframe:
+            self._groups.append([])
+        if self._groups:
+            self._groups[-1].append(packet)
+        while self._groups and sum(map(len, self._groups)) - len(self._groups[0]) > _ON_THEIR_WAY:
+            self._groups.popleft()
+        if self._groups and len(self._groups[-1]) > _TAIL:  # hardly any key frames: keep nothing
+            self._groups.clear()
+
+    def packets(self) -> list[Packet]:
+        return [packet for group in self._groups for packet in group]
+
+
 def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFrame]:
     codec = opened.stream.codec.canonical_name
     read = _Read()
@@ -116,15 +142,19 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
     first: int | None = None
     waiting: Counter[int | None] = Counter()
     """Times of packets that gave no picture yet."""
+    tail, failed = _Tail(), list[int | None]()
+    newest: int | None = None
     for packet in _packets(opened, damage):
+        if is_encrypted(packet):
+            raise encrypted(opened.path)
         read.count(packet)
         if is_repeat(packet) or is_header(packet, codec):
             continue
-        if shows_picture(packet, codec):
-            sent += 1
+        shows = shows_picture(packet, codec)
+        sent += shows is True
+        if shows is not False:
             waiting[packet.pts] += 1
-        if packet.is_corrupt:
-            damage.note("a part of a frame did not arrive", lost=False)
+        tail.add(packet)
         try:
             found = opened.decoder.decode(packet)
         except av.error.EOFError:
@@ -135,26 +165,54 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
             ) from None
         except (av.FFmpegError, ValueError) as error:
             damage.note(f"a packet does not decode ({reason(error)})", lost=True)
-            waiting.pop(packet.pts, None)
             continue
         for picture in found:
             first = picture.pts if first is None else first
             waiting.pop(picture.pts, None)
+            if picture.pts is not None:
+                newest = max(picture.pts, picture.pts if newest is None else newest)
         shown += len(found)
         yield from found
+    if waiting:
+        # An error takes along all frames that are on their way in the decoder's threads.
+        for picture in _again(opened, tail.packets(), failed):
+            pts = picture.pts
+            if pts is not None and pts in waiting and (newest is None or pts > newest):
+                del waiting[pts]
+                shown += 1
+                yield picture
     if not whole:
         return
-    if codec != "mpeg4":
+    if codec == "mpeg4":  # whose packets need not have a picture
+        silent = sum(pts in waiting for pts in failed) - damage.lost
+    else:
         # FFmpeg may drop a packet without a word. Fields may come in packets of their own, so
         # that more packets than pictures alone prove nothing where there are twice as many; and
         # frames before the first that is shown lean on ones that were cut off.
         unseen = sum(n for pts, n in waiting.items() if pts is None or pts >= (first or 0))
-        silent = min(sent - shown - damage.lost, unseen)
-        for _ in range(silent if sent < 2 * shown else 0):
-            damage.note("a packet gave no picture", lost=True)
+        silent = min(sent - shown - damage.lost, unseen) if sent < 2 * shown else 0
+    for _ in range(silent):
+        damage.note("a packet gave no picture", lost=True)
     early = _early_end(opened, read)
     if early:
         damage.note(early, lost=False)
+
+
+def _again(
+    opened: Opened, packets: list[Packet], failed: list[int | None]
+) -> Iterator[av.VideoFrame]:
+    """What decodes of packets that begin at a key frame, one after the other in one thread."""
+    own = opened.decoder
+    decoder = cast(VideoCodecContext, av.CodecContext.create(own.name, "r"))
+    decoder.extradata, decoder.options = own.extradata, own.options
+    decoder.width, decoder.height = own.width, own.height
+    decoder.bits_per_coded_sample = own.bits_per_coded_sample
+    decoder.thread_count = 1
+    for packet in (*packets, None):
+        try:
+            yield from decoder.decode(packet)
+        except (av.FFmpegError, ValueError):
+            failed.append(None if packet is None else packet.pts)
 
 
 def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
@@ -174,7 +232,9 @@ def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
             for packet in opened.container.demux(opened.stream):
                 if packet.size:
                     failures = 0
-                ticking.set(packet)
+                joint = ticking.set(packet)
+                if packet.is_corrupt and not joint:  # where two streams meet, counters do not
+                    damage.note("a part of a frame did not arrive", lost=False)
                 yield packet
             return
         except (av.FFmpegError, OSError) as error:

@@ -8,6 +8,15 @@ from typing import Any
 from av.packet import Packet
 
 
+def is_encrypted(packet: Packet[Any]) -> bool:
+    """Whether a packet comes with the key's name and not in the clear (CENC of MP4, WebM)."""
+    return (
+        packet.has_sidedata("encryption_info")
+        or packet.has_sidedata("encryption_init_info")
+        or "enc_key_id" in packet.stream.metadata
+    )
+
+
 def is_repeat(packet: Packet[Any]) -> bool:
     """Whether the packet says no more than that the picture before it stays (Theora, AVI).
 
@@ -46,6 +55,8 @@ def _vp9(data: bytes) -> bool:
     if data[-1] & 0xE0 == 0xC0:  # several frames in one packet (annex B): the last one is shown
         return True
     bits = f"{data[0]:08b}{data[1] if len(data) > 1 else 0:08b}"
+    if bits[:2] != "10":  # no frame of VP9: what should have been shown is damaged
+        return True
     bits = bits[5:] if bits[2:4] == "11" else bits[4:]  # profile 3 has a bit more
     return bits[0] == "1" or bits[2] == "1"  # a frame shown again, or one shown itself
 

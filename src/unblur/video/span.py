@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from unblur.video.decode import Damage, pictures
 from unblur.video.packets import shows_picture
 from unblur.video.probe import MAX_PIXELS, Opened, no_frames, open_media
 from unblur.video.timecode import Time
+from unblur.video.times import possible
 
 _UNSURE_PACKETS = ("mpeg4", "mpeg2video")
 """Codecs whose packets are not one shown frame each."""
@@ -42,7 +44,13 @@ class Span:
         return bisect_left(self.timeline, pts)
 
 
-def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = MAX_PIXELS) -> Span:
+def resolve(
+    path: Path,
+    start: Time | None,
+    end: Time | None,
+    max_pixels: int = MAX_PIXELS,
+    stream: int | None = None,
+) -> Span:
     """Reads the timestamps of all frames, without decoding them where that will do.
 
     Times count from the first frame.
@@ -51,19 +59,28 @@ def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = 
         UsageError: the range is empty or reaches past the end.
     """
     status = path.stat()
-    timeline, stop, time_base = _timeline(path, max_pixels, (status.st_mtime_ns, status.st_size))
+    version = status.st_mtime_ns, status.st_size
+    timeline, stop, time_base = _timeline(path, max_pixels, stream, version)
     return _span(path, timeline, stop, time_base, start, end)
+
+
+def longest_frame(path: Path, max_pixels: int = MAX_PIXELS, stream: int | None = None) -> Fraction:
+    """Seconds between the two frames of a file that are farthest apart."""
+    status = path.stat()
+    version = status.st_mtime_ns, status.st_size
+    timeline, _, base = _timeline(path, max_pixels, stream, version)
+    return max((b - a for a, b in pairwise(timeline)), default=0) * base
 
 
 @lru_cache(maxsize=2)  # reader and writer of one run ask for the same
 def _timeline(
-    path: Path, max_pixels: int, version: tuple[int, int]
+    path: Path, max_pixels: int, stream: int | None, version: tuple[int, int]
 ) -> tuple[array[int], int, Fraction]:
     """Timestamps of all frames in order, the end of the last one, and seconds per tick.
 
     `version` tells a file from the one that replaced it.
     """
-    with open_media(path, max_pixels=max_pixels) as opened:
+    with open_media(path, max_pixels=max_pixels, stream=stream) as opened:
         time_base = opened.time_base
         codec = opened.stream.codec.canonical_name
         unsure = codec in _UNSURE_PACKETS
@@ -71,7 +88,7 @@ def _timeline(
             unsure |= not opened.stream.codec.intra_only
         found = None if unsure else _packet_times(opened)
     if found is None:
-        with open_media(path, max_pixels=max_pixels) as opened:
+        with open_media(path, max_pixels=max_pixels, stream=stream) as opened:
             found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
     if not found:
         raise no_frames(path)
@@ -90,7 +107,7 @@ def _packet_times(opened: Opened) -> list[tuple[int, int]] | None:
             ticking.set(packet)
             if not shows_picture(packet, stream.codec.canonical_name):
                 continue
-            if packet.pts is None:
+            if packet.pts is None or not possible(packet.pts, opened.time_base):
                 return None
             times.append((packet.pts, packet.duration or 0))
     except (av.FFmpegError, OSError):

@@ -51,9 +51,9 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
         if counted:
             picture.pts = round(count * step)
             picture.duration = round((count + 1) * step) - picture.pts
-        elif picture.pts is None or abs(picture.pts) > _FARTHEST:
+        elif not possible(picture.pts, time_base):
             dts = picture.dts
-            if dts is not None and abs(dts) <= _FARTHEST and (end is None or dts >= end):
+            if dts is not None and possible(dts, time_base) and (end is None or dts >= end):
                 picture.pts = dts
             else:
                 picture.pts = end or 0
@@ -69,8 +69,13 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
         yield picture
 
 
-_FARTHEST = 2**62
-"""Timestamps beyond, of which sums would not fit, are none."""
+_FARTHEST = 2**33
+"""Seconds, 272 years: timestamps beyond are none."""
+
+
+def possible(tick: int | None, time_base: Fraction) -> bool:
+    """Whether there is a timestamp, and one that can be counted on with."""
+    return tick is not None and abs(tick) < 2**62 and abs(tick * time_base) < _FARTHEST
 
 
 def _possible(duration: int) -> int:
