@@ -22,6 +22,7 @@ from av.packet import Packet
 
 from unblur.video.packets import is_header, is_repeat
 from unblur.video.probe import open_container
+from unblur.video.ticks import possible
 
 _SEVERAL_CLOCKS = ("mpegts", "mpeg", "ogg")
 _BACK = Fraction(1, 10)
@@ -84,9 +85,9 @@ class Ticking:
         self._read[index] = ordinal + 1
         shift = self._clock.shifts[index][bisect_right(ordinals, ordinal)]
         ticks = round(shift / packet.time_base)
-        if packet.pts is not None:
+        if packet.pts is not None and possible(packet.pts, packet.time_base):
             packet.pts += ticks
-        if packet.dts is not None:
+        if packet.dts is not None and possible(packet.dts, packet.time_base):
             packet.dts += ticks
         return any(0 <= each - ordinal <= _JOINT for each in ordinals)
 
@@ -146,6 +147,8 @@ def _pieces(path: Path) -> dict[int, list[_Piece]]:
                 continue
             tick = packet.dts if packet.dts is not None else packet.pts
             base = packet.time_base
+            if not possible(tick, base) or not possible(packet.pts or 0, base):
+                tick = None
             if tick is None:  # program streams date one frame of several
                 if index in pieces:
                     pieces[index][-1].undated += (packet.duration or 0) * base

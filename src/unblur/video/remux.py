@@ -18,6 +18,7 @@ from av.stream import Discard, Disposition, Stream
 from unblur.errors import UnblurWarning
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, stream_info
+from unblur.video.ticks import possible
 from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ class StreamCopy:
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]
-        times = [time for time in (packet.pts, packet.dts) if time is not None]
+        base = packet.time_base
+        times = [t for t in (packet.pts, packet.dts) if t is not None and possible(t, base)]
         pts = times[0] if times else 0 if copied.last is None else copied.last + 1
         packet.pts = pts
         packet.dts = times[-1] if times else pts

@@ -17,8 +17,8 @@ from unblur.video.clock import Ticking, clock_of
 from unblur.video.decode import Damage, pictures
 from unblur.video.packets import shows_picture
 from unblur.video.probe import MAX_PIXELS, Opened, no_frames, open_media
+from unblur.video.ticks import possible
 from unblur.video.timecode import Time
-from unblur.video.times import possible
 
 _UNSURE_PACKETS = ("mpeg4", "mpeg2video")
 """Codecs whose packets are not one shown frame each."""

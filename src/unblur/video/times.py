@@ -10,6 +10,7 @@ import av
 
 from unblur.errors import UnblurWarning
 from unblur.video.probe import Opened, frame_rate
+from unblur.video.ticks import possible
 
 _UNTIMED = {
     *("av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc"),
@@ -67,15 +68,6 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
         end = (picture.pts or 0) + (picture.duration or round(step))
         picture.time_base = time_base
         yield picture
-
-
-_FARTHEST = 2**33
-"""Seconds, 272 years: timestamps beyond are none."""
-
-
-def possible(tick: int | None, time_base: Fraction) -> bool:
-    """Whether there is a timestamp, and one that can be counted on with."""
-    return tick is not None and abs(tick) < 2**62 and abs(tick * time_base) < _FARTHEST
 
 
 def _possible(duration: int) -> int:
