@@ -39,6 +39,8 @@ LEAST_FRAMES = 24
 LIKELY = 0.35
 """Chance above which a frame counts as blurred: to call one sharp that is not costs more than to
 restore one in vain."""
+MANY = 0.25
+"""Share of frames that are blurred, above which a shot is."""
 BLOCK = 8
 """Side of the blocks of most codecs."""
 MODELS: dict[Kind, dict[str, str]] = {
@@ -110,7 +112,7 @@ class Analysis:
     """Frames of the video."""
     shots: tuple[Shot, ...]
     kind: Kind
-    """Of most frames that are blurred, if more than a tenth are."""
+    """Of most frames that are blurred, if more than a quarter are."""
     blockiness: float
     noise: float
     bits_per_pixel: float | None
@@ -305,9 +307,9 @@ def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
 
 
 def kind_of_all(looks: Sequence[FrameLook]) -> Kind:
-    """The kind of some frames: that of most of those that are blurred, where a tenth are."""
+    """The kind of some frames: that of most of those that are blurred, where a quarter are."""
     blurred = [look for look in looks if look.kind != "sharp"]
-    if len(blurred) <= 0.1 * len(looks):
+    if len(blurred) <= MANY * len(looks):
         return "sharp"
     share = {
         name: sum(look.kind in (name, "both") for look in blurred) / len(blurred)
