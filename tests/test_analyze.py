@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import unblur
-from unblur.analyze import blockiness, kind_of
+from unblur.analysis import blockiness, kind_of
 from unblur.cli import main
 from unblur.guidance.blur_kind import CONTRAST, NOISE, SPEED, cells_of, noise, weighted_quantiles
 from unblur.report import page, timeline

@@ -15,7 +15,7 @@ from unblur.cli.terminal import one_line, show, table
 from unblur.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
-    from unblur.analyze import Analysis
+    from unblur.analysis import Analysis
 
 PAGES = (".html", ".htm")
 WORDS = {
@@ -58,7 +58,7 @@ def analyze(
     if report is not None and Path(report).suffix.lower() not in (".png", *PAGES):
         raise UsageError(f"--report {report}: end it in .html or .png")
     with delayed():
-        from unblur.analyze import analyze as look
+        from unblur.analysis import analyze as look
 
     with reporter(wanted=not quiet) as progress:
         found = look(
