@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import pickle
+import re
 import shutil
 import signal
 import subprocess
