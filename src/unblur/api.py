@@ -123,6 +123,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     window: int | None = None,
     codec: str | None = None,
     crf: int | None = None,
+    pixel_format: str | None = None,
+    stream: int | None = None,
     overwrite: bool = False,
     max_memory: int | None = None,
     seed: int = 0,
@@ -161,6 +163,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         window: frames that a temporal network sees at once; by default as memory allows.
         codec: video codec, where the extension leaves a choice.
         crf: quality of the codec, lower is better.
+        pixel_format: FFmpeg's name of the format to encode; by default the nearest that plays.
+        stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
@@ -265,7 +269,9 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
     def reading() -> VideoReader:
-        return open_video(source, start=start, end=end, strict=strict, deinterlace=deinterlace)
+        return open_video(
+            source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
+        )
 
     with reading() as reader:
         shape = reader.info
@@ -276,6 +282,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             source=None if preview else source,
             codec=codec,
             crf=crf,
+            pixel_format=pixel_format,
             overwrite=overwrite,
             scale=info.scale,
             start=start,

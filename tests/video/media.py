@@ -19,10 +19,12 @@ VFR = (0, 3600, 5040, 12600, 12690, 30600, 33300, 39960, 50040, 60030, 70020, 99
 LOSSLESS = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=none"}}
 
 
-def picture(index: int, size: tuple[int, int], pixel_format: str) -> av.VideoFrame:
+def picture(
+    index: int, size: tuple[int, int], pixel_format: str, strength: int = 19999
+) -> av.VideoFrame:
     """Noise over a moving ramp: every bit of every plane is used."""
     width, height = size
-    noise = np.random.default_rng(index).integers(0, 20000, (height, width, 3))
+    noise = np.random.default_rng(index).integers(0, strength + 1, (height, width, 3))
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     ramp = ((x + 3 * index) % 64 + y % 64)[..., None] * np.array([355, 200, 300])
     rgb = (noise + ramp).astype(np.uint16)
@@ -53,6 +55,7 @@ def make_clip(
     chapters: Sequence[tuple[float, float, str]] = (),
     attachment: bytes | None = None,
     interlaced: bool = False,
+    noise: int = 19999,
 ) -> Path:
     """Writes a clip; `pts` is a list of times in ticks, or a number of frames at 25 per second.
 
@@ -116,7 +119,7 @@ def make_clip(
             out.mux(packet)
         durations = [b - a for a, b in pairwise(times)] + [step]
         for index, (time, duration) in enumerate(zip(times, durations, strict=True)):
-            frame = picture(index, size, pixel_format)
+            frame = picture(index, size, pixel_format, noise)
             frame.pts, frame.time_base, frame.duration = time, time_base, duration
             for packet in video.encode(frame):
                 packet.duration = duration if codec == "ffv1" else packet.duration

@@ -116,6 +116,10 @@ def test_a_cut_keeps_everything_in_step(tmp_path: Path, source: str, extension: 
     tick = Fraction(1, 1000)
     kept = [(t, data) for t, data in packets(clip, "audio") if t and start <= t < end]
     got = packets(out, "audio")
+    if extension == ".mp4":  # and the packets that lead into the first one, hidden
+        before = [data for t, data in packets(clip, "audio") if t is not None and t < start][-2:]
+        assert [data for _, data in got[:2]] == before
+        got = got[2:]
     assert [data for _, data in got] == [data for _, data in kept]
     assert all(
         abs((was or 0) - start - (now or 0)) <= tick
@@ -223,7 +227,7 @@ def test_text_of_mp4_is_copied_to_mp4_and_named_elsewhere(tmp_path: Path) -> Non
     )
     assert [data for _, data in before] == [b"one", b"two", b"three"]
     assert after == before
-    with pytest.warns(UnblurWarning, match="mov_text, fra. is left out, .mkv cannot hold it$"):
+    with pytest.warns(UnblurWarning, match="mov_text, fra. is left out, .mkv cannot hold it"):
         pass_through(clip, tmp_path / "out.mkv")
 
 

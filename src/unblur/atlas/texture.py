@@ -62,7 +62,8 @@ class CnnTexture(nn.Module):
         factor = 2 ** (len(widths) - 1)
         for i, (height, width) in enumerate(sizes):
             rows, cols = -(-height // factor), -(-width // factor)
-            noise = 0.1 * torch.rand(1, self.CHANNELS, rows, cols, generator=generator)
+            # As wide as what the layers give each other: of a tenth of it little was learned.
+            noise = 2 * torch.rand(1, self.CHANNELS, rows, cols, generator=generator) - 1
             self.register_buffer(f"noise{i}", noise)
         self.first = conv(self.CHANNELS, widths[0])
         self.stages = nn.ModuleList(

@@ -153,6 +153,14 @@ def restore(
         bool,
         typer.Option("--deinterlace", rich_help_panel=INPUT, help="Take interlaced video."),
     ] = False,
+    stream: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            rich_help_panel=INPUT,
+            help="Which video stream to restore, as `unblur probe` numbers them.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -175,6 +183,14 @@ def restore(
             rich_help_panel=OUTPUT,
             show_default="visually lossless",
             help="Quality of the encoder: lower is better and larger.",
+        ),
+    ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=OUTPUT,
+            help="Pixel format of the codec, such as yuv444p, instead of the nearest that plays.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -259,6 +275,8 @@ def restore(
                 window=window,
                 codec=codec,
                 crf=crf,
+                pixel_format=pixel_format,
+                stream=stream,
                 overwrite=overwrite,
                 max_memory=max_memory,
                 seed=seed,

@@ -114,6 +114,7 @@ def open_video(
     rate: Fraction = RATE,
     gaps: Gaps = "error",
     max_pixels: int = MAX_PIXELS,
+    stream: int | None = None,
 ) -> VideoReader:
     """Opens a video file, or a folder or pattern of pictures, for reading as a stream of frames.
 
@@ -128,13 +129,18 @@ def open_video(
         rate: frames per second of pictures.
         gaps: what a missing picture means: see `find_pictures`.
         max_pixels: refuse larger frames before memory is taken for them.
+        stream: index of the video stream to read; None: the best one, and a warning says which
+            where there are several.
 
     Raises:
         MediaError: there is no video in it that can be read, or it is interlaced.
-        UsageError: `start` and `end` reach past the end, or hold no frame between them.
+        UsageError: `start` and `end` reach past the end, or hold no frame between them; or
+            `stream` is no video stream.
         ResourceError: its frames are larger than `max_pixels`.
     """
     if is_sequence(path):
+        if stream is not None:
+            raise UsageError("pictures have no streams: leave out --stream")
         return SequenceReader(
             path, start=start, end=end, strict=strict, rate=rate, gaps=gaps, max_pixels=max_pixels
         )
@@ -145,6 +151,7 @@ def open_video(
         strict=strict,
         deinterlace=deinterlace,
         max_pixels=max_pixels,
+        stream=stream,
     )
 
 
@@ -159,6 +166,7 @@ def create_video(
     scale: int = 1,
     start: Time | str | None = None,
     end: Time | str | None = None,
+    pixel_format: str | None = None,
 ) -> VideoWriter:
     """Creates a video file, or pictures, from frames.
 
@@ -176,6 +184,8 @@ def create_video(
         scale: size of the frames to come, as a multiple of the source's.
         start: what was given to `open_video`: the output then starts at 0.
         end: what was given to `open_video`.
+        pixel_format: FFmpeg's name of the format to encode, as `yuv444p`; None: the nearest to the
+            source's, for RGB in MP4 and MOV one that all players show.
 
     Raises:
         UsageError: the output exists, is the input, its folder is missing or not writable, or
@@ -185,6 +195,8 @@ def create_video(
     if is_sequence_output(path, codec):
         if crf is not None:
             raise UsageError("pictures have no --crf: leave it out")
+        if pixel_format is not None:
+            raise UsageError("pictures have no --pixel-format: leave it out")
         return SequenceWriter(path, info, source=source, codec=codec, overwrite=overwrite)
     return FileWriter(
         path,
@@ -196,4 +208,5 @@ def create_video(
         scale=scale,
         start=start,
         end=end,
+        pixel_format=pixel_format,
     )

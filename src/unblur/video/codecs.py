@@ -15,7 +15,7 @@ from typing import cast
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from unblur.errors import ResourceError, UsageError
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video.info import VideoInfo
 from unblur.video.layout import Layout, layout_of, native_format
 
@@ -54,6 +54,14 @@ class Codec:
     """Parameters of the encoder that stop it from writing to stderr."""
     carries_aspect: bool = True
     """True where the video stream itself carries the pixel aspect ratio."""
+    limited: bool = False
+    """True where players take the numbers for limited range, and the codec cannot say otherwise."""
+    unknown_primaries: tuple[str, ...] = ()
+    """Primaries that the encoder refuses to name."""
+    captions: bool = False
+    """True where the encoder writes the closed captions that come with a frame."""
+    smallest: tuple[int, int] = (1, 1)
+    """Width and height below which the encoder must not be asked: it ends the process."""
     tag: str | None = None
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
 
@@ -73,8 +81,16 @@ CONTAINERS = {
     ".webm": Container("webm", ("vp9", "av1"), _MATROSKA, stores_aspect=False, stores_mirror=False),
 }
 CODECS = {
-    "h264": Codec("libx264", 16, params="x264-params"),
-    "h265": Codec("libx265", 17, params="x265-params", quiet="log-level=none", tag="hvc1"),
+    "h264": Codec("libx264", 16, params="x264-params", captions=True),
+    "h265": Codec(
+        "libx265",
+        17,
+        params="x265-params",
+        quiet="log-level=none",
+        unknown_primaries=("ebu3213",),
+        smallest=(64, 16),
+        tag="hvc1",
+    ),
     "av1": Codec(
         "libsvtav1",
         20,
@@ -90,7 +106,7 @@ CODECS = {
         (("row-mt", "1"), ("cpu-used", "3"), ("b", "0")),
         carries_aspect=False,
     ),
-    "prores": Codec("prores_ks", options=(("vendor", "apl0"),), carries_aspect=False),
+    "prores": Codec("prores_ks", options=(("vendor", "apl0"),), carries_aspect=False, limited=True),
     "ffv1": Codec(
         "ffv1",
         options=(("level", "3"), ("slicecrc", "1"), ("g", "1")),
@@ -99,6 +115,8 @@ CODECS = {
         carries_aspect=False,
     ),
 }
+_SHOWN_IN_420 = ("h264", "h265", "av1", "vp9")
+"""Codecs that phones, browsers and televisions decode, but hardly with other colour resolution."""
 _ALIASES = {
     "x264": "h264",
     "libx264": "h264",
@@ -137,11 +155,12 @@ def codec_for(name: str, container: Container, suffix: str) -> str:
 def default_codecs(container: Container, info: VideoInfo) -> list[str]:
     """Codecs to try where the user named none, the preferred one first.
 
-    H.264 with more than 8 bits plays almost nowhere, so deeper video becomes H.265.
+    H.264 with more than 8 bits plays almost nowhere, so deeper video becomes H.265; and VP9's
+    encoder takes 8 bits only, so that in WebM it becomes AV1.
     """
     keys = list(container.codecs)
-    if info.bit_depth > 8 and keys[:2] == ["h264", "h265"]:
-        keys[:2] = ["h265", "h264"]
+    if info.bit_depth > 8 and keys[:2] in (["h264", "h265"], ["vp9", "av1"]):
+        keys[:2] = reversed(keys[:2])
     return keys[:2]
 
 
@@ -155,8 +174,24 @@ class Choice:
     options: tuple[tuple[str, str], ...] = ()
 
 
-def choose(keys: Iterable[str], pixel_format: str, width: int, height: int) -> Choice:
+def choose(
+    keys: Iterable[str],
+    pixel_format: str,
+    width: int,
+    height: int,
+    *,
+    wanted: str | None = None,
+    common: bool = False,
+) -> Choice:
     """The first codec of `keys` that takes the size, in the pixel format nearest to the source's.
+
+    Args:
+        keys: of `CODECS`.
+        pixel_format: of the source.
+        width: of the frames to be written.
+        height: of the frames to be written.
+        wanted: the only pixel format to take; None: the nearest.
+        common: RGB becomes 4:2:0 where the size allows, which all players show.
 
     Raises:
         ResourceError: FFmpeg was built without any of the encoders.
@@ -170,15 +205,26 @@ def choose(keys: Iterable[str], pixel_format: str, width: int, height: int) -> C
         except ValueError:  # unknown codec
             missing.append(codec.encoder)
             continue
+        if width < codec.smallest[0] or height < codec.smallest[1]:
+            refused.append(key)
+            continue
         options = {**dict(codec.options), **dict(codec.small if min(width, height) < 32 else ())}
-        for candidate in nearest(pixel_format, [offer.name for offer in offered]):
+        names = [offer.name for offer in offered]
+        if wanted is not None and wanted not in names:
+            raise UsageError(
+                f"{key} cannot be written as {wanted!r}: choose one of {' '.join(names)}"
+            )
+        fitting = nearest(pixel_format, names) if wanted is None else [wanted]
+        if common and key in _SHOWN_IN_420 and layout_of(pixel_format).family == "rgb":
+            fitting.sort(key=lambda name: layout_of(name).subsampling != (2, 2))
+        for candidate in fitting:
             if _opens(codec, options, candidate, width, height):
                 return Choice(key, codec, candidate, tuple(options.items()))
         refused.append(key)
     if refused:
+        what = f"frames of {width}x{height} pixels" + (f" as {wanted}" if wanted else "")
         raise UsageError(
-            f"{' and '.join(refused)} cannot hold frames of {width}x{height} pixels:"
-            " choose --codec ffv1 with .mkv or .mp4"
+            f"{' and '.join(refused)} cannot hold {what}: choose --codec ffv1 with .mkv or .mp4"
         )
     raise ResourceError(
         f"this build of FFmpeg lacks the encoder {' and '.join(missing)}: install PyAV's own"
@@ -212,7 +258,16 @@ def nearest(pixel_format: str, offered: Sequence[str]) -> list[str]:
         )
 
     kept = [n for n in offered if not n.startswith(("yuvj", "nv")) or n == pixel_format]
+    kept = [n for n in kept if _known(n)]
     return sorted(kept, key=cost)
+
+
+def _known(name: str) -> bool:
+    try:
+        layout_of(name)
+    except MediaError:  # on a device, say
+        return False
+    return True
 
 
 def losses(pixel_format: str, written: str) -> list[str]:
@@ -247,6 +302,8 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
             raise UsageError(f"--crf {quality:g} is outside {low:g} to {high:g} of {choice.key}")
         options["crf"] = f"{quality:g}"
     params = [codec.quiet] if codec.quiet else []
+    if choice.key == "h264" and info.constant_rate:
+        params.append("force-cfr=1")  # else the stream tells the container's clock as its rate
     if codec.params:
         params += _hdr_params(choice.key, info)
     if params and codec.params:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 from av.filter import Graph
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning
-from unblur.video.probe import Opened
+from unblur.video.clock import Ticking, clock_of
+from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_picture
+from unblur.video.probe import Opened, encrypted
+from unblur.video.times import with_times
 
-_UNSHOWN_PACKETS = ("vp8", "mpeg4")
-"""Codecs that have packets without a picture of their own."""
+_TAIL = 600
+"""Packets that are kept from a key frame on."""
+_ON_THEIR_WAY = 20
+"""So many packets FFmpeg's threads may hold."""
 _READ_ERRORS = 8
 """So many failed reads in a row end a file."""
 
@@ -69,7 +76,7 @@ def pictures(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[
         damage: counts what is lost, and what is missing at the end if the file is read `whole`.
         whole: False after a seek.
     """
-    yield from _with_times(opened, _decoded(opened, damage, whole))
+    yield from with_times(opened, _decoded(opened, damage, whole))
 
 
 def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -87,11 +94,67 @@ def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av
         yield from _pulled(graph, times, opened)
 
 
+@dataclass
+class _Read:
+    """How far a file was read."""
+
+    packets: int = 0
+    end: int = 0
+    longest: int = 0
+    """Ticks between two packets."""
+    last: int | None = None
+
+    def count(self, packet: Packet) -> None:
+        self.packets += packet.size > 0
+        pts = packet.pts
+        if pts is None:
+            return
+        self.end = max(self.end, pts + (packet.duration or 0))
+        if self.last is not None:
+            self.longest = max(self.longest, abs(pts - self.last))
+        self.last = pts
+
+
+class _Tail:
+    """The last packets read, from a key frame on: all that may still be in the decoder."""
+
+    def __init__(self) -> None:
+        self._groups: deque[list[Packet]] = deque()
+
+    def add(self, packet: Packet) -> None:
+        if packet.is_keyframe:
+            self._groups.append([])
+        if self._groups:
+            self._groups[-1].append(packet)
+        while self._groups and sum(map(len, self._groups)) - len(self._groups[0]) > _ON_THEIR_WAY:
+            self._groups.popleft()
+        if self._groups and len(self._groups[-1]) > _TAIL:  # hardly any key frames: keep nothing
+            self._groups.clear()
+
+    def packets(self) -> list[Packet]:
+        return [packet for group in self._groups for packet in group]
+
+
 def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFrame]:
-    sent = shown = end = 0
+    codec = opened.stream.codec.canonical_name
+    read = _Read()
+    sent = shown = 0
+    first: int | None = None
+    waiting: Counter[int | None] = Counter()
+    """Times of packets that gave no picture yet."""
+    tail, failed = _Tail(), list[int | None]()
+    newest: int | None = None
     for packet in _packets(opened, damage):
-        sent += bool(packet.size) and not packet.is_discard
-        end = max(end, (packet.pts or 0) + (packet.duration or 0))
+        if is_encrypted(packet):
+            raise encrypted(opened.path)
+        read.count(packet)
+        if is_repeat(packet) or is_header(packet, codec):
+            continue
+        shows = shows_picture(packet, codec)
+        sent += shows is True
+        if shows is not False:
+            waiting[packet.pts] += 1
+        tail.add(packet)
         try:
             found = opened.decoder.decode(packet)
         except av.error.EOFError:
@@ -103,29 +166,75 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
         except (av.FFmpegError, ValueError) as error:
             damage.note(f"a packet does not decode ({reason(error)})", lost=True)
             continue
+        for picture in found:
+            first = picture.pts if first is None else first
+            waiting.pop(picture.pts, None)
+            if picture.pts is not None:
+                newest = max(picture.pts, picture.pts if newest is None else newest)
         shown += len(found)
         yield from found
+    if waiting:
+        # An error takes along all frames that are on their way in the decoder's threads.
+        for picture in _again(opened, tail.packets(), failed):
+            pts = picture.pts
+            if pts is not None and pts in waiting and (newest is None or pts > newest):
+                del waiting[pts]
+                shown += 1
+                yield picture
     if not whole:
         return
-    if opened.stream.codec.canonical_name not in _UNSHOWN_PACKETS:
+    if codec == "mpeg4":  # whose packets need not have a picture
+        silent = sum(pts in waiting for pts in failed) - damage.lost
+    else:
         # FFmpeg may drop a packet without a word. Fields may come in packets of their own, so
-        # that more packets than pictures alone prove nothing where there are twice as many.
-        silent = sent - shown - damage.lost
-        for _ in range(silent if sent < 2 * shown else 0):
-            damage.note("a packet gave no picture", lost=True)
-    early = _early_end(opened, sent, float(end * opened.time_base))
+        # that more packets than pictures alone prove nothing where there are twice as many; and
+        # frames before the first that is shown lean on ones that were cut off.
+        unseen = sum(n for pts, n in waiting.items() if pts is None or pts >= (first or 0))
+        silent = min(sent - shown - damage.lost, unseen) if sent < 2 * shown else 0
+    for _ in range(silent):
+        damage.note("a packet gave no picture", lost=True)
+    early = _early_end(opened, read)
     if early:
         damage.note(early, lost=False)
+
+
+def _again(
+    opened: Opened, packets: list[Packet], failed: list[int | None]
+) -> Iterator[av.VideoFrame]:
+    """What decodes of packets that begin at a key frame, one after the other in one thread."""
+    own = opened.decoder
+    decoder = cast(VideoCodecContext, av.CodecContext.create(own.name, "r"))
+    decoder.extradata, decoder.options = own.extradata, own.options
+    decoder.width, decoder.height = own.width, own.height
+    decoder.bits_per_coded_sample = own.bits_per_coded_sample
+    decoder.thread_count = 1
+    for packet in (*packets, None):
+        try:
+            yield from decoder.decode(packet)
+        except (av.FFmpegError, ValueError):
+            failed.append(None if packet is None else packet.pts)
 
 
 def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
     """Packets of the stream, then the empty one that flushes the decoder."""
     failures = 0
+    clock = clock_of(opened.path, opened.container, opened.stream.index)
+    ticking = Ticking(clock)
+    if clock.breaks:
+        warnings.warn(
+            f"{opened.path}: its clock restarts or leaps ({clock.breaks} times); the parts are put"
+            " one behind the other",
+            UnblurWarning,
+            stacklevel=2,
+        )
     while True:
         try:
             for packet in opened.container.demux(opened.stream):
                 if packet.size:
                     failures = 0
+                joint = ticking.set(packet)
+                if packet.is_corrupt and not joint:  # where two streams meet, counters do not
+                    damage.note("a part of a frame did not arrive", lost=False)
                 yield packet
             return
         except (av.FFmpegError, OSError) as error:
@@ -139,43 +248,19 @@ def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
                 return
 
 
-def _early_end(opened: Opened, packets: int, seconds: float) -> str | None:
+def _early_end(opened: Opened, read: _Read) -> str | None:
     """Says what the header promises and the file does not hold."""
     stream, name = opened.stream, opened.container.format.name
-    if name.startswith("mov,mp4") and 0 < packets < len(stream.index_entries):
-        return f"it ends after {packets} of {len(stream.index_entries)} frames"
+    if name.startswith("mov,mp4") and 0 < read.packets < len(stream.index_entries):
+        return f"it ends after {read.packets} of {len(stream.index_entries)} frames"
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tag:
         promised = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-        if promised - seconds > 0.5:
+        seconds = float(read.end * opened.time_base)
+        # Matroska need not say how long the last frame is.
+        if promised - seconds > max(0.5, 1.5 * float(read.longest * opened.time_base)):
             return f"it ends after {seconds:.2f} of {promised:.2f} s"
     return None
-
-
-def _with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Rebuilds timestamps that are missing from the ones around them."""
-    stream = opened.stream
-    rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
-    usual = max(round(1 / (rate * time_base)), 1) if rate and time_base else 1
-    end: int | None = None
-    rebuilt = False
-    for picture in source:
-        if picture.pts is None:
-            dts = picture.dts
-            if end is None:
-                picture.pts = dts or 0
-            else:
-                picture.pts = dts if dts is not None and dts >= end else end
-            if not rebuilt:
-                rebuilt = True
-                warnings.warn(
-                    f"{opened.path} lacks timestamps: they are rebuilt from its frame rate",
-                    UnblurWarning,
-                    stacklevel=2,
-                )
-        end = (picture.pts or 0) + (picture.duration or usual)
-        picture.time_base = opened.time_base
-        yield picture
 
 
 def _deinterlacer(opened: Opened, picture: av.VideoFrame) -> Graph:

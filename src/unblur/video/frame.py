@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import NumericsError
-from unblur.video.info import TRANSFERS
-from unblur.video.layout import Layout, layout_of
+from unblur.video.info import TRANSFERS, Siting
+from unblur.video.layout import STAND_INS, Layout, layout_of
 from unblur.video.planes import (
     Array,
     channels_of,
@@ -33,7 +33,8 @@ from unblur.video.planes import (
     tags_of,
     words_of,
 )
-from unblur.video.rgb import Siting, decode_rgb, encode_rgb, matrix_code
+from unblur.video.rgb import decode_rgb, encode_rgb, matrix_code, recode
+from unblur.video.side_data import copy_of
 
 if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it
     from torch import Tensor
@@ -56,7 +57,9 @@ class Frame:
     duration: int = 0
     """Ticks until the next frame; 0 where the file does not say."""
     siting: Siting = "left"
-    """Where chroma samples lie between luma samples across: MPEG's `left` or JPEG's `center`."""
+    """Where chroma samples lie: MPEG's `left`, JPEG's `center`, `topleft` of UHD HDR, ..."""
+    beside: frozenset[str] = frozenset()
+    """Names of what the file holds beside the samples: see `side_data.lost_side_data`."""
 
     @property
     def width(self) -> int:
@@ -93,7 +96,10 @@ class Frame:
         return finite(rgb)[0] if layout_of(readable_name(self.picture)).is_float else rgb
 
     def alpha(self) -> Tensor | None:
-        """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none."""
+        """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none.
+
+        What is not finite is replaced as in `rgb`.
+        """
         import torch
 
         picture = readable(self.picture)
@@ -101,8 +107,9 @@ class Frame:
         if layout.alpha is None:
             return None
         alpha = codes_of(picture, layout, layout.alpha, layout.bits)
-        if not layout.is_float:
-            alpha /= np.float32(2**layout.bits - 1)
+        if layout.is_float:
+            return finite(torch.from_numpy(alpha[None]))[0]
+        alpha /= np.float32(2**layout.bits - 1)
         return torch.from_numpy(alpha[None])
 
     def packed(self) -> tuple[list[Words], Callable[[Sequence[Words]], Frame]]:
@@ -114,7 +121,7 @@ class Frame:
         source = readable(self.picture)
         tags = tags_of(source)
         name, width, height = source.format.name, source.width, source.height
-        place = self.index, self.pts, self.time_base, self.duration, self.siting
+        place = self.index, self.pts, self.time_base, self.duration, self.siting, self.beside
 
         def unpacked(words: Sequence[Words]) -> Frame:
             picture = empty_picture(name, width, height, tags)
@@ -127,13 +134,15 @@ class Frame:
         return [channel.copy() for channel in channels_of(source)], unpacked
 
     def non_finite(self) -> int:
-        """How many of the picture's colour values are NaN or infinite."""
+        """How many of the picture's values, colour and alpha, are NaN or infinite."""
         layout = layout_of(readable_name(self.picture))
         if not layout.is_float:
             return 0
         values = decode_rgb(self.picture, self.siting)
-        channels = values[:1] if layout.family == "gray" else values
-        return int(channels.size - np.isfinite(channels).sum())
+        channels = [*(values[:1] if layout.family == "gray" else values)]
+        if layout.alpha is not None:
+            channels.append(codes_of(self.picture, layout, layout.alpha, layout.bits))
+        return sum(int(each.size - np.isfinite(each).sum()) for each in channels)
 
     def with_rgb(self, rgb: Tensor, alpha: Tensor | None = None) -> Frame:
         """This frame with other colours: same pixel format, tags, time and alpha.
@@ -154,8 +163,11 @@ class Frame:
         values = _as_array(rgb, 3, "rgb")
         height, width = values.shape[1:]
         same_size = (height, width) == (source.height, source.width)
-        picture = picture_like(source, source.format.name, width, height)
         layout = layout_of(source.format.name)
+        if same_size and "closed captions" in self.beside and source is self.picture:
+            picture = copy_of(source)
+        else:
+            picture = picture_like(source, source.format.name, width, height)
         if layout.family == "yuv" and same_size and layout.subsampling != (1, 1):
             encode_rgb(picture, values, self.siting, reference=source)
         else:
@@ -169,37 +181,68 @@ class Frame:
                 _put_alpha(picture, layout, self.alpha() if alpha is None else alpha)
         return replace(self, picture=_timed(picture, self))
 
-    def converted(self, pixel_format: str, transfer: str | None = None) -> Frame:
+    def converted(
+        self,
+        pixel_format: str,
+        transfer: str | None = None,
+        *,
+        limited: bool = False,
+        siting: Siting | None = None,
+    ) -> Frame:
         """This frame in another pixel format, and with another transfer function where given.
 
         RGB of any kind becomes YUV of the matrix that `rgb` would assume for its size, in limited
-        range (full for `yuvj` formats), and is tagged so.
+        range (full for `yuvj` formats), and is tagged so. YUV keeps its range, and where only depth
+        and range change, chroma is not filtered.
 
         Args:
             pixel_format: FFmpeg's name.
             transfer: name of the wanted curve, for example `linear` for EXR; None keeps it.
+            limited: write YUV in limited range.
+            siting: where chroma is to lie; None: where it lies.
         """
         own = transfer_of(self.picture)
-        if pixel_format == self.picture.format.name and transfer in (None, own):
+        recurved = transfer not in (None, own)
+        place = siting or self.siting
+        if pixel_format == self.picture.format.name and pixel_format in STAND_INS and not recurved:
             return self
-        rgb = self.rgb()
-        if transfer is not None and transfer != own:
-            from unblur.ops.color import from_linear, to_linear
-
-            rgb = from_linear(to_linear(rgb, own), transfer)
+        source = readable(self.picture)
+        layout, before = layout_of(pixel_format), layout_of(source.format.name)
+        full = source.color_range == 2 or before.full_range
+        narrowed = limited and layout.family == before.family == "yuv" and full
+        moved = place != self.siting and before.subsampling != (1, 1)
+        if pixel_format == self.picture.format.name and not (recurved or narrowed or moved):
+            return self
         picture = picture_like(self.picture, pixel_format, self.width, self.height)
-        layout = layout_of(pixel_format)
-        if layout.family != layout_of(readable_name(self.picture)).family:
+        if before.full_range:
+            picture.color_range = 2
+        if layout.family != before.family:
             code = {"rgb": 0, "gray": 2, "yuv": matrix_code(2, self.height, self.width)}
             picture.colorspace = code[layout.family]
             picture.color_range = 1 if layout.family == "yuv" and not layout.full_range else 2
-        if transfer is not None:
+        elif narrowed:
+            picture.color_range = 1
+        if transfer is not None and recurved:
             tag_transfer(picture, transfer)
-        encode_rgb(picture, rgb.numpy(), self.siting)
+        alike = (layout.family, layout.subsampling) == (before.family, before.subsampling)
+        plain = not any(each.is_float or each.channel_bits for each in (layout, before))
+        if alike and plain and not (recurved or moved):
+            recode(source, picture)
+        else:
+            rgb = self.rgb()
+            if transfer is not None and recurved:
+                from unblur.ops.color import from_linear, to_linear
+
+                rgb = from_linear(to_linear(rgb, own), transfer)
+            encode_rgb(picture, rgb.numpy(), place)
         if layout.alpha is not None:
             alpha = self.alpha()
-            _put_alpha(picture, layout, rgb[:1] * 0 + 1 if alpha is None else alpha)
-        return replace(self, picture=_timed(picture, self))
+            if alpha is None:
+                import torch
+
+                alpha = torch.ones(1, self.height, self.width)
+            _put_alpha(picture, layout, alpha)
+        return replace(self, picture=_timed(picture, self), siting=place)
 
 
 def finite(x: Tensor) -> tuple[Tensor, int]:

@@ -54,6 +54,9 @@ TRANSFERS = {
     17: "smpte428",
     18: "arib-std-b67",
 }
+Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
+"""Where chroma samples lie: across on the first luma sample (`left`, ...) or between (`center`,
+`top`, ...), down between lines, on the first (`top...`) or on the second (`bottom...`)."""
 RANGES = {1: "tv", 2: "pc"}
 
 
@@ -110,6 +113,8 @@ class StreamInfo:
     title: str | None = None
     cover: bool = False
     """True for an attached picture (cover art)."""
+    auxiliary: bool = False
+    """True for what serves another stream, as the opacity of AVIF."""
 
     def __str__(self) -> str:
         said = [f"{self.kind} stream {self.index}", f"({self.codec or 'unknown codec'}"]
@@ -144,6 +149,8 @@ class VideoInfo:
     """The nine numbers behind `rotation` (and a mirror, if any), as the file holds them."""
     sample_aspect_ratio: Fraction = Fraction(1)
     color: ColorTags = ColorTags()
+    siting: Siting | None = None
+    """Where subsampled chroma lies; None where the file does not say (then MPEG's `left`)."""
     interlaced: bool = False
     hdr: Literal["pq", "hlg"] | None = None
     mastering_display: MasteringDisplay | None = None
@@ -151,10 +158,16 @@ class VideoInfo:
     """Brightest pixel and brightest frame average of an HDR video (MaxCLL, MaxFALL), cd/m2."""
     dynamic_metadata: tuple[str, ...] = ()
     """Names of metadata that change with every frame (Dolby Vision, HDR10+): never carried over."""
+    crop: tuple[int, ...] | None = None
+    """Lines and columns that players hide: top, bottom, left, right. They are restored, too."""
+    beside: frozenset[str] = frozenset()
+    """Names of what lies beside the samples of the first frame: `closed captions`, ..."""
     streams: tuple[StreamInfo, ...] = ()
     """All streams of the file, the restored one included."""
     codec: str = ""
     """FFmpeg's name of the video codec."""
+    constant_rate: bool = False
+    """Whether frames come at an even rate, as far as the container's beginning tells."""
     container: str = ""
     """FFmpeg's name of the container; `sequence` for pictures."""
     stream_index: int = 0

@@ -8,25 +8,76 @@ Element numbers: RFC 9559 (Matroska), RFC 8794 (EBML).
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
 
-from unblur.video.info import MasteringDisplay
+import av
+from av.video.stream import VideoStream
+
+from unblur.video.info import MasteringDisplay, Siting
 
 _SPARE = "\u00a0" * 200  # two bytes each
 _SEGMENT, _TRACKS, _TRACK, _NUMBER, _NAME = 0x18538067, 0x1654AE6B, 0xAE, 0xD7, 0x536E
 _VIDEO, _COLOUR, _MASTERING = 0xE0, 0x55B0, 0x55D0
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _MAX_CLL, _MAX_FALL, _FIRST_PRIMARY, _VOID, _CRC = 0x55BC, 0x55BD, 0x55D1, 0xEC, 0xBF
+_SITING_ACROSS, _SITING_DOWN = 0x55B7, 0x55B8
+_SITINGS: dict[tuple[int, int], Siting] = {
+    (1, 2): "left",
+    (2, 2): "center",
+    (1, 1): "topleft",
+    (2, 1): "top",
+    (1, 3): "bottomleft",
+    (2, 3): "bottom",
+}
+_UNTOLD: dict[str, Siting] = {"dvvideo": "topleft", "mjpeg": "center", "mpeg1video": "center"}
+"""Where chroma lies by the definition of codecs, for those that Matroska does not take."""
+_CROPS = (0x54BB, 0x54AA, 0x54CC, 0x54DD)
+"""Lines and columns that players hide: at the top, the bottom, on the left, on the right."""
 _HEADER_BYTES = 1 << 20
 
 
 def reserve(title: str) -> str:
     """A track's name with spare bytes behind it."""
     return title + _SPARE
+
+
+def siting_of(stream: VideoStream) -> Siting | None:
+    """Where FFmpeg found that chroma lies in a stream; None where the file does not say.
+
+    PyAV has no name for it, so a header of Matroska, which has, is written into memory and read.
+    """
+    memory = io.BytesIO()
+    try:
+        with av.open(memory, "w", format="matroska") as header:
+            header.add_stream_from_template(stream, opaque=True)
+            header.start_encoding()
+        data = bytearray(memory.getvalue())
+        start, stop = _find_tracks(data)
+        track = dict(_parse(dict(_parse(data[start:stop]))[_TRACK]))
+        colour = dict(_parse(dict(_parse(track[_VIDEO])).get(_COLOUR, b"")))
+        across, down = colour[_SITING_ACROSS], colour[_SITING_DOWN]
+    except (av.FFmpegError, OSError, ValueError, LookupError):
+        return _UNTOLD.get(stream.codec.canonical_name)
+    return _SITINGS.get((int.from_bytes(across, "big"), int.from_bytes(down, "big")))
+
+
+def crop_of(path: Path, index: int) -> tuple[int, ...] | None:
+    """What players hide at the four sides of the track `index`; None: nothing."""
+    try:
+        with path.open("rb") as file:
+            data = bytearray(file.read(_HEADER_BYTES))
+        start, stop = _find_tracks(data)
+        tracks = [value for number, value in _parse(data[start:stop]) if number == _TRACK]
+        video = dict(_parse(dict(_parse(tracks[index])).get(_VIDEO, b"")))
+    except (OSError, ValueError, IndexError):
+        return None
+    sides = tuple(int.from_bytes(video.get(number, b""), "big") for number in _CROPS)
+    return sides if any(sides) else None
 
 
 def amend(
@@ -36,6 +87,7 @@ def amend(
     aspect: Fraction,
     display: MasteringDisplay | None,
     light: tuple[int, int] | None,
+    crop: tuple[int, ...] | None = None,
 ) -> None:
     """Takes the spare bytes out of the first track's name and writes the elements instead.
 
@@ -46,6 +98,7 @@ def amend(
         aspect: width of a pixel over its height; 1 writes nothing.
         display: mastering display, or None.
         light: content light level, or None.
+        crop: see `crop_of`.
 
     Raises:
         ValueError: the header has no room or is not as expected; the file is as it was.
@@ -59,7 +112,7 @@ def amend(
         track = [number for number, _ in elements].index(_TRACK)
         elements[track] = (
             _TRACK,
-            _amended(elements[track][1], width, height, aspect, display, light),
+            _amended(elements[track][1], width, height, aspect, display, light, crop),
         )
         fresh = b"".join(_element(number, value) for number, value in elements)
         fresh = _padded(fresh, len(body) - (6 if crc else 0))
@@ -76,6 +129,7 @@ def _amended(
     aspect: Fraction,
     display: MasteringDisplay | None,
     light: tuple[int, int] | None,
+    crop: tuple[int, ...] | None,
 ) -> bytes:
     out = []
     for number, value in _parse(track):
@@ -85,9 +139,14 @@ def _amended(
                 continue
         if number == _VIDEO:
             video = _parse(value)
-            if aspect != 1:
+            if aspect != 1 and crop is None:
                 video = [(n, v) for n, v in video if n != _DISPLAY_UNIT]
                 video += _display_size(width, height, aspect)
+            if crop is not None:
+                video += [(n, _uint(size)) for n, size in zip(_CROPS, crop, strict=True) if size]
+                video = [(n, v) for n, v in video if n not in (_DISPLAY_WIDTH, _DISPLAY_HEIGHT)]
+                shown = width - crop[2] - crop[3], height - crop[0] - crop[1]
+                video += _display_size(*shown, aspect)
             extra = _light_elements(display, light)
             if extra:
                 colour = next((_parse(v) for n, v in video if n == _COLOUR), [])

@@ -9,6 +9,13 @@ from pathlib import Path
 
 from unblur.errors import ResourceError, UsageError
 
+DISK_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENODEV", "ENXIO", "ESTALE", "EBADF")
+    if hasattr(errno, name)
+}
+"""Numbers of errors that come from the disk, and not from what is written to it."""
+
 
 def check_target(
     path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None, overwrite: bool

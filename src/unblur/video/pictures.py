@@ -92,6 +92,16 @@ def read_picture(path: Path, max_pixels: int) -> Decoded:
     return Decoded(picture, codec, damage)
 
 
+def is_animated(path: Path) -> bool:
+    """Whether a PNG file holds several pictures: the chunk acTL before the first picture's data."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return False
+    return head.startswith(b"\x89PNG") and b"acTL" in head.partition(b"IDAT")[0]
+
+
 def storage_format(codec: str, pixel_format: str) -> str:
     """The pixel format in which `codec` stores pictures of `pixel_format` without loss.
 

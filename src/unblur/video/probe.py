@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import av
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from unblur.errors import MediaError, ResourceError
-from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.layout import layout_of, native_format
+from unblur.video.matroska import crop_of, siting_of
+from unblur.video.packets import is_encrypted
+from unblur.video.side_data import (
+    beside,
+    content_light,
+    display_matrix,
+    dynamic_metadata,
+    mastering_display,
+)
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame that is read unless the caller allows more."""
@@ -37,12 +44,6 @@ _PLAYLISTS = {
     b"#EXTM3U": "a playlist (m3u8)",
     b"ffconcat version": "a list of files (ffconcat)",
     b"v=0": "a stream description (SDP)",
-}
-_DYNAMIC = {
-    SideDataType.DOVI_RPU_BUFFER: "Dolby Vision",
-    SideDataType.DOVI_METADATA: "Dolby Vision",
-    SideDataType.DYNAMIC_HDR_PLUS: "HDR10+",
-    SideDataType.DYNAMIC_HDR_VIVID: "HDR Vivid",
 }
 _HDR: dict[str, Literal["pq", "hlg"]] = {"smpte2084": "pq", "arib-std-b67": "hlg"}
 _INTERLACED_ORDERS = {2, 3, 4, 5}  # AVFieldOrder: TT, BB, TB, BT
@@ -77,7 +78,9 @@ def probe_file(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 @contextmanager
-def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Opened]:
+def open_media(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stream: int | None = None
+) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
     H.265 is decoded without frame threads: with them FFmpeg waits forever for a frame that a
@@ -90,13 +93,13 @@ def open_media(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     path = Path(path)
     container = open_container(path, max_pixels=max_pixels)
     try:
-        stream = _video_stream(path, container)
-        size = stream.codec_context.width, stream.codec_context.height
+        video = _video_stream(path, container, stream)
+        size = video.codec_context.width, video.codec_context.height
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
-        decoder = _decoder(stream)
+        decoder = _decoder(video)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
-        decoder.thread_type = "SLICE" if stream.codec.canonical_name == "hevc" else "AUTO"
-        yield Opened(path, container, stream, decoder)
+        decoder.thread_type = "SLICE" if video.codec.canonical_name == "hevc" else "AUTO"
+        yield Opened(path, container, video, decoder)
     finally:
         container.close()
 
@@ -127,9 +130,9 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
     pixel_format = frame.format.name
     layout = layout_of(native_format(pixel_format))
     color = _color_tags(frame, stream)
-    rate = stream.average_rate or stream.guessed_rate
+    rate = frame_rate(container, stream)
     seconds = _duration(container, stream)
-    matrix = _display_matrix(frame)
+    matrix = display_matrix(frame)
     start = stream.start_time
     time_base = opened.time_base
     return VideoInfo(
@@ -139,7 +142,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         pixel_format=pixel_format,
         bit_depth=layout.bits,
         has_alpha=layout.alpha is not None,
-        frame_rate=Fraction(rate) if rate else None,
+        frame_rate=rate,
         time_base=time_base,
         frames=stream.frames or None,
         duration=seconds,
@@ -147,20 +150,36 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         display_matrix=matrix,
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         color=color,
+        siting=siting_of(stream) if layout.subsampling != (1, 1) else None,
         interlaced=frame.interlaced_frame
         or getattr(context, "field_order", 0) in _INTERLACED_ORDERS,  # PyAV 17 has no such name
         hdr=_HDR.get(color.transfer or ""),
-        mastering_display=_mastering_display(frame),
-        content_light=_content_light(frame),
-        dynamic_metadata=tuple(
-            sorted({_DYNAMIC[kind] for kind in _side_data(frame) if kind in _DYNAMIC})
-        ),
+        mastering_display=mastering_display(frame),
+        content_light=content_light(frame),
+        dynamic_metadata=dynamic_metadata(frame),
+        crop=crop_of(opened.path, stream.index) if "matroska" in container.format.name else None,
+        beside=beside(frame),
         streams=tuple(stream_info(each) for each in container.streams),
         codec=stream.codec.canonical_name,
         container=container.format.name,
+        constant_rate=rate is not None and stream.base_rate == rate == stream.average_rate,
         stream_index=stream.index,
         start_time=float(start * time_base) if start is not None else 0.0,
     )
+
+
+def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Average frames per second; None where nothing is known.
+
+    FFmpeg's average is a made-up 25 for streams without a container, and the rate of the clock
+    instead of the frames' for DV.
+    """
+    average, guess = stream.average_rate, stream.guessed_rate
+    made_up = container.duration is None and stream.duration is None
+    ticks = average is not None and stream.time_base and average * stream.time_base == 1
+    if guess and (not average or made_up or (ticks and guess < average)):
+        average = guess
+    return Fraction(average) if average else None
 
 
 def stream_info(stream: Stream) -> StreamInfo:
@@ -172,6 +191,7 @@ def stream_info(stream: Stream) -> StreamInfo:
         language=stream.metadata.get("language"),
         title=stream.metadata.get("title") or stream.metadata.get("filename"),
         cover=bool(stream.disposition & Disposition.attached_pic),
+        auxiliary=_is_auxiliary(stream),
     )
 
 
@@ -190,6 +210,11 @@ def no_frames(path: Path) -> MediaError:
         f"{path} has a video stream, but not one of the frames asked for can be decoded:"
         " the file is empty, cut off or damaged"
     )
+
+
+def encrypted(path: Path) -> MediaError:
+    """The error for a file whose frames only a key opens."""
+    return MediaError(f"{path} is encrypted: decrypt it first, no key can be given here")
 
 
 def _check_file(path: Path) -> None:
@@ -249,25 +274,37 @@ def _reason(error: Exception) -> str:
     return log[-1].strip() if log else text
 
 
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+def _video_stream(path: Path, container: InputContainer, wanted: int | None) -> VideoStream:
     moving = [
         stream
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic
     ]
+    if wanted is not None:
+        chosen = next((stream for stream in moving if stream.index == wanted), None)
+        if chosen is None:
+            found = ", ".join(str(stream.index) for stream in moving) or "none"
+            raise UsageError(f"--stream {wanted}: {path} has the video streams {found}")
+        moving = [chosen]
     if not moving:
         if container.streams.video:
             raise MediaError(f"{path} holds no video, only a cover picture: name a video file")
         kinds = " and ".join(sorted({stream.type for stream in container.streams}))
         raise MediaError(f"{path} holds no video, only {kinds or 'a header'}: name a video file")
+    shown = [stream for stream in moving if not _is_auxiliary(stream)] or moving
     best = container.streams.best("video")
-    stream = next((each for each in moving if best is not None and each.index == best.index), None)
-    stream = stream or moving[0]
+    stream = next((each for each in shown if best is not None and each.index == best.index), None)
+    stream = stream or shown[0]
     if stream.codec_context is None:
         raise MediaError(
             f"{path}: FFmpeg has no decoder for its video; convert it first, for example to FFV1"
         )
     return stream
+
+
+def _is_auxiliary(stream: Stream) -> bool:
+    """Whether a stream serves another one: opacity or depth of AVIF and HEIF, an enhancement."""
+    return bool(stream.disposition & Disposition.dependent)
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
@@ -289,6 +326,8 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
     """Frames that decode, damaged packets passed over."""
     try:
         for packet in opened.container.demux(opened.stream):
+            if is_encrypted(packet):
+                raise encrypted(opened.path)
             try:
                 yield from opened.decoder.decode(packet)
             except av.FFmpegError:
@@ -325,43 +364,3 @@ def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
         own.transfer or header.transfer,
         full or own.range or header.range,
     )
-
-
-def _side_data(frame: av.VideoFrame) -> dict[SideDataType, bytes]:
-    try:
-        sides: Any = frame.side_data  # its stubs are wrong
-    except ValueError:  # holds a kind, such as EXIF, that PyAV has no name for
-        return {}
-    return {side.type: bytes(side) for side in (sides[n] for n in range(len(sides)))}
-
-
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
-    if data is None or len(data) < 36:
-        return None
-    matrix = struct.unpack("=9i", data[:36])
-    upright = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    return matrix if matrix != upright else None
-
-
-def _mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
-    """Reads FFmpeg's AVMasteringDisplayMetadata: ten rationals and two flags."""
-    data = _side_data(frame).get(SideDataType.MASTERING_DISPLAY_METADATA)
-    if data is None or len(data) < 88:
-        return None
-    numbers = struct.unpack("=22i", data[:88])
-    pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
-    values = [Fraction(num, den) if den else Fraction(0) for num, den in pairs]
-    has_primaries, has_luminance = numbers[20:22]
-    return MasteringDisplay(
-        tuple(values[:8]) if has_primaries else None,
-        (values[8], values[9]) if has_luminance else None,
-    )
-
-
-def _content_light(frame: av.VideoFrame) -> tuple[int, int] | None:
-    data = _side_data(frame).get(SideDataType.CONTENT_LIGHT_LEVEL)
-    if data is None or len(data) < 8:
-        return None
-    brightest, average = struct.unpack("=2I", data[:8])
-    return (brightest, average) if brightest or average else None

@@ -6,6 +6,7 @@ What the caller gets is what the file holds: each frame's own planes and its own
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,17 +16,15 @@ from types import TracebackType
 
 import av
 
-from unblur.errors import MediaError
+from unblur.errors import MediaError, UnblurWarning
 from unblur.video.decode import Damage, deinterlaced, pictures
-from unblur.video.frame import Frame, Siting
-from unblur.video.info import VideoInfo
+from unblur.video.frame import Frame
+from unblur.video.info import Siting, VideoInfo
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
+from unblur.video.seek import seek
+from unblur.video.side_data import beside
 from unblur.video.span import Span, resolve
 from unblur.video.timecode import Time, parse_time
-
-_INDEXED = ("mov,mp4", "matroska")
-"""Containers whose index leads to a key frame; seeking in others may land anywhere."""
-_CENTER_SITED = ("mjpeg", "mpeg1video")
 
 
 class FileReader:
@@ -50,9 +49,11 @@ class FileReader:
         strict: bool = False,
         deinterlace: bool = False,
         max_pixels: int = MAX_PIXELS,
+        stream: int | None = None,
     ) -> None:
         self._path = Path(path)
         self._max_pixels = max_pixels
+        self._stream = stream
         self._damage = Damage(self._path, strict)
         self._span: Span | None = None
         self._closing = ExitStack()
@@ -60,7 +61,7 @@ class FileReader:
             self._open()
             if start is not None or end is not None:
                 begin, stop = (None if t is None else parse_time(t) for t in (start, end))
-                self._span = resolve(self._path, begin, stop, max_pixels)
+                self._span = resolve(self._path, begin, stop, max_pixels, stream)
             decoded = self._from_start_of_span()
             first = next(decoded, None)
             if first is None:
@@ -76,6 +77,7 @@ class FileReader:
         except BaseException:
             self.close()
             raise
+        self._say_which()
         self._deinterlace = deinterlace
         self._decoded = decoded
         self.frames = self.info.frames if self._span is None else self._span.count
@@ -102,50 +104,74 @@ class FileReader:
 
     def __iter__(self) -> Iterator[Frame]:
         span, info = self._span, self.info
-        siting: Siting = "center" if info.codec in _CENTER_SITED else "left"
+        siting: Siting = info.siting or "left"
         given = 0
         for count, picture in enumerate(self._decoded):
             pts = picture.pts or 0
             index = count if span is None else span.index(pts)
-            if span is not None and pts < span.start:
-                continue
             if span is not None and span.end is not None and pts >= span.end:
                 break
             self._check(picture, index)
             if picture.is_corrupt:
                 self._damage.note(f"frame {index} decodes with faults", lost=False)
             given += 1
-            yield Frame(picture, index, pts, info.time_base, picture.duration, siting)
+            self._tag(picture)
+            extra = beside(picture)
+            yield Frame(picture, index, pts, info.time_base, picture.duration, siting, extra)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
         if not given:
             raise no_frames(self._path)
         self._damage.warn()
 
+    def _say_which(self) -> None:
+        """Warns where others could have been meant."""
+        streams = self.info.streams
+        others = [s for s in streams if s.kind == "video" and not s.cover and not s.auxiliary]
+        others = [s for s in others if s.index != self.info.stream_index]
+        if others and self._stream is None:
+            said = " and ".join(str(s) for s in others)
+            warnings.warn(
+                f"{self._path}: video stream {self.info.stream_index} is taken, not {said};"
+                " --stream chooses",
+                UnblurWarning,
+                stacklevel=4,
+            )
+
     def _open(self) -> None:
         self._closing.close()
         self._opened = self._closing.enter_context(
-            open_media(self._path, max_pixels=self._max_pixels)
+            open_media(self._path, max_pixels=self._max_pixels, stream=self._stream)
         )
 
     def _from_start_of_span(self) -> Iterator[av.VideoFrame]:
         """Pictures from the start of the span, or from some point before it."""
         opened, span = self._opened, self._span
-        if span is None or not opened.container.format.name.startswith(_INDEXED):
-            return pictures(opened, self._damage)
-        if span.index(span.start) == 0 or self._damage.strict:
-            return pictures(opened, self._damage, whole=span.end is None)
-        try:
-            opened.container.seek(span.start, stream=opened.stream)
+        if span is None or span.index(span.start) == 0 or self._damage.strict:
+            decoded = pictures(opened, self._damage, whole=span is None or span.end is None)
+            return decoded if span is None else _from(span.start, decoded)
+        key = seek(opened, span.start)
+        if key is not None:
             decoded = pictures(opened, self._damage, whole=False)
-            landed = next((p for p in decoded if not p.is_corrupt), None)
-        except (av.FFmpegError, OSError):
-            landed = None
-        self._damage.clear()  # pictures that lean on ones before the key frame fail rightly
-        if landed is not None and (landed.pts or 0) <= span.start:
-            return chain([landed], decoded)
-        self._open()  # the index led past the start: read from the beginning
-        return pictures(self._opened, self._damage, whole=False)
+            landed = _landed(decoded, key, span)
+            if landed is not None:
+                self._damage.clear()  # frames that lean on ones before the key frame fail rightly
+                return chain([landed], decoded)
+        self._damage.clear()
+        self._open()
+        return _from(span.start, pictures(self._opened, self._damage, whole=False))
+
+    def _tag(self, picture: av.VideoFrame) -> None:
+        """Gives a picture that says less than the file's header the header's colour tags."""
+        matrix, primaries, transfer, range_ = self.info.color.codes()
+        if picture.colorspace == 2 and matrix != 2:
+            picture.colorspace = matrix
+        if picture.color_range == 0 and range_ != 0:
+            picture.color_range = range_
+        if picture.color_primaries == 2 and primaries != 2:
+            picture.color_primaries = primaries
+        if picture.color_trc == 2 and transfer != 2:
+            picture.color_trc = transfer
 
     def _check(self, picture: av.VideoFrame, index: int) -> None:
         info = self.info
@@ -164,3 +190,26 @@ class FileReader:
             f"{self._path} is interlaced (frame {index} holds two fields of different moments):"
             " run again with --deinterlace"
         )
+
+
+def _from(start: int, decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Pictures at `start` and after it; ones before may even have another size."""
+    return (picture for picture in decoded if (picture.pts or 0) >= start)
+
+
+def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoFrame | None:
+    """The first picture of the span; None where one is missing between the key frame and it.
+
+    A decoder that finds out late how many frames it must reorder would leave some out.
+    """
+    place = span.index(key)
+    for picture in decoded:
+        pts = picture.pts or 0
+        if pts < key:
+            continue
+        if place >= len(span.timeline) or pts != span.timeline[place]:
+            return None
+        if pts >= span.start:
+            return picture
+        place += 1
+    return None

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
+from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, stream_info
+from unblur.video.ticks import possible
+from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
 
-_STALE_TAGS = (
-    "alpha_mode",
-    "duration",
-    "encoder",
-    "number_of_frames",
-    "number_of_bytes",
-    "bps",
-    "rotate",
-)
-_STALE_PREFIXES = ("_statistics", "number_of_frames-", "number_of_bytes-", "bps-", "duration-")
 _CONTAINER_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
-_USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
+_USUAL_TAGS = {
+    *("album", "album_artist", "artist", "comment", "composer", "copyright", "creation_time"),
+    *(
+        "date",
+        "description",
+        "genre",
+        "grouping",
+        "lyrics",
+        "synopsis",
+        "timecode",
+        "title",
+        "track",
+    ),
+}
+_HOLE = Fraction(1, 200)
+"""Seconds of a hole in sound that are more than the rounding of times."""
+_HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
@@ -48,6 +55,8 @@ class _Copied:
     """Decoding time of its last packet, in ticks of the source."""
     refused: bool = False
     """Whether the container refused one of its packets."""
+    end: Fraction | None = None
+    """Seconds where uncompressed sound would go on without a hole."""
 
 
 class StreamCopy:
@@ -64,6 +73,7 @@ class StreamCopy:
         skip: int,
         end: Fraction | None,
         extension: str,
+        left_out: Collection[int] = (),
     ) -> None:
         """Adds the streams to the output.
 
@@ -73,7 +83,9 @@ class StreamCopy:
             skip: index of the stream that is restored.
             end: seconds in the source where everything ends; None: with the file.
             extension: of the output, for messages.
+            left_out: indices of streams that are not to be copied.
         """
+        self._path, self._skip = source, skip
         self._end = end
         self._source = open_container(source)
         self._output = output
@@ -81,22 +93,26 @@ class StreamCopy:
         self._begin: Fraction | None = None
         self._streams: dict[int, _Copied] = {}
         video = self._source.streams[skip]
+        firsts = first_packets(source)
+
+        def first(stream: Stream) -> Packet[Any] | None:
+            return firsts.get(stream.index)
+
         for stream in self._source.streams:
             if stream.index == skip or _made_anew(stream, video, output):
                 continue
             if stream.disposition & Disposition.attached_pic and _attach(source, stream, output):
                 continue
-            target = _add(output, stream) if _takes(output.format.name, stream) else None
-            if target is None:
-                remedy = "" if extension == ".mkv" else "; .mkv may hold it"
-                warnings.warn(
-                    f"{source}: {stream_info(stream)} is left out, {extension} cannot hold it"
-                    f"{remedy}",
-                    UnblurWarning,
-                    stacklevel=4,
-                )
-            else:
-                self._streams[stream.index] = _Copied(stream, target)
+            if stream.index not in left_out and takes(output.format.name, stream, first(stream)):
+                self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                continue
+            homes = [end for end, muxer in _HOMES.items() if takes(muxer, stream, first(stream))]
+            remedy = f"; {' and '.join(homes)} can" if homes else ""
+            warnings.warn(
+                f"{source}: {stream_info(stream)} is left out, {extension} cannot hold it{remedy}",
+                UnblurWarning,
+                stacklevel=4,
+            )
         for stream in self._source.streams:
             if stream.index not in self._streams:
                 stream.discard = Discard.all
@@ -109,8 +125,7 @@ class StreamCopy:
 
     def tags(self, skip: int) -> tuple[dict[str, str], dict[str, str]]:
         """Metadata of the file, and of the stream `skip`, as far as they stay true."""
-        file = {k: v for k, v in self._source.metadata.items() if k.lower() not in _CONTAINER_TAGS}
-        return file, _lasting(self._source.streams[skip].metadata)
+        return _file_tags(self._source), lasting(self._source.streams[skip].metadata)
 
     def start(self, shift: Fraction, begin: Fraction | None) -> None:
         """Sets the times before the first packet, and writes the chapters.
@@ -135,6 +150,23 @@ class StreamCopy:
         if chapters:
             self._output.set_chapters(chapters)
 
+    def put_first(self) -> None:
+        """Writes the first packet of each stream, at the time 0."""
+        firsts = first_packets(self._path)
+        for index, copied in self._streams.items():
+            if index in firsts:
+                put(self._output, copied.target, firsts[index])
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Streams of the source that are copied."""
+        return tuple(self._streams)
+
+    @property
+    def disposition(self) -> Disposition:
+        """Flags of the restored stream."""
+        return self._source.streams[self._skip].disposition
+
     def advance(self, until: Fraction | None) -> None:
         """Writes all packets before `until` seconds of output time; None: all that are left."""
         while True:
@@ -153,12 +185,14 @@ class StreamCopy:
         wanted = [copied.source for copied in self._streams.values()]
         if not wanted:
             return
+        ticking = Ticking(clock_of(self._path, self._source, self._skip))
         try:
             for packet in self._source.demux(wanted):
+                ticking.set(packet)
                 if not packet.size or not self._keep(packet):
                     continue
                 if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
-                    yield packet
+                    yield from self._whole(self._trimmed(packet))
         except (av.FFmpegError, OSError) as error:
             warnings.warn(
                 f"the other streams of {self._source.name} cannot be read to their end ({error})",
@@ -168,7 +202,8 @@ class StreamCopy:
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]
-        times = [time for time in (packet.pts, packet.dts) if time is not None]
+        base = packet.time_base
+        times = [t for t in (packet.pts, packet.dts) if t is not None and possible(t, base)]
         pts = times[0] if times else 0 if copied.last is None else copied.last + 1
         packet.pts = pts
         packet.dts = times[-1] if times else pts
@@ -181,7 +216,61 @@ class StreamCopy:
             packet.pts = packet.dts = math.ceil(begin)
             packet.duration = int(rest)
             return rest > 0
+        if packet.stream.type == "audio":
+            return pts + self._lead(packet) > begin
         return pts >= begin
+
+    def _lead(self, packet: Packet[Any]) -> int:
+        """Ticks by which a packet of sound may begin before the cut.
+
+        Uncompressed sound is cut to the sample. MP4 and MOV can hide what comes before the cut,
+        there the packet that leads into the first one to be heard is copied, too.
+        """
+        duration = packet.duration or 0
+        if is_plain(packet.stream):
+            return duration
+        return 2 * duration if self._output.format.name in ("mp4", "mov") else 1
+
+    def _trimmed(self, packet: Packet[Any]) -> Packet[Any]:
+        """Uncompressed sound without the samples before the cut."""
+        if self._begin is None or not is_plain(packet.stream):
+            return packet
+        base, rate = packet.time_base, packet.stream.codec_context.sample_rate
+        samples = round((packet.duration or 0) * base * rate)
+        spare = math.ceil((self._begin - (packet.pts or 0) * base) * rate)
+        if not 0 < spare < samples or packet.size % samples:
+            return packet
+        fresh: Packet[Any] = Packet(bytes(packet)[spare * (packet.size // samples) :])
+        ticks = round(Fraction(spare, rate) / base)
+        fresh.stream, fresh.time_base = packet.stream, base
+        fresh.pts = fresh.dts = (packet.pts or 0) + ticks
+        fresh.duration = (packet.duration or 0) - ticks
+        return fresh
+
+    def _whole(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
+        """Uncompressed sound with silence in its holes, which MP4 and MOV would close."""
+        copied = self._streams[packet.stream.index]
+        plain = is_plain(packet.stream) and self._output.format.name in ("mp4", "mov")
+        if not plain or not packet.duration:
+            yield packet
+            return
+        rate, base = packet.stream.codec_context.sample_rate, packet.time_base
+        now = (packet.pts or 0) * base
+        wide = round(packet.size / (packet.duration * base * rate))
+        hole = 0 if copied.end is None else int((now - copied.end) * rate)
+        if hole > _HOLE * rate:
+            while hole > 0:
+                part = min(hole, rate)
+                quiet: Packet[Any] = Packet(silence(packet.stream, part, wide))
+                quiet.stream, quiet.time_base = packet.stream, base
+                quiet.pts = quiet.dts = round((now - Fraction(hole, rate)) / base)
+                quiet.duration = round(Fraction(part, rate) / base)
+                yield quiet
+                hole -= part
+            copied.end = now
+        length = Fraction(packet.size // wide, rate) if wide else packet.duration * base
+        copied.end = (now if copied.end is None else copied.end) + length
+        yield packet
 
     def _write(self, packet: Packet[Any]) -> None:
         copied = self._streams[packet.stream.index]
@@ -207,16 +296,21 @@ class StreamCopy:
                 )
 
 
+def has_own_tags(source: Path) -> bool:
+    """Whether the metadata have keys for which MP4 and MOV have no place of their own."""
+    container = open_container(source)
+    try:
+        return not {key.lower() for key in _file_tags(container)} <= _USUAL_TAGS
+    finally:
+        container.close()
+
+
+def _file_tags(container: InputContainer) -> dict[str, str]:
+    return {k: v for k, v in container.metadata.items() if k.lower() not in _CONTAINER_TAGS}
+
+
 def _when(packet: Packet[Any]) -> Fraction:
     return (packet.dts or 0) * packet.time_base
-
-
-def _lasting(tags: dict[str, str]) -> dict[str, str]:
-    return {
-        key: value
-        for key, value in tags.items()
-        if key.lower() not in _STALE_TAGS and not key.lower().startswith(_STALE_PREFIXES)
-    }
 
 
 def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
@@ -225,31 +319,6 @@ def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
         return True
     timecode = stream.type == "data" and "timecode" in stream.metadata
     return timecode and output.format.name in ("mp4", "mov") and "timecode" in video.metadata
-
-
-def _takes(muxer: str, stream: Stream) -> bool:
-    """Whether a container takes the stream: found by writing an empty file with nothing else."""
-    trial = av.open(io.BytesIO(), "w", format=muxer)
-    try:
-        _add(trial, stream)
-        trial.start_encoding()
-        trial.close()
-    except (av.FFmpegError, OSError, ValueError):
-        with suppress(av.FFmpegError, OSError, ValueError):
-            trial.close()
-        return False
-    return True
-
-
-def _add(output: OutputContainer, stream: Stream) -> Stream:
-    target = output.add_stream_from_template(stream, opaque=True)
-    target.metadata.update(_lasting(stream.metadata))
-    target.disposition = stream.disposition
-    context: Any = target.codec_context
-    if stream.type == "audio" and context.layout.name in _USUAL_LAYOUTS:
-        # MP4 wants PCM's layout, which AVI and Matroska do not tell.
-        context.layout = _USUAL_LAYOUTS[context.layout.name]
-    return target
 
 
 def _attach(source: Path, stream: Stream, output: OutputContainer) -> bool:

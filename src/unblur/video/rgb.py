@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from unblur.errors import MediaError
-from unblur.video.info import MATRICES
+from unblur.video.info import MATRICES, Siting
 from unblur.video.layout import Layout, layout_of
 from unblur.video.planes import Array, codes_of, put_codes
-
-Siting = Literal["left", "center"]
-"""Where chroma samples lie between luma samples across."""
 
 
 def decode_rgb(picture: av.VideoFrame, siting: Siting) -> Array:
@@ -51,6 +47,29 @@ def decode_rgb(picture: av.VideoFrame, siting: Siting) -> Array:
                 np.multiply(chroma, weight, out=scratch)
                 row += scratch
     return out
+
+
+def recode(source: av.VideoFrame, target: av.VideoFrame) -> None:
+    """Stores the samples of a picture in one of the same size, family and colour resolution.
+
+    Only depth and range may differ: chroma is neither moved nor filtered.
+    """
+    old, new = layout_of(source.format.name), layout_of(target.format.name)
+    (black, white, span), (dark, bright, wide) = _code_range(source, old), _code_range(target, new)
+    if old.family == "rgb":
+        black = dark = 0.0
+        white, bright = 2.0**old.bits - 1, 2.0**new.bits - 1
+    for channel, (samples, place) in enumerate(zip(old.color, new.color, strict=True)):
+        codes = codes_of(source, old, samples, old.bits)
+        if old.family == "yuv" and channel:
+            codes -= np.float32(2 ** (old.bits - 1))
+            codes *= np.float32(wide / span)
+            codes += np.float32(2 ** (new.bits - 1))
+        else:
+            codes -= np.float32(black)
+            codes *= np.float32((bright - dark) / (white - black))
+            codes += np.float32(dark)
+        put_codes(target, new, place, new.bits, codes)
 
 
 def encode_rgb(
@@ -178,18 +197,26 @@ def _matrices(code: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return forward.astype(np.float32), inverse.astype(np.float32)
 
 
-# Chroma at luma's size and back. Down, chroma lies between lines; across, `siting` says.
+# Chroma at luma's size and back. `siting` says where it lies.
 
 
 def _upsample(
     plane: Array, factors: tuple[int, int], siting: Siting, height: int, width: int
 ) -> Array:
     down, across = factors
-    plane = _interpolate(plane, down, centered=True)[:height]
-    return _interpolate(plane.T, across, siting == "center").T[:, :width]
+    first, left = _places(siting, factors)
+    plane = _interpolate(plane, down, first)[:height]
+    return _interpolate(plane.T, across, left).T[:, :width]
 
 
-def _interpolate(plane: Array, factor: int, centered: bool) -> Array:
+def _places(siting: Siting, factors: tuple[int, int]) -> tuple[float, float]:
+    """Down and across, how many luma samples behind the first of its block a chroma sample lies."""
+    down, across = (factor - 1 for factor in factors)
+    lines = 0 if "top" in siting else down if "bottom" in siting else down / 2
+    return lines, 0 if "left" in siting else across / 2
+
+
+def _interpolate(plane: Array, factor: int, origin: float) -> Array:
     """Linear interpolation to `factor` times as many rows; rows beyond the edge repeat it."""
     if factor == 1:
         return plane
@@ -197,7 +224,6 @@ def _interpolate(plane: Array, factor: int, centered: bool) -> Array:
     across = plane.T.flags.c_contiguous  # keep the memory order that the caller's view has
     shape = (rows * factor, plane.shape[1])
     out = np.empty(shape[::-1], np.float32).T if across else np.empty(shape, np.float32)
-    origin = (factor - 1) / 2 if centered else 0.0
     for phase in range(factor):
         where = (phase - origin) / factor
         first = math.floor(where)  # -1 or 0: the sample before
@@ -217,24 +243,26 @@ def _interpolate(plane: Array, factor: int, centered: bool) -> Array:
 
 def _downsample(plane: Array, factors: tuple[int, int], siting: Siting) -> Array:
     down, across = factors
+    first, left = _places(siting, factors)
     # Across first would read each line once, down first halves the work: down first.
-    plane = _low_pass(plane, down, centered=True)
-    return np.ascontiguousarray(_low_pass(plane.T, across, siting == "center").T)
+    plane = _low_pass(plane, down, first)
+    return np.ascontiguousarray(_low_pass(plane.T, across, left).T)
 
 
-def _low_pass(plane: Array, factor: int, centered: bool) -> Array:
-    """One row of `factor`: their mean if centered, else a triangle around the first of them."""
+def _low_pass(plane: Array, factor: int, origin: float) -> Array:
+    """One row of `factor`: the mean around a place between rows, else a triangle around the row."""
     if factor == 1:
         return plane
     rows = -(-len(plane) // factor)
-    reach = 0 if centered else factor - 1
     behind = rows * factor - len(plane)
-    padded = plane
-    if reach or behind:
-        padded = np.pad(plane, ((reach, behind + reach), (0, 0)), mode="edge")
+    centered = origin != int(origin) or factor == 1
+    place = int(origin)
+    low = 0 if centered else place - factor + 1
+    high = factor if centered else place + factor
+    padded = np.pad(plane, ((-low, max(behind + high - factor, behind)), (0, 0)), mode="edge")
     total = np.zeros((rows, plane.shape[1]), np.float32)
-    for offset in range(-reach, factor):
-        weight = 1 / factor if centered else (factor - abs(offset)) / factor**2
-        start = offset + reach
+    for offset in range(low, high):
+        weight = 1 / factor if centered else (factor - abs(offset - place)) / factor**2
+        start = offset - low
         total += padded[start : start + (rows - 1) * factor + 1 : factor] * np.float32(weight)
     return total

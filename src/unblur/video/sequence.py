@@ -21,7 +21,7 @@ from unblur.video.decode import Damage
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.layout import STAND_INS, layout_of, native_format
-from unblur.video.pictures import READABLE, Decoded, read_picture
+from unblur.video.pictures import READABLE, Decoded, is_animated, read_picture
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.span import PAST_END
 from unblur.video.timecode import Time, parse_time
@@ -60,7 +60,7 @@ def is_sequence(path: str | os.PathLike[str]) -> bool:
     if os.path.isdir(text):
         return True
     if os.path.exists(text):
-        return Path(text).suffix.lower() in READABLE
+        return Path(text).suffix.lower() in READABLE and not is_animated(Path(text))
     name = os.path.basename(text)
     return bool(_NUMBER.search(name)) or glob.has_magic(name)
 

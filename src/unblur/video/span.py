@@ -8,13 +8,17 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import av
 
 from unblur.errors import UnblurWarning, UsageError
+from unblur.video.clock import Ticking, clock_of
 from unblur.video.decode import Damage, pictures
-from unblur.video.probe import MAX_PIXELS, no_frames, open_media
+from unblur.video.packets import shows_picture
+from unblur.video.probe import MAX_PIXELS, Opened, no_frames, open_media
+from unblur.video.ticks import possible
 from unblur.video.timecode import Time
 
 PAST_END = "--end {end} lies past the end, all frames up to there are taken: {length}"
@@ -42,7 +46,13 @@ class Span:
         return bisect_left(self.timeline, pts)
 
 
-def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = MAX_PIXELS) -> Span:
+def resolve(
+    path: Path,
+    start: Time | None,
+    end: Time | None,
+    max_pixels: int = MAX_PIXELS,
+    stream: int | None = None,
+) -> Span:
     """Reads the timestamps of all frames, without decoding them where that will do.
 
     Times count from the first frame.
@@ -54,24 +64,36 @@ def resolve(path: Path, start: Time | None, end: Time | None, max_pixels: int = 
         UnblurWarning: it reaches past the end, where it stops.
     """
     status = path.stat()
-    timeline, stop, time_base = _timeline(path, max_pixels, (status.st_mtime_ns, status.st_size))
+    version = status.st_mtime_ns, status.st_size
+    timeline, stop, time_base = _timeline(path, max_pixels, stream, version)
     return _span(path, timeline, stop, time_base, start, end)
+
+
+def longest_frame(path: Path, max_pixels: int = MAX_PIXELS, stream: int | None = None) -> Fraction:
+    """Seconds between the two frames of a file that are farthest apart."""
+    status = path.stat()
+    version = status.st_mtime_ns, status.st_size
+    timeline, _, base = _timeline(path, max_pixels, stream, version)
+    return max((b - a for a, b in pairwise(timeline)), default=0) * base
 
 
 @lru_cache(maxsize=2)  # reader and writer of one run ask for the same
 def _timeline(
-    path: Path, max_pixels: int, version: tuple[int, int]
+    path: Path, max_pixels: int, stream: int | None, version: tuple[int, int]
 ) -> tuple[array[int], int, Fraction]:
     """Timestamps of all frames in order, the end of the last one, and seconds per tick.
 
     `version` tells a file from the one that replaced it.
     """
-    with open_media(path, max_pixels=max_pixels) as opened:
+    with open_media(path, max_pixels=max_pixels, stream=stream) as opened:
         time_base = opened.time_base
         codec = opened.stream.codec.canonical_name
-        found = None if codec in _UNSURE_PACKETS else _packet_times(opened.container, opened.stream)
+        unsure = codec in _UNSURE_PACKETS
+        if opened.container.format.name == "avi":
+            unsure |= not opened.stream.codec.intra_only
+        found = None if unsure else _packet_times(opened)
     if found is None:
-        with open_media(path, max_pixels=max_pixels) as opened:
+        with open_media(path, max_pixels=max_pixels, stream=stream) as opened:
             found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
     if not found:
         raise no_frames(path)
@@ -80,18 +102,17 @@ def _timeline(
     return timeline, timeline[-1] + max(step, 1), time_base
 
 
-def _packet_times(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> list[tuple[int, int]] | None:
+def _packet_times(opened: Opened) -> list[tuple[int, int]] | None:
     """Timestamp and duration of each packet; None where some are missing."""
     times = []
+    stream = opened.stream
+    ticking = Ticking(clock_of(opened.path, opened.container, stream.index))
     try:
-        for packet in container.demux(stream):
-            if not packet.size or packet.is_discard:
+        for packet in opened.container.demux(stream):
+            ticking.set(packet)
+            if not shows_picture(packet, stream.codec.canonical_name):
                 continue
-            if stream.codec.canonical_name == "vp8" and not memoryview(packet)[0] & 0x10:
-                continue  # RFC 6386, 9.1: a frame that is not shown
-            if packet.pts is None:
+            if packet.pts is None or not possible(packet.pts, opened.time_base):
                 return None
             times.append((packet.pts, packet.duration or 0))
     except (av.FFmpegError, OSError):

@@ -13,32 +13,40 @@ Rules:
 
 from __future__ import annotations
 
+import io
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
+from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import codecs, matroska
-from unblur.video.frame import Frame, transfer_of
-from unblur.video.info import ColorTags, VideoInfo
+from unblur.video.decode import reason
+from unblur.video.fitting import converted_tags, fitting, stamped
+from unblur.video.frame import Frame
+from unblur.video.info import Siting, VideoInfo
 from unblur.video.layout import layout_of, native_format
-from unblur.video.output import Pending, check_target, full
-from unblur.video.probe import MAX_PIXELS, probe_file
-from unblur.video.remux import StreamCopy
-from unblur.video.span import resolve
+from unblur.video.losses import check_mirror, warn_after, warn_before
+from unblur.video.output import DISK_ERRORS, Pending, check_target, full
+from unblur.video.probe import MAX_PIXELS
+from unblur.video.rehearsal import Outcome, Parts, rehearse
+from unblur.video.remux import StreamCopy, has_own_tags
+from unblur.video.side_data import beside
+from unblur.video.span import longest_frame, resolve
 from unblur.video.timecode import Time, parse_time
 
 _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the file
+_FINEST = 2_000_000  # ticks a second of MP4: of finer ones 32 bits hold less than 18 minutes
 _LONGEST_DELAY = 3600  # seconds between decoding a frame and showing it that can be
 
 
@@ -60,6 +68,7 @@ class FileWriter:
         scale: int = 1,
         start: Time | str | None = None,
         end: Time | str | None = None,
+        pixel_format: str | None = None,
     ) -> None:
         self._info = info
         self._range = (start, end)
@@ -73,11 +82,20 @@ class FileWriter:
             keys = [codecs.codec_for(codec, self._container, self._extension)]
         else:
             keys = codecs.default_codecs(self._container, info)
-        self._choice = codecs.choose(keys, native_format(info.pixel_format), *self._size)
+        self._choice = codecs.choose(
+            keys,
+            native_format(info.pixel_format),
+            *self._size,
+            wanted=pixel_format,
+            common=self._container.muxer in ("mp4", "mov"),
+        )
         self._options = codecs.encoder_options(self._choice, crf, info)
-        self._time_base = self._container.time_base or info.time_base
-        self._check_display_matrix()
-        self._warn_of_losses()
+        self._time_base = self._container.time_base or self._tick(source)
+        self._siting = self._place_of_chroma()
+        scaled = scale if info.crop is not None else 1
+        self._crop = None if info.crop is None else tuple(scaled * n for n in info.crop)
+        check_mirror(info, self._container, self._extension)
+        warn_before(info, self._choice, self._container, self._extension, self._size)
 
         self._copy: StreamCopy | None = None
         self._stream: VideoStream | None = None
@@ -85,6 +103,8 @@ class FileWriter:
         self._last: int | None = None
         self._decoded: int | None = None
         self._moved = 0
+        self._beside: frozenset[str] = info.beside
+        self._captions: frozenset[str] = frozenset()
         self._done = False
         self._closing = ExitStack()
         self._pending = Pending(self._target, overwrite=overwrite)
@@ -121,7 +141,12 @@ class FileWriter:
                 f"frame {frame.index} is {frame.width}x{frame.height}, not"
                 f" {self._size[0]}x{self._size[1]}"
             )
-        picture = _fitting(frame, self._choice.pixel_format)
+        picture = fitting(
+            frame,
+            self._choice.pixel_format,
+            limited=self._choice.codec.limited,
+            siting=self._siting,
+        )
         if self._last is None:
             self._begin(frame, picture)
         pts = round((frame.time - self._shift) / self._time_base)
@@ -130,8 +155,12 @@ class FileWriter:
             self._moved += 1
         self._last = pts
         duration = round(frame.duration * frame.time_base / self._time_base)
+        duration = duration if 0 <= duration < 2**31 else 0
+        self._beside |= frame.beside
+        if self._choice.codec.captions:
+            self._captions |= beside(picture) & {"closed captions"}
         self._durations[pts] = duration
-        with self._errors(), _stamped(picture, pts, self._time_base, duration):
+        with self._errors(), stamped(picture, pts, self._time_base, duration):
             self._mux(self._video.encode(picture))
 
     def close(self) -> None:
@@ -169,51 +198,93 @@ class FileWriter:
 
     def _open(self, source: Path | None) -> None:
         """Opens the container with all its streams; the header is written with the first frame."""
+        parts, error = rehearse(partial(self._attempt, source))
+        if error is not None:
+            raise UsageError(
+                f"{self._extension} cannot hold {self._choice.key} as {self._info.path} would need"
+                f" it ({reason(error)}): choose another --codec, or write .mkv"
+            )
+        target = str(self._pending.path)
+        self._output, self._stream, self._copy = self._assemble(target, source, parts)
+
+    def _assemble(
+        self, target: str | io.BytesIO, source: Path | None, parts: Parts
+    ) -> tuple[OutputContainer, VideoStream, StreamCopy | None]:
+        """A container with all its streams, of which nothing is written yet."""
         options = {"fflags": _BITEXACT, "avoid_negative_ts": "disabled"}
         if self._container.muxer in ("mp4", "mov"):
             # Edit lists in ticks of the video, so that a late start is kept to the tick.
             options["movie_timescale"] = str(min(self._time_base.denominator, 2**31 - 1))
-        self._output = av.open(
-            str(self._pending.path), "w", format=self._container.muxer, container_options=options
-        )
-        self._closing.callback(self._output.close)
+            if source is not None and source.is_file() and self._info.container != "sequence":
+                options |= {"movflags": "use_metadata_tags"} if has_own_tags(source) else {}
+        output = av.open(target, "w", format=self._container.muxer, container_options=options)
+        self._closing.callback(output.close)
         rate = self._info.frame_rate or Fraction(25)
-        stream = self._output.add_stream(self._choice.codec.encoder, rate=rate)
+        stream = output.add_stream(self._choice.codec.encoder, rate=rate)
         assert isinstance(stream, VideoStream)  # noqa: S101
-        self._stream = stream
         context = stream.codec_context
         context.width, context.height = self._size
         context.pix_fmt = self._choice.pixel_format
         context.time_base = stream.time_base = self._time_base
         context.sample_aspect_ratio = self._info.sample_aspect_ratio
         context.options = {**self._options, "field_order": "progressive"}
+        if self._siting is not None:
+            context.options["chroma_sample_location"] = self._siting
         if self._choice.codec.tag and self._container.muxer in ("mp4", "mov"):
             context.codec_tag = self._choice.codec.tag
         if self._info.display_matrix is not None:
             _set_display_matrix(stream, self._info.display_matrix)
+        copy = None
         if source is not None and source.is_file() and self._info.container != "sequence":
-            self._copy = StreamCopy(
+            copy = StreamCopy(
                 source,
-                self._output,
+                output,
                 skip=self._info.stream_index,
                 end=self._end_of_range(source),
                 extension=self._extension,
+                left_out=parts.left_out,
             )
-            self._closing.callback(self._copy.close)
-            file_tags, video_tags = self._copy.tags(self._info.stream_index)
-            if self._cut_start and video_tags.pop("timecode", ""):
+            self._closing.callback(copy.close)
+            stream.disposition = copy.disposition
+            file_tags, video_tags = copy.tags(self._info.stream_index)
+            why = "" if parts.timecode else f"{self._extension} cannot hold it"
+            why = "it would be wrong after --start" if self._cut_start else why
+            if why and "timecode" in {**file_tags, **video_tags}:
                 file_tags.pop("timecode", None)
-                warnings.warn(
-                    f"{source}: the timecode is left out, it would be wrong after --start",
-                    UnblurWarning,
-                    stacklevel=4,
-                )
-            self._output.metadata.update(file_tags)
+                video_tags.pop("timecode", None)
+                text = f"{source}: the timecode is left out, {why}"
+                warnings.warn(text, UnblurWarning, stacklevel=5)
+            output.metadata.update(file_tags)
             stream.metadata.update(video_tags)
         if self._choice.key == "vp9" and layout_of(self._choice.pixel_format).alpha is not None:
             stream.metadata["alpha_mode"] = "1"
         if self._amends:
             stream.metadata["title"] = matroska.reserve(stream.metadata.get("title", ""))
+        return output, stream, copy
+
+    def _attempt(self, source: Path | None, parts: Parts) -> Outcome:
+        """Writes a frame and a packet of each stream into memory."""
+        streams: tuple[int, ...] = ()
+        try:
+            output, video, copy = self._assemble(io.BytesIO(), source, parts)
+            picture = av.VideoFrame(*self._size, self._choice.pixel_format)
+            picture.pts, picture.time_base = 0, self._time_base
+            packets = [*video.encode(picture), *video.encode(None)]
+            for packet in packets:
+                packet.pts = packet.dts = 0
+            if copy is not None:
+                streams = copy.indices
+                copy.start(Fraction(0), None)
+            output.mux(packets)
+            if copy is not None:
+                copy.put_first()
+            output.close()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            return Outcome(streams, error)
+        finally:
+            with suppress(Exception):
+                self._closing.close()
+        return Outcome(streams, None)
 
     def _end_of_range(self, source: Path) -> Fraction | None:
         """Seconds in the source of the first frame after the range; None: the range is open."""
@@ -221,7 +292,7 @@ class FileWriter:
         if end is None:
             return None
         allowed = max(MAX_PIXELS, self._info.width * self._info.height)
-        last = resolve(source, start, end, allowed).end
+        last = resolve(source, start, end, allowed, self._info.stream_index).end
         return None if last is None else last * self._info.time_base
 
     def _begin(self, frame: Frame, picture: av.VideoFrame) -> None:
@@ -239,10 +310,12 @@ class FileWriter:
             self._copy.start(self._shift, frame.time if self._cut_start else None)
         tags = self._info.color
         if picture is not frame.picture:
-            tags = _converted_tags(picture, tags)
+            tags = converted_tags(picture, tags)
         self._tags = tags
         context = self._video.codec_context
         matrix, primaries, transfer, range_ = tags.codes()
+        if tags.primaries in self._choice.codec.unknown_primaries:
+            primaries = 2
         context.colorspace, context.color_range = matrix, range_
         context.color_primaries, context.color_trc = primaries, transfer
 
@@ -269,6 +342,26 @@ class FileWriter:
             return dts
         return pts if last is None else min(pts, last + 1)
 
+    def _tick(self, source: str | os.PathLike[str] | None) -> Fraction:
+        """Seconds per tick: the source's, as far as MP4 can count a frame's length in it."""
+        tick, seconds = self._info.time_base, self._info.duration or 0
+        if tick.denominator > _FINEST:
+            tick = Fraction(1, _FINEST // 2)
+        if source is not None and seconds / tick >= 2**31:
+            allowed = max(MAX_PIXELS, self._size[0] * self._size[1])
+            longest = longest_frame(Path(source), allowed, self._info.stream_index)
+            coarser = (tick, Fraction(1, 90_000), Fraction(1, 1000))
+            tick = next((each for each in coarser if longest / each < 2**31), coarser[-1])
+        return tick
+
+    def _place_of_chroma(self) -> Siting | None:
+        """Where chroma is to lie in the output; None: the codec's format has no place to say."""
+        written = layout_of(self._choice.pixel_format)
+        source = layout_of(native_format(self._info.pixel_format))
+        if written.subsampling == source.subsampling and not self._choice.codec.limited:
+            return self._info.siting
+        return None if written.subsampling == (1, 1) else "left"
+
     @property
     def _video(self) -> VideoStream:
         assert self._stream is not None  # noqa: S101
@@ -280,7 +373,7 @@ class FileWriter:
         info = self._info
         light = info.mastering_display is not None or info.content_light is not None
         aspect = info.sample_aspect_ratio != 1
-        return self._container.time_base is not None and (aspect or light)
+        return self._container.time_base is not None and (aspect or light or self._crop is not None)
 
     def _amend(self) -> None:
         if not self._amends:
@@ -293,31 +386,20 @@ class FileWriter:
                 info.sample_aspect_ratio,
                 info.mastering_display,
                 info.content_light,
+                self._crop,
             )
 
     def _check_result(self) -> None:
-        """Reads the finished header, and names what it was told and does not say."""
-        info = self._info
-        try:
-            result = probe_file(self._pending.path, max_pixels=sys.maxsize)
-        except MediaError:  # a build of FFmpeg that encodes what it cannot decode
-            return
-        told: dict[str, tuple[object, object]] = {
-            "rotation": (info.display_matrix, result.display_matrix),
-            "mastering display": (info.mastering_display, result.mastering_display),
-            "content light level": (info.content_light, result.content_light),
-            "colour primaries": (self._tags.primaries, result.color.primaries),
-            "transfer function": (self._tags.transfer, result.color.transfer),
-            "colour matrix": (self._tags.matrix, result.color.matrix),
-            "colour range": (self._tags.range, result.color.range),
-        }
-        lost = [name for name, (ours, theirs) in told.items() if ours and not theirs]
-        if result.sample_aspect_ratio != info.sample_aspect_ratio:
-            lost.append("pixel aspect ratio")
+        """Names what the finished file does not hold, of what it was told and of what there was."""
+        what = f"{self._choice.key} in {self._extension}"
+        kept = warn_after(
+            self._pending.path, self._target, self._info, self._tags, self._siting, what
+        )
+        lost = sorted(self._beside - kept - self._captions)
         if lost:
             warnings.warn(
-                f"{self._target}: {self._choice.key} in {self._extension} does not hold the"
-                f" {' and '.join(lost)} of {info.path}",
+                f"{self._info.path}: not carried over, {what} does not hold it here:"
+                f" {', '.join(lost)}",
                 UnblurWarning,
                 stacklevel=4,
             )
@@ -338,6 +420,11 @@ class FileWriter:
                 f"no memory left to encode {self._target}: close other programs"
             ) from None
         except OSError as error:
+            if isinstance(error, av.FFmpegError) and error.errno not in DISK_ERRORS:
+                raise ResourceError(
+                    f"{self._target}: {self._extension} refuses what it is given"
+                    f" ({error.strerror}): choose another --codec, or write .mkv"
+                ) from error
             raise full(self._target, error) from error
         except av.FFmpegError as error:
             raise ResourceError(
@@ -345,92 +432,8 @@ class FileWriter:
                 f" ({error.strerror}): choose another --codec"
             ) from error
 
-    def _check_display_matrix(self) -> None:
-        matrix = self._info.display_matrix
-        if matrix is None or self._container.stores_mirror:
-            return
-        if matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0:
-            raise UsageError(
-                f"{self._extension} cannot hold the mirror flag of {self._info.path}:"
-                " write .mp4 or .mov"
-            )
-
-    def _warn_of_losses(self) -> None:
-        info, choice = self._info, self._choice
-        lost = codecs.losses(info.pixel_format, choice.pixel_format)
-        if lost:
-            warnings.warn(
-                f"{choice.key} cannot hold {info.pixel_format}: written as {choice.pixel_format},"
-                f" without its {' and '.join(lost)}; --codec ffv1 keeps everything",
-                UnblurWarning,
-                stacklevel=4,
-            )
-        source, written = (
-            layout_of(native_format(name)) for name in (info.pixel_format, choice.pixel_format)
-        )
-        odd = self._size[0] % 2 or self._size[1] % 2
-        if odd and source.subsampling != written.subsampling and choice.key in ("h264", "h265"):
-            warnings.warn(
-                f"{choice.key} takes no {info.pixel_format} of odd size"
-                f" {self._size[0]}x{self._size[1]}: written as {choice.pixel_format}, which fewer"
-                " players show",
-                UnblurWarning,
-                stacklevel=4,
-            )
-        if info.dynamic_metadata:
-            warnings.warn(
-                f"{info.path}: its {' and '.join(info.dynamic_metadata)} metadata is left out, it"
-                " cannot be encoded here",
-                UnblurWarning,
-                stacklevel=4,
-            )
-
 
 _ZERO = Time(seconds=Fraction(0))
-
-
-def _fitting(frame: Frame, pixel_format: str) -> av.VideoFrame:
-    """The frame's picture in the encoder's format, without rounding wherever there is no need."""
-    picture = frame.picture
-    name = picture.format.name
-    if name == pixel_format:
-        return picture
-    source, target = layout_of(native_format(name)), layout_of(pixel_format)
-    alike = source.family == target.family and source.subsampling == target.subsampling
-    if alike and source.bits == target.bits and not source.is_float:
-        # The same samples in another order. `yuvj` formats are full range by name alone.
-        range_ = 2 if source.full_range or target.full_range else picture.color_range
-        return picture.reformat(
-            format=pixel_format, src_color_range=range_, dst_color_range=range_, threads=1
-        )
-    # Floats of linear light would lose their shadows in few bits.
-    is_light = source.is_float and not target.is_float and transfer_of(picture) == "linear"
-    return frame.converted(pixel_format, "bt709" if is_light else None).picture
-
-
-def _converted_tags(picture: av.VideoFrame, tags: ColorTags) -> ColorTags:
-    """The source's tags, with those of a picture that was converted where it has them."""
-    matrix, primaries, transfer, range_ = tags.codes()
-    return ColorTags.from_codes(
-        picture.colorspace if picture.colorspace != 2 else matrix,
-        primaries,
-        getattr(picture, "color_trc", 2) if transfer_of(picture) else transfer,
-        picture.color_range or range_,
-    )
-
-
-@contextmanager
-def _stamped(
-    picture: av.VideoFrame, pts: int, time_base: Fraction, duration: int
-) -> Iterator[None]:
-    """The picture with other times, and free of the frame type of the file it came from."""
-    before = picture.pts, picture.time_base, picture.duration, picture.pict_type
-    picture.pts, picture.time_base, picture.duration = pts, time_base, duration
-    picture.pict_type = 0
-    try:
-        yield
-    finally:
-        picture.pts, picture.time_base, picture.duration, picture.pict_type = before
 
 
 def _set_display_matrix(stream: VideoStream, matrix: tuple[int, ...]) -> None:

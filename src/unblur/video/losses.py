@@ -1,0 +1,146 @@
+"""What an output cannot hold, said before and after it is written."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+
+from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.video import codecs
+from unblur.video.info import ColorTags, VideoInfo
+from unblur.video.layout import layout_of, native_format
+from unblur.video.probe import probe_file
+
+_SAME_MATRIX = {"bt470bg": "smpte170m"}
+_SAME_CURVE = {"smpte170m": "bt709", "bt2020-10": "bt709", "bt2020-12": "bt709"}
+
+
+def check_mirror(info: VideoInfo, container: codecs.Container, extension: str) -> None:
+    """UsageError where the picture is mirrored by a flag that the container does not have."""
+    matrix = info.display_matrix
+    if matrix is None or container.stores_mirror:
+        return
+    if matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0:
+        raise UsageError(
+            f"{extension} cannot hold the mirror flag of {info.path}: write .mp4 or .mov"
+        )
+
+
+def warn_before(
+    info: VideoInfo,
+    choice: codecs.Choice,
+    container: codecs.Container,
+    extension: str,
+    size: tuple[int, int],
+) -> None:
+    """Names what the codec cannot hold, and a codec that could."""
+    lost = codecs.losses(info.pixel_format, choice.pixel_format)
+    if lost:
+        remedy = _remedy(info, choice, container, extension, size, lost)
+        _warn(
+            f"{choice.key} cannot hold {info.pixel_format}: written as {choice.pixel_format},"
+            f" without its {' and '.join(lost)}{remedy}"
+        )
+    source, written = (
+        layout_of(native_format(name)) for name in (info.pixel_format, choice.pixel_format)
+    )
+    odd = size[0] % 2 or size[1] % 2
+    finer = source.subsampling > written.subsampling
+    if odd and source.family == "yuv" and finer and choice.key in ("h264", "h265"):
+        _warn(
+            f"{choice.key} takes no {info.pixel_format} of odd size {size[0]}x{size[1]}: written as"
+            f" {choice.pixel_format}, which fewer players show"
+        )
+    if info.dynamic_metadata:
+        _warn(
+            f"{info.path}: its {' and '.join(info.dynamic_metadata)} metadata is left out, it"
+            " cannot be encoded here"
+        )
+
+
+def _remedy(
+    info: VideoInfo,
+    choice: codecs.Choice,
+    container: codecs.Container,
+    extension: str,
+    size: tuple[int, int],
+    lost: Collection[str],
+) -> str:
+    """What would lose less: another pixel format, another codec of the container, another one."""
+    finer = codecs.choose([choice.key], native_format(info.pixel_format), *size)
+    if finer.pixel_format != choice.pixel_format:
+        return f"; --pixel-format {finer.pixel_format} keeps more, which fewer players show"
+    best, fewest = "", len(lost)
+    for key in container.codecs:
+        if key == choice.key:
+            continue
+        try:
+            other = codecs.choose([key], native_format(info.pixel_format), *size)
+        except Exception:  # noqa: S112  # not built in, or not of this size
+            continue
+        left = len(codecs.losses(info.pixel_format, other.pixel_format))
+        if left < fewest:
+            best, fewest = key, left
+    if best:
+        return f"; --codec {best} keeps {'more' if fewest else 'everything'}"
+    return "" if extension == ".mkv" else "; .mkv with --codec ffv1 keeps more"
+
+
+def warn_after(
+    written: Path, name: Path, info: VideoInfo, tags: ColorTags, told_siting: str | None, what: str
+) -> frozenset[str]:
+    """Reads the finished header, and names what it was told and does not say.
+
+    Args:
+        written: the finished file.
+        name: what it will be called.
+        info: the source's.
+        tags: colour tags that the encoder was told.
+        told_siting: where the encoder was told that chroma lies.
+        what: codec and extension, for messages.
+
+    Returns:
+        What lies beside the samples of its first frame.
+    """
+    try:
+        result = probe_file(written, max_pixels=sys.maxsize)
+    except MediaError:  # a build of FFmpeg that encodes what it cannot decode
+        return frozenset()
+    color = result.color
+    told: dict[str, tuple[object, object]] = {
+        "rotation": (info.display_matrix, result.display_matrix),
+        "mastering display": (bool(info.mastering_display), bool(result.mastering_display)),
+        "content light level": (bool(info.content_light), bool(result.content_light)),
+        "crop": (bool(info.crop), bool(result.crop)),
+        "colour primaries": (tags.primaries, color.primaries),
+        "transfer function": _alike(_SAME_CURVE, tags.transfer, color.transfer),
+        "colour matrix": _alike(_SAME_MATRIX, tags.matrix, color.matrix),
+        "colour range": (tags.range, color.range or _usual_range(result)),
+    }
+    lost = [name for name, (ours, theirs) in told.items() if ours and ours != theirs]
+    subsampled = layout_of(native_format(result.pixel_format)).subsampling == (2, 2)
+    if subsampled and (told_siting or "left") != (result.siting or "left"):
+        lost.append("place of chroma")
+    if result.sample_aspect_ratio != info.sample_aspect_ratio:
+        lost.append("pixel aspect ratio")
+    if lost:
+        _warn(f"{name}: {what} does not hold the {' and '.join(lost)} of {info.path}")
+    return result.beside
+
+
+def _alike(
+    same: dict[str, str], ours: str | None, theirs: str | None
+) -> tuple[str | None, str | None]:
+    """Two names, those of the same numbers alike."""
+    return same.get(ours or "", ours), same.get(theirs or "", theirs)
+
+
+def _usual_range(info: VideoInfo) -> str:
+    """The range that players assume where none is told."""
+    return "tv" if layout_of(native_format(info.pixel_format)).family == "yuv" else "pc"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UnblurWarning, stacklevel=5)

@@ -1,0 +1,74 @@
+"""When frames are shown, where a file says it badly or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from unblur.errors import UnblurWarning
+from unblur.video.probe import Opened, frame_rate
+from unblur.video.ticks import possible
+
+_UNTIMED = {
+    *("av1", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "evc", "h261", "h263", "h264", "hevc"),
+    *("m4v", "mjpeg", "mpegvideo", "obu", "rawvideo", "vc1", "vvc"),
+}
+"""Containers that are none: coded frames one after the other. Where they have times at all, those
+come from the rate."""
+_DECODING_ONLY = ("avi",)
+"""Containers that know when a frame is decoded and not when it is shown."""
+_SPARSE = ("mpeg", "mpegts", *_DECODING_ONLY)
+"""Containers that need not date every frame."""
+
+
+def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The pictures, each with a time to be shown at.
+
+    - Of AVI it is the time at which the decoder gives the picture away: that the frames were
+      put in another order for coding is not to be seen in it.
+    - Frames without a container come at an even rate.
+    - Single times that are missing follow from the ones around them.
+    """
+    name, time_base = opened.container.format.name, opened.time_base
+    rate = frame_rate(opened.container, opened.stream)
+    step = max(1 / (rate * time_base), Fraction(1)) if rate else Fraction(1)
+    end: int | None = None
+    counted = rebuilt = False
+    for count, picture in enumerate(source):
+        picture.duration = _possible(picture.duration)
+        if name in _DECODING_ONLY:
+            picture.pts = picture.dts
+        if count == 0 and name in _UNTIMED and picture.pts is None:
+            counted = True
+            warnings.warn(
+                f"{opened.path} lacks timestamps: its frames are taken to come at an even"
+                f" {float(rate or 25):.6g} frames/s",
+                UnblurWarning,
+                stacklevel=2,
+            )
+        if counted:
+            picture.pts = round(count * step)
+            picture.duration = round((count + 1) * step) - picture.pts
+        elif not possible(picture.pts, time_base):
+            dts = picture.dts
+            if dts is not None and possible(dts, time_base) and (end is None or dts >= end):
+                picture.pts = dts
+            else:
+                picture.pts = end or 0
+            if not rebuilt and name not in _SPARSE:
+                rebuilt = True
+                warnings.warn(
+                    f"{opened.path} lacks timestamps: they are rebuilt from the ones around them",
+                    UnblurWarning,
+                    stacklevel=2,
+                )
+        end = (picture.pts or 0) + (picture.duration or round(step))
+        picture.time_base = time_base
+        yield picture
+
+
+def _possible(duration: int) -> int:
+    return duration if 0 <= duration < 2**31 else 0
