@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur import weights
-from unblur.analyze import LIKELY
+from unblur.analysis import LIKELY
 from unblur.data.codec import Encoding, decode, through
 from unblur.evaluate.encoded import FOLDER
 from unblur.evaluate.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused

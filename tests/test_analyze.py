@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import unblur
-from unblur.analyze import blockiness, kind_of
+from unblur.analysis import blockiness, kind_of
 from unblur.cli import main
 from unblur.guidance.blur_kind import CONTRAST, NOISE, SPEED, cells_of, noise, weighted_quantiles
 from unblur.report import page, timeline
@@ -26,7 +26,7 @@ def noisy(height, width, seed=0):
 
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory):
-    """Six frames of the sharp demo clip, then six of the shaken one upside down: 320 x 180."""
+    """Six frames of the sharp demo clip, then six of the shaken one, upside down and negative."""
     path = tmp_path_factory.mktemp("clips") / "joined.mkv"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("ffv1", rate=24)
@@ -36,7 +36,7 @@ def joined(tmp_path_factory):
                 for n, frame in enumerate(source.decode(video=0)):
                     if 10 <= n < 16:
                         rgb = frame.to_ndarray(format="rgb24")[90:270, 160:480]
-                        rgb = np.ascontiguousarray(rgb[::-1] if flip else rgb)
+                        rgb = np.ascontiguousarray(255 - rgb[::-1] if flip else rgb)
                         shown = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                         shown.pts, shown.time_base = n - 10 + 6 * flip, Fraction(1, 24)
                         file.mux(stream.encode(shown))

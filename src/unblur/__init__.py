@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unblur import atlas, guide, simulate
-    from unblur.analyze import Analysis, analyze
+    from unblur.analysis import Analysis, analyze
     from unblur.api import Report, restore
     from unblur.evaluate import evaluate
     from unblur.progress import Plan, Progress
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from unblur.video import probe
 
 _HOMES = {
-    "Analysis": "unblur.analyze",
+    "Analysis": "unblur.analysis",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
     "Report": "unblur.api",
-    "analyze": "unblur.analyze",
+    "analyze": "unblur.analysis",
     "evaluate": "unblur.evaluate",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",

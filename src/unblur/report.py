@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unblur.analyze import Analysis, Kind
+from unblur.analysis import Analysis, Kind
 
 Canvas = NDArray[np.uint8]
 COLOURS: dict[Kind, tuple[int, int, int]] = {

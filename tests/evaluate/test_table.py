@@ -178,7 +178,7 @@ def test_from_the_command_line(footage, tmp_path, capsys):
 )
 def test_what_is_wrong_is_said_with_a_remedy(footage, capsys, words, code, said):
     words = [word.replace("FOOTAGE", str(footage)) for word in words]
-    assert main(["evaluate", *words]) == code
+    assert main(["evaluate", "-q", *words]) == code
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 1
     assert said in err[0]

@@ -15,7 +15,7 @@ from unblur.cli.terminal import one_line, show, table
 from unblur.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
-    from unblur.analyze import Analysis
+    from unblur.analysis import Analysis
 
 PAGES = (".html", ".htm")
 WORDS = {
@@ -58,7 +58,7 @@ def analyze(
     if report is not None and Path(report).suffix.lower() not in (".png", *PAGES):
         raise UsageError(f"--report {report}: end it in .html or .png")
     with delayed():
-        from unblur.analyze import analyze as look
+        from unblur.analysis import analyze as look
 
     with reporter(wanted=not quiet) as progress:
         found = look(
@@ -96,7 +96,7 @@ def summary(found: Analysis) -> list[str]:
     lines = [
         f"{one_line(found.path.name)}: {frames} frames of {found.width}x{found.height}{rate}, "
         f"{shots}{', interlaced' if found.interlaced else ''}",
-        f"mostly {WORDS[found.kind]}" if found.kind != "sharp" else "sharp",
+        found_to_be(found),
         codec(found),
     ]
     ranges = [(a, b) for a, b in found.sharp_ranges if b - a > 1]
@@ -109,6 +109,14 @@ def summary(found: Analysis) -> list[str]:
         for e in found.estimates
     ]
     return lines
+
+
+def found_to_be(found: Analysis) -> str:
+    """What blurs it, and how much of it."""
+    blurred = sum(frame.kind != "sharp" for frame in found.frames)
+    if found.kind == "sharp":
+        return "sharp" if blurred == 0 else f"sharp, but for {blurred / len(found.frames):.0%}"
+    return f"{blurred / len(found.frames):.0%} {WORDS[found.kind]}"
 
 
 def codec(found: Analysis) -> str:

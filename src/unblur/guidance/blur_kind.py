@@ -221,6 +221,8 @@ class Looked(NamedTuple):
     """Deviation of the noise, on a range of 1."""
     detail: Tensor
     """(h, w) by how much each cell counts."""
+    seen: float
+    """Radius in pixels that coc-s finds for half of what has detail; it takes motion for focus."""
 
     def most(self, values: Tensor) -> float:
         """What a tenth of all that has detail reaches."""
@@ -247,6 +249,11 @@ class Looker:
             (float(chance[0]), float(chance[1])),
             float(cells.features[NOISE].mean().exp()),
             cells.detail,
+            float(
+                weighted_quantiles(cells.features[SEEN].flatten(), cells.detail.flatten())[
+                    2
+                ].expm1()
+            ),
         )
 
 

@@ -177,8 +177,8 @@ def choose_flow(
     instead = "flow-s" if quarter else "DIS flow"
     warnings.warn(
         f"no weights for '{RAFT_WEIGHTS}': {name} is guided by {instead} instead, which is less "
-        "exact than what it was trained with; get raft-things.pth from RAFT's authors and run "
-        "`unblur weights convert raft-things.pth`",
+        "exact than what it was trained with; get raft-things.pth from "
+        "https://github.com/princeton-vl/RAFT and run `unblur weights convert raft-things.pth`",
         UnblurWarning,
         stacklevel=4,
     )

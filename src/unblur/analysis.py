@@ -39,6 +39,10 @@ LEAST_FRAMES = 24
 LIKELY = 0.35
 """Chance above which a frame counts as blurred: to call one sharp that is not costs more than to
 restore one in vain."""
+SOFT = 1.0
+"""Radius in pixels that coc-s finds, whatever blurs, above which a frame is not called sharp."""
+MANY = 0.25
+"""Share of frames that are blurred, above which a shot is."""
 BLOCK = 8
 """Side of the blocks of most codecs."""
 MODELS: dict[Kind, dict[str, str]] = {
@@ -110,7 +114,7 @@ class Analysis:
     """Frames of the video."""
     shots: tuple[Shot, ...]
     kind: Kind
-    """Of most frames that are blurred, if more than a tenth are."""
+    """Of most frames that are blurred, if more than a quarter are."""
     blockiness: float
     noise: float
     bits_per_pixel: float | None
@@ -205,7 +209,6 @@ def analyze(
         count = len(detector.differences)
     if not looks:
         raise MediaError(f"{source} holds no frames in the chosen range")
-    looks = steadied(looks, [first + s.start for s in detector.scenes()])
     shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.scenes())
     if estimate:
         job.begin("measure")
@@ -252,7 +255,7 @@ def summed_up(frame: Frame, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLo
     return FrameLook(
         index=frame.index,
         seconds=float(frame.pts * frame.time_base),
-        kind=kind_of(motion, focus),
+        kind=kind_of(motion, focus, looked.seen),
         motion=shrunk * looked.most(looked.motion),
         radius=shrunk * looked.most(looked.radius),
         chance_motion=motion,
@@ -262,30 +265,13 @@ def summed_up(frame: Frame, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLo
     )
 
 
-def kind_of(motion: float, focus: float) -> Kind:
-    """The kind that two chances mean."""
+def kind_of(motion: float, focus: float, seen: float = 0.0) -> Kind:
+    """The kind that two chances mean; `seen` is what coc-s says of half of all detail."""
+    if max(motion, focus) <= LIKELY and seen > SOFT:
+        return "motion" if motion > focus else "focus"
     if motion > LIKELY:
         return "both" if focus > LIKELY else "motion"
     return "focus" if focus > LIKELY else "sharp"
-
-
-def steadied(looks: Sequence[FrameLook], starts: Sequence[int]) -> list[FrameLook]:
-    """Frames whose kind is told by the median of three: of their own shot, as they follow."""
-    shot = [sum(start <= look.index for start in starts) for look in looks]
-    steady = []
-    for i, look in enumerate(looks):
-        near = [
-            looks[j] for j in range(max(0, i - 1), i + 2) if j < len(looks) and shot[j] == shot[i]
-        ]
-        motion, focus = (
-            sorted(getattr(n, name) for n in near)[len(near) // 2]
-            for name in ("chance_motion", "chance_focus")
-        )
-        if len(near) < 3:
-            motion, focus = look.chance_motion, look.chance_focus
-        values = {**vars(look), "kind": kind_of(motion, focus)}
-        steady.append(FrameLook(**values))
-    return steady
 
 
 def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
@@ -305,9 +291,9 @@ def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
 
 
 def kind_of_all(looks: Sequence[FrameLook]) -> Kind:
-    """The kind of some frames: that of most of those that are blurred, where a tenth are."""
+    """The kind of some frames: that of most of those that are blurred, where a quarter are."""
     blurred = [look for look in looks if look.kind != "sharp"]
-    if len(blurred) <= 0.1 * len(looks):
+    if len(blurred) <= MANY * len(looks):
         return "sharp"
     share = {
         name: sum(look.kind in (name, "both") for look in blurred) / len(blurred)
