@@ -117,6 +117,8 @@ def test_defaults_are_those_of_the_function(calls):
         window=None,
         codec=None,
         crf=None,
+        pixel_format=None,
+        stream=None,
         overwrite=False,
         max_memory=None,
         seed=0,
