@@ -151,6 +151,8 @@ def test_defaults_are_those_of_the_function(calls):
         ("--window 12", "window", 12),
         ("--codec ffv1", "codec", "ffv1"),
         ("--crf 20", "crf", 20),
+        ("--pixel-format yuv444p", "pixel_format", "yuv444p"),
+        ("--stream 1", "stream", 1),
         ("--overwrite", "overwrite", True),
         ("--max-memory 3GB", "max_memory", 3_000_000_000),
         ("--seed 7", "seed", 7),

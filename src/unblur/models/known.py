@@ -1,4 +1,4 @@
-"""The networks that no preset is named after: what finds flow, focus and trust in frames."""
+"""The networks that no preset is named after: what finds flow and focus in frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from unblur.models.coc import Coc
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.models.flow_s import FlowS
 from unblur.models.raft import Raft, RaftConfig
-from unblur.models.trust import Trust
 
 State = Mapping[str, Tensor]
 
@@ -27,7 +26,6 @@ GUIDES: dict[str, Callable[[State], nn.Module]] = {
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
     "raft-things": lambda _: Raft(RaftConfig()),
-    "trust-s": lambda _: Trust(),
 }
 """Networks by the name of their weights."""
 

@@ -318,12 +318,6 @@ def _dabit(preset: str) -> Callable[[Recipe, torch.device], Task]:
     return build
 
 
-def _trust(recipe: Recipe, device: torch.device) -> Task:
-    from unblur.train.trust_task import TrainTrust
-
-    return TrainTrust(recipe, device)
-
-
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
     "bsstnet-paper": _bsstnet("PAPER"),
@@ -339,7 +333,6 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "flow-s": TrainFlow,
     "flow-refocus": TrainRefocus,
     "coc-s": TrainCoc,
-    "trust-s": _trust,
 }
 """By the name a recipe gives as its `network`."""
 
