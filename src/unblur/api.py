@@ -189,9 +189,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         raise UsageError(f"--at {at} is where a preview begins: add --preview, leave --start out")
     if preview and not isinstance(source, Tensor) and destination is not None:
         if Path(destination).suffix.lower() in STILLS:
-            options = {
-                k: v for k, v in locals().items() if k not in ("preview", "at", "codec", "crf")
-            }
+            of_videos = ("of_videos", "preview", "at", "codec", "crf", "pixel_format")
+            options = {k: v for k, v in locals().items() if k not in of_videos}
             return _restore_still(at, **options)
         start = at or start
     _check(strength, light, tile, window, crf, max_memory)
@@ -345,7 +344,7 @@ def _restore_still(
     if destination.exists() and not overwrite:
         raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
     bounds = {name: options.pop(name) for name in ("start", "end")}
-    given = {name: options[name] for name in ("strict", "deinterlace")}
+    given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
     begins = at or bounds["start"] or "f0"  # with a start, frames are counted
     with open_video(source, start=begins, end=bounds["end"], **given) as reader:
         skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
