@@ -99,9 +99,10 @@ def summary(found: Analysis) -> list[str]:
     first = found.frames[0].index
     frames = found.count - first
     rate = f", {found.frame_rate:.2f} frames/s" if found.frame_rate else ""
+    many = "1 frame" if frames == 1 else f"{frames} frames"
     shots = "1 shot" if len(found.shots) == 1 else f"{len(found.shots)} shots"
     lines = [
-        f"{one_line(found.path.name)}: {frames} frames of {found.width}x{found.height}{rate}, "
+        f"{one_line(found.path.name)}: {many} of {found.width}x{found.height}{rate}, "
         f"{shots}{', interlaced' if found.interlaced else ''}",
         found_to_be(found),
         codec(found),
