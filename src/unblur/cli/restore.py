@@ -292,6 +292,6 @@ def restore(
     if json_events:
         emit("report", **facts_of(report))
     elif not quiet:
-        each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
+        each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames > 1 else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
         show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")
