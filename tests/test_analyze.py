@@ -15,7 +15,7 @@ import unblur
 from unblur.analysis import blockiness, kind_of
 from unblur.cli import main
 from unblur.guidance.blur_kind import CONTRAST, NOISE, SPEED, cells_of, noise, weighted_quantiles
-from unblur.report import page, timeline
+from unblur.report import as_png, page, timeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -79,6 +79,22 @@ def test_the_command_writes_table_json_and_report(joined, tmp_path, capsys):
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shots"][0]["kind"] == "sharp"
     assert main([*words, "--report", "look.pdf"]) == 2
+
+
+def test_a_report_replaces_nothing_unasked_and_never_the_input(tmp_path, capsys):
+    picture, report = tmp_path / "in.png", tmp_path / "look.html"
+    picture.write_bytes(as_png(np.full((40, 48, 3), 90, np.uint8)))
+    before = picture.read_bytes()
+    words = ["analyze", str(picture), "--no-estimate", "-q"]
+    assert main([*words, "--report", str(picture), "--overwrite"]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+    report.write_text("mine")
+    assert main([*words, "--report", str(report)]) == 2
+    assert report.read_text() == "mine"
+    assert main([*words, "--report", str(report), "--overwrite"]) == 0
+    assert report.read_text().startswith("<!doctype html>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "look.html"]
 
 
 def test_contrast_says_nothing_of_blur():

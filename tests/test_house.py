@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "evaluate",
         "data.davis_blur",
         "data.texture_bank",
+        "guidance.blur_kind",
         "guide",
         "simulate",
         "atlas",

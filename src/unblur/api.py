@@ -185,8 +185,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         ResourceError: disk, memory, device or codec are not enough.
         NumericsError: the network gave values that are not finite.
     """
-    if at is not None and (not preview or start is not None):
-        raise UsageError(f"--at {at} is where a preview begins: add --preview, leave --start out")
+    if at is not None and not preview:
+        raise UsageError(f"--at {at} is for previews only: add --preview, or use --start")
+    if at is not None and start is not None:
+        raise UsageError(f"--at {at} and --start {start} both say where to begin: leave one out")
     if preview and not isinstance(source, Tensor) and destination is not None:
         if Path(destination).suffix.lower() in STILLS:
             of_videos = ("of_videos", "preview", "at", "codec", "crf", "pixel_format")

@@ -12,7 +12,7 @@ from unblur.cli.options import End, Quiet, Start, Verbose
 from unblur.cli.progress import reporter, rough
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import one_line, show, table
-from unblur.errors import ResourceError, UsageError
+from unblur.errors import UsageError
 
 if TYPE_CHECKING:
     from unblur.analysis import Analysis
@@ -48,6 +48,9 @@ def analyze(
     ] = "auto",
     start: Start = None,
     end: End = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the report if it exists.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -59,6 +62,10 @@ def analyze(
         raise UsageError(f"--report {report}: end it in .html or .png")
     with delayed():
         from unblur.analysis import analyze as look
+        from unblur.video.output import check_target
+
+    if report is not None:  # said before the work, not after it
+        check_target(report, source=source, overwrite=overwrite)
 
     with reporter(wanted=not quiet) as progress:
         found = look(
@@ -71,7 +78,7 @@ def analyze(
         )
     lines = summary(found)
     if report is not None:
-        write(Path(report), found, lines)
+        write(Path(report), found, lines, overwrite)
     if as_json:
         show(json.dumps(found.facts(), indent=2))
         return
@@ -92,9 +99,10 @@ def summary(found: Analysis) -> list[str]:
     first = found.frames[0].index
     frames = found.count - first
     rate = f", {found.frame_rate:.2f} frames/s" if found.frame_rate else ""
+    many = "1 frame" if frames == 1 else f"{frames} frames"
     shots = "1 shot" if len(found.shots) == 1 else f"{len(found.shots)} shots"
     lines = [
-        f"{one_line(found.path.name)}: {frames} frames of {found.width}x{found.height}{rate}, "
+        f"{one_line(found.path.name)}: {many} of {found.width}x{found.height}{rate}, "
         f"{shots}{', interlaced' if found.interlaced else ''}",
         found_to_be(found),
         codec(found),
@@ -127,14 +135,19 @@ def codec(found: Analysis) -> str:
     return f"{bits}{blocks}, {level} noise ({255 * found.noise:.1f} of 255)"
 
 
-def write(path: Path, found: Analysis, lines: list[str]) -> None:
+def write(path: Path, found: Analysis, lines: list[str], overwrite: bool) -> None:
     """The report as a file."""
     from unblur.report import as_png, page, timeline
+    from unblur.video.output import Pending, full
 
     content = (
         page(found, lines).encode() if path.suffix.lower() in PAGES else as_png(timeline(found))
     )
+    pending = Pending(path.resolve(), overwrite=overwrite)
     try:
-        path.write_bytes(content)
+        pending.path.write_bytes(content)
+        pending.publish()
     except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
+        raise full(path, error) from error
+    finally:
+        pending.discard()

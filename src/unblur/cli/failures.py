@@ -45,8 +45,10 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     if "unexpected extra argument" in message:
         message += "; a pattern such as 'frames/*.png' needs quotes"
     command = error.ctx.command_path if error.ctx else "unblur"
-    # Who did not say a verb may have meant one: the program's help lists them.
-    hint = "unblur" if command == "unblur restore" and "restore" not in words else command
+    # Who said no verb, and too few or too many files, may have meant one: the program's help lists
+    # them. Options are listed by the verb's own help.
+    maybe_verb = command == "unblur restore" and "restore" not in words
+    hint = "unblur" if maybe_verb and "argument" in message else command
     return f"{message}: see `{hint} --help`"
 
 

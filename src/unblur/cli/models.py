@@ -48,4 +48,4 @@ def models(
         wrapped = [part for piece in text for part in textwrap.wrap(piece, WIDTH - margin)]
         show(line[:margin] + f"\n{' ' * margin}".join(wrapped))
     if hidden:
-        show(f"{hidden} more by `unblur models --all`: their weights are to convert or to train")
+        show(f"{hidden} more by `unblur models --all`: to convert or train first, or for tests")

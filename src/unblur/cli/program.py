@@ -54,6 +54,8 @@ def program(
     """Make a blurred video sharp: `unblur IN OUT`.
 
     The first word is a verb from the list below; without one, `restore` is meant.
+    `unblur VERB --help` lists the options of a verb, `unblur restore --help` those of
+    `unblur IN OUT`.
     """
 
 

@@ -64,7 +64,7 @@ def restore(
     quality: Annotated[
         QualityChoice,
         typer.Option(
-            rich_help_panel=MODEL, help="Model to take; auto: the best that needs no ten minutes."
+            rich_help_panel=MODEL, help="Model to take; auto: the best done in ten minutes."
         ),
     ] = QualityChoice.auto,
     weights: Annotated[
@@ -201,7 +201,7 @@ def restore(
         typer.Option(
             "--preview",
             rich_help_panel=OUTPUT,
-            help="First 2 s only, before and after abreast; a frame for OUT.png, or OUT.html.",
+            help="First 2 s only, before and after side by side; a frame for OUT.png, or OUT.html.",
         ),
     ] = False,
     at: Annotated[
@@ -292,6 +292,6 @@ def restore(
     if json_events:
         emit("report", **facts_of(report))
     elif not quiet:
-        each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames else ""
+        each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames > 1 else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
         show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")

@@ -9,6 +9,7 @@ of all cells what the frame is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,18 @@ def load_look_s(device: torch.device | str = "cpu") -> BlurKind:
     """look-s with the weights that ship."""
     path = weights.require(LOOK_WEIGHTS, "they come with unblur: install it again")
     return fit(BlurKind(), weights.load(path), str(path)).to(device)
+
+
+def fits_look(name: str, state: Mapping[str, Tensor], source: str) -> bool:
+    """Whether `name` is look-s; its weights are then tried in it. See `models.known.fits_guide`.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    if name != LOOK_WEIGHTS:
+        return False
+    fit(BlurKind(), state, source)
+    return True
 
 
 def cells_of(frame: Tensor, flow: Tensor, radius: Tensor) -> Cells:
