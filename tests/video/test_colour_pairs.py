@@ -100,6 +100,18 @@ def test_matrices_are_carried_or_named(
         assert_same_colours(frames, target)
 
 
+@pytest.mark.parametrize("code", [8, 10, 14])
+def test_full_range_of_a_matrix_ffmpeg_does_not_know_is_kept(tmp_path: Path, code: int) -> None:
+    clip = make_clip(tmp_path / "in.mp4", pixel_format="yuvj444p", pts=2, tags=(code, 2, 2, 2))
+    target = tmp_path / "out.mkv"
+    info, frames, _ = passed(clip, target, "ffv1")
+    assert (info.color.range, info.color.matrix) == ("pc", MATRICES[code])
+    _, results = read_all(target)
+    for frame, result in zip(frames, results, strict=True):
+        source, written = frame.picture.to_ndarray(), result.picture.to_ndarray()
+        assert (source == written).all()
+
+
 @pytest.mark.parametrize(("codec", "extension"), OUTPUTS)
 @pytest.mark.parametrize("kind", ["primaries", "transfer"])
 def test_primaries_and_curves_are_carried_or_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from enum import Enum
 from typing import Annotated
 
@@ -287,7 +288,8 @@ def restore(
                 progress=progress,
             )
         except OSError as error:
-            error.filename = error.filename or destination  # a full disk is best named
+            with contextlib.suppress(AttributeError):  # no name can be given to those of FFmpeg
+                error.filename = error.filename or destination  # a full disk is best named
             raise
     if json_events:
         emit("report", **facts_of(report))

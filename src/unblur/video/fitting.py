@@ -37,9 +37,18 @@ def fitting(
         if alike and source.bits == target.bits and not source.is_float:
             # The same samples in another order. `yuvj` formats are full range by name alone.
             range_ = 2 if source.full_range or target.full_range else picture.color_range
-            return picture.reformat(
-                format=pixel_format, src_color_range=range_, dst_color_range=range_, threads=1
+            # No matrix takes part; one that FFmpeg cannot convert, such as YCgCo, would be refused.
+            matrix = "itu601" if source.family == "yuv" else None
+            again = picture.reformat(
+                format=pixel_format,
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                src_color_range=range_,
+                dst_color_range=range_,
+                threads=1,
             )
+            again.colorspace = picture.colorspace
+            return again
     # Floats of linear light would lose their shadows in few bits.
     is_light = source.is_float and not target.is_float and transfer_of(picture) == "linear"
     return frame.converted(
