@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.data.clips import is_picture, read_frames
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.metrics.functional import gradient_energy
-from unblur.train.batches import Batch, Source
+from unblur.train.batches import Batch, Source, drawn
 from unblur.train.recipe import Recipe
 
 AVERAGED = (5, 13)
@@ -57,10 +57,7 @@ class Averages:
 
     def batch(self, clips: int, seed: int) -> Batch:
         """Draws clips: where, how long an exposure, at what size, and which way in time."""
-        generator = torch.Generator().manual_seed(seed)
-        pairs = [self._clip(generator) for _ in range(clips)]
-        blurred, sharp = (torch.stack(x) for x in zip(*pairs, strict=True))
-        return Batch(blurred, sharp)
+        return drawn(self._clip, clips, seed)
 
     def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         def draw(choices: int) -> int:

@@ -116,6 +116,13 @@ def at_full_size(flow: Tensor) -> Tensor:
     return enlarge_flow(flow.flatten(0, 1), 4).unflatten(0, flow.shape[:2])
 
 
+def drawn(clip: Callable[[torch.Generator], tuple[Tensor, Tensor]], clips: int, seed: int) -> Batch:
+    """The batch of a seed, of clips that a function draws, blurred and sharp `(T, 3, H, W)`."""
+    generator = torch.Generator().manual_seed(seed)
+    blurred, sharp = zip(*(clip(generator) for _ in range(clips)), strict=True)
+    return Batch(torch.stack(blurred), torch.stack(sharp))
+
+
 class Cut:
     """Random crops, mirrored and turned, from folders of blurred and sharp frames."""
 
@@ -128,10 +135,7 @@ class Cut:
 
     def batch(self, clips: int, seed: int) -> Batch:
         """Reads clips: a folder, a start, a place and one of eight orientations each."""
-        generator = torch.Generator().manual_seed(seed)
-        pairs = [self._clip(generator) for _ in range(clips)]
-        blurred, sharp = (torch.stack(x) for x in zip(*pairs, strict=True))
-        return Batch(blurred, sharp)
+        return drawn(self._clip, clips, seed)
 
     def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         def draw(choices: int) -> int:
