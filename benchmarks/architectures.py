@@ -1,10 +1,10 @@
-"""Which small network learns most in the same time: parts of BSSTNet, plain rivals, and bsstnet-s.
+"""Which small network learns most in the same time: parts of BSSTNet, plain rivals, and motion-s.
 
     python benchmarks/architectures.py --textures BANK --pool POOL [--rows NAME ...] [--minutes M]
         [--data DIR ...]
 
 Every network has about 10 GMAC per frame of 256 x 256 (those at full size 40), optical flow not
-counted, and learns from the same rendered clips (scenes of the recipe `bsstnet-s`, kept in POOL)
+counted, and learns from the same rendered clips (scenes of the recipe `motion-s`, kept in POOL)
 by the same losses for the same time of one thread of the processor: forward and backward pass,
 optimizer, and optical flow, but not making or reading clips, nor validation. So other work beside
 it disturbs little. The cosine of the learning rate ends with that time. Rate, crop and batch are
@@ -95,7 +95,7 @@ class Row:
     title: str
     task: Callable[[Recipe, torch.device], Any]
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """What its recipe has other than that of `bsstnet-s`."""
+    """What its recipe has other than that of `motion-s`."""
     restores: int = 1
     """Frames of a clip that a step learns from."""
 
@@ -111,11 +111,11 @@ FULL_SIZE = {"crop": 128, "batch": 4, "learning_rate": 1e-4, "rate_factors": {}}
 ROWS: Mapping[str, Row] = {
     "unet": Row("plain U-net", TrainUNet, {**ONE_FRAME, "options": {"frames": 5}}),
     "bsstnet": Row("BSSTNet, narrow", open_task, BSSTNET, 5),
-    "aligned": Row("`bsstnet-s`, from `maxim-stage1`", open_task),
+    "aligned": Row("`motion-s`, from `maxim-stage1`", open_task),
     "recurrent": Row("plain recurrent network", TrainRecurrent, ALL_FRAMES, 5),
-    "aligned-anew": Row("`bsstnet-s` from scratch", TrainAlignedAnew, ONE_FRAME),
+    "aligned-anew": Row("`motion-s` from scratch", TrainAlignedAnew, ONE_FRAME),
     "aligned-one": Row(
-        "`bsstnet-s` without neighbours, from `maxim-stage1`",
+        "`motion-s` without neighbours, from `maxim-stage1`",
         open_task,
         {"options": {"neighbours": 0}},
     ),
@@ -129,7 +129,7 @@ ROWS: Mapping[str, Row] = {
         5,
     ),
     "middle": Row(
-        "at full size: `bsstnet-m`, from `maxim-stage1`",
+        "at full size: `motion-m`, from `maxim-stage1`",
         open_task,
         {"options": {"scale": 1}, **FULL_SIZE},
     ),
@@ -177,7 +177,7 @@ def main() -> None:
 
 def task_of(row: Row) -> Any:
     """What a row trains."""
-    common = recipes.load("bsstnet-s")
+    common = recipes.load("motion-s")
     changes = {"steps": 10**6, "validation_clips": VALIDATION_CLIPS, **row.changes}
     return row.task(replace(common, **changes), CPU)
 

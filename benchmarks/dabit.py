@@ -4,7 +4,7 @@
     python benchmarks/dabit.py --quick     # the small networks at 256 x 256
 
 Windows of the release: 10 frames that are restored and 6 references, blurred everywhere, so the
-cost is the most a window of this size can take. `dabit-s` restores the 10 without references; size
+cost is the most a window of this size can take. `focus-s` restores the 10 without references; size
 small of `dabit` is `dabit-narrow`. Costs are per restored frame; those of the flow
 network are per frame of the 10, both directions. Each row runs in a process of its own, so that its
 peak memory is its own. With `--threads 1` on a CPU the time is the processor's, so other work
@@ -37,9 +37,9 @@ ROWS = (
     ("flow-refocus", "official", 1, 256, 256),
     ("dabit", "paper", 2, 256, 256),
     ("dabit", "official", 2, 256, 256),
-    ("dabit-s", "small", 1, 256, 256),
-    ("dabit-s", "small", 2, 256, 256),
-    ("dabit-s", "small", 1, 480, 854),
+    ("focus-s", "small", 1, 256, 256),
+    ("focus-s", "small", 2, 256, 256),
+    ("focus-s", "small", 1, 480, 854),
 )
 QUICK = 3
 COLUMNS = {
@@ -155,10 +155,10 @@ def build(network: str, size: str, scale: int, height: int, width: int):
         frames, mask = noise(LOCAL, 3), (noise(LOCAL, 1) > 0.5).float()
         each = (..., slice(None, None, config.stride), slice(None, None, config.stride))
         return flow_refocus.FlowRefocus(config), (flow[each], -flow[each], frames, mask[each]), {}
-    if network == "dabit-s":
+    if network == "focus-s":
         each = (..., slice(None, None, aligned.FLOW_STRIDE), slice(None, None, aligned.FLOW_STRIDE))
         more = {"radius": 1 + 9 * noise(LOCAL, 1), "enlarge": scale == 2}
-        return aligned.Aligned(aligned.FOCAL), (noise(LOCAL, 3), flow[each], -flow[each]), more
+        return aligned.Aligned(aligned.FOCUS_S), (noise(LOCAL, 3), flow[each], -flow[each]), more
     config = {"official": dabit.OFFICIAL, "paper": dabit.PAPER, "small": dabit.SMALL}[size]
     length = LOCAL + REFERENCES
     blur = 0.2 + 0.8 * noise(length, 1)

@@ -43,7 +43,7 @@ there is no other."""
 FEWEST = 0.02
 """Part of a clip that such pixels must make."""
 CAP = 60.0
-MODELS = ("dabit-m", "dabit-m@coc", "dabit-s", "dabit-s@coc", "bsstnet-s")
+MODELS = ("focus-m", "focus-m@coc", "focus-s", "focus-s@coc", "motion-s")
 DISTANCE, FOCUS = 3.0, 1.0
 """Metres: where all layers of a scene are whose blur is the same everywhere, and what is sharp."""
 

@@ -2,9 +2,9 @@
 
     python benchmarks/focus_neighbours.py --textures BANK --pool POOL --weights FOLDER [--steps N]
 
-Both begin as `bsstnet-s`, have its size but for the first layer, and learn from the same clips in
-the same order (scenes of the recipe `dabit-s`, kept in POOL) for the same number of steps: the
-first part of the training of `dabit-s`, before it is told any radius. `one` sees no neighbours.
+Both begin as `motion-s`, have its size but for the first layer, and learn from the same clips in
+the same order (scenes of the recipe `focus-s`, kept in POOL) for the same number of steps: the
+first part of the training of `focus-s`, before it is told any radius. `one` sees no neighbours.
 Weights lie in FOLDER afterwards; what is there already is not trained again, and a run that was
 stopped goes on. Both are then measured on the suite `synth-focus`. Writes
 results/focus_neighbours.csv and results/focus_neighbours.md beside this file.
@@ -24,7 +24,7 @@ import torch
 
 import unblur
 from unblur import weights
-from unblur.models.aligned import SMALL, grown
+from unblur.models.aligned import MOTION_S, grown
 from unblur.train import recipe as recipes
 from unblur.train.loop import Run
 from unblur.train.recipe import Recipe
@@ -39,10 +39,10 @@ KEPT = 10
 ROWS: Mapping[str, Mapping[str, Any]] = {"neighbours": {}, "one": {"neighbours": 0}}
 TITLES = {
     "input": "input",
-    "bsstnet-s": "`bsstnet-s`, where both begin",
-    "bsstnet-s@alone": "the same, each frame alone",
-    "bsstnet-s=neighbours.safetensors": "trained with neighbours",
-    "bsstnet-s=one.safetensors@alone": "trained without",
+    "motion-s": "`motion-s`, where both begin",
+    "motion-s@alone": "the same, each frame alone",
+    "motion-s=neighbours.safetensors": "trained with neighbours",
+    "motion-s=one.safetensors@alone": "trained without",
 }
 """Of the rows, by the name of the method."""
 COLUMNS = {
@@ -83,16 +83,16 @@ def main() -> None:
 
 
 def recipe() -> Recipe:
-    """As `dabit-s` began: without a radius, and without frames of twice the size."""
-    common = recipes.load("dabit-s")
+    """As `focus-s` began: without a radius, and without frames of twice the size."""
+    common = recipes.load("focus-s")
     factors = {key: x for key, x in common.rate_factors.items() if key != "picture"}
     return replace(
-        common, network="bsstnet-s", steps=SCHEDULE, batch=3, crop=192, rate_factors=factors
+        common, network="motion-s", steps=SCHEDULE, batch=3, crop=192, rate_factors=factors
     )
 
 
 def learn(chosen: Recipe, path: Path, options: argparse.Namespace) -> None:
-    """Trains one and keeps it as weights of `bsstnet-s`, blind to the neighbours it never had.
+    """Trains one and keeps it as weights of `motion-s`, blind to the neighbours it never had.
 
     Goes on where it was stopped.
     """
@@ -106,8 +106,8 @@ def learn(chosen: Recipe, path: Path, options: argparse.Namespace) -> None:
         if run.step % KEPT == 0:
             run.save()
             print(f"{path.stem}: step {run.step}, {loss:.4f}", flush=True)
-    state = grown(run.average.half(), SMALL)
-    weights.save(path, state, {"network": "bsstnet-s", "step": str(run.step)})
+    state = grown(run.average.half(), MOTION_S)
+    weights.save(path, state, {"network": "motion-s", "step": str(run.step)})
 
 
 def placed(model: str, folder: Path) -> str:

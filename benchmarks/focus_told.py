@@ -1,4 +1,4 @@
-"""What makes dabit-s restore less: each thing that it is told of its neighbours, taken away.
+"""What makes focus-s restore less: each thing that it is told of its neighbours, taken away.
 
     python benchmarks/focus_told.py [--clips N]
 
@@ -63,9 +63,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    restorer = load_model("dabit-s", device="cpu", precision="fp32")
+    restorer = load_model("focus-s", device="cpu", precision="fp32")
     if not isinstance(restorer, FocalRestorer):
-        raise TypeError("dabit-s is not what this script takes it for")
+        raise TypeError("focus-s is not what this script takes it for")
     rows = []
     for speed, motion in SPEEDS.items():
         found: dict[str, list[tuple[float, ...]]] = {}
@@ -77,7 +77,7 @@ def main() -> None:
             rows.append(row_of(speed, name, torch.tensor(clips)))
             print(rows[-1], flush=True)
     about = (
-        f"Gain of `dabit-s` in dB, {options.clips} clips of each speed, held-out textures; detail "
+        f"Gain of `focus-s` in dB, {options.clips} clips of each speed, held-out textures; detail "
         f"and sharpness of the blurred ones. torch {torch.__version__}."
     )
     table.write("focus_told", about, rows)

@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--textures", type=Path, required=True, help="the bank trained on")
     parser.add_argument("--clips", type=int, default=24, help="of each kind (default: 24)")
-    parser.add_argument("--model", nargs="+", default=["bsstnet-s", "bsstnet-m", "dabit-s"])
+    parser.add_argument("--model", nargs="+", default=["motion-s", "motion-m", "focus-s"])
     parser.add_argument("--weights", type=Path, help="of the model, instead of those that ship")
     options = parser.parse_args()
     torch.set_num_threads(1)

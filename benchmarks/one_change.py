@@ -1,6 +1,6 @@
 """What one change does to a training that goes on from weights that ship.
 
-Usage: python benchmarks/one_change.py --textures BANK --pool DIR [--network bsstnet-m] [--steps 40]
+Usage: python benchmarks/one_change.py --textures BANK --pool DIR [--network motion-m] [--steps 40]
        [--clips 600] [--rows NAME ...]
 
 Every row goes on for as many steps with the learning rate falling to zero, on the same clips in the
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, required=True, help="folder of a texture bank")
     parser.add_argument("--pool", type=Path, required=True, help="folder of the clips of a pool")
     parser.add_argument("--clips", type=int, help="of the pool (default: as the recipe)")
-    parser.add_argument("--network", default="bsstnet-m")
+    parser.add_argument("--network", default="motion-m")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     options = parser.parse_args()

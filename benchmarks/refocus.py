@@ -6,7 +6,7 @@ Scenes of held-out textures, drawn as those of the suite `synth-focus` are, ever
 compressed. The truth is the flow of the scene. End-point errors are in pixels of the frame, over
 both directions, where the true radius of the circle of confusion is above 2 pixels. The network is
 told where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
-coc-s finds in them (`found mask`). What a flow is worth to `dabit-s` is the gain in PSNR of the
+coc-s finds in them (`found mask`). What a flow is worth to `focus-s` is the gain in PSNR of the
 frame in the middle of each clip; the true flow tells what there is to gain at most. Times are per
 pair of frames of 854x480, both ways, flow itself included; on one thread they are the processor's.
 Writes results/refocus.csv and results/refocus.md beside this file.
@@ -83,7 +83,7 @@ def main() -> None:
         "refocus",
         "End-point error in pixels of the frame, where the true radius of the circle of confusion "
         f"is above {BLURRED:.0f} pixels; {options.clips} held-out scenes of {SIDE}x{SIDE}, {FRAMES}"
-        " frames each. `hidden`: what the other frame does not show. `dabit-s`: gain in PSNR, dB, "
+        " frames each. `hidden`: what the other frame does not show. `focus-s`: gain in PSNR, dB, "
         f"of the frame in the middle with this flow. {platform.machine()}, {options.threads} "
         f"threads, torch {torch.__version__}.",
         rows,
@@ -97,7 +97,7 @@ def accuracy(
     errors: dict[str, list[Tensor]] = {}
     radii, lengths, hidden = [], [], []
     gains: dict[str, list[float]] = {}
-    ranges, coc, restorer = spread(FOCUS), load_coc_s(), load_model("dabit-s")
+    ranges, coc, restorer = spread(FOCUS), load_coc_s(), load_model("focus-s")
     for i in range(clips):
         made = scene(i, ranges[i % len(ranges)])
         frames, radius = made.blurred[0], known(made.coc)[0]
@@ -127,7 +127,7 @@ def accuracy(
             gains.setdefault(title, []).append(float(gain))
     return [
         row_of(name, parts, errors["DIS"], torch.cat(radii), torch.cat(hidden))
-        | {"dabit-s": f"{mean(gains[name]):+.3f}"}
+        | {"focus-s": f"{mean(gains[name]):+.3f}"}
         for name, parts in errors.items()
     ]
 

@@ -56,7 +56,7 @@ class Row:
 def main() -> None:
     """Makes, restores, measures and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="dabit-m")
+    parser.add_argument("--model", default="focus-m")
     parser.add_argument("--out", type=Path, default=Path("out/focus_hard.jpg"))
     options = parser.parse_args()
     lines = []

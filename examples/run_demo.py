@@ -29,7 +29,7 @@ LEFT, TOP, WIDTH, HEIGHT = 24, 165, 320, 180  # of the part shown twice as large
 def main() -> None:
     """Restores, measures and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="bsstnet-m", help="a name from `unblur models`")
+    parser.add_argument("--model", default="motion-m", help="a name from `unblur models`")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

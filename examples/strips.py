@@ -31,10 +31,10 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--at", type=int, nargs=3, action="append", required=True)
     parser.add_argument("--average", type=int, default=1, help="frames of an exposure, odd")
-    parser.add_argument("--model", action="append", help="default: bsstnet-s")
+    parser.add_argument("--model", action="append", help="default: motion-s")
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
-    models = options.model or ["bsstnet-s"]
+    models = options.model or ["motion-s"]
     options.out.mkdir(parents=True, exist_ok=True)
     for frame, x, y in options.at:
         exposures, sharp = around(options.clip, frame, options.average)

@@ -53,7 +53,7 @@ def test_shots_are_told_with_what_blurred_them(found):
     assert [(s.start, s.stop) for s in found.shots] == [(0, 6), (6, 12)]
     assert [s.kind for s in found.shots] == ["sharp", "motion"]
     assert found.shots[0].model == "none"
-    assert found.shots[1].model == "bsstnet-m"
+    assert found.shots[1].model == "motion-m"
     assert found.kind == "motion"
     assert found.shots[1].motion > found.shots[0].motion + 1
     assert found.sharp_ranges[0] == (0, 6)

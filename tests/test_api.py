@@ -66,10 +66,10 @@ def test_a_report_says_what_was_done(clip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "seconds", "model"),
     [
-        ({"quality": "fast"}, 0.0, "bsstnet-s"),
-        ({"quality": "best"}, 999.0, "bsstnet-m"),
-        ({}, 299.0, "bsstnet-m"),  # two frames: just under ten minutes
-        ({}, 301.0, "bsstnet-s"),
+        ({"quality": "fast"}, 0.0, "motion-s"),
+        ({"quality": "best"}, 999.0, "motion-m"),
+        ({}, 299.0, "motion-m"),  # two frames: just under ten minutes
+        ({}, 301.0, "motion-s"),
     ],
 )
 def test_quality_chooses_the_model(clip, tmp_path, monkeypatch, options, seconds, model):
@@ -95,7 +95,7 @@ def test_weights_choose_their_model(clip, tmp_path):
 
 
 def test_clips_of_unknown_length_take_the_fast_model():
-    assert choose_model("auto", lambda: None) == "bsstnet-s"
+    assert choose_model("auto", lambda: None) == "motion-s"
 
 
 @pytest.mark.parametrize("options", [{"model": "none"}, {"strength": 0.0}])
@@ -175,7 +175,8 @@ def test_a_file_equals_its_frames_as_a_tensor(clip, tmp_path):
         ({"strength": 1.5}, "takes 0"),
         ({"light": "dark"}, "auto, linear or encoded"),
         ({"model": "maxim"}, "did you mean maxim-"),
-        ({"model": "dabits"}, "did you mean dabit-s"),
+        ({"model": "dabits"}, "did you mean dabit"),
+        ({"model": "dabit-m"}, "it is called focus-m now"),
         ({"model": "nope"}, "unknown model 'nope': `unblur models` lists them"),
         ({"tile": 7}, "at least 32"),
         ({"device": "tpu7"}, "unknown device"),
@@ -222,8 +223,8 @@ def test_restored_frames_are_fused_where_that_is_wanted(monkeypatch):
 
 def test_which_frames_are_fused_unasked():
     fused = {info.name for info in unblur.list_models() if info.fuse}
-    assert {"bsstnet-s", "bsstnet-m", "dabit-s", "dabit-m", "maxim-stage1"} <= fused
+    assert {"motion-s", "motion-m", "focus-s", "focus-m", "maxim-stage1"} <= fused
     assert not fused & {"none", "atlas", "bsstnet-tiny"}
-    enlarging = dataclasses.replace(preset("dabit-s").info, scale=2)
+    enlarging = dataclasses.replace(preset("focus-s").info, scale=2)
     assert choose_radius("auto", enlarging) == 0
     assert choose_radius(3, enlarging) == 3

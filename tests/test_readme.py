@@ -152,7 +152,7 @@ def test_the_demo_gains_what_the_results_say(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, str(ROOT / "examples" / "run_demo.py"), "--out", str(tmp_path)),
-            *("--model", "bsstnet-s"),  # the quick one
+            *("--model", "motion-s"),  # the quick one
         ],
         capture_output=True,
         text=True,

@@ -48,7 +48,7 @@ BLOCK = 8
 MODELS: dict[Kind, dict[str, str]] = {
     "sharp": {"fast": "none", "best": "none"},
     "motion": {"fast": FAST, "best": BEST},
-    "focus": {"fast": "dabit-s", "best": "dabit-m"},
+    "focus": {"fast": "focus-s", "best": "focus-m"},
     "both": {"fast": FAST, "best": BEST},
 }
 """What to restore a shot with. Both at once: figures in docs/analyze.md."""

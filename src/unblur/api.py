@@ -456,7 +456,7 @@ def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> 
         option = "--depth-invert" if depth is None else f"--depth {depth}"
         raise UsageError(
             f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
-            "blur such as --model dabit-s"
+            "blur such as --model focus-s"
         )
     if info.real_depth and depth == "builtin":
         raise UsageError(NO_STAND_IN.format(name=info.name))

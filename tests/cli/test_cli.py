@@ -33,7 +33,7 @@ def calls(monkeypatch):
 
     def restore(*args, **kwargs):
         made.append((args, kwargs))
-        return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]), model="bsstnet-s")
+        return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]), model="motion-s")
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     return made
@@ -218,7 +218,7 @@ def test_odd_names_arrive_whole(calls, capsys):
 def test_the_last_line_says_what_was_made(calls, capsys):
     assert main(["in.mp4", "out.mp4"]) == 0
     out, err = capsys.readouterr()
-    assert out == "out.mp4: 36 frames in 1 min 30 s, 2.50 s/frame, by bsstnet-s\n"
+    assert out == "out.mp4: 36 frames in 1 min 30 s, 2.50 s/frame, by motion-s\n"
     assert err == ""
     assert main(["in.mp4", "out.mp4", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -435,7 +435,7 @@ class FakeTerminal(io.StringIO):
         return True
 
 
-PLAN = unblur.Plan("bsstnet-m", "cpu", "bf16", 36, "frames", 640, 360, seconds=150.0)
+PLAN = unblur.Plan("motion-m", "cpu", "bf16", 36, "frames", 640, 360, seconds=150.0)
 
 
 def test_the_bar_shows_the_stage_and_the_time_left_of_the_job(monkeypatch):
@@ -448,7 +448,7 @@ def test_the_bar_shows_the_stage_and_the_time_left_of_the_job(monkeypatch):
         progress(unblur.Progress("restore", 9, 36, 0.25, 108.0, 36.0, 0.25, PLAN))
         progress.view.show(progress.now, 0.0)
     said = screen.getvalue()
-    assert "bsstnet-m on cpu in bf16, 36 frames of 640x360, about 2 min" in said
+    assert "motion-m on cpu in bf16, 36 frames of 640x360, about 2 min" in said
     assert "restoring" in said
     assert "25%  9/36 frames, 4.0 s/frame, 1 min 48 s left" in said
 
@@ -538,7 +538,7 @@ def test_models_lists_what_is_here_and_all_the_rest(capsys, monkeypatch, tmp_pat
     infos = unblur.list_models()
     assert named[2] == named[3] == [info.name for info in infos]
     assert named[1] == [i.name for i in infos if i.ships and not i.for_tests]
-    assert {"bsstnet-m", "none"} < set(named[1])
+    assert {"motion-m", "none"} < set(named[1])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def by_name(found):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("auto", Choice("bsstnet-m", "bsstnet-m")),
+        ("auto", Choice("motion-m", "motion-m")),
         ("none@linear", Choice("none@linear", "none", light="linear")),
         ("tiny@alone@depth", Choice("tiny@alone@depth", "tiny", depth="depth", alone=True)),
     ],

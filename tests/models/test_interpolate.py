@@ -37,12 +37,12 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_weights_and_what_they_began_as_are_averaged():
-    """`bsstnet-s` began as `maxim-stage1`, with more inputs and outputs."""
-    start, own = weights.find("maxim-stage1"), weights.find("bsstnet-s")
+    """`motion-s` began as `maxim-stage1`, with more inputs and outputs."""
+    start, own = weights.find("maxim-stage1"), weights.find("motion-s")
     all_of_own, name = mean_of_files(start, own, 1.0)
     none, _ = mean_of_files(start, own, 0.0)
     half, _ = mean_of_files(start, own, 0.5)
-    assert name == "bsstnet-s"
+    assert name == "motion-s"
     for key in ("body.inputs.0.weight", "body.sam.0.picture.bias"):
         between = (all_of_own[key].float() + none[key].float()) / 2
         assert torch.allclose(half[key].float(), between, atol=2e-3)
@@ -56,9 +56,9 @@ def test_weights_of_two_networks_are_refused():
 
 def test_the_command_writes_weights_that_load(tmp_path, capsys):
     out = tmp_path / "mean.safetensors"
-    order = ["weights", "mean", "maxim-stage1", "bsstnet-s", str(out), "--share", "0.75"]
+    order = ["weights", "mean", "maxim-stage1", "motion-s", str(out), "--share", "0.75"]
     assert main([*order, "--share-of", "enc.2=1"]) == 0
-    assert "bsstnet-s=" in capsys.readouterr().out
+    assert "motion-s=" in capsys.readouterr().out
     assert main(["weights", "verify", str(out)]) == 0
     assert main(order) == 2
     assert "--overwrite" in capsys.readouterr().err

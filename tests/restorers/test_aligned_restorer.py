@@ -13,12 +13,12 @@ from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner, run_tiled
 from unblur.engine.scenes import Scene
 from unblur.errors import WeightsError
-from unblur.models.aligned import FOCAL, FOCAL_MIDDLE, MIDDLE, SMALL, Aligned, AlignedConfig
+from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
 from unblur.restorers.aligned import PRESETS, AlignedRestorer, FocalRestorer
 from unblur.restorers.base import ABLATIONS, Ablation, LoadOptions, Priors, Tiling
 
 BY_NAME = {preset.info.name: preset for preset in PRESETS}
-PRESET = BY_NAME["bsstnet-s"]
+PRESET = BY_NAME["motion-s"]
 CPU = torch.device("cpu")
 NARROW = AlignedConfig(width=8, tiles=(4, 4, 2))
 
@@ -39,10 +39,10 @@ def restorer() -> AlignedRestorer:
 @pytest.mark.parametrize(
     ("name", "config"),
     [
-        ("bsstnet-s", SMALL),
-        ("bsstnet-m", MIDDLE),
-        ("dabit-s", FOCAL),
-        ("dabit-m", FOCAL_MIDDLE),
+        ("motion-s", MOTION_S),
+        ("motion-m", MOTION_M),
+        ("focus-s", FOCUS_S),
+        ("focus-m", FOCUS_M),
     ],
 )
 def test_stated_parameters_are_the_networks(name: str, config: AlignedConfig) -> None:
@@ -60,7 +60,9 @@ def test_frames_inside_a_clip_are_seen_with_all_their_neighbours(
     assert [i for w in windows for i in w.outputs] == list(range(length))
     for window in windows:
         for i in window.outputs:
-            around = range(max(0, i - SMALL.neighbours), min(length, i + SMALL.neighbours + 1))
+            around = range(
+                max(0, i - MOTION_S.neighbours), min(length, i + MOTION_S.neighbours + 1)
+            )
             assert set(around) <= set(window.inputs)
 
 
@@ -88,10 +90,10 @@ def test_weights_of_another_network_are_refused(tmp_path) -> None:  # type: igno
         PRESET.load(LoadOptions(CPU, "fp32", str(path)))
 
 
-@pytest.mark.parametrize("name", ["bsstnet-s", "dabit-s"])
+@pytest.mark.parametrize("name", ["motion-s", "focus-s"])
 def test_weights_made_for_another_model_are_refused(name: str) -> None:
     path = str(weights.PACKAGE_FOLDER / f"{name}.safetensors")
-    other = "dabit-s" if name == "bsstnet-s" else "bsstnet-s"
+    other = "focus-s" if name == "motion-s" else "motion-s"
     with pytest.raises(WeightsError, match="does not fit"):
         BY_NAME[other].load(LoadOptions(CPU, "fp32", path))
 
@@ -101,7 +103,7 @@ FOCUS = AlignedConfig(width=8, tiles=(4, 4, 2), guided=True, enlarges=True)
 
 def focal(scale: int = 1) -> FocalRestorer:
     torch.manual_seed(0)
-    info = replace(BY_NAME["dabit-s"].info, scale=scale)
+    info = replace(BY_NAME["focus-s"].info, scale=scale)
     return FocalRestorer(info, Aligned(FOCUS).eval(), still)
 
 
@@ -109,7 +111,7 @@ def lonely() -> FocalRestorer:
     """One that sees no neighbours."""
     torch.manual_seed(0)
     network = Aligned(replace(FOCUS, neighbours=0)).eval()
-    return FocalRestorer(BY_NAME["dabit-m"].info, network, still)
+    return FocalRestorer(BY_NAME["focus-m"].info, network, still)
 
 
 def half_blurred(length: int = 3) -> tuple[torch.Tensor, Priors]:

@@ -446,7 +446,7 @@ def test_depth_that_does_not_fit_leaves_nothing_behind(
     [
         ({"model": "dabit-narrow", "scale": 3}, "gives scale 1 or 2, not 3"),
         ({"model": "dabit", "scale": 1}, "gives scale 2, not 1"),
-        ({"model": "maxim-stage1", "scale": 2}, "take --model dabit-m"),
+        ({"model": "maxim-stage1", "scale": 2}, "take --model focus-m"),
         ({"model": "dabit-narrow", "depth": "nothing"}, "no depth called 'nothing'"),
         ({"model": "dabit-narrow", "depth_invert": True}, "--depth DIR"),
         ({"model": "none", "depth": "builtin"}, "does not look at depth"),

@@ -160,18 +160,18 @@ def test_a_mixture_draws_from_both_in_its_share():
 
 
 def test_a_recipe_that_wants_real_clips_says_so():
-    recipe = Recipe(network="bsstnet-m", real=0.2)
+    recipe = Recipe(network="motion-m", real=0.2)
     with pytest.warns(UnblurWarning, match="--real"):
         assert isinstance(with_real(Fixed(), recipe, []), Fixed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert isinstance(with_real(Fixed(), Recipe(network="bsstnet-m"), []), Fixed)
+        assert isinstance(with_real(Fixed(), Recipe(network="motion-m"), []), Fixed)
 
 
 def test_every_second_clip_of_validation_is_encoded_where_training_is():
     scenes = {"compressed": 0.0, "max_samples": 3}
-    plain = Recipe(network="bsstnet-m", validation_clips=2, frames=1, scenes=scenes)
-    filmed = Recipe(network="bsstnet-m", validation_clips=2, frames=1, scenes=scenes, filmed=0.8)
+    plain = Recipe(network="motion-m", validation_clips=2, frames=1, scenes=scenes)
+    filmed = Recipe(network="motion-m", validation_clips=2, frames=1, scenes=scenes, filmed=0.8)
     cpu = torch.device("cpu")
     before, after = (held_out_clips(recipe, cpu, False) for recipe in (plain, filmed))
     assert torch.equal(before[0].blurred, after[0].blurred)

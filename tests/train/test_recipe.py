@@ -14,7 +14,7 @@ from unblur.train.recipe import Recipe
 def test_recipes_that_ship_are_sound():
     pytest.importorskip("yaml", reason="needs the extra 'train'")
     names = [path.stem for path in recipes.SHIPPED.glob("*.yaml")]
-    assert "bsstnet-s" in names
+    assert "motion-s" in names
     for name in names:
         recipes.load(name)
 
@@ -30,7 +30,7 @@ def test_yaml_takes_rates_without_a_point(tmp_path):
     pytest.importorskip("yaml", reason="needs the extra 'train'")
     path = tmp_path / "r.yaml"
     path.write_text(
-        "network: bsstnet-m\nlearning_rate: 6e-5\nfinal_rate: 1e-7\n"
+        "network: motion-m\nlearning_rate: 6e-5\nfinal_rate: 1e-7\n"
         "scenes: {read_noise: [3e-4, 2.5e-3]}\n"
     )
     recipe = recipes.load(path)

@@ -36,7 +36,7 @@ SMALL = {"batch": 1, "frames": 3, "crop": 64, "steps": 2, "validate_every": 2,
 RECIPES = [
     Recipe("bsstnet-tiny", **SMALL),
     Recipe("dabit-tiny", losses={"charbonnier": 1, "blurred": 1, "clear": 1}, **SMALL),
-    Recipe("dabit-s", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
+    Recipe("focus-s", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
     Recipe("maxim-stage1", options={"width": 8, "tiles": [4, 4, 2]}, **SMALL),
 ]
 
@@ -224,7 +224,7 @@ def test_dabits_losses_look_at_blurred_and_clear_pixels_apart():
 @pytest.mark.parametrize("seed", [0, 1])  # enlarges, and does not
 def test_without_neighbours_a_step_looks_at_the_frame_it_asks_for_alone(seed, monkeypatch):
     options = {"width": 8, "tiles": [4, 4, 2], "scale": 1, "neighbours": 0}
-    task = open_task(Recipe("dabit-m", radius="coc-s", options=options), CPU)
+    task = open_task(Recipe("focus-m", radius="coc-s", options=options), CPU)
     network = task.network()
     torch.manual_seed(seed)
     pictures = torch.rand(2, 1, 5, 3, 64, 64)
@@ -242,7 +242,7 @@ def test_without_neighbours_a_step_looks_at_the_frame_it_asks_for_alone(seed, mo
 
 
 def test_dabit_s_enlarges_half_of_the_frame_at_every_other_step():
-    task = open_task(Recipe("dabit-s", options={"width": 8, "tiles": [4, 4, 2]}), CPU)
+    task = open_task(Recipe("focus-s", options={"width": 8, "tiles": [4, 4, 2]}), CPU)
     seen = []
     net = task.network()
     net.register_forward_hook(lambda _, given, out: seen.append((given[0].shape, out.shape)))
@@ -318,13 +318,13 @@ def test_scenes_without_textures_name_the_remedy(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "start"),
     [
-        (Recipe("bsstnet-m"), "maxim-stage1"),
-        (Recipe("bsstnet-m"), "bsstnet-m"),
-        (Recipe("bsstnet-s", options={"neighbours": 0}), "bsstnet-s"),
-        (Recipe("dabit-s"), "bsstnet-s"),
-        (Recipe("dabit-s"), "dabit-s"),
-        (Recipe("dabit-m"), "bsstnet-m"),
-        (Recipe("dabit-m"), "dabit-m"),
+        (Recipe("motion-m"), "maxim-stage1"),
+        (Recipe("motion-m"), "motion-m"),
+        (Recipe("motion-s", options={"neighbours": 0}), "motion-s"),
+        (Recipe("focus-s"), "motion-s"),
+        (Recipe("focus-s"), "focus-s"),
+        (Recipe("focus-m"), "motion-m"),
+        (Recipe("focus-m"), "focus-m"),
     ],
     ids=str,
 )
@@ -339,13 +339,13 @@ def test_begins_from_all_that_the_shipped_weights_hold(recipe, start):
 
 
 def test_the_focal_network_at_full_size_begins_blind_to_the_radius():
-    """bsstnet-m has other inputs where the radius stands; none of them may be taken for it."""
-    task = open_task(Recipe("dabit-m"), CPU)
+    """motion-m has other inputs where the radius stands; none of them may be taken for it."""
+    task = open_task(Recipe("focus-m"), CPU)
     network = task.network()
-    load_start(network, "bsstnet-m", task.adapt)
+    load_start(network, "motion-m", task.adapt)
     first = network.state_dict()["body.inputs.0.weight"]
-    whole = open_task(Recipe("bsstnet-m"), CPU)
+    whole = open_task(Recipe("motion-m"), CPU)
     other = whole.network()
-    load_start(other, "bsstnet-m", whole.adapt)
+    load_start(other, "motion-m", whole.adapt)
     assert torch.equal(first[:, :3], other.state_dict()["body.inputs.0.weight"][:, :3])
     assert not first[:, 3:].any()

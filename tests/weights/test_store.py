@@ -69,3 +69,10 @@ def test_weights_of_another_network_list_the_difference():
     assert "1 missing (bias)" in message
     assert "1 unexpected (scale)" in message
     assert "weight (4, 2) instead of (3, 2)" in message
+
+
+def test_a_file_that_bears_a_former_name_is_of_the_model_as_it_is_called_now(tmp_path):
+    path = tmp_path / "old.safetensors"
+    weights.save(path, {"a": torch.zeros(1)}, {"network": "bsstnet-m", "base": "bsstnet-s"})
+    assert weights.model_names(path) == ["motion-m"]
+    assert weights.metadata(path)["base"] == "motion-s"

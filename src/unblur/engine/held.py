@@ -184,7 +184,7 @@ class OnDisk(Generic[Q]):
                 f"this model looks at the whole clip: {self.most} frames wait in {self.folder}, "
                 f"which takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: free some "
                 "space, write to another disk, restore a part by --start and --end, or take "
-                "--model dabit-s"
+                "--model focus-s"
             )
 
     def __enter__(self) -> OnDisk[Q]:

@@ -198,7 +198,7 @@ def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: st
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"model '{repeated.pop()}' is named twice: once is enough")
     if rows.ablate and not any(method.ablated for method in found):
-        raise UsageError("--ablate: none of the models can do without a part, take --model dabit-s")
+        raise UsageError("--ablate: none of the models can do without a part, take --model focus-s")
     return found
 
 

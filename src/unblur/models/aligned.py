@@ -80,20 +80,20 @@ class AlignedConfig:
         return self.scale * self.body.multiple_of
 
 
-SMALL = AlignedConfig()
-"""`bsstnet-s`."""
-MIDDLE = AlignedConfig(scale=1)
-"""`bsstnet-m`."""
-FOCAL = AlignedConfig(guided=True, enlarges=True)
-"""`dabit-s`."""
-FOCAL_MIDDLE = AlignedConfig(scale=1, neighbours=0, guided=True, enlarges=True)
-"""`dabit-m`: neighbours were measured to cost it more than they give."""
+MOTION_S = AlignedConfig()
+"""`motion-s`."""
+MOTION_M = AlignedConfig(scale=1)
+"""`motion-m`."""
+FOCUS_S = AlignedConfig(guided=True, enlarges=True)
+"""`focus-s`."""
+FOCUS_M = AlignedConfig(scale=1, neighbours=0, guided=True, enlarges=True)
+"""`focus-m`: neighbours were measured to cost it more than they give."""
 
 
 class Aligned(nn.Module):
     """The whole network. See `AlignedConfig`."""
 
-    def __init__(self, config: AlignedConfig = SMALL) -> None:
+    def __init__(self, config: AlignedConfig = MOTION_S) -> None:
         super().__init__()
         self.config = config
         self.body = Stage(config.body, 0)

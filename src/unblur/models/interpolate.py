@@ -16,20 +16,20 @@ from torch import Tensor
 from unblur import weights
 from unblur.errors import UsageError, WeightsError
 from unblur.models.aligned import (
-    FOCAL,
-    FOCAL_MIDDLE,
-    MIDDLE,
-    SMALL,
+    FOCUS_M,
+    FOCUS_S,
+    MOTION_M,
+    MOTION_S,
     AlignedConfig,
     begin_from,
 )
 from unblur.weights.difference import load_whole
 
 ALIGNED: Mapping[str, AlignedConfig] = {
-    "bsstnet-s": SMALL,
-    "bsstnet-m": MIDDLE,
-    "dabit-s": FOCAL,
-    "dabit-m": FOCAL_MIDDLE,
+    "motion-s": MOTION_S,
+    "motion-m": MOTION_M,
+    "focus-s": FOCUS_S,
+    "focus-m": FOCUS_M,
 }
 """Networks that can begin as another."""
 

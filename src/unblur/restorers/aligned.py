@@ -17,10 +17,10 @@ from unblur.models import fit
 from unblur.models.aligned import (
     ENLARGED,
     FLOW_STRIDE,
-    FOCAL,
-    FOCAL_MIDDLE,
-    MIDDLE,
-    SMALL,
+    FOCUS_M,
+    FOCUS_S,
+    MOTION_M,
+    MOTION_S,
     Aligned,
     AlignedConfig,
     begin_from,
@@ -178,14 +178,14 @@ def _load(
     return kind(wanted, network, choose_flow("dis", options.device, info.name))
 
 
-_SMALL_INFO = RestorerInfo(
-    name="bsstnet-s",
+_MOTION_S_INFO = RestorerInfo(
+    name="motion-s",
     summary="trained on rendered scenes; sees two frames on either side",
     blur="any",
     light="encoded",
     licence="Apache-2.0 (weights), MIT (package)",
     parameters=6_156_844,
-    sizes=SizeRequirements(minimum=1, multiple_of=SMALL.multiple_of),
+    sizes=SizeRequirements(minimum=1, multiple_of=MOTION_S.multiple_of),
     tiling=Tiling(size=768, overlap=128),
     precisions=frozenset({"fp32", "bf16"}),
     window=16,
@@ -193,17 +193,17 @@ _SMALL_INFO = RestorerInfo(
     fuse=2,
     ships=True,
 )
-_MIDDLE_INFO = replace(
-    _SMALL_INFO,
-    name="bsstnet-m",
-    summary="as bsstnet-s at full size: better and four times slower",
+_MOTION_M_INFO = replace(
+    _MOTION_S_INFO,
+    name="motion-m",
+    summary="as motion-s at full size: better and four times slower",
     parameters=6_141_283,
-    sizes=SizeRequirements(minimum=1, multiple_of=MIDDLE.multiple_of),
+    sizes=SizeRequirements(minimum=1, multiple_of=MOTION_M.multiple_of),
     tiling=Tiling(size=512, overlap=128),
 )
-_FOCAL_INFO = replace(
-    _SMALL_INFO,
-    name="dabit-s",
+_FOCUS_S_INFO = replace(
+    _MOTION_S_INFO,
+    name="focus-s",
     summary="for focus; sees two frames on either side, also twice the size",
     blur="focal",
     parameters=6_172_156,
@@ -211,22 +211,22 @@ _FOCAL_INFO = replace(
     needs_depth=True,
     guidance_bytes=4 * (1 + 4 // FLOW_STRIDE**2),
 )
-_FOCAL_MIDDLE_INFO = replace(
-    _FOCAL_INFO,
-    name="dabit-m",
-    summary="for focus, one frame at a time at full size: better than dabit-s, and slower",
+_FOCUS_M_INFO = replace(
+    _FOCUS_S_INFO,
+    name="focus-m",
+    summary="for focus, one frame at a time at full size: better than focus-s, and slower",
     parameters=6_138_127,
-    sizes=_MIDDLE_INFO.sizes,
-    tiling=_MIDDLE_INFO.tiling,
+    sizes=_MOTION_M_INFO.sizes,
+    tiling=_MOTION_M_INFO.tiling,
     window=1,
 )
 
 PRESETS = tuple(
     Preset(info, partial(_load, info, config, kind))
     for info, config, kind in (
-        (_SMALL_INFO, SMALL, AlignedRestorer),
-        (_MIDDLE_INFO, MIDDLE, AlignedRestorer),
-        (_FOCAL_INFO, FOCAL, FocalRestorer),
-        (_FOCAL_MIDDLE_INFO, FOCAL_MIDDLE, FocalRestorer),
+        (_MOTION_S_INFO, MOTION_S, AlignedRestorer),
+        (_MOTION_M_INFO, MOTION_M, AlignedRestorer),
+        (_FOCUS_S_INFO, FOCUS_S, FocalRestorer),
+        (_FOCUS_M_INFO, FOCUS_M, FocalRestorer),
     )
 )

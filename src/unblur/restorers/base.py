@@ -21,7 +21,7 @@ NOT_PROPAGATED: frozenset[Ablation | None] = frozenset({"V2", "V3"})
 """Ablations that are not told the blur map, and to which nothing is propagated."""
 NO_STAND_IN = (
     "{name} is to be told depth, not a measure of blur in its place: give --depth depth-anything "
-    "or --depth DIR, or take --model dabit-m"
+    "or --depth DIR, or take --model focus-m"
 )
 """What a preset with `real_depth` says to `builtin` depth."""
 Guidance = Mapping[str, Tensor]

@@ -213,7 +213,7 @@ def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
     """The network for processors, from weights in the store."""
     path = options.weights or weights.require(
         info.name,
-        "`unblur train bsstnet-narrow RUN` trains them; use --model bsstnet-s, whose weights ship",
+        "`unblur train bsstnet-narrow RUN` trains them; use --model motion-s, whose weights ship",
     )
     state = load_as(path, info.name, switches_of(SMALL))
     net = fit(BSSTNet(SMALL), state, str(path)).to(options.device)

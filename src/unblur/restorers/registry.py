@@ -14,9 +14,9 @@ from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
 from unblur.restorers import aligned, atlas, bsstnet, dabit, maxim, none
 from unblur.restorers.base import LoadOptions, Precision, Preset, Restorer, RestorerInfo
-from unblur.weights import model_names
+from unblur.weights import RENAMED, model_names
 
-FAST, BEST = "bsstnet-s", "bsstnet-m"
+FAST, BEST = "motion-s", "motion-m"
 """What `--quality` chooses from: figures in docs/evaluation.md."""
 DEFAULT = BEST
 LONGEST = 600.0
@@ -48,6 +48,8 @@ def preset(name: str) -> Preset:
         UsageError: there is none of that name.
     """
     name = DEFAULT if name == "auto" else name
+    if name in RENAMED:
+        raise UsageError(f"unknown model '{name}': it is called {RENAMED[name]} now")
     if name not in PRESETS:
         close = similar(name)
         hint = f"did you mean {close}? " if close else ""

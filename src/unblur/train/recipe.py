@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unblur.errors import UsageError
+from unblur.weights import RENAMED
 
 Flow = Literal["truth", "raft", "dis"]
 Radius = Literal["truth", "coc-s"]
@@ -125,6 +126,8 @@ def load(source: str | Path) -> Recipe:
     path = Path(source)
     if path.suffix not in (".yaml", ".yml", ".json"):
         path = SHIPPED / f"{source}.yaml"
+        if source in RENAMED:
+            raise UsageError(f"no recipe '{source}': it is called {RENAMED[str(source)]} now")
         if not path.is_file():
             names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
             raise UsageError(f"no recipe '{source}': use one of {names}, or a .yaml file")

@@ -26,6 +26,7 @@ from unblur.train.picture import write_grid
 from unblur.train.recipe import Flow, Recipe
 from unblur.train.refocus_task import TrainRefocus
 from unblur.train.source import held_out_clips
+from unblur.weights import RENAMED
 from unblur.weights.switches import switches_of
 
 SHOWN = 4
@@ -183,7 +184,7 @@ class TrainAligned(Deblur):
         self,
         recipe: Recipe,
         device: torch.device,
-        preset: aligned.AlignedConfig = aligned.SMALL,
+        preset: aligned.AlignedConfig = aligned.MOTION_S,
     ) -> None:
         super().__init__(recipe, device)
         self.config = dataclasses.replace(preset, **tuples(recipe.options))
@@ -321,10 +322,10 @@ def _dabit(preset: str) -> Callable[[Recipe, torch.device], Task]:
 TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "maxim-stage1": TrainMaxim,
     "bsstnet-paper": _bsstnet("PAPER"),
-    "bsstnet-s": TrainAligned,
-    "bsstnet-m": partial(TrainAligned, preset=aligned.MIDDLE),
-    "dabit-s": partial(_focal, preset=aligned.FOCAL),
-    "dabit-m": partial(_focal, preset=aligned.FOCAL_MIDDLE),
+    "motion-s": TrainAligned,
+    "motion-m": partial(TrainAligned, preset=aligned.MOTION_M),
+    "focus-s": partial(_focal, preset=aligned.FOCUS_S),
+    "focus-m": partial(_focal, preset=aligned.FOCUS_M),
     "dabit-paper": _dabit("PAPER"),
     "dabit-narrow": _dabit("SMALL"),
     "dabit-tiny": _dabit("TINY"),
@@ -344,7 +345,9 @@ def open_task(recipe: Recipe, device: torch.device) -> Task:
         UsageError: unknown network, or options it does not have.
     """
     if recipe.network not in TASKS:
-        raise UsageError(f"recipe: unknown network '{recipe.network}': use {', '.join(TASKS)}")
+        now = RENAMED.get(recipe.network)
+        hint = f"it is called {now} now" if now else f"use {', '.join(TASKS)}"
+        raise UsageError(f"recipe: unknown network '{recipe.network}': {hint}")
     try:
         return TASKS[recipe.network](recipe, device)
     except (TypeError, ValueError) as error:

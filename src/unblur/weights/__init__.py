@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE_FOLDER = Path(__file__).parent
+RENAMED = {
+    "bsstnet-s": "motion-s",
+    "bsstnet-m": "motion-m",
+    "dabit-s": "focus-s",
+    "dabit-m": "focus-m",
+}
+"""Former names of models. A file that bears one is read, a request by one is answered."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,8 @@ def load(path: str | Path) -> dict[str, Tensor]:
 def metadata(path: str | Path) -> dict[str, str]:
     """The text entries in the head of a safetensors file (source, licence, recipe).
 
+    Where they name a model by a former name, they are given with the present one.
+
     Raises:
         WeightsError: the file is missing, or is not safetensors.
     """
@@ -121,9 +130,13 @@ def metadata(path: str | Path) -> dict[str, str]:
         raise WeightsError(f"weights file not found: {path}: check the path")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return dict(file.metadata() or {})
+            facts: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a safetensors file: convert it first") from error
+    return {
+        key: RENAMED.get(value, value) if key in ("name", "network", "base") else value
+        for key, value in facts.items()
+    }
 
 
 def model_names(path: str | Path) -> list[str]:
