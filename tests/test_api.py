@@ -20,15 +20,15 @@ from unblur.restorers.registry import PRESETS, choose_model, choose_radius, pres
 
 @pytest.fixture
 def clip(tmp_path):
-    """A clip of 75 frames, 3 s, 32x24, whose second half is another scene."""
+    """A clip of 75 frames, 3 s, 32x24, whose second half is another shot."""
     path = tmp_path / "clip.mkv"
     rng = np.random.default_rng(0)
-    scenes = rng.integers(0, 255, (2, 3, 15, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    shots = rng.integers(0, 255, (2, 3, 15, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr0"
         for i in range(75):
-            shown = np.ascontiguousarray(scenes[i // 38][:, i : i + 32])
+            shown = np.ascontiguousarray(shots[i // 38][:, i : i + 32])
             file.mux(
                 stream.encode(av.VideoFrame.from_ndarray(shown, "rgb24").reformat(format="bgr0"))
             )
@@ -47,7 +47,7 @@ def test_a_report_says_what_was_done(clip, tmp_path):
         clip, tmp_path / "out.mkv", model="bsstnet-tiny", codec="ffv1", progress=said.append,
         start="f30", end="2s",
     )  # fmt: skip
-    assert (report.frames, report.scenes, report.window) == (20, 2, 12)
+    assert (report.frames, report.shots, report.window) == (20, 2, 12)
     assert report.model == "bsstnet-tiny"
     assert report.light == "encoded"
     assert [p.done for p in said if p.stage == "look through"] == list(range(21))

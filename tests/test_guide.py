@@ -75,16 +75,16 @@ def test_focus_is_what_the_simulators_make(clip: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def pan(tmp_path: Path) -> Path:
-    """Two scenes, of five and of two frames: the left half stands still, the right half moves.
+    """Two shots, of five and of two frames: the left half stands still, the right half moves.
 
-    In the first scene it moves by 2, 4, 6 and 8 pixels from frame to frame.
+    In the first shot it moves by 2, 4, 6 and 8 pixels from frame to frame.
     """
     folder = tmp_path / "pan"
     folder.mkdir()
     bank = held_out().pictures
     at = 0
-    for scene, steps in enumerate([(0, 2, 6, 12, 20), (0, 5)]):
-        still, moves = (bank[i].permute(1, 2, 0).numpy()[:, :, ::-1] for i in (scene, scene + 9))
+    for shot, steps in enumerate([(0, 2, 6, 12, 20), (0, 5)]):
+        still, moves = (bank[i].permute(1, 2, 0).numpy()[:, :, ::-1] for i in (shot, shot + 9))
         for x in steps:
             picture = np.concatenate((still[:H, :128], moves[:H, x : x + 128]), 1)
             cv2.imwrite(str(folder / f"{at:05}.png"), picture)

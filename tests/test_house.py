@@ -33,16 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops"},
     "data": {"errors", "ops", "synth"},
-    "guide": {
-        "errors",
-        "ops",
-        "guidance",
-        "video",
-        "engine.scenes",
-    },
+    "guide": {"errors", "ops", "guidance", "video"},
     "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
-    "atlas": NETWORKS
-    | {"guidance", "video", "synth.focal", "metrics", "engine.memory", "engine.scenes"},
+    "atlas": NETWORKS | {"guidance", "video", "synth.focal", "metrics"},
     "train": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
     "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data", "progress"},
     # The commands say in words what the public functions do; the rest is what they show.

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.engine import memory
 from unblur.engine.estimate import SMALL_SIDE, cost_per_frame
 from unblur.engine.pipeline import prefetch
 from unblur.engine.plan import bytes_needed, choose_fit
-from unblur.engine.scenes import FLOOR, RULES, SceneDetector
 from unblur.errors import MediaError, ResourceError, UnblurWarning, WeightsError
 from unblur.guidance.blur_kind import Looked, Looker
+from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
+from unblur.ops.shots import FLOOR, RULES, ShotDetector
 from unblur.progress import LOOK, Job, Listener
 from unblur.restorers.registry import BEST, FAST, load_model
 from unblur.video import Frame, open_video, probe
@@ -173,7 +173,7 @@ def analyze(
     looker = Looker(where)
     looks: list[FrameLook] = []
     cells: dict[int, Looked] = {}
-    detector = SceneDetector()
+    detector = ShotDetector()
     with open_video(source, start=start, end=end, deinterlace=interlaced) as reader:
         info = reader.info
         every = 1 if reader.frames and reader.frames < LEAST_FRAMES else EVERY
@@ -209,7 +209,7 @@ def analyze(
         count = len(detector.differences)
     if not looks:
         raise MediaError(f"{source} holds no frames in the chosen range")
-    shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.scenes())
+    shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.shots())
     if estimate:
         job.begin("measure")
     path = Path(source)

@@ -18,19 +18,19 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import torch
 from torch import Tensor
 
-from unblur.engine import memory
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
-from unblur.engine.run import Runner, choose_look, find_scenes, outputs_in_all
-from unblur.engine.scenes import Scene
+from unblur.engine.run import Runner, choose_look, find_shots, outputs_in_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guide import FocusOfVideo
+from unblur.ops import memory
 from unblur.ops.device import choose_device
+from unblur.ops.shots import Shot
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import NO_STAND_IN, RestorerInfo
 from unblur.restorers.registry import (
@@ -79,7 +79,7 @@ class Report:
     """Side of the tiles in pixels; None where frames went through whole."""
     window: int
     """Frames the network saw at once."""
-    scenes: int
+    shots: int
     decode_failures: int
     """Packets that could not be decoded."""
 
@@ -289,29 +289,29 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             start=start,
             end=end,
         ) as writer:
-            runner, scenes, total = None, None, _expected_frames(reader, preview)
+            runner, shots, total = None, None, _expected_frames(reader, preview)
             if untouched:
                 size = shape.width, shape.height
                 job.plan = Plan("none", str(where), None, total, "frames", *size)
             else:
                 runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if runner.needs_scenes:
+                if runner.needs_shots:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
-                    scenes = _look_through(reading(), preview, job)
-                    total = scenes[-1].stop if scenes else 0
+                    shots = _look_through(reading(), preview, job)
+                    total = shots[-1].stop if shots else 0
                 if focus is not None and total is not None:
                     focus.expect(total)
             # Both threads end before the files they work on are closed, also after an error.
             with (
-                held_for(info, scenes, target) as held,
+                held_for(info, shots, target) as held,
                 closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
-                restored = _keep(frames) if runner is None else runner.restore(frames, scenes, held)
+                restored = _keep(frames) if runner is None else runner.restore(frames, shots, held)
                 done = 0
-                for item in _restoring(restored, runner, scenes, total, job):
+                for item in _restoring(restored, runner, shots, total, job):
                     sink.put(item)
                     done += 1
                 job.begin(FINISH)
@@ -329,7 +329,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         device=str(where),
         tile=fit.tiling.size if fit.tiling else None,
         window=fit.window or info.window,
-        scenes=len(scenes) if scenes else 1,
+        shots=len(shots) if shots else 1,
         decode_failures=reader.decode_failures,
     )
 
@@ -390,17 +390,17 @@ def _restore_tensor(
         raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
     runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
     pictures = [_TensorPicture(picture) for picture in source.float()]
-    scenes = find_scenes(pictures) if runner.needs_scenes else None
-    restored = _restoring(runner.restore(pictures, scenes), runner, scenes, len(pictures), job)
+    shots = find_shots(pictures) if runner.needs_shots else None
+    restored = _restoring(runner.restore(pictures, shots), runner, shots, len(pictures), job)
     return torch.stack([picture for _, picture in restored])
 
 
-def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Scene]:
-    """First pass over a file: its scenes. Warnings are left to the second pass."""
+def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
+    """First pass over a file: its shots. Warnings are left to the second pass."""
     with reader, warnings.catch_warnings():
         warnings.simplefilter("ignore", UnblurWarning)
         with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
-            return find_scenes(_counted(frames, job))
+            return find_shots(_counted(frames, job))
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
@@ -474,7 +474,7 @@ def _counted(items: Iterable[T], job: Job) -> Iterator[T]:
 def _restoring(
     restored: Iterable[T],
     runner: Runner | None,
-    scenes: Sequence[Scene] | None,
+    shots: Sequence[Shot] | None,
     total: int | None,
     job: Job,
 ) -> Iterator[T]:
@@ -491,7 +491,7 @@ def _restoring(
         job.at((1 - fused) * seen + fused * out)
 
     if runner is not None:
-        work = outputs_in_all(runner.restorer, scenes, runner.fit.window) if scenes else total
+        work = outputs_in_all(runner.restorer, shots, runner.fit.window) if shots else total
         each = min(1.0, total / work) if total and work else 1.0
         runner.tick = lambda frames: tell(frames * each)
     for item in restored:

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.engine.scenes import FLOOR, RULES, THUMBNAIL, frame_difference
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.blur_map import motion_of_frames
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
@@ -23,6 +22,7 @@ from unblur.guidance.depth import DepthEstimator, depth_estimator
 from unblur.guidance.flow import raft_or_flow_s
 from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
+from unblur.ops.shots import FLOOR, RULES, THUMBNAIL, frame_difference
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.depth_files import DepthFiles
 from unblur.video.info import ColorTags
@@ -89,7 +89,7 @@ def blur_map(
 
     That of `focus` tells how far out of focus a pixel is. That of `motion` is BSSTNet's (CVPR
     2024): what moves far within the exposure is smeared far. The squared lengths of both flows of a
-    frame are added (Eq. 1), and scaled from the least to the most of the scene (Eq. 2). Flow is
+    frame are added (Eq. 1), and scaled from the least to the most of the shot (Eq. 2). Flow is
     RAFT's where its weights were converted, else that of flow-s. The video is then read twice.
 
     Args:
@@ -97,7 +97,7 @@ def blur_map(
         destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
         kind: of the blur: `focus` or `motion`.
         equation: of `motion`: `sum` as in the paper, or `mean` of the flows that a frame has, as
-            in the released code, so that the ends of a scene weigh as much as other frames.
+            in the released code, so that the ends of a shot weigh as much as other frames.
         sharp: the sharp map, 1 minus the blur map, instead.
         depth: see `depth`. With any but `builtin` all that lies equally far is equally blurred.
             Only of `focus`.
@@ -173,7 +173,7 @@ class DepthOfVideo:
         return self._files.read(frame.index - self._first)[None]
 
     def restart(self) -> None:
-        """The next frame is the first of a scene."""
+        """The next frame is the first of a shot."""
         if self._estimator is not None:
             self._estimator.restart()
 
@@ -226,7 +226,7 @@ class FocusOfVideo:
         return held, self._by_depth(rgb, depth.to(rgb)).cpu().half()
 
     def restart(self) -> None:
-        """The next frame is the first of a scene."""
+        """The next frame is the first of a shot."""
         self._depth.restart()
         if self._by_depth is not None:
             self._by_depth.restart()
@@ -241,7 +241,7 @@ class FocusOfVideo:
 
 
 def scenes_marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Tensor, bool]]:
-    """Frames, their pictures (1, 3, H, W), and whether a scene begins with them."""
+    """Frames, their pictures (1, 3, H, W), and whether a shot begins with them."""
     last: Tensor | None = None
     for frame in frames:
         rgb = frame.rgb().clamp(0, 1)
@@ -298,7 +298,7 @@ def _write_motion(
     overwrite: bool,
     progress: Count | None,
 ) -> int:
-    """Writes the blur map of motion; a first look finds each scene's least and most motion."""
+    """Writes the blur map of motion; a first look finds each shot's least and most motion."""
     where = choose_device(device)
     _, flow = raft_or_flow_s(where)
 
@@ -316,10 +316,10 @@ def _write_motion(
     looked = 0
     with open_video(source) as reader:
         waiting: list[Frame] = []
-        for looked, (scene, motion) in enumerate(motions(reader, waiting), 1):
+        for looked, (shot, motion) in enumerate(motions(reader, waiting), 1):
             waiting.pop(0)
-            low, high = limits.get(scene, (math.inf, 0.0))
-            limits[scene] = min(low, float(motion.min())), max(high, float(motion.max()))
+            low, high = limits.get(shot, (math.inf, 0.0))
+            limits[shot] = min(low, float(motion.min())), max(high, float(motion.max()))
             if progress:
                 progress(looked // 2, reader.frames)  # the first half of the work
     with open_video(source) as reader:
@@ -327,9 +327,9 @@ def _write_motion(
         done = 0
         with create_video(destination, info, overwrite=overwrite) as writer:
             waiting = []
-            for scene, motion in motions(reader, waiting):
+            for shot, motion in motions(reader, waiting):
                 frame = waiting.pop(0)
-                ends = torch.tensor([limits[scene]], device=motion.device)
+                ends = torch.tensor([limits[shot]], device=motion.device)
                 blur = spread(motion[None], ends)[0]  # (1, 1, h, w)
                 size = frame.height, frame.width
                 values = F.interpolate(blur, size, mode="bilinear").cpu()[0]

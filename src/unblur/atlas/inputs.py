@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unblur.engine.memory import available
-from unblur.engine.scenes import SceneDetector
 from unblur.errors import ResourceError, UnblurWarning, UsageError
+from unblur.ops.memory import available
+from unblur.ops.shots import ShotDetector
 from unblur.video import open_video
 
 FEWEST, MOST = 3, 400
@@ -49,7 +49,7 @@ def read_clip(
     """
     frames: list[Tensor] = []
     times: list[Fraction] = []
-    cuts = SceneDetector()
+    cuts = ShotDetector()
     with open_video(path, start=start, end=end) as reader:
         rate = reader.info.frame_rate
         count = reader.frames
@@ -64,9 +64,9 @@ def read_clip(
                 check_size(len(frames), *rgb.shape[-2:])
     if len(frames) < FEWEST:
         raise UsageError(f"{path} holds {len(frames)} frames: a fit needs at least {FEWEST}")
-    scenes = cuts.scenes()
-    if len(scenes) > 1:
-        cut = scenes[0].stop
+    shots = cuts.shots()
+    if len(shots) > 1:
+        cut = shots[0].stop
         raise UsageError(
             f"{path} has a cut at frame {cut}: fit each shot on its own, --end f{cut} and"
             f" --start f{cut}"

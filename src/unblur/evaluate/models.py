@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from unblur.api import choose_fusion
-from unblur.engine import memory
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
 from unblur.engine.run import Focus, Runner, choose_look
-from unblur.engine.scenes import Scene
 from unblur.errors import UsageError
 from unblur.evaluate.clip import Clip
 from unblur.evaluate.methods import THEN_BICUBIC, Method, enlarge, nothing_missing
 from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guide import FocusOfVideo
+from unblur.ops import memory
 from unblur.ops.device import choose_device
+from unblur.ops.shots import Shot
 from unblur.restorers.base import Ablatable, Light, Restorer
 from unblur.restorers.registry import Fuse, load_model, preset
 
@@ -171,7 +171,7 @@ def method(
 ) -> Method:
     """A loaded model as a method."""
     light = choice.light or restorer.info.light
-    temporal = restorer.info.needs_scenes or fusion is not None
+    temporal = restorer.info.needs_shots or fusion is not None
     frames = run_alone if temporal and choice.alone else run
     guided = restorer.info.needs_depth
 
@@ -219,14 +219,14 @@ def run(
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
     focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
     runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus, fusion)
-    if not runner.needs_scenes:
+    if not runner.needs_shots:
         pictures = [Picture(clip.blurred[i], i) for i in clip.wanted]
-        scenes = None
+        shots = None
         taken: Sequence[int] = range(len(pictures))
     else:
         pictures = [Picture(frame, i) for i, frame in enumerate(clip.blurred)]
-        scenes, taken = [Scene(0, len(pictures))], clip.wanted
-    restored = [frame for _, frame in runner.restore(pictures, scenes)]
+        shots, taken = [Shot(0, len(pictures))], clip.wanted
+    restored = [frame for _, frame in runner.restore(pictures, shots)]
     return torch.stack([restored[i] for i in taken]).cpu()
 
 

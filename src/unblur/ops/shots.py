@@ -1,4 +1,4 @@
-"""Where a clip is cut into scenes: no temporal window may reach across a cut.
+"""Where a clip is cut into shots: no temporal window may reach across a cut.
 
 A cut is a frame whose pattern has little to do with the frame before and that differs from it far
 more than its neighbours do. Looking at the pattern keeps flashes and fades from counting, looking
@@ -34,14 +34,14 @@ class Difference(NamedTuple):
     """One minus the correlation of their patterns, 0 to 2."""
 
 
-class Scene(NamedTuple):
+class Shot(NamedTuple):
     """Frames `start` to `stop - 1` of a clip, without a cut inside."""
 
     start: int
     stop: int
 
 
-class SceneDetector:
+class ShotDetector:
     """Takes frames one after the other and remembers two numbers of each."""
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class SceneDetector:
         self.differences.append(frame_difference(last, small))
         self._last = small
 
-    def scenes(self) -> list[Scene]:
-        """The scenes of all frames so far; together they hold each frame once."""
+    def shots(self) -> list[Shot]:
+        """The shots of all frames so far; together they hold each frame once."""
         edges = [0, *find_cuts(self.differences), len(self.differences)]
-        return [Scene(a, b) for a, b in pairwise(edges) if b > a]
+        return [Shot(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def frame_difference(
