@@ -36,10 +36,11 @@ from unblur.evaluate.clip import Clip
 from unblur.metrics import psnr
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, Source
+from unblur.train.deblur_task import Deblur, TrainAligned
 from unblur.train.loop import Run
 from unblur.train.recipe import Recipe
 from unblur.train.source import open_source
-from unblur.train.tasks import Deblur, TrainAligned, open_task
+from unblur.train.tasks import open_task
 
 CPU = torch.device("cpu")
 VALIDATION_CLIPS = 12

@@ -36,9 +36,10 @@ from unblur.restorers.aligned import AlignedRestorer
 from unblur.synth import TextureBank, held_out
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, Rendered, scene_config
+from unblur.train.deblur_task import TrainAligned
 from unblur.train.focal_task import radius_of
 from unblur.train.source import POOL_SEED, VALIDATION_SEED
-from unblur.train.tasks import TrainAligned, open_task
+from unblur.train.tasks import open_task
 
 SIDE = 256
 NEW_SEED = 5_000_000

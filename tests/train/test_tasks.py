@@ -24,11 +24,12 @@ from unblur.restorers.registry import load_model, model_of
 from unblur.train import recipe as recipes
 from unblur.train.batches import Batch, quarter
 from unblur.train.dabit_task import focal_loss
+from unblur.train.guiding import flow_finder, guided
 from unblur.train.loop import load_start
 from unblur.train.recipe import Recipe
 from unblur.train.source import held_out_clips, open_source
 from unblur.train.start import train
-from unblur.train.tasks import TASKS, flow_finder, guided, open_task
+from unblur.train.tasks import TASKS, open_task
 
 CPU = torch.device("cpu")
 SMALL = {"batch": 1, "frames": 3, "crop": 64, "steps": 2, "validate_every": 2,

@@ -22,10 +22,11 @@ from unblur.models.dabit import Dabit, DabitConfig
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
 from unblur.train.batches import Batch, at_full_size
+from unblur.train.deblur_task import Deblur, tuples
 from unblur.train.focal_task import halved, radius_of
+from unblur.train.guiding import guided
 from unblur.train.losses import charbonnier
 from unblur.train.recipe import Recipe
-from unblur.train.tasks import Deblur, guided, tuples
 from unblur.weights.switches import switches_of
 
 LOSSES = ("charbonnier", "blurred", "clear")

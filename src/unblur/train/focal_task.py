@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from unblur.metrics import psnr
 from unblur.models.coc import Coc
 from unblur.train.batches import Batch
+from unblur.train.deblur_task import TrainAligned
+from unblur.train.guiding import guided
 from unblur.train.losses import weighted
 from unblur.train.recipe import Radius
-from unblur.train.tasks import TrainAligned, guided
 
 
 class TrainFocal(TrainAligned):

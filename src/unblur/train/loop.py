@@ -27,7 +27,7 @@ from unblur.train import checkpoint
 from unblur.train.average import Average
 from unblur.train.batches import Source
 from unblur.train.recipe import Recipe, to_json
-from unblur.train.tasks import Task
+from unblur.train.task import Task
 from unblur.weights import difference
 from unblur.weights.switches import KEY
 
