@@ -38,9 +38,9 @@ from torch import Tensor
 import unblur
 from atlas import fit
 from unblur.atlas import Project
+from unblur.atlas.clip import Light
 from unblur.atlas.edit import edit_frames
 from unblur.atlas.presets import preset
-from unblur.atlas.project import Light
 from unblur.atlas.refocus import refocus_frames
 from unblur.atlas.render import render_frames
 from unblur.atlas.take import layers_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from unblur.atlas.clip import LayeredClip
 from unblur.atlas.paint import overlay_of, read_edit
-from unblur.atlas.project import Project
 from unblur.atlas.render import (
     from_light,
     lens,
@@ -25,12 +25,13 @@ from unblur.atlas.render import (
 )
 from unblur.errors import UsageError
 
+C = TypeVar("C", bound=LayeredClip)
 EditMode = Literal["sharp", "over-original", "reblurred"]
 Paint = str | os.PathLike[str] | Tensor
 
 
 def edit(
-    project: Project,
+    project: LayeredClip,
     paint: Mapping[str, Paint],
     mode: EditMode = "reblurred",
     frames: Iterable[int] | None = None,
@@ -56,7 +57,7 @@ def edit(
 
 
 def edit_frames(
-    project: Project,
+    project: LayeredClip,
     paint: Mapping[str, Paint],
     mode: EditMode = "reblurred",
     frames: Iterable[int] | None = None,
@@ -81,7 +82,7 @@ def edit_frames(
             yield painted(project, inks, t)
 
 
-def edited(project: Project, paint: Mapping[str, Paint]) -> Project:
+def edited(project: C, paint: Mapping[str, Paint]) -> C:
     """The project with edited atlases: to be rendered or refocused.
 
     Arguments and errors are those of `edit`.
@@ -93,7 +94,7 @@ def edited(project: Project, paint: Mapping[str, Paint]) -> Project:
     return replace(project, layers=tuple(layers))
 
 
-def read_all(project: Project, paint: Mapping[str, Paint]) -> dict[int, Tensor]:
+def read_all(project: LayeredClip, paint: Mapping[str, Paint]) -> dict[int, Tensor]:
     """Overlays (4, Ha, Wa) by the number of their layer."""
     if not paint:
         raise UsageError("there is nothing to paint: name a picture for at least one layer")
@@ -108,7 +109,7 @@ def read_all(project: Project, paint: Mapping[str, Paint]) -> dict[int, Tensor]:
     return found
 
 
-def painted(project: Project, inks: Sequence[Tensor | None], t: int) -> Tensor:
+def painted(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tensor:
     """A frame of the clip with paint over it, sharp.
 
     Args:
@@ -127,7 +128,7 @@ def painted(project: Project, inks: Sequence[Tensor | None], t: int) -> Tensor:
     return torch.addcmul(total[:3], out, 1 - total[3:])
 
 
-def painted_blurred(project: Project, inks: Sequence[Tensor | None], t: int) -> Tensor:
+def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tensor:
     """The same in linear light, where needed, and through the lens of the clip.
 
     The lens is linear in colours, so that it also tells what part of each pixel is painted: it is

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.atlas.project import Project
+from unblur.atlas.clip import LayeredClip
 from unblur.atlas.render import opacities, shares
 from unblur.errors import UsageError
 from unblur.ops.warp import sample
@@ -46,7 +46,7 @@ class Flow:
 
 
 @torch.no_grad()
-def flow(project: Project, start: int, end: int) -> Flow:
+def flow(project: LayeredClip, start: int, end: int) -> Flow:
     """Optical flow from frame `start` to frame `end`, of what each pixel shows most of.
 
     Raises:
@@ -171,7 +171,7 @@ def determinant(slope: Tensor) -> Tensor:
     return slope[0, 0] * slope[1, 1] - slope[0, 1] * slope[1, 0]
 
 
-def follow(project: Project, point: tuple[float, float], at: int) -> tuple[int, Tensor, Tensor]:
+def follow(project: LayeredClip, point: tuple[float, float], at: int) -> tuple[int, Tensor, Tensor]:
     """Tracks a point of a frame through all others.
 
     Args:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.atlas.project import Layer
+from unblur.atlas.clip import Layer
 from unblur.errors import MediaError, ResourceError, UsageError
 
 CHANGED = 2 / 255

@@ -1,169 +1,33 @@
-"""A clip as sharp layers: what a project holds."""
+"""A clip taken apart, with all that can be done to it."""
 
 from __future__ import annotations
 
 import os
-import re
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from unblur.errors import UsageError
-from unblur.video.timecode import Time, parse_time
-
-if TYPE_CHECKING:
-    from unblur.atlas.edit import EditMode
-    from unblur.atlas.flow import Flow
-    from unblur.atlas.maps import Maps
-    from unblur.atlas.render import RenderMode
-
-Light = Literal["linear", "encoded"]
-ROUNDED = Fraction(1, 1000)
-"""Seconds by which a time that was rounded may lie past the end."""
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+from unblur.atlas import edit as edit_
+from unblur.atlas import flow as flow_
+from unblur.atlas import refocus as refocus_
+from unblur.atlas import render as render_
+from unblur.atlas.clip import LayeredClip
+from unblur.atlas.edit import EditMode
+from unblur.atlas.flow import Flow
+from unblur.atlas.render import RenderMode
+from unblur.atlas.store import read_clip, save_project
+from unblur.video.timecode import Time
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A sharp picture, and where each frame shows it."""
-
-    name: str
-    """`foreground`, `background`, or `layer-1` and so on: small letters, digits and hyphens."""
-    texture: Tensor
-    """(3, Ha, Wa) the atlas: encoded RGB in [0, 1]."""
-    seen: Tensor
-    """(1, Ha, Wa) how much of a point the frame shows that shows it best, 0 to 1."""
-    uv: Tensor | Maps
-    """(T, 2, H, W) place in the atlas that a pixel shows, in pixels of the atlas whose centres are
-    whole numbers from 0; channel 0 is x. May lie outside: there the atlas goes on as it ends."""
-    alpha: Tensor | Maps
-    """(T, 1, H, W) opacity of this layer, whatever lies before it; 1 everywhere in the last."""
-    radius: Tensor | Maps | None = None
-    """(T, 1, H, W) of this layer's circle of confusion in pixels of the frame, as the lens of
-    `unblur.ops.disk_blur` takes it; None: sharp."""
-
-
-@dataclass(frozen=True, eq=False)
-class Project:
+class Project(LayeredClip):
     """A clip taken apart. In memory, or a folder whose maps are read as they are needed."""
-
-    layers: tuple[Layer, ...]
-    """From front to back."""
-    frames: Tensor | Maps
-    """(T, 3, H, W) the clip as it was given to the fit: encoded RGB in [0, 1]."""
-    times: tuple[Fraction, ...]
-    """Seconds of each frame after the first."""
-    rate: Fraction | None = None
-    """Frames per second."""
-    beta: float | None = None
-    """Rim of the lens's disk: see `unblur.ops.disk_blur`."""
-    light: Light = "linear"
-    """Where blur was added up in the fit: `linear` light or the `encoded` signal."""
-    transfer: str | None = None
-    """FFmpeg's name of the clip's transfer function; None is sRGB."""
-    about: dict[str, Any] = field(default_factory=dict)
-    """What the fit wants to be remembered, as JSON can hold it."""
-    folder: Path | None = None
-    """Where it lies; None while only in memory."""
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def __len__(self) -> int:
-        return self.frames.shape[0]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the frames."""
-        return self.frames.shape[-2], self.frames.shape[-1]
-
-    def layer(self, name: str) -> Layer:
-        """The layer of that name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        return self.layers[self.place(name)]
-
-    def place(self, name: str) -> int:
-        """Number of the layer of that name, from the front.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for number, layer in enumerate(self.layers):
-            if layer.name == name:
-                return number
-        known = ", ".join(layer.name for layer in self.layers)
-        raise UsageError(f"there is no layer called {name!r}: take one of {known}")
-
-    def frame_at(self, time: Time | str | int) -> int:
-        """Number of the first frame at or after a time such as `f10` or `2.5s`; numbers pass.
-
-        Raises:
-            UsageError: it lies past the end.
-        """
-        if isinstance(time, int):
-            time = Time(frame=time)
-        when = parse_time(time)
-        seconds = when.seconds or Fraction(0)
-        place = bisect_left(self.times, seconds) if when.frame is None else when.frame
-        if not 0 <= place < len(self):
-            raise UsageError(
-                f"{time if isinstance(time, str) else when} lies past the end: the project has"
-                f" {len(self)} frames, f0 to f{len(self) - 1}, {float(self.times[-1]):.3f} s"
-            )
-        return place
-
-    def frames_between(
-        self, start: Time | str | None = None, end: Time | str | None = None
-    ) -> list[int]:
-        """Numbers of the frames from `start` up to `end`, which may be the end of the clip.
-
-        Raises:
-            UsageError: they lie past the end, or hold no frame between them.
-        """
-        first = 0 if start is None else self.frame_at(start)
-        last = len(self)
-        if end is not None:
-            when = parse_time(end)
-            is_end = (
-                when.frame == last
-                if when.frame is not None
-                else self.seconds_of(when) > self.times[-1]
-            )
-            if not is_end:
-                last = self.frame_at(when)
-        if last <= first:
-            raise UsageError(f"--end {end} is not after --start {start or 'f0'}")
-        return list(range(first, last))
-
-    def seconds_of(self, time: Time) -> float:
-        """Seconds after the first frame; the end of the last frame is the latest.
-
-        Raises:
-            UsageError: it lies past the end.
-        """
-        if time.frame is not None:
-            return float(self.times[self.frame_at(time)])
-        seconds = time.seconds or Fraction(0)
-        end = self.times[-1] + (1 / self.rate if self.rate else 0)
-        if seconds > end + ROUNDED:
-            raise UsageError(f"{time} lies past the end: the project is {float(end):.3f} s long")
-        return float(seconds)
 
     def save(
         self, folder: str | os.PathLike[str], *, overwrite: bool = False, bits: int = 8
     ) -> Project:
         """Writes the project into a folder: see `unblur.atlas.store.save_project`."""
-        from unblur.atlas.store import save_project
-
-        return save_project(self, folder, overwrite=overwrite, bits=bits)
+        return open_project(save_project(self, folder, overwrite=overwrite, bits=bits))
 
     def render(
         self,
@@ -173,9 +37,7 @@ class Project:
         layer: str | None = None,
     ) -> Tensor:
         """Frames (n, 3, H, W), encoded RGB in [0, 1]: see `unblur.atlas.render.render`."""
-        from unblur.atlas.render import render
-
-        return render(self, mode, frames, layer=layer)
+        return render_.render(self, mode, frames, layer=layer)
 
     def edit(
         self,
@@ -184,47 +46,32 @@ class Project:
         frames: Iterable[int] | None = None,
     ) -> Tensor:
         """Frames (n, 3, H, W) with paint on the atlases: see `unblur.atlas.edit.edit`."""
-        from unblur.atlas.edit import edit
-
-        return edit(self, paint, mode, frames)
+        return edit_.edit(self, paint, mode, frames)
 
     def edited(self, paint: Mapping[str, str | os.PathLike[str] | Tensor]) -> Project:
         """This project with edited atlases: see `unblur.atlas.edit.edited`."""
-        from unblur.atlas.edit import edited
-
-        return edited(self, paint)
+        return edit_.edited(self, paint)
 
     def refocus(
         self, focus: Sequence[str] = (), frames: Iterable[int] | None = None, **lens: Any
     ) -> Tensor:
         """Frames (n, 3, H, W) through another lens: see `unblur.atlas.refocus.refocus`."""
-        from unblur.atlas.refocus import refocus
-
-        return refocus(self, focus, frames, **lens)
+        return refocus_.refocus(self, focus, frames, **lens)
 
     def flow(self, start: Time | str | int, end: Time | str | int) -> Flow:
         """Optical flow from one frame to another: see `unblur.atlas.flow.flow`."""
-        from unblur.atlas.flow import flow
-
-        return flow(self, self.frame_at(start), self.frame_at(end))
+        return flow_.flow(self, self.frame_at(start), self.frame_at(end))
 
 
-def check(project: Project) -> None:
-    """ValueError where shapes and names do not fit each other."""
-    T, C, H, W = project.frames.shape
-    names = [layer.name for layer in project.layers]
-    if not names or len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)):
-        raise ValueError(f"layers need names of small letters, each another: {names}")
-    if T < 1 or C != 3 or len(project.times) != T:
-        raise ValueError(f"{T} frames of {C} channels and {len(project.times)} times")
-    for layer in project.layers:
-        expected: list[tuple[Tensor | Maps | None, tuple[int, ...]]] = [
-            (layer.texture, (3, *layer.texture.shape[-2:])),
-            (layer.seen, (1, *layer.texture.shape[-2:])),
-            (layer.uv, (T, 2, H, W)),
-            (layer.alpha, (T, 1, H, W)),
-            (layer.radius, (T, 1, H, W)),
-        ]
-        for value, shape in expected:
-            if value is not None and tuple(value.shape) != shape:
-                raise ValueError(f"{layer.name}: {tuple(value.shape)} where {shape} is needed")
+def open_project(path: str | os.PathLike[str], *, cache: int = 2**30) -> Project:
+    """Opens a project folder. Atlases are read now, maps and frames as they are needed.
+
+    Args:
+        path: the folder.
+        cache: bytes of decoded maps to keep in memory.
+
+    Raises:
+        UsageError: there is no such folder.
+        MediaError: it is no project, or damaged.
+    """
+    return read_clip(path, Project, cache=cache)

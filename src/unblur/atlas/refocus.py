@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unblur.atlas.clip import LayeredClip
 from unblur.atlas.flow import follow
-from unblur.atlas.project import Project
 from unblur.atlas.render import colours, lens, opacities, which
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear, to_linear
@@ -35,14 +35,17 @@ HEXAGON = math.sqrt(math.pi / (2 * math.sqrt(3)))
 
 
 def refocus(
-    project: Project, focus: Sequence[str] = (), frames: Iterable[int] | None = None, **lens: object
+    project: LayeredClip,
+    focus: Sequence[str] = (),
+    frames: Iterable[int] | None = None,
+    **lens: object,
 ) -> Tensor:
     """Renders refocused frames at once: (n, 3, H, W). Arguments are those of `refocus_frames`."""
     return torch.stack(list(refocus_frames(project, focus, frames, **lens)))  # type: ignore[arg-type]
 
 
 def refocus_frames(
-    project: Project,
+    project: LayeredClip,
     focus: Sequence[str] = (),
     frames: Iterable[int] | None = None,
     *,
@@ -110,7 +113,7 @@ class Radius:
 
 
 def radii_over_time(
-    project: Project,
+    project: LayeredClip,
     focus: Sequence[str],
     aperture: float,
     track: str | None,
@@ -135,12 +138,12 @@ def radii_over_time(
     ]
 
 
-def depth_of(project: Project, number: int) -> float:
+def depth_of(project: LayeredClip, number: int) -> float:
     """Depth of a layer, from 0 of the first to 1 of the last."""
     return number / max(1, len(project.layers) - 1)
 
 
-def read_focus(project: Project, key: str, tracked: int | None) -> tuple[float, float]:
+def read_focus(project: LayeredClip, key: str, tracked: int | None) -> tuple[float, float]:
     """Seconds and depth of a key such as `foreground@0s`, `0.4@f10` or `track@2s`."""
     word, time = parse_keyframe(key)
     seconds = project.seconds_of(time)
@@ -156,7 +159,7 @@ def read_focus(project: Project, key: str, tracked: int | None) -> tuple[float, 
     return seconds, depth
 
 
-def read_blur(project: Project, keys: Sequence[str]) -> Iterator[tuple[int, FocusPull]]:
+def read_blur(project: LayeredClip, keys: Sequence[str]) -> Iterator[tuple[int, FocusPull]]:
     """Radius over time of the layers that are named in keys such as `background=6@2s`."""
     found: dict[int, list[tuple[float, float]]] = {}
     for key in keys:
@@ -170,7 +173,7 @@ def read_blur(project: Project, keys: Sequence[str]) -> Iterator[tuple[int, Focu
         yield number, FocusPull.through(pairs)
 
 
-def tracked_layer(project: Project, track: str) -> int:
+def tracked_layer(project: LayeredClip, track: str) -> int:
     """Number of the layer that a point such as `120,80@f10` lies on."""
     word, time = parse_keyframe(track)
     x, _, y = word.partition(",")

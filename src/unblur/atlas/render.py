@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unblur.atlas.project import Layer, Project
+from unblur.atlas.clip import Layer, LayeredClip
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.disk_blur import LARGEST, layered_blur
@@ -20,7 +20,7 @@ RenderMode = Literal["sharp", "reblurred", "layer", "alpha"]
 
 
 def render(
-    project: Project,
+    project: LayeredClip,
     mode: RenderMode = "sharp",
     frames: Iterable[int] | None = None,
     *,
@@ -45,7 +45,7 @@ def render(
 
 
 def render_frames(
-    project: Project,
+    project: LayeredClip,
     mode: RenderMode = "sharp",
     frames: Iterable[int] | None = None,
     *,
@@ -69,7 +69,7 @@ def render_frames(
             raise UsageError(f"there is no mode {mode!r}: take sharp, reblurred, layer or alpha")
 
 
-def which(project: Project, frames: Iterable[int] | None) -> list[int]:
+def which(project: LayeredClip, frames: Iterable[int] | None) -> list[int]:
     """Numbers of frames, all of which exist."""
     chosen = list(range(len(project)) if frames is None else frames)
     for t in chosen:
@@ -94,7 +94,7 @@ def look_up(texture: Tensor, uv: Tensor) -> Tensor:
     return sample(texture[None], cols[None], rows[None])[0]
 
 
-def colours(project: Project, textures: Sequence[Tensor], t: int) -> list[Tensor]:
+def colours(project: LayeredClip, textures: Sequence[Tensor], t: int) -> list[Tensor]:
     """What each layer shows in each pixel of a frame, (C, H, W), front to back."""
     return [
         look_up(texture, layer.uv[t])
@@ -102,13 +102,13 @@ def colours(project: Project, textures: Sequence[Tensor], t: int) -> list[Tensor
     ]
 
 
-def opacities(project: Project, t: int) -> list[Tensor]:
+def opacities(project: LayeredClip, t: int) -> list[Tensor]:
     """Opacity (1, H, W) of each layer, front to back."""
     front = [(layer.alpha[t] - TRACE) / (1 - 2 * TRACE) for layer in project.layers[:-1]]
     return [*(alpha.clamp(0, 1) for alpha in front), project.layers[-1].alpha[t]]
 
 
-def composite(project: Project, colours: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
+def composite(project: LayeredClip, colours: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
     """Layers' encoded colours (3, H, W) laid over each other, encoded; the last one is opaque.
 
     Where layers mix in a pixel, what adds up is what adds up in the project's blur.
@@ -142,7 +142,7 @@ def radius_of(layer: Layer, t: int) -> Tensor:
     return torch.zeros_like(layer.uv[t][:1]) if layer.radius is None else layer.radius[t]
 
 
-def blurred(project: Project, colours: Sequence[Tensor], t: int) -> Tensor:
+def blurred(project: LayeredClip, colours: Sequence[Tensor], t: int) -> Tensor:
     """Layers' encoded colours (3, H, W) through the lens of the clip, encoded."""
     radii = [radius_of(layer, t) for layer in project.layers]
     light = [to_light(project, colour) for colour in colours]
@@ -163,12 +163,12 @@ def lens(
     return layered_blur(layers[::-1], beta)[0]
 
 
-def to_light(project: Project, encoded: Tensor) -> Tensor:
+def to_light(project: LayeredClip, encoded: Tensor) -> Tensor:
     """The numbers in which the project's blur adds up."""
     return to_linear(encoded, project.transfer) if project.light == "linear" else encoded
 
 
-def from_light(project: Project, light: Tensor) -> Tensor:
+def from_light(project: LayeredClip, light: Tensor) -> Tensor:
     """Encoded RGB in [0, 1]: the inverse of `to_light`."""
     encoded = from_linear(light, project.transfer) if project.light == "linear" else light
     return encoded.clamp(0, 1)

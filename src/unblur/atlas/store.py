@@ -22,13 +22,14 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.atlas.clip import Layer, LayeredClip
 from unblur.atlas.maps import (
     CHANNELS,
     Array,
@@ -42,28 +43,19 @@ from unblur.atlas.maps import (
     png,
     read_png,
 )
-from unblur.atlas.project import Layer, Project
 from unblur.errors import MediaError, UsageError
 from unblur.ops.color import known_transfers
 from unblur.video.output import full
 
+C = TypeVar("C", bound=LayeredClip)
 FORMAT, VERSION = "unblur atlas", 1
 HEAD = "atlas.json"
 FOREIGN = {"fit"}
 """What may lie in a folder that is no project yet."""
 
 
-def open_project(path: str | os.PathLike[str], *, cache: int = 2**30) -> Project:
-    """Opens a project folder. Atlases are read now, maps and frames as they are needed.
-
-    Args:
-        path: the folder.
-        cache: bytes of decoded maps to keep in memory.
-
-    Raises:
-        UsageError: there is no such folder.
-        MediaError: it is no project, or damaged.
-    """
+def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
+    """Opens a project folder as a `kind`: see `unblur.atlas.project.open_project`."""
     folder = Path(path)
     head = read_head(folder)
     held = Cache(cache)
@@ -100,7 +92,7 @@ def open_project(path: str | os.PathLike[str], *, cache: int = 2**30) -> Project
                     maps(place, "coc") if about["coc"] else None,
                 )
             )
-        return Project(
+        return kind(
             tuple(layers),
             maps("", "frames"),
             times,
@@ -149,8 +141,8 @@ def read_atlas(path: Path, expected: str) -> Tensor:
 
 
 def save_project(
-    project: Project, path: str | os.PathLike[str], *, overwrite: bool = False, bits: int = 8
-) -> Project:
+    project: LayeredClip, path: str | os.PathLike[str], *, overwrite: bool = False, bits: int = 8
+) -> Path:
     """Writes a project into a folder.
 
     Args:
@@ -160,7 +152,7 @@ def save_project(
         bits: of the atlases and the frames, 8 or 16.
 
     Returns:
-        The project as it is read from the folder.
+        The folder, as an absolute path.
 
     Raises:
         UsageError: the folder is in use, or cannot be written to.
@@ -192,7 +184,7 @@ def save_project(
         raise full(folder, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return open_project(folder)
+    return folder
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
@@ -209,7 +201,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} holds other files: choose a new folder for the project")
 
 
-def pictures(project: Project, bits: int) -> Iterator[tuple[str, Array]]:
+def pictures(project: LayeredClip, bits: int) -> Iterator[tuple[str, Array]]:
     """Every picture of a project and its name; channels are BGR(A)."""
     for layer in project.layers:
         rgba = torch.cat((dilate(layer.texture, layer.seen), layer.seen)).detach().cpu()
@@ -228,7 +220,7 @@ def pictures(project: Project, bits: int) -> Iterator[tuple[str, Array]]:
                 yield f"{place}/coc/{picture_name(t)}", encode(layer.radius[t], "coc")
 
 
-def describe(project: Project, sums: dict[str, str]) -> dict[str, Any]:
+def describe(project: LayeredClip, sums: dict[str, str]) -> dict[str, Any]:
     """The content of `atlas.json`."""
     height, width = project.size
     return {

@@ -22,6 +22,7 @@ from unblur.atlas.checkpoint import (
     save_state,
     starts_of,
 )
+from unblur.atlas.clip import Layer
 from unblur.atlas.fit import Fitter, Status, Targets, sharp_frames
 from unblur.atlas.initial import masks_of, report_radii, start_layers
 from unblur.atlas.inputs import (
@@ -38,7 +39,7 @@ from unblur.atlas.model import LayeredModel, LayerStart, from_working, to_workin
 from unblur.atlas.motion import Motion, find_motion
 from unblur.atlas.paper import PaperModel
 from unblur.atlas.presets import Coc, FitConfig, preset
-from unblur.atlas.project import Layer, Project
+from unblur.atlas.project import Project
 from unblur.atlas.store import check_free
 from unblur.errors import UnblurWarning, UsageError, WeightsError
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_s
