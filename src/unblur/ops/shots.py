@@ -7,6 +7,7 @@ at the neighbours keeps fast camera motion from counting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -78,14 +79,20 @@ def find_cuts(differences: list[Difference]) -> list[int]:
     Args:
         differences: entry `i` compares frame `i` with frame `i - 1`; entry 0 is not looked at.
     """
-    means = [difference.mean for difference in differences]
-    cuts = []
-    for i in range(1, len(differences)):
-        near = sorted(means[max(1, i - REACH) : i] + means[i + 1 : i + 1 + REACH])
-        usual = near[len(near) // 2] if near else 0.0
-        if means[i] > FLOOR and any(
-            differences[i].pattern > pattern and means[i] > ratio * usual
-            for pattern, ratio in RULES
-        ):
-            cuts.append(i)
-    return cuts
+    return [i for i in range(1, len(differences)) if is_cut(differences, i)]
+
+
+def is_cut(differences: Sequence[Difference], i: int) -> bool:
+    """Whether frame `i` is the first after a cut, judged with `REACH` frames on either side.
+
+    Args:
+        differences: as for `find_cuts`; entry 0 is not looked at.
+        i: 1 or more.
+    """
+    here = differences[i]
+    around = (*differences[max(1, i - REACH) : i], *differences[i + 1 : i + 1 + REACH])
+    near = sorted(difference.mean for difference in around)
+    usual = near[len(near) // 2] if near else 0.0
+    return here.mean > FLOOR and any(
+        here.pattern > pattern and here.mean > ratio * usual for pattern, ratio in RULES
+    )
