@@ -143,7 +143,7 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_every_public_function_is_in_the_guide() -> None:
     guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    for name in ("restore", "probe", "list_models", "load_model"):
+    for name in ("restore", "stream", "lazy", "probe", "list_models", "load_model"):
         assert f"unblur.{name}(" in guide
 
 

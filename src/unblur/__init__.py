@@ -17,25 +17,30 @@ if TYPE_CHECKING:
     from unblur.evaluate import evaluate
     from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
+    from unblur.streaming import Lazy, lazy, stream
     from unblur.train import train
     from unblur.video import probe
 
 _HOMES = {
     "Analysis": "unblur.analysis",
+    "Lazy": "unblur.streaming",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
     "Report": "unblur.api",
     "analyze": "unblur.analysis",
     "evaluate": "unblur.evaluate",
+    "lazy": "unblur.streaming",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
     "probe": "unblur.video",
     "restore": "unblur.api",
+    "stream": "unblur.streaming",
     "train": "unblur.train",
 }
 
 __all__ = [
     "Analysis",
+    "Lazy",
     "Plan",
     "Progress",
     "Report",
@@ -44,11 +49,13 @@ __all__ = [
     "atlas",
     "evaluate",
     "guide",
+    "lazy",
     "list_models",
     "load_model",
     "probe",
     "restore",
     "simulate",
+    "stream",
     "train",
 ]
 

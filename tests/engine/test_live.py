@@ -132,4 +132,10 @@ def test_all_other_models_take_streams():
     refused = {name for name, p in PRESETS.items() if p.info.reach is None}
     for name in PRESETS.keys() - refused:
         check_live(preset(name).info)
-    assert {"motion-s", "motion-m", "focus-s", "focus-m", "maxim-stage1"} <= PRESETS.keys() - refused
+    assert {
+        "motion-s",
+        "motion-m",
+        "focus-s",
+        "focus-m",
+        "maxim-stage1",
+    } <= PRESETS.keys() - refused

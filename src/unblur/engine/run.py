@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -20,7 +20,6 @@ from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.shots import Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
-
 
 P = TypeVar("P", bound=Picture)
 
@@ -192,7 +191,7 @@ class Runner:
             restored = self._restore_shot(arrivals, steps)
             yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
 
-    def restore_live(self, frames: Iterable[P]) -> Iterator[tuple[P, Tensor]]:
+    def restore_live(self, frames: Iterable[P]) -> Generator[tuple[P, Tensor], None, None]:
         """As `restore`, of frames whose end and shots are not known: see `engine.live`.
 
         Each frame comes out as soon as no later one can change it. What is held does not grow.
