@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import av
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.arrays import taken_apart
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.blur_map import motion_of_frames
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
@@ -22,7 +23,7 @@ from unblur.guidance.depth import DepthEstimator, depth_estimator
 from unblur.guidance.flow import raft_or_flow_s
 from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
-from unblur.ops.shots import FLOOR, RULES, THUMBNAIL, frame_difference
+from unblur.ops.shots import FLOOR, RULES, THUMBNAIL, Picture, frame_difference
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.depth_files import DepthFiles
 from unblur.video.info import ColorTags
@@ -32,6 +33,7 @@ from unblur.video.sequence_writer import is_sequence_output
 Count = Callable[[int, "int | None"], None]
 Look = Literal["depth", "blur"]
 VIDEO = "yuv420p"
+P = TypeVar("P", bound=Picture)
 
 
 def depth(
@@ -141,6 +143,42 @@ def blur_map(
     )  # fmt: skip
 
 
+def maps_of_frames(
+    frames: Any,
+    look: Look = "blur",
+    *,
+    depth: str = "builtin",
+    device: str = "auto",
+) -> Tensor:
+    """Depth or blur map of frames that a program holds.
+
+    Args:
+        frames: of one clip, as `unblur.restore` takes them.
+        look: `blur` (0 = sharp, 1 = 12 pixels and more out of focus) or `depth` (0 = near).
+        depth: `builtin` (what is sharp is near: a stand-in) or `depth-anything` (the extra
+            `priors`).
+        device: where they are found.
+
+    Returns:
+        (T, 1, H, W), float32, on the CPU.
+
+    Raises:
+        UsageError: the frames are of no known kind, or there is no such source of depth.
+    """
+    if look not in ("blur", "depth"):
+        raise UsageError(f"look '{look}': use blur or depth")
+    clips = taken_apart(frames).clips
+    if len(clips) != 1:
+        raise UsageError(f"{len(clips)} clips: take one by one")
+    find = FocusOfVideo(depth, None, False, device)
+    found = []
+    for given, rgb, begins in scenes_marked(iter(clips[0])):
+        if begins:
+            find.restart()
+        found.append(find(given, rgb)[look == "blur"].float())
+    return torch.cat(found)
+
+
 class DepthOfVideo:
     """Depth of the frames of a video as they come, from files or found in the frames."""
 
@@ -240,7 +278,7 @@ class FocusOfVideo:
         self._depth.finish()
 
 
-def scenes_marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Tensor, bool]]:
+def scenes_marked(frames: Iterator[P]) -> Iterator[tuple[P, Tensor, bool]]:
     """Frames, their pictures (1, 3, H, W), and whether a shot begins with them."""
     last: Tensor | None = None
     for frame in frames:

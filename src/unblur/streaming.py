@@ -13,7 +13,7 @@ import torch
 
 from unblur.arrays import Given, OneFrame, check_alike, checked, warn_of_few_bits
 from unblur.engine.live import check_live
-from unblur.engine.part import restore_part
+from unblur.engine.part import read_for, restore_part
 from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.progress import RESTORE, Job
@@ -25,6 +25,7 @@ from unblur.request import (
     check_kinds,
     request,
 )
+from unblur.restorers.registry import choose_radius
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -110,9 +111,10 @@ class Lazy(Sequence[OneFrame], Generic[OneFrame]):
     little more than `restore`. It may be used by several threads; they take turns.
     """
 
-    def __init__(self, frames: Numbered[OneFrame], wanted: Request) -> None:
+    def __init__(self, frames: Numbered[OneFrame], wanted: Request, kept: int = KEPT) -> None:
         self._frames = frames
         self._wanted = wanted
+        self._kept = kept
         self._count = len(frames)
         self._runner: Runner | None = None
         self._first: Given | None = None
@@ -143,12 +145,27 @@ class Lazy(Sequence[OneFrame], Generic[OneFrame]):
             if number not in self._blocks:
                 self._blocks[number] = self._restored(number)
             self._blocks.move_to_end(number)
-            while len(self._blocks) > KEPT:
+            while len(self._blocks) > self._kept:
                 self._blocks.popitem(last=False)
             return self._blocks[number][inside]
 
+    @property
+    def scale(self) -> int:
+        """Size of the restored frames in multiples of that of the frames."""
+        return self._wanted.info.scale
+
+    def block(self, index: int) -> range:
+        """The frames that are restored with a frame."""
+        start = index // BLOCK * BLOCK
+        return range(start, min(self._count, start + BLOCK))
+
+    def reads(self, index: int) -> range:
+        """The frames that are read for a frame's block, for those who must fetch them before."""
+        spread = choose_radius(self._wanted.options["fuse"], self._wanted.info)
+        return read_for(self.block(index), self._count, spread)
+
     def _restored(self, number: int) -> list[OneFrame]:
-        part = range(number * BLOCK, min(self._count, (number + 1) * BLOCK))
+        part = self.block(number * BLOCK)
         transfer = self._wanted.options["transfer"]
         torch.manual_seed(self._wanted.options["seed"])
 

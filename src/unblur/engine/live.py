@@ -8,22 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
-
-from torch import Tensor
+from typing import NamedTuple, TypeVar
 
 from unblur.errors import UsageError
-from unblur.ops.shots import REACH, ShotDetector, is_cut
+from unblur.ops.shots import REACH, Picture, ShotDetector, is_cut
 from unblur.restorers.base import Restorer, RestorerInfo, Window
-
-
-class Picture(Protocol):
-    """What the engine needs of a frame."""
-
-    def rgb(self) -> Tensor:
-        """`(3, H, W)`, float32, RGB as it is stored; [0, 1] is black to white."""
-        ...
-
 
 P = TypeVar("P", bound=Picture)
 

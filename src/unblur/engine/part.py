@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from unblur.engine.live import Picture
 from unblur.engine.run import Runner, find_shots
-from unblur.ops.shots import REACH, Shot
+from unblur.ops.shots import REACH, Picture, Shot
 from unblur.restorers.base import Guidance, Priors, Restorer, RestorerInfo, Window
 
 MARGIN = 4
@@ -50,6 +49,18 @@ class Only:
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
         """See `Restorer`."""
         return self.restorer.peak_bytes(frames, height, width)
+
+
+def read_for(part: range, count: int, spread: int) -> range:
+    """The frames that restoring a part reads, at most: with what cuts are found by.
+
+    Args:
+        part: numbers of frames, one after the other.
+        count: frames of the clip.
+        spread: frames on either side that restored frames are fused with.
+    """
+    around = spread + MARGIN + REACH + 1
+    return range(max(0, part.start - around), min(count, part.stop + around))
 
 
 def restore_part(

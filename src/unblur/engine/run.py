@@ -14,11 +14,11 @@ from torch import Tensor
 from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
-from unblur.engine.live import Picture, Step, shots_as_they_come, unfolding
+from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
-from unblur.ops.shots import Shot, ShotDetector
+from unblur.ops.shots import Picture, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
 P = TypeVar("P", bound=Picture)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,14 @@ RULES = ((0.7, 2.0), (0.35, 4.0))
 """A cut where the pattern changed by more than the first number (1: not correlated at all) and the
 difference is more than the second number times the usual one. Chosen on about 1,100 frames of 12
 real clips joined: patterns changed by 0.75 to 1.2 at the 14 cuts, by 0.53 at most inside shots."""
+
+
+class Picture(Protocol):
+    """What is needed of a frame."""
+
+    def rgb(self) -> Tensor:
+        """`(3, H, W)`, float32, RGB as it is stored; [0, 1] is black to white."""
+        ...
 
 
 class Difference(NamedTuple):
