@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from torch import Tensor
 from unblur.arrays import Given, taken_apart
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
+from unblur.engine.live import check_live
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit
 from unblur.engine.run import Runner, find_shots, outputs_in_all
@@ -41,7 +42,17 @@ from unblur.request import (
 )
 from unblur.restorers.base import Restorer
 from unblur.restorers.registry import Fuse, Quality
-from unblur.video import Frame, Time, VideoReader, VideoWriter, create_video, open_video
+from unblur.video import (
+    Format,
+    Frame,
+    Time,
+    VideoReader,
+    VideoWriter,
+    create_video,
+    is_pipe,
+    open_video,
+)
+from unblur.video.pipe import PipeReader
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,6 +126,7 @@ def restore(
     codec: str | None = None,
     crf: int | None = None,
     pixel_format: str | None = None,
+    format: Format | None = None,
     stream: int | None = None,
     overwrite: bool = False,
     max_memory: int | None = None,
@@ -128,12 +140,13 @@ def restore(
     """Makes a blurred video sharp.
 
     Args:
-        source: a video file, a folder or pattern of pictures (`frames/%05d.png`); or frames: a
+        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or `-`, y4m or
+            NUT on standard input; or frames: a
             NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
             clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
             encoded in files: `uint8`, `uint16`, or floats in [0, 1].
-        destination: file or pattern to write; the extension chooses container and codec. Leave
-            out for frames.
+        destination: file or pattern to write; the extension chooses container and codec. `-` is
+            standard output. Leave out for frames.
         model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
             it to `quality`.
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
@@ -160,6 +173,7 @@ def restore(
         codec: video codec, where the extension leaves a choice.
         crf: quality of the codec, lower is better.
         pixel_format: FFmpeg's name of the format to encode; by default the nearest that plays.
+        format: of standard output (`-`): `y4m` or `nut`; by default what comes in, else NUT.
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
@@ -201,7 +215,9 @@ def restore(
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     if preview:
         if Path(destination).suffix.lower() in STILLS:
-            of_videos = ("preview", "at", "codec", "crf", "pixel_format", "transfer")
+            if is_pipe(source):
+                raise UsageError("a preview of one frame is of a file: name one, or write a video")
+            of_videos = ("format", "preview", "at", "codec", "crf", "pixel_format", "transfer")
             options = {k: v for k, v in named.items() if k not in of_videos}
             options |= {"start": start, "end": end}
             return _restore_still(at, source, destination, **options)
@@ -221,13 +237,21 @@ def restore(
             source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
         )
 
+    live = is_pipe(source)
+    if live and not untouched:
+        check_live(info)
     with reading() as reader:
         shape = reader.info
+        others = reader.others if isinstance(reader, PipeReader) else None
+        if is_pipe(target) and isinstance(reader, PipeReader):
+            format = format or reader.format
+        elif live or is_pipe(target):
+            _warn_of_video_only(reader)
         focus = None if untouched else wanted.focus(reader)  # looks at all depth maps
         with create_video(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
-            source=None if preview else source,
+            source=None if preview or live else source,
             codec=codec,
             crf=crf,
             pixel_format=pixel_format,
@@ -235,6 +259,8 @@ def restore(
             scale=info.scale,
             start=start,
             end=end,
+            format=format,
+            others=None if preview else others,
         ) as writer:
             runner, shots, total = None, None, _expected_frames(reader, preview)
             if untouched:
@@ -244,7 +270,7 @@ def restore(
                 size = shape.height, shape.width
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if runner.needs_shots:
+                if runner.needs_shots and not live:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
                     shots = _look_through(reading(), preview, job)
@@ -254,10 +280,15 @@ def restore(
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
-                closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
+                closing(_coming(reader, preview, live)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
-                restored = _keep(frames) if runner is None else runner.restore(frames, shots, held)
+                if runner is None:
+                    restored: Iterator[tuple[Frame, Tensor | None]] = _keep(frames)
+                elif live:
+                    restored = runner.restore_live(frames)
+                else:
+                    restored = runner.restore(frames, shots, held)
                 done = 0
                 for item in _restoring(restored, runner, shots, total, job):
                     sink.put(item)
@@ -344,6 +375,27 @@ def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
         warnings.simplefilter("ignore", UnblurWarning)
         with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
             return find_shots(_counted(frames, job))
+
+
+def _coming(reader: VideoReader, preview: bool, live: bool) -> Generator[Frame, None, None]:
+    """The frames of a job, read ahead where nothing can keep the thread waiting for ever."""
+    frames = _first_seconds(reader) if preview else iter(reader)
+    if live:
+        yield from frames
+    else:
+        yield from prefetch(frames)
+
+
+def _warn_of_video_only(reader: VideoReader) -> None:
+    """Says what is not carried over between a file and a pipe."""
+    others = [s for s in reader.info.streams if s.index != reader.info.stream_index]
+    if others:
+        lost = " and ".join(map(str, others))
+        warnings.warn(
+            f"between a file and a pipe video alone is carried: not {lost}",
+            UnblurWarning,
+            stacklevel=3,
+        )
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:

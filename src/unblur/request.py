@@ -36,7 +36,7 @@ from unblur.restorers.registry import (
     model_of,
     preset,
 )
-from unblur.video import Time, VideoReader
+from unblur.video import Format, Time, VideoReader
 
 LightChoice = Literal["auto", "linear", "encoded"]
 DEPTHS = ("builtin", "depth-anything")
@@ -80,6 +80,7 @@ class FileOptions(FrameOptions, total=False):
     codec: str | None
     crf: int | None
     pixel_format: str | None
+    format: Format | None
     stream: int | None
     overwrite: bool
     preview: bool
@@ -107,7 +108,7 @@ DEFAULTS: Mapping[str, Any] = {
 _WORD, _WHOLE, _PATH = (str,), (Integral,), (str, os.PathLike)
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("quality", "precision", "light"), (_WORD, "a word")),
-    **dict.fromkeys(("codec", "pixel_format", "transfer"), (_WORD, "a name")),
+    **dict.fromkeys(("codec", "pixel_format", "format", "transfer"), (_WORD, "a name")),
     **dict.fromkeys(("scale", "tile", "window", "crf", "stream"), (_WHOLE, "a whole number")),
     **dict.fromkeys(("max_memory", "seed"), (_WHOLE, "a whole number")),
     **dict.fromkeys(("weights", "depth"), (_PATH, "a path")),

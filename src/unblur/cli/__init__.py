@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
             stream.reconfigure(errors="backslashreplace")
-    terminal.quiet = terminal.verbose = terminal.json = False
+    terminal.quiet = terminal.verbose = terminal.json = terminal.piped = False
     with interruptible(), warnings_as_lines():
         try:
             return run(words)
