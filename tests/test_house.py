@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,24 +22,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "ops": {"errors"},
+    "optics": {"errors", "ops"},
     "weights": {"errors"},
     "video": {"errors", "ops.color"},
     "models": {"errors", "ops", "weights"},
-    "guidance": NETWORKS,
+    "metrics": {"errors", "ops"},
+    "synth": {"errors", "ops", "optics"},
+    "data": {"errors", "ops", "optics", "synth"},
+    "guidance": NETWORKS | {"video"},
     "restorers": NETWORKS | {"guidance", "atlas"},
     "engine": {"errors", "ops", "restorers.base"},
-    "api": RUNNING | {"guide", "video", "progress"},
-    "analysis": RUNNING | {"video", "progress"},
-    "report": {"analysis"},
-    "metrics": {"errors", "ops"},
-    "synth": {"errors", "ops"},
-    "data": {"errors", "ops", "synth"},
-    "guide": {"errors", "ops", "guidance", "video"},
-    "simulate": NETWORKS | {"guidance", "guide", "video", "synth"},
-    "atlas": NETWORKS | {"guidance", "video", "synth.focal", "metrics"},
-    "train": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
-    "evaluate": RUNNING | {"api", "guide", "video", "metrics", "synth", "data", "progress"},
-    # The commands say in words what the public functions do; the rest is what they show.
+    "atlas": NETWORKS | {"optics", "guidance", "video", "metrics"},
+    "training": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
+    "evaluation": RUNNING | {"optics", "video", "metrics", "synth", "data", "progress"},
+    "commands": RUNNING | {"optics", "video", "synth", "progress"},
+    # The command line says in words what the public functions do; the rest is what it shows.
     "cli": {
         "unblur",
         "errors",
@@ -47,16 +45,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models.convert",
         "models.interpolate",
         "models.known",
-        "train",
-        "evaluate",
+        "training",
+        "evaluation",
         "data.davis_blur",
         "data.texture_bank",
         "guidance.blur_kind",
-        "guide",
-        "simulate",
+        "commands",
         "atlas",
-        "analysis",
-        "report",
     },
 }
 HEAVY = {"torch", "numpy", "cv2", "av", "einops", "safetensors"}
@@ -109,6 +104,29 @@ def test_a_room_knows_only_rooms_below_it(path: Path) -> None:
     assert not wrong, f"{room} may import {sorted(MAY_IMPORT[room]) or 'nothing'} of unblur"
 
 
+def graph(of_rooms: bool) -> dict[str, set[str]]:
+    """What each file (or each room) imports of unblur, at the top or inside a function."""
+    files = {f"unblur.{dotted(path)}": path for path in modules()}
+    found: dict[str, set[str]] = {}
+    for path in files.values():
+        own = f"unblur.{dotted(path)}"
+        targets = set()
+        for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            home = name if name in files else name.rpartition(".")[0]
+            if home in files:
+                targets.add(home)
+        if of_rooms:
+            own, targets = own.split(".")[1], {name.split(".")[1] for name in targets}
+        found.setdefault(own, set()).update(targets - {own})
+    return found
+
+
+@pytest.mark.parametrize("of_rooms", [True, False], ids=["rooms", "files"])
+def test_imports_form_no_circle(of_rooms: bool) -> None:
+    # Raises CycleError, which names the circle.
+    list(TopologicalSorter(graph(of_rooms)).static_order())
+
+
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_torchvision_is_never_imported(path: Path) -> None:
     names = imported(ast.parse(path.read_text(encoding="utf-8")))
@@ -127,7 +145,7 @@ def imported_at_start(path: Path) -> set[str]:
 
 def test_training_needs_no_video_library() -> None:
     """It also runs on bare GPU machines, that have torch and little else."""
-    for room in ("ops", "models", "weights", "metrics", "synth", "data", "train"):
+    for room in ("ops", "models", "weights", "metrics", "synth", "optics", "data", "training"):
         for path in (SOURCE / room).rglob("*.py"):
             assert not imported_at_start(path) & {"av", "cv2"}, path.name
 

@@ -19,8 +19,8 @@ from unblur.ops.color import to_linear
 from unblur.video import create_video, open_video, probe, sequence_writer
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, VideoInfo
-from unblur.video.layout import layout_of
 from unblur.video.pictures import read_picture, storage_format, write_picture
+from unblur.video.pixels.layout import layout_of
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.sequence import SequenceReader, find_pictures, is_sequence, probe_sequence
 from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
