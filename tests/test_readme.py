@@ -25,6 +25,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "docs/cli.md",
     "docs/formats.md",
+    "docs/models.md",
     "docs/python.md",
     "examples/README.md",
 )
