@@ -163,7 +163,9 @@ def test_is_sequence(tmp_path):
 
 
 def test_is_sequence_output(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where there is no folder of these names
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)  # where there is no folder of these names
     assert is_sequence_output("out/%05d.png")
     assert is_sequence_output("out/")
     assert is_sequence_output(tmp_path)
