@@ -2,7 +2,8 @@
 
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
 noise and sharpens edges, letters that an editor lays over the picture, and real encoders
-(`data.codec`), sometimes two one after the other. The truth stays as it was, letters apart: a
+(`data.codec`), sometimes two one after the other; where PyAV is not installed, as on many machines
+with a GPU, `synth.compression` stands in. The truth stays as it was, letters apart: a
 network that learns on these clips learns to undo it or to leave it alone.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -18,8 +20,10 @@ from torch import Tensor
 
 from unblur.data.codec import Encoding, through
 from unblur.metrics import gaussian_blur
+from unblur.synth.compression import compress, compress_video
 from unblur.training.batches import Batch, Source
 
+HAS_ENCODERS = find_spec("av") is not None
 SHRUNK, SMOOTHED, SHARPENED, TWICE, LED_IN = 0.15, 0.25, 0.3, 0.12, 0.5
 """Shares of clips whose source was smaller, that a camera smoothed, and sharpened; that went
 through two encoders; and whose first frame is none that the encoder began with."""
@@ -59,8 +63,7 @@ class Filmed:
             titles = Titles(made.blurred.shape[-2:], draw)
             made = replace(made, blurred=titles(made.blurred), sharp=titles(made.sharp))
         blurred = [
-            degraded(clip.cpu(), draw).to(clip) if draw.chance(self.share) else clip
-            for clip in made.blurred
+            degraded(clip, draw) if draw.chance(self.share) else clip for clip in made.blurred
         ]
         return replace(made, blurred=torch.stack(blurred))
 
@@ -131,7 +134,7 @@ def degraded(
     if draw.chance(SHARPENED):
         frames = sharpened(frames, draw.between(0.7, 1.8), draw.between(0.2, 1.2))
     for _ in range(1 + draw.chance(TWICE)):
-        frames = encoded(frames, draw)
+        frames = encoded(frames, draw) if HAS_ENCODERS else stand_in(frames, draw)
     return enlarged(frames, size) if frames.shape[-2:] != size else frames
 
 
@@ -139,10 +142,17 @@ def encoded(frames: Tensor, draw: Draws) -> Tensor:
     """Through an encoder that is drawn, and settings that are drawn."""
     encoding = draw_encoding(draw)
     if not draw.chance(LED_IN):
-        return through(frames, encoding)
+        return through(frames.cpu(), encoding).to(frames)
     # The clip before the clip: what counts are then not only frames coded by themselves.
     lead = frames[1:].flip(0)
-    return through(torch.cat((lead, frames)), encoding)[len(lead) :]
+    return through(torch.cat((lead, frames)).cpu(), encoding)[len(lead) :].to(frames)
+
+
+def stand_in(frames: Tensor, draw: Draws) -> Tensor:
+    """Where there are no encoders: block quantisation on the device that the frames are on."""
+    quality = torch.tensor([draw.between(12, 95)], device=frames.device)
+    kind = compress_video if draw.chance(0.8) else compress
+    return kind(frames[None], quality)[0]
 
 
 def draw_encoding(draw: Draws) -> Encoding:
