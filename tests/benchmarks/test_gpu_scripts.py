@@ -22,7 +22,7 @@ def run(script: str, *words: str | Path) -> None:
 
 
 def test_every_row_of_the_table_can_be_measured(tmp_path: Path) -> None:
-    run("gpu.py", "--device", "cpu", "--tiny", "--out", tmp_path)
+    run("gpu.py", "--device", "cpu", "--tiny", "--minutes", "60", "--out", tmp_path)
     with open(tmp_path / "gpu.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 17

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unblur.errors import WeightsError
 
-SHARD_BYTES = 15_000_000
+SHARD_BYTES = 14_700_000
 INDEX = "state.json"
 
 
