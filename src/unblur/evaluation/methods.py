@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.wiener import restore_known_blur
 from unblur.metrics import gaussian_blur
+from unblur.ops.resize import bicubic
 
 UNSHARP_SIGMA = 1.0
 UNSHARP_AMOUNT = 0.5
@@ -81,9 +81,7 @@ def enlarge(
     scale: int,
 ) -> Tensor:  # (W, 3, scale * H, scale * W)
     """Bicubic, within [0, 1]."""
-    if scale == 1:
-        return frames
-    return F.interpolate(frames, scale_factor=scale, mode="bicubic").clamp(0, 1)
+    return bicubic(frames, [scale * side for side in frames.shape[-2:]])
 
 
 def classical(scale: int) -> tuple[Method, ...]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unblur.data.codec import Encoding, through
 from unblur.metrics import gaussian_blur
+from unblur.ops.resize import bicubic
 from unblur.synth.compression import compress, compress_video
 from unblur.training.batches import Batch, Source
 
@@ -128,14 +129,14 @@ def degraded(
         small = [max(16, round(side * factor)) for side in size]
         frames = F.interpolate(frames, small, mode="bicubic", antialias=True).clamp(0, 1)
         if early:
-            frames = enlarged(frames, size)
+            frames = bicubic(frames, size)
     if draw.chance(SMOOTHED):
         frames = smoothed(frames, draw.between(0.3, 1), draw.between(0.01, 0.04))
     if draw.chance(SHARPENED):
         frames = sharpened(frames, draw.between(0.7, 1.8), draw.between(0.2, 1.2))
     for _ in range(1 + draw.chance(TWICE)):
         frames = encoded(frames, draw) if HAS_ENCODERS else stand_in(frames, draw)
-    return enlarged(frames, size) if frames.shape[-2:] != size else frames
+    return bicubic(frames, size) if frames.shape[-2:] != size else frames
 
 
 def encoded(frames: Tensor, draw: Draws) -> Tensor:
@@ -191,8 +192,3 @@ def smoothed(frames: Tensor, share: float, threshold: float) -> Tensor:
 def sharpened(frames: Tensor, sigma: float, amount: float) -> Tensor:
     """An unsharp mask, as cameras and phones apply it."""
     return (frames + amount * (frames - gaussian_blur(frames, sigma))).clamp(0, 1)
-
-
-def enlarged(frames: Tensor, size: torch.Size) -> Tensor:
-    """Bicubic, within [0, 1]."""
-    return F.interpolate(frames, tuple(size), mode="bicubic").clamp(0, 1)
