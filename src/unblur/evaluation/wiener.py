@@ -83,7 +83,7 @@ def likeness(
     radius: Tensor,  # (L,)
     layer: int,
 ) -> Tensor:  # (L,)
-    """How alike the blur of each layer is to that of one: 1 the same, 0 for ALIKE pixels apart."""
+    """How similar the blur of each layer is to that of one: 1 the same, 0 for ALIKE pixels."""
     shifts = apply(paths, torch.zeros(2))  # (L, N, 2) of the middle of the frame
     apart = (shifts - shifts[layer]).norm(dim=-1).mean(1) + (radius - radius[layer]).abs()
     return (1 - apart / ALIKE).clamp(0, 1)
