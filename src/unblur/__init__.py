@@ -11,32 +11,40 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unblur import atlas, guide, simulate
-    from unblur.analysis import Analysis, analyze
-    from unblur.api import Report, restore
-    from unblur.evaluate import evaluate
+    from unblur import atlas
+    from unblur.commands import simulate
+    from unblur.commands.analyze import Analysis, analyze
+    from unblur.commands.depth import blur_map, depth, maps_of_frames
+    from unblur.commands.restore import Report, restore
+    from unblur.commands.streaming import Lazy, lazy, stream
+    from unblur.evaluation import evaluate
     from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
-    from unblur.streaming import Lazy, lazy, stream
-    from unblur.train import train
+    from unblur.training import train
     from unblur.video import probe
 
 _HOMES = {
-    "Analysis": "unblur.analysis",
-    "Lazy": "unblur.streaming",
+    "Analysis": "unblur.commands.analyze",
+    "Lazy": "unblur.commands.streaming",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
-    "Report": "unblur.api",
-    "analyze": "unblur.analysis",
-    "evaluate": "unblur.evaluate",
-    "lazy": "unblur.streaming",
+    "Report": "unblur.commands.restore",
+    "analyze": "unblur.commands.analyze",
+    "blur_map": "unblur.commands.depth",
+    "depth": "unblur.commands.depth",
+    "evaluate": "unblur.evaluation",
+    "lazy": "unblur.commands.streaming",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
+    "maps_of_frames": "unblur.commands.depth",
     "probe": "unblur.video",
-    "restore": "unblur.api",
-    "stream": "unblur.streaming",
-    "train": "unblur.train",
+    "restore": "unblur.commands.restore",
+    "stream": "unblur.commands.streaming",
+    "train": "unblur.training",
 }
+
+_ROOMS = {"atlas": "unblur.atlas", "simulate": "unblur.commands.simulate"}
+"""Modules of functions: `atlas.open`, `simulate.motion`."""
 
 __all__ = [
     "Analysis",
@@ -47,11 +55,13 @@ __all__ = [
     "__version__",
     "analyze",
     "atlas",
+    "blur_map",
+    "depth",
     "evaluate",
-    "guide",
     "lazy",
     "list_models",
     "load_model",
+    "maps_of_frames",
     "probe",
     "restore",
     "simulate",
@@ -61,8 +71,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("atlas", "guide", "simulate"):  # modules: `guide.depth`, `simulate.motion`
-        return import_module(f"unblur.{name}")
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'unblur' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

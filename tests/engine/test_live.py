@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.engine.live import check_live, marked, unfolding
+from unblur.engine.live import check_live, unfolding
 from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner, find_shots
 from unblur.errors import UsageError
+from unblur.ops.shots import marked
 from unblur.restorers.bsstnet import overlapping_windows
 from unblur.restorers.dabit import DabitRestorer
 from unblur.restorers.none import Untouched
@@ -88,7 +89,7 @@ def clip(lengths, seed):
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=5), st.integers(0, 99))
 def test_cuts_are_found_as_in_the_whole_clip(lengths, seed):
     frames = clip(lengths, seed)
-    begins = [begins for _, begins in marked(frames)]
+    begins = [begins for _, _, begins in marked((f, f.rgb()) for f in frames)]
     assert [n for n, yes in enumerate(begins) if yes] == [s.start for s in find_shots(frames)]
 
 

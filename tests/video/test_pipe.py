@@ -16,7 +16,7 @@ import unblur
 from unblur import cli
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.pipe import PipeReader, PipeWriter
-from unblur.video.planes import channels_of
+from unblur.video.pixels.planes import channels_of
 
 TICK = Fraction(1, 90_000)
 SIZE = (34, 22)

@@ -6,12 +6,11 @@ after they came, and a window is run as soon as no way for the shot to go on cou
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from unblur.errors import UsageError
-from unblur.ops.shots import REACH, Picture, ShotDetector, is_cut
+from unblur.ops.shots import Picture, marked
 from unblur.restorers.base import Restorer, RestorerInfo, Window
 
 P = TypeVar("P", bound=Picture)
@@ -27,45 +26,18 @@ class Step(NamedTuple):
     """The first frame that a later window may still change."""
 
 
-def marked(frames: Iterable[P]) -> Iterator[tuple[P, bool]]:
-    """Frames, `REACH` frames after they came, and whether a shot begins with them.
-
-    Cuts are where `ops.shots.find_cuts` finds them in the whole clip.
-    """
-    detector = ShotDetector()
-    differences = detector.differences
-    waiting: deque[P] = deque()
-    begun = False
-
-    def decided() -> tuple[P, bool]:
-        nonlocal begun
-        place = len(differences) - len(waiting)
-        begins = not begun or is_cut(differences, place)
-        begun = True
-        del differences[: max(0, place - REACH - 1)]  # entry 0 is not looked at
-        return waiting.popleft(), begins
-
-    for frame in frames:
-        detector.push(frame.rgb())
-        waiting.append(frame)
-        if len(waiting) > REACH:
-            yield decided()
-    while waiting:
-        yield decided()
-
-
 def shots_as_they_come(frames: Iterable[P]) -> Iterator[Iterator[P]]:
     """An iterator for each shot; it is to be used up before the next is asked for."""
-    source = marked(frames)
+    source = marked((frame, frame.rgb()) for frame in frames)
     following = next(source, None)
 
     def shot() -> Iterator[P]:
         nonlocal following
         begins = False
         while following is not None and not begins:
-            frame, _ = following
+            frame, _, _ = following
             following = next(source, None)
-            begins = following is not None and following[1]
+            begins = following is not None and following[2]
             yield frame
 
     while following is not None:

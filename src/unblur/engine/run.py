@@ -18,6 +18,7 @@ from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.ops.resize import bicubic
 from unblur.ops.shots import Picture, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
@@ -273,7 +274,8 @@ class Runner:
         excess = pictures - before
         if scale > 1:
             excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
-        return torch.lerp(enlarged(before, scale), restored, self.look.strength) + excess
+        before = bicubic(before, restored.shape[-2:])
+        return torch.lerp(before, restored, self.look.strength) + excess
 
     def _fuse(
         self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion
@@ -282,7 +284,7 @@ class Runner:
 
         def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
             for frame, picture in restored:
-                before = enlarged(frame.rgb()[None].clamp(0, 1), self.restorer.info.scale)[0]
+                before = bicubic(frame.rgb()[None].clamp(0, 1), picture.shape[-2:])[0]
                 # Compared as people see them, so not in linear light.
                 yield frame, self.look.encoded(before), self.look.encoded(picture)
 
@@ -323,17 +325,6 @@ class Runner:
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
             self.fit = Fit(smaller.pop(0), self.fit.window)
-
-
-def enlarged(
-    pictures: Tensor,  # (n, 3, H, W)
-    scale: int,
-) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """Bicubic, within [0, 1]."""
-    if scale == 1:
-        return pictures
-    larger = F.interpolate(pictures, scale_factor=scale, mode="bicubic", antialias=True)
-    return larger.clamp(0, 1)
 
 
 def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:

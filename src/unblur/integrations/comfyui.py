@@ -168,7 +168,7 @@ class Maps:
 
     def find(self, images: Tensor, look: Any, depth: str) -> tuple[Tensor, Tensor]:
         """The map as gray images, and as a mask."""
-        found = unblur.guide.maps_of_frames(frames_of(images), look, depth=depth)
+        found = unblur.maps_of_frames(frames_of(images), look, depth=depth)
         found = found.to(images.device)
         return images_of(found.expand(-1, 3, -1, -1)), found[:, 0].clamp(0, 1)
 

@@ -23,7 +23,7 @@ from unblur.video.info import TRANSFERS
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from unblur.request import ArrayOptions
+    from unblur.commands.request import ArrayOptions
 
 KEPT = 4
 """Blocks whose filters are remembered."""

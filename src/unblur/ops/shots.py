@@ -7,14 +7,16 @@ at the neighbours keeps fast camera motion from counting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+T = TypeVar("T")
 THUMBNAIL = (36, 64)
 FLOOR = 0.06
 """Smallest difference, of a range of 1, that can be a cut: keeps noise in flat shots out."""
@@ -81,26 +83,48 @@ def frame_difference(
     return Difference(float((a - b).abs().mean()), 1 - float(correlation))
 
 
-def find_cuts(differences: list[Difference]) -> list[int]:
-    """Indices of the first frames after a cut.
+def is_cut(differences: Sequence[Difference], i: int) -> bool:
+    """Whether a shot begins with frame `i`; what lies more than `REACH` away is not looked at.
 
     Args:
         differences: entry `i` compares frame `i` with frame `i - 1`; entry 0 is not looked at.
+        i: from 1.
     """
+    near = [*differences[max(1, i - REACH) : i], *differences[i + 1 : i + 1 + REACH]]
+    means = sorted(difference.mean for difference in near)
+    usual = means[len(means) // 2] if means else 0.0
+    mean, pattern = differences[i]
+    return mean > FLOOR and any(
+        pattern > changed and mean > ratio * usual for changed, ratio in RULES
+    )
+
+
+def find_cuts(differences: Sequence[Difference]) -> list[int]:
+    """Indices of the first frames after a cut; `differences` as in `is_cut`."""
     return [i for i in range(1, len(differences)) if is_cut(differences, i)]
 
 
-def is_cut(differences: Sequence[Difference], i: int) -> bool:
-    """Whether frame `i` is the first after a cut, judged with `REACH` frames on either side.
+def marked(frames: Iterable[tuple[T, Tensor]]) -> Iterator[tuple[T, Tensor, bool]]:
+    """Says of each frame of a stream whether a shot begins with it, as `ShotDetector` does.
 
     Args:
-        differences: as for `find_cuts`; entry 0 is not looked at.
-        i: 1 or more.
+        frames: anything, and its encoded RGB `(3, H, W)` in [0, 1]. `REACH` of them are held.
     """
-    here = differences[i]
-    around = (*differences[max(1, i - REACH) : i], *differences[i + 1 : i + 1 + REACH])
-    near = sorted(difference.mean for difference in around)
-    usual = near[len(near) // 2] if near else 0.0
-    return here.mean > FLOOR and any(
-        here.pattern > pattern and here.mean > ratio * usual for pattern, ratio in RULES
-    )
+    detector, held = ShotDetector(), deque[tuple[T, Tensor]]()
+    differences, begun = detector.differences, False
+
+    def first() -> tuple[T, Tensor, bool]:
+        nonlocal begun
+        place = len(differences) - len(held)
+        begins = not begun or is_cut(differences, place)
+        begun = True
+        del differences[: max(0, place - REACH - 1)]  # entry 0 is not looked at
+        return *held.popleft(), begins
+
+    for frame, rgb in frames:
+        detector.push(rgb)
+        held.append((frame, rgb))
+        if len(held) > REACH:
+            yield first()
+    while held:
+        yield first()

@@ -164,7 +164,7 @@ def choose_flow(
     stride: int = FLOW_STRIDE,
     config: RaftConfig | None = None,
 ) -> Flow:
-    """The flow of that name. Where RAFT's weights are not at hand flow-s takes its place, which is
+    """The flow of that name. Without RAFT's weights flow-s takes its place, which is
     made for motion blur and gives a quarter of the frame; at other strides DIS does.
     """
     dis = partial(dis_flow, stride=stride)

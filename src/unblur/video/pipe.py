@@ -31,8 +31,8 @@ from unblur.video.decode import Damage, deinterlaced, pictures
 from unblur.video.fitting import fitting
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
-from unblur.video.layout import layout_of
-from unblur.video.planes import channels_of
+from unblur.video.pixels.layout import layout_of
+from unblur.video.pixels.planes import channels_of
 from unblur.video.probe import MAX_PIXELS, Opened, check_size, describe, no_frames
 from unblur.video.side_data import beside
 from unblur.video.timecode import Time, parse_time

@@ -1,0 +1,464 @@
+"""Restoring a file or frames: the one function that the command line, too, calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+import torch
+from torch import Tensor
+
+from unblur.commands.arrays import Given, taken_apart
+from unblur.commands.request import (
+    ArrayOptions,
+    FileOptions,
+    LightChoice,
+    Request,
+    When,
+    check_for_arrays,
+    check_kinds,
+    choose_fusion,
+    request,
+    when,
+)
+from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
+from unblur.engine.held import held_for
+from unblur.engine.live import check_live
+from unblur.engine.pipeline import background, prefetch
+from unblur.engine.plan import Fit
+from unblur.engine.run import Runner, find_shots, outputs_in_all
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.ops.shots import Shot
+from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
+from unblur.restorers.base import Restorer
+from unblur.restorers.registry import Fuse, Quality
+from unblur.video import (
+    Format,
+    Frame,
+    Time,
+    VideoReader,
+    VideoWriter,
+    create_video,
+    is_pipe,
+    open_video,
+)
+from unblur.video.pipe import PipeReader
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from unblur.commands.arrays import Frames
+
+PREVIEW_SECONDS = 2
+STILLS = (".png", ".html", ".htm")
+"""Extensions by which a preview is a single frame."""
+STILL_REACH = 4
+"""Frames on either side that a network sees of a still."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished job did."""
+
+    output: Path
+    frames: int
+    seconds: float
+    """Wall-clock time of the whole job, loading the model included."""
+    model: str
+    light: str
+    device: str
+    tile: int | None
+    """Side of the tiles in pixels; None where frames went through whole."""
+    window: int
+    """Frames the network saw at once."""
+    shots: int
+    decode_failures: int
+    """Packets that could not be decoded."""
+
+
+ProgressCallback = Listener
+__all__ = ["Progress", "ProgressCallback", "Report", "choose_fusion", "restore"]
+
+
+@overload
+def restore(
+    source: Frames, destination: None = None, **options: Unpack[ArrayOptions]
+) -> Frames: ...
+@overload
+def restore(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    **options: Unpack[FileOptions],
+) -> Report: ...
+
+
+def restore(
+    source: Any,
+    destination: str | os.PathLike[str] | None = None,
+    *,
+    model: str | Restorer = "auto",
+    quality: Quality = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    light: LightChoice = "auto",
+    strength: float = 1.0,
+    fuse: Fuse = "auto",
+    scale: int | None = None,
+    depth: str | os.PathLike[str] | None = None,
+    depth_invert: bool = False,
+    tile: int | None = None,
+    window: int | None = None,
+    transfer: str | None = None,
+    start: When | None = None,
+    end: When | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    pixel_format: str | None = None,
+    format: Format | None = None,
+    stream: int | None = None,
+    overwrite: bool = False,
+    max_memory: int | None = None,
+    seed: int = 0,
+    preview: bool = False,
+    at: When | None = None,
+    strict: bool = False,
+    deinterlace: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Any:
+    """Makes a blurred video sharp.
+
+    Args:
+        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or `-`, y4m or
+            NUT on standard input; or frames: a
+            NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
+            clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
+            encoded in files: `uint8`, `uint16`, or floats in [0, 1].
+        destination: file or pattern to write; the extension chooses container and codec. `-` is
+            standard output. Leave out for frames.
+        model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
+            it to `quality`.
+        quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
+        weights: safetensors file used instead of the preset's own weights; where neither `model`
+            nor `quality` is given, of the preset that it names.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        light: what the network sees: `linear` light, the `encoded` signal, or what its preset
+            was measured to do best with (`auto`).
+        strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        fuse: how many restored frames on either side repair each restored frame, where they show
+            the same: `off`, a number, or what the model was measured to do best with (`auto`).
+        scale: size of the result in multiples of the source's, for a model that leaves a choice.
+        depth: where a model for focal blur takes depth from: `builtin` (the default: what is sharp
+            is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
+            gray pictures, one for each frame, dark = near.
+        depth_invert: near is bright in those pictures.
+        tile: side of the tiles in pixels, 0 for whole frames; by default as memory allows.
+        window: frames that a temporal network sees at once; by default as memory allows.
+        transfer: how light became the numbers of frames, by FFmpeg's name (`bt709`, `linear`,
+            `smpte2084`); by default sRGB's. Files say it themselves.
+        start: first frame to take: seconds, or `2.5s`, `f10`, `hh:mm:ss`.
+        end: first frame not to take, likewise.
+        codec: video codec, where the extension leaves a choice.
+        crf: quality of the codec, lower is better.
+        pixel_format: FFmpeg's name of the format to encode; by default the nearest that plays.
+        format: of standard output (`-`): `y4m` or `nut`; by default what comes in, else NUT.
+        stream: index of the video stream to restore, where a file holds several.
+        overwrite: replace an existing destination.
+        max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
+        seed: of everything random.
+        preview: only the first 2 seconds, input and result side by side, without sound; of a
+            single frame for a destination that ends in `.png` or, as a page with a slider, `.html`.
+        at: where the preview begins, or the frame it is of (by default the middle one).
+        strict: refuse damaged input instead of restoring what can be decoded.
+        deinterlace: make interlaced input progressive first.
+        progress: called with each step: stages, frames and parts of frames.
+
+    Returns:
+        A report for files; for frames the restored frames, of the same kind, shape, numbers and
+        device, `scale` times as high and wide. They know nothing of gradients.
+
+    Raises:
+        UsageError: an option is wrong or not for this source, frames are of no known kind, or the
+            destination exists.
+        MediaError: the source cannot be read.
+        WeightsError: the model's weights are missing or do not fit.
+        ResourceError: disk, memory, device or codec are not enough.
+        NumericsError: the network gave values that are not finite.
+    """
+    named = {k: v for k, v in locals().items() if k not in ("source", "destination")}
+    check_kinds(named)
+    if not isinstance(source, str | os.PathLike):
+        if destination is not None:
+            raise UsageError(f"frames come back by themselves: leave {destination} out")
+        check_for_arrays(named)
+        return _restore_frames(source, request(cast(ArrayOptions, named)), transfer, Job(progress))
+    if transfer is not None:
+        raise UsageError(f"transfer '{transfer}' is for frames: files say it themselves")
+    at, start, end = when(at), when(start), when(end)
+    if at is not None and not preview:
+        raise UsageError(f"--at {at} is for previews only: add --preview, or use --start")
+    if at is not None and start is not None:
+        raise UsageError(f"--at {at} and --start {start} both say where to begin: leave one out")
+    if destination is None:
+        raise UsageError("restoring a file needs a destination: restore(source, destination)")
+    if preview:
+        if Path(destination).suffix.lower() in STILLS:
+            if is_pipe(source):
+                raise UsageError("a preview of one frame is of a file: name one, or write a video")
+            of_videos = ("format", "preview", "at", "codec", "crf", "pixel_format", "transfer")
+            options = {k: v for k, v in named.items() if k not in of_videos}
+            options |= {"start": start, "end": end}
+            return _restore_still(at, source, destination, **options)
+        start = at or start
+    wanted = request(cast(ArrayOptions, named))
+    info, where = wanted.info, wanted.device
+    torch.manual_seed(seed)
+    job = Job(progress)
+    target = os.fspath(destination)  # a final / says folder, which Path would drop
+    source, destination = Path(source), Path(destination)
+    began = time.monotonic()
+    job.begin(OPEN)
+    untouched = info.passes_through or (strength == 0 and info.scale == 1)
+
+    def reading() -> VideoReader:
+        return open_video(
+            source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
+        )
+
+    live = is_pipe(source)
+    if live and not untouched:
+        check_live(info)
+    with reading() as reader:
+        shape = reader.info
+        others = reader.others if isinstance(reader, PipeReader) else None
+        if is_pipe(target) and isinstance(reader, PipeReader):
+            format = format or reader.format
+        elif live or is_pipe(target):
+            _warn_of_video_only(reader)
+        focus = None if untouched else wanted.focus(reader)  # looks at all depth maps
+        with create_video(
+            target,
+            dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
+            source=None if preview or live else source,
+            codec=codec,
+            crf=crf,
+            pixel_format=pixel_format,
+            overwrite=overwrite,
+            scale=info.scale,
+            start=start,
+            end=end,
+            format=format,
+            others=None if preview else others,
+        ) as writer:
+            runner, shots, total = None, None, _expected_frames(reader, preview)
+            if untouched:
+                size = shape.width, shape.height
+                job.plan = Plan("none", str(where), None, total, "frames", *size)
+            else:
+                size = shape.height, shape.width
+                runner = wanted.runner(job, size, total, shape.color.transfer, focus)
+                info = runner.restorer.info
+                if runner.needs_shots and not live:
+                    expected = job.plan.seconds if job.plan else None
+                    job.begin(LOOK, total, later=expected)
+                    shots = _look_through(reading(), preview, job)
+                    total = shots[-1].stop if shots else 0
+                if focus is not None and total is not None:
+                    focus.expect(total)
+            # Both threads end before the files they work on are closed, also after an error.
+            with (
+                held_for(info, shots, target) as held,
+                closing(_coming(reader, preview, live)) as frames,
+                background(partial(_write, writer, preview)) as sink,
+            ):
+                if runner is None:
+                    restored: Iterator[tuple[Frame, Tensor | None]] = _keep(frames)
+                elif live:
+                    restored = runner.restore_live(frames)
+                else:
+                    restored = runner.restore(frames, shots, held)
+                done = 0
+                for item in _restoring(restored, runner, shots, total, job):
+                    sink.put(item)
+                    done += 1
+                job.begin(FINISH)
+            if done == 0:
+                raise MediaError(f"{source} holds no frames in the chosen range")
+            if focus is not None and not preview:
+                focus.finish()
+    fit = runner.fit if runner else Fit(None, None)
+    return Report(
+        output=destination,
+        frames=done,
+        seconds=time.monotonic() - began,
+        model=info.name,
+        light=runner.look.light if runner else "encoded",
+        device=str(where),
+        tile=fit.tiling.size if fit.tiling else None,
+        window=fit.window or info.window,
+        shots=len(shots) if shots else 1,
+        decode_failures=reader.decode_failures,
+    )
+
+
+def _restore_still(
+    at: str | Time | None,
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    overwrite: bool,
+    **options: Any,
+) -> Report:
+    """Restores a single frame with its neighbours, and writes it beside or under what it was."""
+    destination = Path(destination)
+    if destination.exists() and not overwrite:
+        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    bounds = {name: options.pop(name) for name in ("start", "end")}
+    given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
+    begins = at or bounds["start"] or "f0"  # with a start, frames are counted
+    with open_video(source, start=begins, end=bounds["end"], **given) as reader:
+        skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
+        frame = next(islice(reader, skipped, None), None)
+    if frame is None:
+        raise MediaError(f"{source} holds no frames in the chosen range")
+    first = max(0, frame.index - STILL_REACH)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
+        near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
+        pictures = Path(folder) / "%05d.png"
+        report = restore(source, pictures, **{**options, **near, "overwrite": True})
+        wanted = f"f{frame.index - first}"
+        with open_video(pictures, start=wanted) as reader:
+            after = next(iter(reader)).rgb()
+    before = frame.rgb()
+    title = f"{Path(source).name}, frame {frame.index}, {report.model}"
+    if destination.suffix.lower() == ".png":
+        content = as_png(before_and_after(before, after))
+    else:
+        content = slider_page(before, after, title).encode()
+    try:
+        destination.write_bytes(content)
+    except OSError as error:
+        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    return dataclasses.replace(report, output=destination, frames=1)
+
+
+def _restore_frames(source: Any, wanted: Request, transfer: str | None, job: Job) -> Any:
+    """Restores what a program holds, each clip by itself."""
+    torch.manual_seed(wanted.options["seed"])
+    apart = taken_apart(source, unbounded=transfer == "linear")
+    return apart.whole([_restore_clip(clip, wanted, transfer, job) for clip in apart.clips])
+
+
+def _restore_clip(clip: list[Given], wanted: Request, transfer: str | None, job: Job) -> list[Any]:
+    height, width = clip[0].rgb().shape[-2:]
+    runner = wanted.runner(job, (height, width), len(clip), transfer, wanted.focus(None))
+    shots = find_shots(clip) if runner.needs_shots else None
+    restored = _restoring(runner.restore(clip, shots), runner, shots, len(clip), job)
+    return [given.like(rgb) for given, rgb in restored]
+
+
+def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
+    """First pass over a file: its shots. Warnings are left to the second pass."""
+    with reader, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnblurWarning)
+        with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
+            return find_shots(_counted(frames, job))
+
+
+def _coming(reader: VideoReader, preview: bool, live: bool) -> Generator[Frame, None, None]:
+    """The frames of a job, read ahead where nothing can keep the thread waiting for ever."""
+    frames = _first_seconds(reader) if preview else iter(reader)
+    if live:
+        yield from frames
+    else:
+        yield from prefetch(frames)
+
+
+def _warn_of_video_only(reader: VideoReader) -> None:
+    """Says what is not carried over between a file and a pipe."""
+    others = [s for s in reader.info.streams if s.index != reader.info.stream_index]
+    if others:
+        lost = " and ".join(map(str, others))
+        warnings.warn(
+            f"between a file and a pipe video alone is carried: not {lost}",
+            UnblurWarning,
+            stacklevel=3,
+        )
+
+
+def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
+    return ((frame, None) for frame in frames)
+
+
+def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]) -> None:
+    frame, picture = item
+    if preview:
+        before = frame.rgb()
+        picture = before_and_after(before, before if picture is None else picture)
+    writer.write(frame if picture is None else frame.with_rgb(picture))
+
+
+def _expected_frames(reader: VideoReader, preview: bool) -> int | None:
+    """How many frames a job will have, as far as the reader knows."""
+    rate = reader.info.frame_rate
+    if not preview or reader.frames is None or rate is None:
+        return None if preview else reader.frames
+    return min(reader.frames, round(PREVIEW_SECONDS * rate))
+
+
+def _counted(items: Iterable[T], job: Job) -> Iterator[T]:
+    """Passes items on and tells of each."""
+    for done, item in enumerate(items, 1):
+        yield item
+        job.at(done)
+
+
+def _restoring(
+    restored: Iterable[T],
+    runner: Runner | None,
+    shots: Sequence[Shot] | None,
+    total: int | None,
+    job: Job,
+) -> Iterator[T]:
+    """Passes restored frames on and tells of each, and of what the network does between them."""
+    expected = job.plan.seconds if job.plan else None
+    job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    fused = runner.cost.fused if runner else 0.0
+    out, seen = 0, 0.0
+
+    def tell(restored: float) -> None:
+        # Frames come out late (windows, fusion): those that the network has done count, too.
+        nonlocal seen
+        seen = max(seen, restored, out)
+        job.at((1 - fused) * seen + fused * out)
+
+    if runner is not None:
+        work = outputs_in_all(runner.restorer, shots, runner.fit.window) if shots else total
+        each = min(1.0, total / work) if total and work else 1.0
+        runner.tick = lambda frames: tell(frames * each)
+    for item in restored:
+        yield item
+        out += 1
+        tell(out)
+
+
+def _first_seconds(frames: Iterable[Frame]) -> Iterator[Frame]:
+    first = None
+    for frame in frames:
+        at = frame.pts * frame.time_base
+        first = at if first is None else first
+        if at - first >= PREVIEW_SECONDS:
+            return
+        yield frame
