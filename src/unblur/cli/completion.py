@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from enum import Enum, EnumMeta
+from enum import Enum
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import typer
@@ -71,7 +71,7 @@ def verb_of(command: Any, models: list[str], words: tuple[str, ...]) -> Verb:
         names = [name for name in option.opts if name.startswith("--")]
         options += names
         kind = kinds.get(option.name)
-        enums = [each for each in (kind, *get_args(kind)) if isinstance(each, EnumMeta)]
+        enums = [e for e in (kind, *get_args(kind)) if isinstance(e, type) and issubclass(e, Enum)]
         values = [str(member.value) for each in enums for member in each]
         if "--model" in names:
             values = models
