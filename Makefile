@@ -39,8 +39,10 @@ dist: $(VENV)/bin/python
 	$(INSTALL) hatchling
 	$(RUN)/python -m hatchling build -d dist
 
-docs: $(VENV)/.installed-docs
-	$(RUN)/mkdocs build --strict
+docs: $(VENV)/bin/python
+	$(INSTALL) mkdocs-material mkdocstrings-python
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 clean:
 	rm -rf $(VENV) out dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -59,9 +61,3 @@ $(VENV)/.installed-dev: $(PINS) | $(VENV)/bin/python
 	@$(PYTORCH)
 	$(INSTALL) -e ".[dev]"
 	touch $@ $(VENV)/.installed
-
-$(VENV)/.installed-docs: $(PINS) | $(VENV)/bin/python
-	@echo "Installing into $(VENV), once ..."
-	@$(PYTORCH)
-	$(INSTALL) -e ".[docs]"
-	touch $@
