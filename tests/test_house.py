@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING | {"optics", "video", "metrics", "synth", "data", "progress"},
     "commands": RUNNING | {"optics", "video", "synth", "progress"},
+    "integrations": {"unblur", "errors", "commands.request", "video.info"},
     # The command line says in words what the public functions do; the rest is what it shows.
     "cli": {
         "unblur",

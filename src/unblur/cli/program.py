@@ -13,6 +13,8 @@ from unblur import __version__
 from unblur.cli import (
     analyze,
     atlas,
+    completion,
+    config,
     data,
     depth,
     evaluate,
@@ -71,6 +73,8 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(atlas.app, name="atlas")
 app.command("depth")(depth.depth)
 app.command("blurmap")(depth.blurmap)
+app.command("config")(config.config)
+app.command("completion")(completion.completion)
 
 
 def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
