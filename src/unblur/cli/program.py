@@ -19,6 +19,7 @@ from unblur.cli import (
     models,
     probe,
     restore,
+    serve,
     simulate,
     train,
     weights,
@@ -71,6 +72,7 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(atlas.app, name="atlas")
 app.command("depth")(guide.depth)
 app.command("blurmap")(guide.blurmap)
+app.command("serve")(serve.serve)
 
 
 def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
