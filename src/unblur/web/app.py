@@ -448,10 +448,27 @@ async def picture(house: Home, request: Request, number: Number, body: ask.Pictu
         request,
         what="picture",
         frame=body.frame,
+        width=body.width,
         look=look,
         paint=paint,
     )
     return Response(data, media_type=facts["type"])
+
+
+@router.get("/projects/{number}/point")
+async def point(
+    house: Home,
+    number: Number,
+    frame: Annotated[int, Query(ge=0, le=10**6)],
+    x: Annotated[float, Query(ge=-1, le=10**6)],
+    y: Annotated[float, Query(ge=-1, le=10**6)],
+) -> dict[str, Any]:
+    """The layer that a point of a frame, in pixels, shows most of."""
+    found = house.sources.get(number, "project")
+    facts, _ = await house.look(
+        house.projects, found, None, what="point", frame=frame, point=(x, y)
+    )
+    return {"layer": facts["layer"]}
 
 
 @router.get("/projects/{number}/flow")

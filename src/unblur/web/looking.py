@@ -69,6 +69,7 @@ class Looker:
             "frame": self.frame,
             "project": self.project,
             "picture": self.picture,
+            "point": self.point,
             "flow": self.flow,
         }
         return kinds[request["what"]](request)
@@ -145,6 +146,19 @@ class Looker:
         t = project.frame_at(request["frame"])
         drawn = next(frames_of(project, request["look"], request["paint"], [t]))
         return picture_of(as_codes(drawn), request)
+
+    def point(self, request: dict[str, Any]) -> Reply:
+        """The layer that a point shows most of."""
+        from unblur.atlas.render import opacities, shares
+
+        project = self._open(request)
+        t = project.frame_at(request["frame"])
+        height, width = project.size
+        col, row = (round(at) for at in request["point"])
+        if not (0 <= col < width and 0 <= row < height):
+            raise UsageError(f"the point lies outside the frames of {width}x{height}")
+        parts = [float(share[0, row, col]) for share in shares(opacities(project, t))]
+        return {"layer": project.layers[parts.index(max(parts))].name}, b""
 
     def flow(self, request: dict[str, Any]) -> Reply:
         """Optical flow between two frames, as colours; dark where it is not valid."""

@@ -147,6 +147,7 @@ class Picture(Look):
     """One frame of a project."""
 
     frame: Frame = 0
+    width: Annotated[int, Field(ge=16, le=8192)] | None = None
 
 
 class Export(Look, Part):

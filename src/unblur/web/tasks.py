@@ -14,7 +14,7 @@ from unblur.errors import ResourceError, UsageError
 from unblur.progress import Progress
 from unblur.video import VideoInfo, open_video
 from unblur.web.looking import clip_info, shut_other_containers
-from unblur.web.views import write_view
+from unblur.web.views import encode, write_view
 from unblur.web.work import Desk
 
 PREVIEW_SECONDS = 2
@@ -304,7 +304,7 @@ def fit(desk: Desk) -> dict[str, Any]:
 def export(desk: Desk) -> dict[str, Any]:
     """Frames of a project as a video."""
     from unblur.atlas.output import write_frames
-    from unblur.web.looking import frames_of
+    from unblur.web.looking import as_codes, frames_of
 
     r = desk.request
     project = unblur.atlas.open(desk.source)
@@ -323,6 +323,12 @@ def export(desk: Desk) -> dict[str, Any]:
     )
     desk.made(result, "result", TYPES[r["container"]])
     part = views(desk, bar, len(chosen), after=(desk.out / result, None, None, False))
+    encode(
+        ((project.times[t], as_codes(project.frames[t])) for t in chosen),
+        desk.out / "before.mp4",
+        project.rate,
+    )
+    desk.made("before.mp4", "before", VIDEO)
     return {"frames": len(chosen), **part}
 
 
