@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from unblur.errors import MediaError, NumericsError, ResourceError, UnblurError, UsageError
+from unblur.web.processes import end, kill, spawn
 from unblur.web.settings import Settings
 
 LONGEST_ANSWER = 2**28
@@ -18,6 +18,8 @@ PATIENCE = 120.0
 """Seconds that a picture may take."""
 IDLE = 600.0
 """Seconds after which the process is let go."""
+GRACE = 3.0
+"""Seconds that the process has to end."""
 MOST_WAITING = 64
 ERRORS: dict[int, type[UnblurError]] = {
     2: UsageError,
@@ -70,13 +72,13 @@ class Helper:
                 try:
                     facts, data = await asyncio.wait_for(self._exchange(request), PATIENCE)
                 except (asyncio.TimeoutError, asyncio.IncompleteReadError, OSError, ValueError):
-                    self._kill()
+                    await self._kill()
                     raise ResourceError(
                         f"{request['name']}: no picture could be made of it: it is damaged, or too"
                         " large for this machine"
                     ) from None
                 except asyncio.CancelledError:
-                    self._kill()  # its answer would be taken for that to the next question
+                    await self._kill()  # its answer would be taken for that to the next question
                     raise
         finally:
             self._waiting -= 1
@@ -100,14 +102,7 @@ class Helper:
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._program,
-                "unblur.web.studio",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=LONGEST_LINE,
-                start_new_session=True,
-            )
+            self._process = await spawn(self._program, "unblur.web.studio", LONGEST_LINE)
         return self._process
 
     async def sweep(self) -> None:
@@ -118,19 +113,11 @@ class Helper:
     async def close(self) -> None:
         """Ends the process."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except asyncio.TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if process is not None:
+            await end(process, GRACE)
 
-    def _kill(self) -> None:
+    async def _kill(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+        if process is not None:
+            kill(process)
+            await end(process, GRACE)

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unblur.errors import ResourceError, UsageError
-from unblur.web.disk import new_id, read_json, records, remove, write_json
+from unblur.web.disk import new_id, records, remove, write_json
 from unblur.web.places import inside
+from unblur.web.processes import end, kill, spawn
 from unblur.web.settings import Settings
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 LIVING: tuple[State, ...] = ("queued", "running")
 RECORD = "job.json"
 OUT = "out"
+QUICK = frozenset({"analyze", "estimate", "preview", "flow"})
+"""Kinds that have a lane of their own, so that they need not wait for hours of restoring."""
 TRIES = 3
 """Times that a job is begun, where the server stops meanwhile."""
 GRACE = 10.0
@@ -106,7 +109,8 @@ class Queue:
 
     def start(self) -> None:
         """Begins to run what waits."""
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.settings.workers)]
+        lanes = [True] + [False] * self.settings.workers
+        self._tasks = [asyncio.create_task(self._work(quick)) for quick in lanes]
 
     async def close(self) -> None:
         """Stops; what was running is queued for the next start."""
@@ -200,11 +204,13 @@ class Queue:
             if job.state not in LIVING and (job.ended or job.created) < oldest:
                 self.delete(job.id)
 
-    async def _work(self) -> None:
+    async def _work(self, quick: bool) -> None:
+        """Runs what waits in a lane, the oldest first."""
         while True:
-            job = next((job for job in self._by_age() if job.state == "queued"), None)
+            waiting = [job for job in self._by_age() if job.state == "queued"]
+            job = next((job for job in waiting if (job.kind in QUICK) == quick), None)
             if job is None:
-                self._news.clear()
+                self._news = asyncio.Event() if self._news.is_set() else self._news
                 await self._news.wait()
             else:
                 await self._run(job)
@@ -227,15 +233,7 @@ class Queue:
             self._end(job, "failed", {"code": 2, "message": gone})
             return
         with (self.folder(job.id) / "log.txt").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *self.settings.program,
-                "unblur.web.work",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                limit=LONGEST_LINE,
-                start_new_session=True,  # Ctrl-C is for the server, which tells the others
-            )
+            process = await spawn(self.settings.program, "unblur.web.work", LONGEST_LINE, log)
         self._running[job.id] = process
         late = False
         try:
@@ -245,10 +243,12 @@ class Queue:
             await asyncio.wait_for(self._listen(job, process), self.settings.max_seconds)
         except asyncio.TimeoutError:
             late = True
-        except (ConnectionError, ValueError):
-            pass  # it died, or said something that is no line; its exit code is judged below
+        except ConnectionError:
+            pass  # it died; its exit code is judged below
+        except (ValueError, KeyError, TypeError):
+            job.error = {"code": 5, "message": "its process told nonsense: see log.txt of the job"}
         finally:
-            await self._await_end(process)
+            await end(process, GRACE)
             del self._running[job.id]
             if self._closing:  # not ended: it waits for the next start
                 job.state, job.progress = "queued", {}
@@ -296,18 +296,7 @@ class Queue:
         process = self._running.get(number)
         if process is not None and process.stdin is not None:
             process.stdin.close()  # a worker ends when nobody holds the other end
-            asyncio.get_running_loop().call_later(GRACE, _kill, process)
-
-    async def _await_end(self, process: asyncio.subprocess.Process) -> None:
-        """The process ends, by itself or not."""
-        if process.stdin is not None:
-            process.stdin.close()
-        waiting = asyncio.ensure_future(process.wait())
-        try:
-            await asyncio.wait_for(asyncio.shield(waiting), GRACE)
-        except asyncio.TimeoutError:
-            _kill(process)
-            await waiting
+            asyncio.get_running_loop().call_later(GRACE, kill, process)
 
     def _end(self, job: Job, state: State, error: dict[str, Any] | None = None) -> None:
         job.state, job.error, job.ended = state, error, time.time()
@@ -325,19 +314,8 @@ class Queue:
             write_json(self.folder(job.id) / RECORD, asdict(job))
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-
-
 def _died(code: int | None) -> dict[str, Any]:
     if code is not None and code < 0:
         text = f"its process was ended by signal {-code}, most likely for want of memory"
         return {"code": 4, "message": f"{text}: take a smaller model or a part of the clip"}
     return {"code": 5, "message": "its process ended without a word: see log.txt of the job"}
-
-
-def record_of(folder: Path) -> dict[str, Any] | None:
-    """The record in a job's folder."""
-    return read_json(folder / RECORD)

@@ -24,7 +24,7 @@ function work(root, clip) {
   const picture = scrub(clip);
   const line = timeline(clip, { onframe: picture.show, onpart: () => reckon() });
   const summary = el("p", { "aria-live": "polite" }, t("analysis.waits"));
-  const cost = el("p.soft", { "aria-live": "polite" });
+  const cost = el("p.soft.cost", { "aria-live": "polite" });
   const form = settings({ onchange: () => reckon() });
   form.interlaced(clip.interlaced);
   const result = el("div");
@@ -39,6 +39,9 @@ function work(root, clip) {
 
   async function ask(request) {
     error.hidden = true;
+    for (const job of jobs.list) { // nobody waits for an estimate any more
+      if (job.kind === "estimate" && job.source === clip.id && jobs.LIVING.includes(job.state)) await api.post(`/api/jobs/${job.id}/cancel`).catch(() => {});
+    }
     try { return await jobs.submit({ clip: clip.id, ...request }); } catch (e) {
       error.textContent = e.message;
       error.hidden = false;

@@ -92,6 +92,7 @@ export function viewer({ sources, rate, frames, onframe }) {
   function stop() {
     a.pause();
     b.pause();
+    a.playbackRate = b.playbackRate = 1;
     play.textContent = "▶";
     play.setAttribute("aria-label", t("play"));
   }
@@ -101,11 +102,11 @@ export function viewer({ sources, rate, frames, onframe }) {
       if (a.ended) { stop(); place.value = frames - 1; tell(frames - 1); }
       return;
     }
-    const off = b.currentTime - a.currentTime;
-    if (Math.abs(off) > 0.5 * step) {
-      if (Math.abs(off) > 4 * step) { b.currentTime = a.currentTime; b.playbackRate = a.playbackRate; }
-      else b.playbackRate = a.playbackRate * (off > 0 ? 0.9 : 1.1);
-    } else b.playbackRate = a.playbackRate;
+    // Who is ahead waits: the other one may be as quick as the machine can.
+    const off = (b.currentTime - a.currentTime) / step;
+    const wait = Math.abs(off) > 2 ? 0.1 : Math.abs(off) > 0.6 ? 0.6 : 1;
+    a.playbackRate = off < 0 ? wait : 1;
+    b.playbackRate = off > 0 ? wait : 1;
     const n = Math.min(frames - 1, Math.floor(a.currentTime / step));
     if (+place.value !== n) { place.value = n; tell(n); }
     requestAnimationFrame(tick);
