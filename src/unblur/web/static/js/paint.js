@@ -12,6 +12,7 @@ export function paint(project) {
   const over = el("canvas.over", { tabIndex: 0, role: "application", "aria-label": t("paint.canvas") });
   const paper = el(".paper", {}, back, over);
   const cursor = { x: 0, y: 0 };
+  const ink = over.getContext("2d", { willReadFrequently: true });
   const undo = [];
   const tool = choice(["brush", "eraser", "text"].map((k) => [k, t(`tool.${k}`)]), "brush", () => { words.parentNode.hidden = tool.value !== "text"; });
   const shade = el("input", { type: "color", value: "#ff3b30" });
@@ -32,16 +33,16 @@ export function paint(project) {
     img.onload = () => back.getContext("2d").drawImage(img, 0, 0);
     img.src = `/api/projects/${project.id}/atlases/${name}`;
     const held = state.overlays[name];
-    if (held) over.getContext("2d").putImageData(held, 0, 0);
+    if (held) ink.putImageData(held, 0, 0);
   }
 
   function remember() {
-    undo.push(over.getContext("2d").getImageData(0, 0, over.width, over.height));
+    undo.push(ink.getImageData(0, 0, over.width, over.height));
     if (undo.length > UNDO) undo.shift();
   }
 
   function dab(x, y, fromX = x, fromY = y) {
-    const g = over.getContext("2d");
+    const g = ink;
     g.globalCompositeOperation = tool.value === "eraser" ? "destination-out" : "source-over";
     g.globalAlpha = +strength.value;
     g.fillStyle = g.strokeStyle = shade.value;
@@ -94,7 +95,7 @@ export function paint(project) {
   function back_() {
     const before = undo.pop();
     if (!before) return;
-    over.getContext("2d").putImageData(before, 0, 0);
+    ink.putImageData(before, 0, 0);
     send();
   }
 
@@ -110,7 +111,7 @@ export function paint(project) {
 
   const send = later(async () => {
     const name = state.layer;
-    const g = over.getContext("2d");
+    const g = ink;
     const data = g.getImageData(0, 0, over.width, over.height);
     const empty = !data.data.some((v, i) => i % 4 === 3 && v);
     state.overlays[name] = data;
@@ -133,11 +134,11 @@ export function paint(project) {
     try {
       const img = await createImageBitmap(file.files[0]);
       remember();
-      over.getContext("2d").drawImage(img, 0, 0);
+      ink.drawImage(img, 0, 0);
       send();
     } catch { say(t("paint.unreadable")); }
   } });
-  const clear = () => { remember(); over.getContext("2d").clearRect(0, 0, over.width, over.height); send(); };
+  const clear = () => { remember(); ink.clearRect(0, 0, over.width, over.height); send(); };
   load();
   show();
   const node = el("div", {},

@@ -142,7 +142,7 @@ export function viewer({ sources, rate, frames, onframe }) {
   const steps = (by) => seek(Math.min(frames - 1, Math.max(0, +place.value + by)));
   const button = (text, label, onclick) => el("button", { type: "button", onclick, "aria-label": label, title: label }, text);
   const flip = button("A⇄B", t("ab.flip"), () => split(at < 50 ? 100 : 0));
-  const root = el(".ab", {}, frame,
+  const root = el(".ab", { tabIndex: -1 }, frame,
     el(".tools", {}, play, button("‹", t("back"), () => steps(-1)), button("›", t("forward"), () => steps(1)), place, told),
     el(".tools", {}, sources.length > 2 ? [selectA, selectB] : [], flip, zoom, el("span.soft.small", {}, t("ab.keys"))));
   root.addEventListener("keydown", (event) => {
