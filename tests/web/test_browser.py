@@ -297,7 +297,7 @@ def test_a_job_goes_on_after_a_reload_and_after_the_server_was_killed(
 def test_paint_on_an_atlas_and_see_it_in_five_frames(page: Any, server: Server) -> None:
     go(page, server, "atlas")
     page.click(".folders button >> nth=0")
-    page.click("text=layers")
+    page.click(".list button:has-text('layers')")
     page.click("[data-tab=paint]")
     page.wait_for_selector(".strip figure[data-shown='1'] >> nth=4")
     pixels = (
@@ -336,7 +336,7 @@ def test_paint_on_an_atlas_and_see_it_in_five_frames(page: Any, server: Server) 
 def test_refocus_by_clicks_at_times(page: Any, server: Server) -> None:
     go(page, server, "atlas")
     page.click(".folders button >> nth=0")
-    page.click("text=layers")
+    page.click(".list button:has-text('layers')")
     page.click("[data-tab=focus]")
     page.wait_for_selector(".live[data-shown='1']")
     project = unblur.atlas.open(server.films / "layers")
@@ -374,7 +374,7 @@ def click_pixel(page: Any, x: int, y: int, size: tuple[int, int]) -> None:
 def test_flow_as_colours(page: Any, server: Server) -> None:
     go(page, server, "atlas")
     page.click(".folders button >> nth=0")
-    page.click("text=layers")
+    page.click(".list button:has-text('layers')")
     page.click("[data-tab=flow]")
     page.wait_for_selector(".soft:has-text('Longest motion')")
     page.click(".export")

@@ -115,7 +115,7 @@ def serve(
     from unblur.weights import home as data_folder
 
     settings = Settings(
-        home=(home or data_folder() / "web").absolute(),
+        home=(home or data_folder() / "web").resolve(),
         folders=tuple(path.resolve() for path in folder or ()),
         host=listen,
         port=port,

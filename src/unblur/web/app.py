@@ -119,7 +119,7 @@ class House:
     def sweep(self) -> None:
         """Deletes what is old."""
         oldest = time.time() - self.settings.keep_days * DAY
-        self.queue.sweep(oldest)
+        self.queue.sweep(oldest, self.sources.jobs_used_since(oldest))
         needed = {job.source for job in self.queue.jobs.values() if job.state in LIVING}
         self.sources.sweep(oldest, needed)
 

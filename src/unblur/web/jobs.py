@@ -198,10 +198,11 @@ class Queue:
         del self.jobs[number]
         remove(self.folder(number))
 
-    def sweep(self, oldest: float) -> None:
-        """Deletes jobs that ended before a time."""
+    def sweep(self, oldest: float, needed: set[str]) -> None:
+        """Deletes jobs that ended before a time, unless what they made is needed."""
         for job in list(self.jobs.values()):
-            if job.state not in LIVING and (job.ended or job.created) < oldest:
+            is_old = (job.ended or job.created) < oldest
+            if is_old and job.state not in LIVING and job.id not in needed:
                 self.delete(job.id)
 
     async def _work(self, quick: bool) -> None:

@@ -211,6 +211,11 @@ class Sources:
             if source.used < oldest and source.id not in needed:
                 self.delete(source.id)
 
+    def jobs_used_since(self, oldest: float) -> set[str]:
+        """Numbers of the jobs that made projects which were used after a time."""
+        roots = [Path(s.root) for s in self.known.values() if s.root and s.used >= oldest]
+        return {root.parent.name for root in roots if self.settings.home in root.parents}
+
     def _check_room(self) -> None:
         if len(self.known) >= self.settings.max_kept:
             raise ResourceError(f"{len(self.known)} clips are kept: delete some first")
