@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,6 @@ except ImportError:  # the extra is missing: what needs it skips itself
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_program.py"))
 BASE = "http://127.0.0.1:8765"
-VIDEO = b"VIDEO" + b"\0" * 1000
 
 
 @pytest.fixture
@@ -55,30 +53,3 @@ def serve(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 def client(serve: Callable[..., TestClient]) -> TestClient:
     """A client of a server as `settings` have it."""
     return serve()
-
-
-def add_clip(client: TestClient, name: str = "film.mp4", content: bytes = VIDEO) -> str:
-    """Uploads a clip; its number."""
-    answer = client.post("/api/clips", params={"name": name}, content=content)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def submit(client: TestClient, clip: str, **request: Any) -> dict[str, Any]:
-    """Queues a job; by default one that is done at once."""
-    body = {"kind": "restore", "clip": clip, "model": "ok", **request}
-    answer = client.post("/api/jobs", json=body)
-    assert answer.status_code == 202, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def wait(client: TestClient, job: str, until: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The job once it is in one of some states; by default once it has ended."""
-    states = until or ("done", "failed", "cancelled")
-    for _ in range(1200):
-        found: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
-        if found["state"] in states:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"still {found['state']}")
