@@ -31,15 +31,16 @@ from rivals import Recurrent, UNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.evaluate.averaged import averaged_clips
-from unblur.evaluate.clip import Clip
+from unblur.evaluation.averaged import averaged_clips
+from unblur.evaluation.clip import Clip
 from unblur.metrics import psnr
-from unblur.train import recipe as recipes
-from unblur.train.batches import Batch, Source
-from unblur.train.loop import Run
-from unblur.train.recipe import Recipe
-from unblur.train.source import open_source
-from unblur.train.tasks import Deblur, TrainAligned, open_task
+from unblur.training import recipe as recipes
+from unblur.training.batches import Batch, Source
+from unblur.training.deblur_task import Deblur, TrainAligned
+from unblur.training.loop import Run
+from unblur.training.recipe import Recipe
+from unblur.training.source import open_source
+from unblur.training.tasks import open_task
 
 CPU = torch.device("cpu")
 VALIDATION_CLIPS = 12

@@ -42,15 +42,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.atlas.canvas import Canvas
-from unblur.atlas.fit import Fitter, sharp_frames
-from unblur.atlas.model import from_working
-from unblur.atlas.presets import FitConfig, preset
-from unblur.atlas.take import fit_frames
+from unblur.atlas.fitting.canvas import Canvas
+from unblur.atlas.fitting.fit import Fitter, sharp_frames
+from unblur.atlas.fitting.model import from_working
+from unblur.atlas.fitting.presets import FitConfig, preset
+from unblur.atlas.fitting.take import fit_frames
 from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
 from unblur.ops.color import from_linear, to_linear
+from unblur.optics.focal import refocus
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
-from unblur.synth.focal import refocus
 from unblur.synth.scenes import Scenes
 
 RESULTS = Path(__file__).parent / "results"

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from atlas import CLIPS, drawn
 from unblur.atlas import Layer, Project
-from unblur.atlas.store import dilate
-from unblur.atlas.take import layer_names
+from unblur.atlas.fitting.take import layer_names
+from unblur.atlas.project.store import dilate
 from unblur.ops.color import from_linear
 from unblur.synth import Rendered, render
 from unblur.synth.frames import Stage, covers, follow, inside, occluded, set_stage

@@ -38,12 +38,12 @@ from torch import Tensor
 import unblur
 from atlas import fit
 from unblur.atlas import Project
-from unblur.atlas.edit import edit_frames
-from unblur.atlas.presets import preset
-from unblur.atlas.project import Light
-from unblur.atlas.refocus import refocus_frames
-from unblur.atlas.render import render_frames
-from unblur.atlas.take import layers_of
+from unblur.atlas.fitting.presets import preset
+from unblur.atlas.fitting.take import layers_of
+from unblur.atlas.project.clip import Light
+from unblur.atlas.project.edit import edit_frames
+from unblur.atlas.project.refocus import refocus_frames
+from unblur.atlas.project.render import render_frames
 from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.metrics import psnr
 

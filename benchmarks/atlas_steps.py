@@ -21,14 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.atlas import model as atlas_model
-from unblur.atlas.fit import Fitter, Targets
-from unblur.atlas.lens import lens_radius
-from unblur.atlas.model import LayeredModel, LayerStart
-from unblur.atlas.motion import Motion
-from unblur.atlas.presets import CPU, FitConfig, Phase
-from unblur.atlas.take import paper_model
-from unblur.ops.disk_blur import disk_blur
+from unblur.atlas.fitting import model as atlas_model
+from unblur.atlas.fitting.fit import Fitter, Targets
+from unblur.atlas.fitting.model import LayeredModel, LayerStart
+from unblur.atlas.fitting.motion import Motion
+from unblur.atlas.fitting.presets import CPU, FitConfig, Phase
+from unblur.atlas.fitting.take import paper_model
+from unblur.optics.disk_blur import disk_blur
+from unblur.optics.lens import lens_radius
 
 RESULTS = Path(__file__).parent / "results"
 FRAMES = 8

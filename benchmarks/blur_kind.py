@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur import weights
-from unblur.analysis import LIKELY
+from unblur.commands.analyze import LIKELY
 from unblur.data.codec import Encoding, decode, through
-from unblur.evaluate.encoded import FOLDER
-from unblur.evaluate.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused
-from unblur.evaluate.suites import Sources, find_suite
+from unblur.evaluation.encoded import FOLDER
+from unblur.evaluation.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused
+from unblur.evaluation.suites import Sources, find_suite
 from unblur.guidance.blur_kind import CELL, LIMITS, BlurKind, Cells, around, describe, measured
 from unblur.guidance.coc import load_coc_s
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes

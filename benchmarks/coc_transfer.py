@@ -35,9 +35,9 @@ from unblur.guidance.coc import coc_radius
 from unblur.models import fit
 from unblur.models.coc import Coc
 from unblur.synth import Rendered
-from unblur.train import recipe as recipes
-from unblur.train.recipe import Recipe
-from unblur.train.start import train
+from unblur.training import recipe as recipes
+from unblur.training.recipe import Recipe
+from unblur.training.start import train
 from unblur.weights import load
 
 COUNT = 28

@@ -7,8 +7,8 @@ Run it after a suite got a new version, and commit what it writes.
 
 from __future__ import annotations
 
-from unblur.evaluate.encoded import FACTORS, FOLDER, write_archive
-from unblur.evaluate.suites import SUITES, Sources
+from unblur.evaluation.encoded import FACTORS, FOLDER, write_archive
+from unblur.evaluation.suites import SUITES, Sources
 
 for suite in SUITES.values():
     if "encoded" not in suite.takes:

@@ -26,7 +26,7 @@ from table import write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.evaluate.rendered import MOTION, SIDE, moving, spread
+from unblur.evaluation.rendered import MOTION, SIDE, moving, spread
 from unblur.guidance.flow import (
     bidirectional_flow,
     dis_flow,

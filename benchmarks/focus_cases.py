@@ -28,11 +28,11 @@ import table
 import torch
 from torch import Tensor
 
-from unblur.evaluate.clip import Clip
-from unblur.evaluate.models import Rows, methods
-from unblur.evaluate.rendered import CAMERA, DAYLIGHT, EXPOSURE
+from unblur.evaluation.clip import Clip
+from unblur.evaluation.models import Rows, methods
+from unblur.evaluation.rendered import CAMERA, DAYLIGHT, EXPOSURE
+from unblur.optics.thin_lens import coc_radius
 from unblur.synth import SceneConfig, held_out, render, sample_scenes
-from unblur.synth.optics import coc_radius
 from unblur.synth.scenes import Scenes
 
 SEED = 490_000

@@ -25,11 +25,11 @@ import torch
 import unblur
 from unblur import weights
 from unblur.models.aligned import MOTION_S, grown
-from unblur.train import recipe as recipes
-from unblur.train.loop import Run
-from unblur.train.recipe import Recipe
-from unblur.train.source import open_source
-from unblur.train.tasks import open_task
+from unblur.training import recipe as recipes
+from unblur.training.loop import Run
+from unblur.training.recipe import Recipe
+from unblur.training.source import open_source
+from unblur.training.tasks import open_task
 
 CPU = torch.device("cpu")
 SCHEDULE = 1500

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.evaluate.rendered import DAYLIGHT, FOCUS, SIDE, Range, spread, unfocused
+from unblur.evaluation.rendered import DAYLIGHT, FOCUS, SIDE, Range, spread, unfocused
 from unblur.guidance.coc import BLUREST, DefocusMap
 from unblur.guidance.flow import dis_flow
 from unblur.metrics import detail, psnr, sharpness

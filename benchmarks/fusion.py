@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from unblur.engine.fusion import Fusion, fuse
-from unblur.evaluate.clip import Clip
-from unblur.evaluate.models import Rows, methods
-from unblur.evaluate.scores import Score, score
-from unblur.evaluate.suites import Sources, find_suite
+from unblur.evaluation.clip import Clip
+from unblur.evaluation.models import Rows, methods
+from unblur.evaluation.scores import Score, score
+from unblur.evaluation.suites import Sources, find_suite
 from unblur.guidance.align import DisAlignment
 
 CPU = torch.device("cpu")

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from unblur.metrics.functional import psnr
 from unblur.ops.color import from_linear, to_linear
-from unblur.ops.disk_blur import scatter
-from unblur.ops.disk_kernels import (
+from unblur.optics.disk_blur import scatter
+from unblur.optics.disk_kernels import (
     KERNELS,
     Kind,
     equivalent_radius,
@@ -39,8 +39,8 @@ from unblur.ops.disk_kernels import (
     softness,
     to_equivalent,
 )
+from unblur.optics.thin_lens import disk
 from unblur.synth import held_out
-from unblur.synth.optics import disk
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "kernels.png"

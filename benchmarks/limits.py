@@ -34,11 +34,12 @@ from unblur.metrics import detail, psnr
 from unblur.models.aligned import Aligned
 from unblur.restorers.aligned import AlignedRestorer
 from unblur.synth import TextureBank, held_out
-from unblur.train import recipe as recipes
-from unblur.train.batches import Batch, Rendered, scene_config
-from unblur.train.focal_task import radius_of
-from unblur.train.source import POOL_SEED, VALIDATION_SEED
-from unblur.train.tasks import TrainAligned, open_task
+from unblur.training import recipe as recipes
+from unblur.training.batches import Batch, Rendered, scene_config
+from unblur.training.deblur_task import TrainAligned
+from unblur.training.focal_task import radius_of
+from unblur.training.source import POOL_SEED, VALIDATION_SEED
+from unblur.training.tasks import open_task
 
 SIDE = 256
 NEW_SEED = 5_000_000

@@ -23,11 +23,11 @@ import cv2
 import table
 import torch
 
-from unblur.train import recipe as recipes
-from unblur.train.loop import Run
-from unblur.train.recipe import Recipe
-from unblur.train.source import open_source
-from unblur.train.tasks import open_task
+from unblur.training import recipe as recipes
+from unblur.training.loop import Run
+from unblur.training.recipe import Recipe
+from unblur.training.source import open_source
+from unblur.training.tasks import open_task
 
 CPU = torch.device("cpu")
 RATE = 1e-4

@@ -30,7 +30,7 @@ from table import write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.evaluate.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
+from unblur.evaluation.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
 from unblur.guidance.refocus import load_refocus_s, refocused

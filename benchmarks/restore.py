@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from unblur.engine.run import choose_look, find_scenes
+from unblur.engine.run import choose_look, find_shots
 from unblur.restorers.registry import DEFAULT, load_model
 from unblur.video import create_video, open_video
 
@@ -61,7 +61,7 @@ def stages(clip: Path, model: str, folder: Path) -> dict[str, float]:
     frames, decode = timed(decoded)
     n = len(frames)
     pictures, rgb = timed(lambda: torch.stack([frame.rgb() for frame in frames]))
-    _, cuts = timed(lambda: find_scenes(frames))
+    _, cuts = timed(lambda: find_shots(frames))
     look = choose_look(restorer, "auto", None, 1.0)
     shown = look.show(pictures)
     with torch.inference_mode():
@@ -93,7 +93,7 @@ def whole(clip: Path, model: str, folder: Path, threads: int) -> tuple[float, fl
     """Seconds per frame of the whole job, start-up left out, and its peak of memory in GB."""
     code = (
         "import torch, unblur\n"
-        "from unblur.engine.memory import peak_resident\n"
+        "from unblur.ops.memory import peak_resident\n"
         f"torch.set_num_threads({threads})\n"
         f"report = unblur.restore({str(clip)!r}, {str(folder / 'whole.mp4')!r}, model={model!r}, "
         "overwrite=True)\n"

@@ -22,11 +22,11 @@ from beside import beside
 from torch import Tensor
 
 import unblur
-from unblur.evaluate.suites import SUITES, Sources
+from unblur.evaluation.suites import SUITES, Sources
 from unblur.metrics import added_gradient, detail, psnr
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.optics.focal import disk_blur
 from unblur.synth import held_out
-from unblur.synth.focal import disk_blur
 
 SIDE, FRAMES, STEP, GAP = 256, 5, 3, 6
 MIDDLE = FRAMES // 2

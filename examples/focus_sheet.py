@@ -18,10 +18,10 @@ import cv2
 import torch
 from torch import Tensor
 
+from unblur.commands.depth import FocusOfVideo, colored
 from unblur.guidance.defocus import blur_mask
 from unblur.guidance.flow import dis_flow
 from unblur.guidance.refocus import load_refocus_s, refocused
-from unblur.guide import FocusOfVideo, colored
 from unblur.ops.propagation import propagate_pixels
 from unblur.video import open_video
 

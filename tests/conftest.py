@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does.
@@ -15,6 +16,18 @@ settings.load_profile("unblur")
 # Tests run side by side, a process for each core: more threads would only wait for each other.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest --device cuda`: tests that take `device` run there."""
+    parser.addoption("--device", default="cpu", help="where tensors of tests that take it live")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where a test puts its tensors: see `--device`."""
+    return torch.device(request.config.getoption("--device"))
+
 
 GOLDENS = Path(__file__).parent / "goldens"
 

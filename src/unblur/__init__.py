@@ -11,28 +11,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unblur import atlas, guide, simulate
-    from unblur.analysis import Analysis, analyze
-    from unblur.api import Report, restore
-    from unblur.evaluate import evaluate
+    from unblur import atlas
+    from unblur.commands import simulate
+    from unblur.commands.analyze import Analysis, analyze
+    from unblur.commands.depth import blur_map, depth
+    from unblur.commands.restore import Report, restore
+    from unblur.evaluation import evaluate
     from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
-    from unblur.train import train
+    from unblur.training import train
     from unblur.video import probe
 
 _HOMES = {
-    "Analysis": "unblur.analysis",
+    "Analysis": "unblur.commands.analyze",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
-    "Report": "unblur.api",
-    "analyze": "unblur.analysis",
-    "evaluate": "unblur.evaluate",
+    "Report": "unblur.commands.restore",
+    "analyze": "unblur.commands.analyze",
+    "blur_map": "unblur.commands.depth",
+    "depth": "unblur.commands.depth",
+    "evaluate": "unblur.evaluation",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
     "probe": "unblur.video",
-    "restore": "unblur.api",
-    "train": "unblur.train",
+    "restore": "unblur.commands.restore",
+    "train": "unblur.training",
 }
+
+_ROOMS = {"atlas": "unblur.atlas", "simulate": "unblur.commands.simulate"}
+"""Modules of functions: `atlas.open`, `simulate.motion`."""
 
 __all__ = [
     "Analysis",
@@ -42,8 +49,9 @@ __all__ = [
     "__version__",
     "analyze",
     "atlas",
+    "blur_map",
+    "depth",
     "evaluate",
-    "guide",
     "list_models",
     "load_model",
     "probe",
@@ -54,8 +62,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("atlas", "guide", "simulate"):  # modules: `guide.depth`, `simulate.motion`
-        return import_module(f"unblur.{name}")
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'unblur' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

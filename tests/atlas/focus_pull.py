@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.atlas.texture import look_up
+from unblur.atlas.fitting.texture import look_up
 from unblur.ops.color import from_linear, to_linear
-from unblur.ops.disk_blur import layered_blur
+from unblur.optics.disk_blur import layered_blur
 
 T, H, W = 10, 48, 64
 RADIUS = 3.0

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from unblur.atlas import Project
-from unblur.atlas.edit import edit, edited
-from unblur.atlas.paint import as_rgba, overlay_of, read_edit
+from unblur.atlas.project.edit import edit, edited
+from unblur.atlas.project.paint import as_rgba, overlay_of, read_edit
 from unblur.errors import MediaError, UsageError
 from unblur.ops.color import from_linear, to_linear
-from unblur.ops.disk_blur import layered_blur
+from unblur.optics.disk_blur import layered_blur
 
 RED = torch.tensor([1.0, 0.0, 0.0])
 FRAMES = [0, 2, 5, 7, 9]

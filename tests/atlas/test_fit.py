@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import unblur.atlas
-from unblur.atlas import inputs, take
-from unblur.atlas.fit import Fitter, Status, sharp_frames
-from unblur.atlas.presets import PRESETS, FitConfig, Phase, preset
+from unblur.atlas.fitting import inputs, take
+from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
+from unblur.atlas.fitting.presets import PRESETS, FitConfig, Phase, preset
 from unblur.cli import main
 from unblur.errors import NumericsError, ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.metrics import psnr

@@ -8,9 +8,9 @@ import focus_pull
 import pytest
 import torch
 
-from unblur.atlas import masks
-from unblur.atlas.masks import fill_holes, labels_of, motion_masks, sam_masks
-from unblur.atlas.motion import find_motion
+from unblur.atlas.fitting import masks
+from unblur.atlas.fitting.masks import fill_holes, labels_of, motion_masks, sam_masks
+from unblur.atlas.fitting.motion import find_motion
 from unblur.errors import ResourceError, UsageError
 
 SIZE = (focus_pull.H, focus_pull.W)

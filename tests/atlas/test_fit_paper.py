@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from unblur.atlas import fit, take
-from unblur.atlas.canvas import Canvas
-from unblur.atlas.fit import Fitter
-from unblur.atlas.mapping import MlpMapping, raster_points
-from unblur.atlas.paper import PaperModel
-from unblur.atlas.presets import FitConfig, Phase, preset
+from unblur.atlas.fitting import fit, take
+from unblur.atlas.fitting.canvas import Canvas
+from unblur.atlas.fitting.fit import Fitter
+from unblur.atlas.fitting.mapping import MlpMapping, raster_points
+from unblur.atlas.fitting.paper import PaperModel
+from unblur.atlas.fitting.presets import FitConfig, Phase, preset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layers, blurred again")
 T, H, W = 3, 32, 32

@@ -9,12 +9,11 @@ import focus_pull
 import pytest
 import torch
 
-from unblur.atlas.canvas import Canvas
-from unblur.atlas.fit import Fitter, Targets
-from unblur.atlas.initial import filled, least_blur, lowest, masks_of
-from unblur.atlas.lens import evenly, ideal_radius, lens_radius
-from unblur.atlas.losses import flow_disagreement, jacobians, rigidity
-from unblur.atlas.mapping import (
+from unblur.atlas.fitting.canvas import Canvas
+from unblur.atlas.fitting.fit import Fitter, Targets
+from unblur.atlas.fitting.initial import filled, least_blur, lowest, masks_of
+from unblur.atlas.fitting.losses import flow_disagreement, jacobians, rigidity
+from unblur.atlas.fitting.mapping import (
     ALPHA_MLP,
     BACKGROUND_MLP,
     FOREGROUND_MLP,
@@ -24,12 +23,13 @@ from unblur.atlas.mapping import (
     encoded,
     spline_basis,
 )
-from unblur.atlas.model import from_working, to_working
-from unblur.atlas.motion import find_motion, layer_homographies
-from unblur.atlas.presets import PAPER
-from unblur.atlas.take import layers_of, paper_model
-from unblur.atlas.texture import CnnTexture, PyramidTexture, look_up, variation
-from unblur.ops.disk_blur import disk_blur
+from unblur.atlas.fitting.model import from_working, to_working
+from unblur.atlas.fitting.motion import find_motion, layer_homographies
+from unblur.atlas.fitting.presets import PAPER
+from unblur.atlas.fitting.take import layers_of, paper_model
+from unblur.atlas.fitting.texture import CnnTexture, PyramidTexture, look_up, variation
+from unblur.optics.disk_blur import disk_blur
+from unblur.optics.lens import evenly, ideal_radius, lens_radius
 
 PULL = focus_pull.clip()
 

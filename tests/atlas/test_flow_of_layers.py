@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unblur.atlas import Project
-from unblur.atlas.flow import Flow, follow, invert, jacobian
-from unblur.atlas.flow_files import write_flow
+from unblur.atlas.project.flow import Flow, follow, invert, jacobian
+from unblur.atlas.project.flow_files import write_flow
 from unblur.errors import UsageError
 
 

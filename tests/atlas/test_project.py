@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unblur
-from unblur.atlas.maps import Cache, decode, encode
-from unblur.atlas.store import dilate
+from unblur.atlas.project.maps import Cache, decode, encode
+from unblur.atlas.project.store import dilate
 from unblur.errors import MediaError, NumericsError, UsageError
 
 

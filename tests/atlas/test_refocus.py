@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.atlas import Project
-from unblur.atlas.refocus import dim, glow, hexagon
+from unblur.atlas.project.refocus import dim, glow, hexagon
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear, to_linear
-from unblur.ops.disk_blur import disk_blur
+from unblur.optics.disk_blur import disk_blur
 
 
 @pytest.fixture(scope="module")

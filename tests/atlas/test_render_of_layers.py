@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unblur.atlas import Layer, Project
-from unblur.atlas.render import look_up, shares
+from unblur.atlas.project.render import look_up, shares
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear, to_linear
 

@@ -52,7 +52,7 @@ def error_lines(capsys):
     return err.splitlines()
 
 
-HEAVY = ("torch", "numpy", "av", "cv2", "safetensors", "einops")
+HEAVY = ("torch", "numpy", "av", "cv2", "safetensors")
 
 
 @pytest.mark.parametrize(

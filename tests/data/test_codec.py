@@ -8,7 +8,7 @@ import torch
 from unblur.data.codec import Encoding, decode, encode, from_codes, through, to_codes
 from unblur.errors import MediaError, ResourceError
 from unblur.metrics import psnr
-from unblur.train.footage import CODECS
+from unblur.training.footage import CODECS
 
 
 def clip(frames=5, height=64, width=80):

@@ -16,7 +16,7 @@ from unblur.cli import main
 from unblur.data.davis_blur import GT_SIZE, SIZE, build_davis_blur, recipes
 from unblur.errors import MediaError, UsageError
 from unblur.ops.wavelet import blur_of_depths
-from unblur.synth.focal import layered_blur
+from unblur.optics.focal import layered_blur
 
 NAMES = ("bear", "drone")  # the second is not in DAVIS-2016
 WIDTH, HEIGHT = 108, 60

@@ -11,7 +11,7 @@ import pytest
 
 JOB = """
 import dataclasses, sys
-from unblur.engine.memory import peak_resident
+from unblur.ops.memory import peak_resident
 from unblur.restorers import registry
 from unblur.restorers.base import Preset, Window
 from unblur.restorers.none import Untouched
@@ -46,7 +46,7 @@ print(report.frames, peak_resident())
 @pytest.mark.skipif(sys.platform != "linux", reason="told apart on Linux only")
 def test_peak_is_not_that_of_the_process_that_started_it():
     held = np.ones(1 << 30, np.uint8)
-    code = "from unblur.engine.memory import peak_resident; print(peak_resident())"
+    code = "from unblur.ops.memory import peak_resident; print(peak_resident())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < held.nbytes
 

@@ -12,10 +12,10 @@ from unblur.engine import fusion as engine
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner
-from unblur.engine.scenes import Scene
 from unblur.guidance.align import DisAlignment
 from unblur.metrics import gaussian_blur, psnr
 from unblur.ops.color import SRGB, to_linear
+from unblur.ops.shots import Shot
 from unblur.restorers.none import Untouched
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def test_sharp_neighbours_repair_blurred_frames():
         assert float(psnr(found[t], truth[t])) > float(psnr(frames[t], truth[t])) + 2
 
 
-@pytest.mark.parametrize("kind", ["flash", "other scene"])
+@pytest.mark.parametrize("kind", ["flash", "other shot"])
 def test_what_has_nothing_in_common_changes_nothing(kind):
     frames = panning(5)
     frames[2] = (frames[2] / 2 + 0.5) if kind == "flash" else texture(9, 96, 112)
@@ -109,7 +109,7 @@ class Still:
         return picture[:, rows.long(), columns.long()]
 
 
-def test_neighbours_within_the_radius_and_the_scene_each_pair_once():
+def test_neighbours_within_the_radius_and_the_shot_each_pair_once():
     numbered = [torch.full((3, 8, 8), t / 10) for t in range(6)]
     still = Still()
     list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(2, still, CPU)))
@@ -155,17 +155,17 @@ class Lifting(Untouched):
         return frames[list(outputs)] + 0.05
 
 
-def run(frames: Tensor, scenes: list[Scene], look: Look = ENCODED) -> Tensor:
+def run(frames: Tensor, shots: list[Shot], look: Look = ENCODED) -> Tensor:
     shown = [Shown(frame) for frame in frames]
     runner = Runner(Lifting(), look, Fit(None, None), fusion=by_dis())
-    found = list(runner.restore(shown, scenes))
+    found = list(runner.restore(shown, shots))
     assert [frame for frame, _ in found] == shown
     return torch.stack([picture for _, picture in found])
 
 
-def test_scenes_are_fused_by_themselves_and_frames_come_back_in_order():
+def test_shots_are_fused_by_themselves_and_frames_come_back_in_order():
     parts = panning(4, 1), panning(3, 2)
-    found = run(torch.cat(parts), [Scene(0, 4), Scene(4, 7)])
+    found = run(torch.cat(parts), [Shot(0, 4), Shot(4, 7)])
     expected = torch.cat([fused(part + 0.05, by_dis()) for part in parts])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
@@ -173,17 +173,17 @@ def test_scenes_are_fused_by_themselves_and_frames_come_back_in_order():
 def test_values_outside_the_range_come_back_and_strength_mixes():
     frames = panning(3)
     frames[:, :, 40:50, 40:50] = torch.tensor([-0.2, 0.4, 3.5])[:, None, None]
-    found = run(frames, [Scene(0, 3)])
+    found = run(frames, [Shot(0, 3)])
     excess = frames - frames.clamp(0, 1)
     within = found - excess
     assert 0 <= within.min() <= within.max() <= 1
     assert float(psnr(within, (frames.clamp(0, 1) + 0.05).clamp(0, 1)).min()) > 35
-    half = run(frames, [Scene(0, 3)], dataclasses.replace(ENCODED, strength=0.5))
+    half = run(frames, [Shot(0, 3)], dataclasses.replace(ENCODED, strength=0.5))
     torch.testing.assert_close(half, (found + frames) / 2, atol=1e-6, rtol=0)
 
 
 def test_pictures_stored_in_linear_light_are_compared_encoded():
     frames = panning(3)
-    found = run(to_linear(frames, SRGB), [Scene(0, 3)], Look("encoded", "linear"))
+    found = run(to_linear(frames, SRGB), [Shot(0, 3)], Look("encoded", "linear"))
     expected = to_linear(fused(frames + 0.05, by_dis()), SRGB)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

@@ -23,8 +23,8 @@ import unblur
 from unblur.engine.held import InMemory, OnDisk, held_for
 from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner
-from unblur.engine.scenes import Scene
 from unblur.errors import ResourceError
+from unblur.ops.shots import Shot
 from unblur.restorers import registry
 from unblur.restorers.base import Preset, Window
 from unblur.restorers.none import Untouched
@@ -37,7 +37,7 @@ WIDTH, HEIGHT = 26, 14
 
 
 class Far(Untouched):
-    """Two frames at a time, mixed with the first and the last of the scene and with the maps."""
+    """Two frames at a time, mixed with the first and the last of the shot and with the maps."""
 
     info = INFO
     fault: BaseException | None = None
@@ -86,13 +86,13 @@ def noise(count: int) -> list[Frame]:
 def test_results_are_those_of_memory(tmp_path_factory, lengths, same):
     folder = tmp_path_factory.mktemp("job")
     edges = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
-    scenes = [Scene(a, b) for a, b in pairwise(edges)]
+    shots = [Shot(a, b) for a, b in pairwise(edges)]
     frames = noise(edges[-1])
     found = []
-    for place in (nullcontext(InMemory()), held_for(INFO, scenes, str(folder / "out.mkv"))):
+    for place in (nullcontext(InMemory()), held_for(INFO, shots, str(folder / "out.mkv"))):
         with place as held:
             runner = Runner(Far(), Look("encoded", "bt709"), Fit(None, None), Maps(same))
-            found.append(list(runner.restore(iter(frames), scenes, held)))
+            found.append(list(runner.restore(iter(frames), shots, held)))
     for (a, x), (b, y) in zip(*found, strict=True):
         assert (a.index, a.pts) == (b.index, b.pts)
         assert torch.equal(a.rgb(), b.rgb())
@@ -101,11 +101,11 @@ def test_results_are_those_of_memory(tmp_path_factory, lengths, same):
 
 
 def test_only_those_that_look_at_the_whole_clip_wait_on_disk(tmp_path):
-    scenes = [Scene(0, 3), Scene(3, 8)]
+    shots = [Shot(0, 3), Shot(3, 8)]
     near = dataclasses.replace(INFO, reach=80)
-    assert isinstance(held_for(near, scenes, "out.mkv").__enter__(), InMemory)
+    assert isinstance(held_for(near, shots, "out.mkv").__enter__(), InMemory)
     for target in ("out.mkv", "new/%05d.png", "pictures/"):
-        with held_for(INFO, scenes, str(tmp_path / target)) as held:
+        with held_for(INFO, shots, str(tmp_path / target)) as held:
             assert isinstance(held, OnDisk)
             assert held.folder == tmp_path.resolve()
             assert held.most == 5

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner, choose_look, run_tiled
-from unblur.engine.scenes import Scene
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
+from unblur.ops.shots import Shot
 from unblur.restorers.base import Tiling, Window
 from unblur.restorers.none import Untouched
 
@@ -59,15 +59,15 @@ class Overlapping(Untouched):
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4))
 def test_each_frame_comes_back_once_and_no_window_crosses_a_cut(lengths):
     edges = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
-    scenes = [Scene(a, b) for a, b in pairwise(edges)]
+    shots = [Shot(a, b) for a, b in pairwise(edges)]
     restorer = Overlapping()
     runner = Runner(restorer, ENCODED, Fit(None, None))
-    got = list(runner.restore((Numbered(i) for i in range(edges[-1])), scenes))
+    got = list(runner.restore((Numbered(i) for i in range(edges[-1])), shots))
     assert [frame.number for frame, _ in got] == list(range(edges[-1]))
     for frame, picture in got:
         assert torch.equal(picture, frame.rgb())
     for window in restorer.seen:
-        assert any(scene.start <= window[0] and window[-1] < scene.stop for scene in scenes)
+        assert any(shot.start <= window[0] and window[-1] < shot.stop for shot in shots)
 
 
 class Doubly(Untouched):
@@ -91,7 +91,7 @@ class Doubly(Untouched):
 
 
 class Counting:
-    """Depth that counts the frames of the scene, and a blur map that is the red of the frame."""
+    """Depth that counts the frames of the shot, and a blur map that is the red of the frame."""
 
     def restart(self):
         self.count = 0
@@ -104,8 +104,8 @@ class Counting:
 def test_frames_in_several_windows_are_averaged_and_each_brings_its_maps():
     restorer = Doubly()
     runner = Runner(restorer, ENCODED, Fit(None, None), Counting())
-    scenes = [Scene(0, 6), Scene(6, 10)]
-    got = list(runner.restore((Numbered(i) for i in range(10)), scenes))
+    shots = [Shot(0, 6), Shot(6, 10)]
+    got = list(runner.restore((Numbered(i) for i in range(10)), shots))
     assert [frame.number for frame, _ in got] == list(range(10))
     added = [float(picture[0, 0, 0]) - frame.number / 1000 for frame, picture in got]
     assert added == pytest.approx([0, 0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2], abs=1e-6)
@@ -128,7 +128,7 @@ def test_frames_are_let_go_when_no_window_needs_them():
             alive.discard(self.number)
 
     runner = Runner(Overlapping(), ENCODED, Fit(None, None))
-    for _ in runner.restore((Counted(i) for i in range(200)), [Scene(0, 200)]):
+    for _ in runner.restore((Counted(i) for i in range(200)), [Shot(0, 200)]):
         most = max(most, len(alive))
     assert most <= 12
 
@@ -136,7 +136,7 @@ def test_frames_are_let_go_when_no_window_needs_them():
 def test_a_stream_that_ends_early_is_an_error():
     runner = Runner(Overlapping(), ENCODED, Fit(None, None))
     with pytest.raises(MediaError, match="ended at frame 5"):
-        list(runner.restore((Numbered(i) for i in range(5)), [Scene(0, 9)]))
+        list(runner.restore((Numbered(i) for i in range(5)), [Shot(0, 9)]))
 
 
 class Doubling(Untouched):

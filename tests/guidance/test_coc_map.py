@@ -10,8 +10,8 @@ from unblur import weights
 from unblur.guidance.coc import BLUREST, DefocusMap, bands, coc_radius, followed, load_coc_s
 from unblur.models.coc import Coc
 from unblur.ops.color import from_linear, to_linear
+from unblur.optics.focal import disk_blur, refocus
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
-from unblur.synth.focal import disk_blur, refocus
 
 RADII = (1.0, 2.0, 4.0, 8.0, 12.0)
 LENS = SceneConfig(mode="focus", in_focus=0.0, layers=(2, 4), coc=(6.0, 12.0), noise=0.0,

@@ -16,8 +16,8 @@ from unblur.guidance.defocus import (
 )
 from unblur.guidance.steady import steady
 from unblur.ops.color import from_linear, to_linear
+from unblur.optics.focal import disk_blur, refocus
 from unblur.synth import held_out
-from unblur.synth.focal import disk_blur, refocus
 
 RADII = (0.0, 3.0, 5.0, 8.0)
 

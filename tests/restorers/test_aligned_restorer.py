@@ -11,9 +11,9 @@ from torch import Tensor
 from unblur import weights
 from unblur.engine.plan import Fit
 from unblur.engine.run import Look, Runner, run_tiled
-from unblur.engine.scenes import Scene
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
+from unblur.ops.shots import Shot
 from unblur.restorers.aligned import PRESETS, AlignedRestorer, FocalRestorer
 from unblur.restorers.base import ABLATIONS, Ablation, LoadOptions, Priors, Tiling
 
@@ -165,8 +165,8 @@ def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() 
 def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
     pictures = [_Picture(frame) for frame in half_blurred()[0]]
     told = Runner(lonely(), Look("encoded", "iec61966-2-1"), Fit(None, None), _SharpOnTheLeft())
-    assert lonely().info.needs_scenes
-    restored = [picture for _, picture in told.restore(pictures, [Scene(0, 3)])]
+    assert lonely().info.needs_shots
+    restored = [picture for _, picture in told.restore(pictures, [Shot(0, 3)])]
     for picture, out in zip(pictures, restored, strict=True):
         torch.testing.assert_close(out[..., :25], picture.frame[..., :25], rtol=0, atol=1e-6)
         assert (out != picture.frame)[..., 25:].float().mean() > 0.9

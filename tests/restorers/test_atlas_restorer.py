@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unblur.atlas.presets import PRESETS as FITS
-from unblur.atlas.presets import Phase
+from unblur.atlas.fitting.presets import PRESETS as FITS
+from unblur.atlas.fitting.presets import Phase
 from unblur.engine.plan import choose_fit
 from unblur.engine.run import run_tiled
 from unblur.errors import ResourceError, UnblurWarning, UsageError

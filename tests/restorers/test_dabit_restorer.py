@@ -27,7 +27,7 @@ from unblur.engine.run import run_tiled
 from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow import dis_flow
-from unblur.guide import FocusOfVideo
+from unblur.guidance.of_video import FocusOfVideo
 from unblur.models.dabit import TINY, Dabit, DabitConfig
 from unblur.models.dabit.windows import windows as released_windows
 from unblur.models.flow_refocus import FlowRefocus, FlowRefocusConfig

@@ -11,10 +11,10 @@ from conftest_synth import draw
 
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear
+from unblur.optics.thin_lens import disk, lens_blur
 from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
 from unblur.synth.compression import compress, cosines
 from unblur.synth.draw import Draw
-from unblur.synth.optics import disk, lens_blur
 from unblur.synth.paths import KNOTS, apply, inverse, spline
 from unblur.synth.response import add_noise, encode, sample_response
 from unblur.synth.shapes import LIGHTS, SHARES, Shapes, coverage, sample_shapes

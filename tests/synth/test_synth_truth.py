@@ -11,9 +11,10 @@ from conftest_synth import bank_of, draw, plain, steady
 
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
+from unblur.optics.focal import LayeredBlur, layered_blur
+from unblur.optics.thin_lens import disk
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
-from unblur.synth.focal import LayeredBlur, layered_blur
-from unblur.synth.optics import disk, focus_distance, layer_distance
+from unblur.synth.lens import focus_distance, layer_distance
 
 
 def whole(layers: torch.Tensor) -> torch.Tensor:

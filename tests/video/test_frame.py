@@ -16,8 +16,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from unblur.errors import MediaError, NumericsError
 from unblur.video.frame import Frame, finite
-from unblur.video.layout import STAND_INS, Layout, layout_of, native_format
-from unblur.video.planes import readable, tags_of
+from unblur.video.pixels.layout import STAND_INS, Layout, layout_of, native_format
+from unblur.video.pixels.planes import readable, tags_of
 
 ON_DEVICES = {
     "amf", "cuda", "d3d11", "d3d11va_vld", "d3d12", "drm_prime", "dxva2_vld", "mediacodec", "mmal",

@@ -19,8 +19,8 @@ from unblur.ops.color import to_linear
 from unblur.video import create_video, open_video, probe, sequence_writer
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, VideoInfo
-from unblur.video.layout import layout_of
 from unblur.video.pictures import read_picture, storage_format, write_picture
+from unblur.video.pixels.layout import layout_of
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.sequence import SequenceReader, find_pictures, is_sequence, probe_sequence
 from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
@@ -163,7 +163,9 @@ def test_is_sequence(tmp_path):
 
 
 def test_is_sequence_output(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where there is no folder of these names
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)  # where there is no folder of these names
     assert is_sequence_output("out/%05d.png")
     assert is_sequence_output("out/")
     assert is_sequence_output(tmp_path)

@@ -21,9 +21,9 @@ pytest.importorskip("fastapi", reason="needs the extra web")
 import unblur
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.web import requests, tasks
+from unblur.web.desk import Desk
 from unblur.web.looking import Looker
 from unblur.web.views import write_view
-from unblur.web.work import Desk
 
 sys.path.append(str(Path(__file__).parents[1] / "atlas"))
 analytic = pytest.importorskip("analytic")

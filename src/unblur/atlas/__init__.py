@@ -5,7 +5,8 @@ between any two of its frames. Method: Ruan et al., Video Defocus Deblurring wit
 (SIGGRAPH 2024).
 """
 
-from unblur.atlas.project import Layer, Project
-from unblur.atlas.store import open_project as open
+from unblur.atlas.project.clip import Layer
+from unblur.atlas.project.project import Project
+from unblur.atlas.project.project import open_project as open
 
 __all__ = ["Layer", "Project", "open"]

@@ -15,7 +15,7 @@ from unblur.cli.terminal import one_line, show, table
 from unblur.errors import UsageError
 
 if TYPE_CHECKING:
-    from unblur.analysis import Analysis
+    from unblur.commands.analyze import Analysis
 
 PAGES = (".html", ".htm")
 WORDS = {
@@ -61,7 +61,7 @@ def analyze(
     if report is not None and Path(report).suffix.lower() not in (".png", *PAGES):
         raise UsageError(f"--report {report}: end it in .html or .png")
     with delayed():
-        from unblur.analysis import analyze as look
+        from unblur.commands.analyze import analyze as look
         from unblur.video.output import check_target
 
     if report is not None:  # said before the work, not after it
@@ -137,7 +137,7 @@ def codec(found: Analysis) -> str:
 
 def write(path: Path, found: Analysis, lines: list[str], overwrite: bool) -> None:
     """The report as a file."""
-    from unblur.report import as_png, page, timeline
+    from unblur.commands.report import as_png, page, timeline
     from unblur.video.output import Pending, full
 
     content = (

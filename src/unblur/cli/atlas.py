@@ -100,7 +100,7 @@ def render(
 ) -> None:
     """Render the clip from its layers."""
     with delayed():
-        from unblur.atlas.render import render_frames
+        from unblur.atlas.project.render import render_frames
 
     opened, chosen = open_part(project, start, end)
     rendered = render_frames(opened, mode.value, chosen, layer=layer)
@@ -131,7 +131,7 @@ def edit(
 ) -> None:
     """Carry what was painted on an atlas to every frame."""
     with delayed():
-        from unblur.atlas.edit import edit_frames
+        from unblur.atlas.project.edit import edit_frames
 
     opened, chosen = open_part(project, start, end)
     rendered = edit_frames(opened, painted(foreground, background, paint), mode.value, chosen)
@@ -189,7 +189,7 @@ def refocus(
 ) -> None:
     """Give the clip another focus, pulled or following a layer or a point."""
     with delayed():
-        from unblur.atlas.refocus import refocus_frames
+        from unblur.atlas.project.refocus import refocus_frames
 
     opened, chosen = open_part(project, start, end)
     colours = painted(foreground, background, paint)
@@ -236,7 +236,7 @@ def flow(
     """Write the optical flow from one frame to another."""
     with delayed():
         import unblur
-        from unblur.atlas.flow_files import write_flow
+        from unblur.atlas.project.flow_files import write_flow
 
     opened = unblur.atlas.open(project)
     first, last = opened.frame_at(start), opened.frame_at(end)
@@ -282,7 +282,7 @@ def write(
     quiet: bool,
 ) -> None:
     """Renders and writes, with a bar."""
-    from unblur.atlas.output import write_frames
+    from unblur.atlas.project.output import write_frames
 
     with frames_bar(stage, wanted=not quiet) as progress:
         written = write_frames(

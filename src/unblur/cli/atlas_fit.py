@@ -15,7 +15,7 @@ from unblur.cli.signals import check, delayed
 from unblur.cli.terminal import show
 
 if TYPE_CHECKING:
-    from unblur.atlas.fit import Status
+    from unblur.atlas.fitting.fit import Status
 
 
 class PresetChoice(str, Enum):
@@ -88,7 +88,7 @@ def fit(
 ) -> None:
     """Take one shot apart into sharp layers. Cut off, the same call goes on where it was."""
     with delayed():
-        from unblur.atlas.take import fit as fit_clip
+        from unblur.atlas.fitting.take import fit as fit_clip
 
     with fit_bar(wanted=not quiet) as progress:
         made = fit_clip(

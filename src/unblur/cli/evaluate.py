@@ -12,7 +12,7 @@ from unblur.cli.progress import reporter
 from unblur.cli.terminal import one_line, show
 
 if TYPE_CHECKING:
-    from unblur.evaluate import Evaluation
+    from unblur.evaluation import Evaluation
 
 FILES, RENDERED, OUTPUT = "Suites of frames on disk", "Rendered suites", "Output"
 FOCUS = "Models for focus"
@@ -168,7 +168,7 @@ def evaluate(
     The table has a row for each clip and method, and means at its end.
     """
     import unblur
-    from unblur.evaluate.pictures import write
+    from unblur.evaluation.pictures import write
 
     with reporter(wanted=not quiet) as progress:
         result = unblur.evaluate(

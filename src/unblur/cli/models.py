@@ -25,7 +25,7 @@ def models(
     --verbose adds the light each one sees and the licence of its weights.
     """
     import unblur
-    from unblur.train.tasks import TASKS
+    from unblur.training.tasks import TASKS
     from unblur.weights import find
 
     rows, details, hidden = [], [], 0

@@ -14,8 +14,8 @@ from unblur.cli import (
     analyze,
     atlas,
     data,
+    depth,
     evaluate,
-    guide,
     models,
     probe,
     restore,
@@ -70,8 +70,8 @@ app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(atlas.app, name="atlas")
-app.command("depth")(guide.depth)
-app.command("blurmap")(guide.blurmap)
+app.command("depth")(depth.depth)
+app.command("blurmap")(depth.blurmap)
 app.command("serve")(serve.serve)
 
 

@@ -53,7 +53,7 @@ def scenes(
     verbose: Verbose = False,
 ) -> None:
     """Render clips with sharp frames, flow, depth, circle of confusion and layers as files."""
-    from unblur.simulate import scenes as render_scenes
+    from unblur.commands.simulate import scenes as render_scenes
 
     folder = render_scenes(
         destination,
@@ -101,7 +101,7 @@ def motion(
 
     Frames are averaged in linear light, with frames between them made by optical flow.
     """
-    from unblur.simulate import motion as blur_motion
+    from unblur.commands.simulate import motion as blur_motion
 
     written = blur_motion(
         source,
@@ -165,7 +165,7 @@ def focus(
     verbose: Verbose = False,
 ) -> None:
     """Blur a sharp video by a missed or moving focus; the video itself is the truth."""
-    from unblur.simulate import focus as blur_focus
+    from unblur.commands.simulate import focus as blur_focus
 
     with frames_bar("blur", wanted=not quiet) as progress:
         written = blur_focus(

@@ -12,7 +12,7 @@ from unblur.cli.signals import delayed
 from unblur.cli.terminal import emit, say, show
 
 if TYPE_CHECKING:
-    from unblur.train.loop import Point
+    from unblur.training.loop import Point
 
 
 def train(
@@ -82,7 +82,7 @@ def train(
     if not quiet:
         say(f"unblur: training {recipe} in {folder}")
     with delayed():
-        from unblur.train.start import train as start
+        from unblur.training.start import train as start
 
     def progress(point: Point) -> None:
         if json_events:

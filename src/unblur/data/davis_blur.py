@@ -28,7 +28,7 @@ from torch import Tensor
 
 from unblur.errors import MediaError, UsageError
 from unblur.ops.wavelet import blur_of_depths
-from unblur.synth.focal import TOP, LayeredBlur, focus_path, layered_blur
+from unblur.optics.focal import TOP, LayeredBlur, focus_path, layered_blur
 
 GT_SIZE, SIZE = (864, 480), (432, 240)
 """Width and height of the truth, and of the blurred frames."""

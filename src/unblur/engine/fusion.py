@@ -108,7 +108,7 @@ class Motion(NamedTuple):
 def fuse(
     restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion
 ) -> Iterator[tuple[P, Tensor]]:
-    """Puts the frames of one scene together with their neighbours.
+    """Puts the frames of one shot together with their neighbours.
 
     Args:
         restored: what belongs to each frame, its picture before and after it was restored,

@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.engine.scenes import Scene
 from unblur.errors import ResourceError
+from unblur.ops.shots import Shot
 from unblur.restorers.base import RestorerInfo
 
 Array = NDArray[Any]
@@ -63,14 +63,14 @@ class Held(Protocol[P]):
 
 
 def held_for(
-    info: RestorerInfo, scenes: Sequence[Scene] | None, target: str
+    info: RestorerInfo, shots: Sequence[Shot] | None, target: str
 ) -> AbstractContextManager[Held[Any]]:
-    """Where the frames of a job wait that writes to `target`: beside it if whole scenes wait."""
-    if info.reach is not None or not scenes:
+    """Where the frames of a job wait that writes to `target`: beside it if whole shots wait."""
+    if info.reach is not None or not shots:
         return nullcontext(InMemory())
     # The system's folder for temporary files may be small, or be memory.
     folder = next(p for p in Path(os.path.realpath(target)).parents if p.is_dir())
-    return OnDisk(folder, max(scene.stop - scene.start for scene in scenes))
+    return OnDisk(folder, max(shot.stop - shot.start for shot in shots))
 
 
 class InMemory(Generic[P]):

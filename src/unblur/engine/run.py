@@ -15,9 +15,10 @@ from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
-from unblur.engine.scenes import Scene, SceneDetector
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.ops.resize import bicubic
+from unblur.ops.shots import Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
 
@@ -40,7 +41,7 @@ class Focus(Protocol):
         ...
 
     def restart(self) -> None:
-        """The next frame is the first of a scene."""
+        """The next frame is the first of a shot."""
         ...
 
 
@@ -92,12 +93,12 @@ def choose_look(
     return Look(chosen, transfer or SRGB, strength)
 
 
-def find_scenes(frames: Iterable[Picture]) -> list[Scene]:
+def find_shots(frames: Iterable[Picture]) -> list[Shot]:
     """Looks at every frame once and tells where the cuts are."""
-    detector = SceneDetector()
+    detector = ShotDetector()
     for frame in frames:
         detector.push(frame.rgb())
-    return detector.scenes()
+    return detector.shots()
 
 
 class Runner:
@@ -131,21 +132,21 @@ class Runner:
         self._restored = 0
 
     @property
-    def needs_scenes(self) -> bool:
+    def needs_shots(self) -> bool:
         """True where other frames matter to a frame."""
-        return self.restorer.info.needs_scenes or self.fusion is not None
+        return self.restorer.info.needs_shots or self.fusion is not None
 
     def restore(
         self,
         frames: Iterable[P],
-        scenes: Sequence[Scene] | None,
+        shots: Sequence[Shot] | None,
         held: Held[P] | None = None,
     ) -> Iterator[tuple[P, Tensor]]:
         """Restores a stream of frames, holding no more of them than the windows need.
 
         Args:
             frames: in order of presentation.
-            scenes: of all frames; None for a restorer that takes each frame by itself.
+            shots: of all frames; None for a restorer that takes each frame by itself.
             held: where they wait for their windows; in memory if None.
 
         Yields:
@@ -153,32 +154,32 @@ class Runner:
             signal. Values leave [0, 1] only where those of the frame do.
 
         Raises:
-            MediaError: the stream ends before the last scene does.
+            MediaError: the stream ends before the last shot does.
         """
-        if scenes is None:
+        if shots is None:
             for frame in frames:
                 yield frame, self.restore_window(frame.rgb()[None], [0])[0]
             return
         source = iter(frames)
         held = InMemory() if held is None else held
-        for scene in scenes:
-            restored = self._restore_scene(source, scene, held)
+        for shot in shots:
+            restored = self._restore_shot(source, shot, held)
             yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
 
-    def _restore_scene(
-        self, source: Iterator[P], scene: Scene, held: Held[P]
+    def _restore_shot(
+        self, source: Iterator[P], shot: Shot, held: Held[P]
     ) -> Iterator[tuple[P, Tensor]]:
         """Its frames with their pictures, ready to be written unless they are to be fused."""
-        arrived = scene.start
+        arrived = shot.start
         if self.focus is not None:
             self.focus.restart()
-        windows = self.restorer.windows(scene.stop - scene.start, self.fit.window)
-        oldest_wanted = [window.outputs[0] for window in windows[1:]] + [scene.stop]
+        windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
+        oldest_wanted = [window.outputs[0] for window in windows[1:]] + [shot.stop]
         found: dict[int, Tensor] = {}
         for window, oldest, unfinished in zip(
             windows, oldest_needed(windows), oldest_wanted, strict=True
         ):
-            while arrived <= scene.start + max(window.inputs):
+            while arrived <= shot.start + max(window.inputs):
                 arriving = next(source, None)
                 if arriving is None:
                     raise MediaError(
@@ -190,8 +191,8 @@ class Runner:
                     maps = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
                 held.put(arrived, arriving, maps)
                 arrived += 1
-            held.drop(scene.start + oldest)
-            pictures, priors = gathered(held, scene.start, window)
+            held.drop(shot.start + oldest)
+            pictures, priors = gathered(held, shot.start, window)
             positions = [window.inputs.index(i) for i in window.outputs]
             restored = self._run_window(pictures, positions, priors)  # (n, 3, sH, sW)
             if self.fusion is None:
@@ -199,7 +200,7 @@ class Runner:
             for index, picture in zip(window.outputs, restored, strict=True):
                 found[index] = (found[index] + picture) / 2 if index in found else picture
             for index in [i for i in found if i < unfinished]:
-                yield held.get(scene.start + index)[0], found.pop(index)
+                yield held.get(shot.start + index)[0], found.pop(index)
         held.clear()
 
     def restore_window(
@@ -238,16 +239,17 @@ class Runner:
         excess = pictures - before
         if scale > 1:
             excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
-        return torch.lerp(enlarged(before, scale), restored, self.look.strength) + excess
+        before = bicubic(before, restored.shape[-2:])
+        return torch.lerp(before, restored, self.look.strength) + excess
 
     def _fuse(
         self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion
     ) -> Iterator[tuple[P, Tensor]]:
-        """Frames of a scene with their pictures, put together with their neighbours."""
+        """Frames of a shot with their pictures, put together with their neighbours."""
 
         def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
             for frame, picture in restored:
-                before = enlarged(frame.rgb()[None].clamp(0, 1), self.restorer.info.scale)[0]
+                before = bicubic(frame.rgb()[None].clamp(0, 1), picture.shape[-2:])[0]
                 # Compared as people see them, so not in linear light.
                 yield frame, self.look.encoded(before), self.look.encoded(picture)
 
@@ -290,25 +292,14 @@ class Runner:
             self.fit = Fit(smaller.pop(0), self.fit.window)
 
 
-def enlarged(
-    pictures: Tensor,  # (n, 3, H, W)
-    scale: int,
-) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """Bicubic, within [0, 1]."""
-    if scale == 1:
-        return pictures
-    larger = F.interpolate(pictures, scale_factor=scale, mode="bicubic", antialias=True)
-    return larger.clamp(0, 1)
-
-
-def outputs_in_all(restorer: Restorer, scenes: Sequence[Scene], limit: int | None) -> int:
-    """How many frames the network gives over all scenes: some models restore a frame twice."""
-    windows = (w for s in scenes for w in restorer.windows(s.stop - s.start, limit))
+def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:
+    """How many frames the network gives over all shots: some models restore a frame twice."""
+    windows = (w for s in shots for w in restorer.windows(s.stop - s.start, limit))
     return sum(len(window.outputs) for window in windows)
 
 
 def gathered(held: Held[P], start: int, window: Window) -> tuple[Tensor, Priors | None]:
-    """Pictures `(T, 3, H, W)` of a window whose scene begins at `start`, and what else is known."""
+    """Pictures `(T, 3, H, W)` of a window whose shot begins at `start`, and what else is known."""
     pictures, depths, blurs = [], [], []
     for index in window.inputs:
         frame, maps = held.get(start + index)

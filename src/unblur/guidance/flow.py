@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -68,6 +67,8 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
     """
     full, small, out = working_sizes(frames, DIS_SCALE, stride)
     large_enough = (max(small[0], DIS_MINIMUM), max(small[1], DIS_MINIMUM))
+    import cv2  # only this flow needs it
+
     grey = []
     for frame in frames.detach().split(1):
         picture = pad_to(resize(pad_to(frame.float(), *full), small), *large_enough)[0]

@@ -1,4 +1,4 @@
-"""How good a picture is against its truth: pure functions, and `Mean` that gathers them."""
+"""How good an image is against its truth: pure functions."""
 
 from unblur.metrics.functional import (
     added_gradient,
@@ -13,12 +13,10 @@ from unblur.metrics.functional import (
     ssim_uniform,
     tpsnr_pq,
 )
-from unblur.metrics.gather import Mean
 from unblur.metrics.ms_ssim import ms_ssim
 from unblur.metrics.temporal import tof, tpsnr_diff
 
 __all__ = [
-    "Mean",
     "added_gradient",
     "detail",
     "end_point_error",

@@ -6,8 +6,8 @@ half as long, and a frame costs a quarter. Each frame is restored from itself an
 warped onto it, where the flow came from, and how fast they move there: their blur map, which
 BSSTNet (CVPR 2024) derives from the same motion. It starts as MAXIM that sees one frame.
 
-For focal blur it can be guided as DaBiT is (arXiv 2407.01230): it is told how far out of focus each
-pixel is, in the frame and in its neighbours, and leaves alone what is in focus.
+For focal blur it can be guided as DaBiT is (arXiv 2407.01230): it is given the radius of
+the circle of confusion of each pixel, and leaves alone what is in focus.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tenso
 
 
 def begin_from(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
-    """Weights of MAXIM's first stage, or of a network that is told less, as those of `config`'s."""
+    """Weights of MAXIM's first stage, or of a smaller network, as those of `config`'s."""
     return from_maxim(state, config) if MAXIM_KEY in state else grown(state, config)
 
 

@@ -1,10 +1,22 @@
-"""Resizing feature maps (channels last) and flows by whole factors."""
+"""Resizing images, feature maps (channels last) and flows."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def bicubic(
+    images: Tensor,  # (N, C, H, W)
+    size: Sequence[int],
+) -> Tensor:  # (N, C, *size)
+    """Bicubic enlargement within [0, 1]."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bicubic").clamp(0, 1)
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:

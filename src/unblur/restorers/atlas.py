@@ -26,7 +26,7 @@ FEWEST = 3
 WHOLE = 1 << 16
 """Side of a tile that no frame reaches: frames are fitted whole."""
 BYTES_PER_PIXEL = 200
-"""Of all frames, as in `unblur.atlas.inputs`."""
+"""Of all frames, as in `unblur.atlas.fitting.inputs`."""
 
 INFO = RestorerInfo(
     name="atlas",
@@ -74,9 +74,9 @@ class AtlasRestorer:
         """The frames at positions `outputs` of a shot, all in focus; 1 or 2 are left alone."""
         if len(frames) < FEWEST:
             return frames[list(outputs)]
-        from unblur.atlas.fit import sharp_frames
-        from unblur.atlas.presets import preset
-        from unblur.atlas.take import fit_frames
+        from unblur.atlas.fitting.fit import sharp_frames
+        from unblur.atlas.fitting.presets import preset
+        from unblur.atlas.fitting.take import fit_frames
 
         # The engine runs networks without gradients, and a fit is nothing but gradients.
         with torch.inference_mode(False), torch.enable_grad():

@@ -29,7 +29,7 @@ Guidance = Mapping[str, Tensor]
 
 
 class Window(NamedTuple):
-    """One run of a network over time; all indices count from the start of the scene."""
+    """One run of a network over time; all indices count from the start of the shot."""
 
     inputs: tuple[int, ...]
     """Frames the network sees, in the order it sees them. An index may repeat (reflection)."""
@@ -93,7 +93,7 @@ class RestorerInfo:
     """Frames the network sees at once; 1 where it takes each frame by itself."""
     reach: int | None = 0
     """Frames before and after a window that references may come from; they are held meanwhile.
-    None: all of the scene, whose frames wait on disk."""
+    None: all of the shot, whose frames wait on disk."""
     needs_depth: bool = False
     """True where `guide` wants depth and a blur map of each frame."""
     real_depth: bool = False
@@ -113,7 +113,7 @@ class RestorerInfo:
     """True where frames are to reach the output untouched, as their own planes."""
 
     @property
-    def needs_scenes(self) -> bool:
+    def needs_shots(self) -> bool:
         """True where other frames matter to a frame: to the network, or to the map of its blur."""
         return self.window > 1 or self.needs_depth
 
@@ -124,7 +124,7 @@ class Restorer(Protocol):
     info: RestorerInfo
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
-        """Temporal windows of a scene of `length` frames, at most `limit` frames each.
+        """Temporal windows of a shot of `length` frames, at most `limit` frames each.
 
         Together the outputs hold each frame; those of a window ascend, and none of them comes
         before the first of the window before.

@@ -45,7 +45,7 @@ DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.fl
 MARGIN = 2
 """Frames at an inner end of a window that are left to the neighbouring window."""
 LEAST_MOTION = 0.25
-"""Squared motion, in flow elements, below which a scene's fastest pixel is not called blurred:
+"""Squared motion, in flow elements, below which a shot's fastest pixel is not called blurred:
 half an element is two pixels from frame to frame."""
 
 Flow = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -81,7 +81,7 @@ class BSSTNetRestorer:
         flow: optical flow of whole frames on the same device.
         memory: measured need, for `peak_bytes`.
         precision: what the network computes in. Flow and positions stay float32.
-        blur_per_scene: blur maps are scaled by the motion of the whole frame, so that tiles agree;
+        blur_per_shot: blur maps are scaled by the motion of the whole frame, so that tiles agree;
             by default by that of each tile, as in the published code.
     """
 
@@ -92,14 +92,14 @@ class BSSTNetRestorer:
         flow: Flow,
         memory: Memory,
         precision: Precision = "fp32",
-        blur_per_scene: bool = False,
+        blur_per_shot: bool = False,
     ) -> None:
         self.info = info
         self.net = net
         self.flow = flow
         self.memory = memory
         self.precision = precision
-        self.blur_per_scene = blur_per_scene
+        self.blur_per_shot = blur_per_shot
         self.device = next(net.parameters()).device
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
@@ -107,10 +107,10 @@ class BSSTNetRestorer:
         return overlapping_windows(length, min(self.info.window, limit or self.info.window))
 
     def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
-        """Optical flow both ways, and the range of motion where blur is judged by the scene."""
+        """Optical flow both ways, and the range of motion where blur is judged by the shot."""
         forward, backward = self.flow(frames.to(self.device))
         guidance = {"flow_forward": forward, "flow_backward": backward}
-        if self.blur_per_scene:
+        if self.blur_per_shot:
             motion = squared_motion(forward, backward, self.net.config.blur)  # (T, 1, h, w)
             limits = torch.stack((motion.amin(), motion.amax().clamp_min(LEAST_MOTION)))
             guidance["blur_limits"] = limits[None, :, None, None].expand(1, 2, *motion.shape[2:])
@@ -138,7 +138,7 @@ class BSSTNetRestorer:
 def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Window]:
     """Windows of `size` frames that start 2 * `margin` frames before the last one ends.
 
-    The last one ends with the scene, and so overlaps more. Every frame is put out once: by the
+    The last one ends with the shot, and so overlaps more. Every frame is put out once: by the
     first window in which it is not among the last `margin` frames.
 
     >>> [(w.inputs[0], w.inputs[-1], w.outputs[0], w.outputs[-1])
@@ -164,7 +164,7 @@ def choose_flow(
     stride: int = FLOW_STRIDE,
     config: RaftConfig | None = None,
 ) -> Flow:
-    """The flow of that name. Where RAFT's weights are not at hand flow-s takes its place, which is
+    """The flow of that name. Without RAFT's weights flow-s takes its place, which is
     made for motion blur and gives a quarter of the frame; at other strides DIS does.
     """
     dis = partial(dis_flow, stride=stride)
@@ -218,7 +218,7 @@ def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
     state = load_as(path, info.name, switches_of(SMALL))
     net = fit(BSSTNet(SMALL), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name)
-    return BSSTNetRestorer(info, net, flow, MEMORY["small"], options.precision, blur_per_scene=True)
+    return BSSTNetRestorer(info, net, flow, MEMORY["small"], options.precision, blur_per_shot=True)
 
 
 def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:
@@ -230,7 +230,7 @@ def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:
         fit(net, load_as(options.weights, info.name, switches_of(TINY)), options.weights)
     net = net.eval().to(options.device)
     flow = choose_flow("dis", options.device, info.name)
-    return BSSTNetRestorer(info, net, flow, MEMORY["tiny"], options.precision, blur_per_scene=True)
+    return BSSTNetRestorer(info, net, flow, MEMORY["tiny"], options.precision, blur_per_shot=True)
 
 
 _OFFICIAL_INFO = RestorerInfo(

@@ -2,7 +2,8 @@
 
 `compress` is a stand-in for a video codec on whatever device the frames are: each frame goes
 through what codecs share, 4:2:0 chroma, an 8 x 8 cosine transform and quantisation (JPEG, ITU-T
-T.81, annexes A and K).
+T.81, annexes A and K). `compress_video` adds what a video codec does over time: it codes how a
+frame differs from the one before, and copies blocks that differ little.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLOCK = 8
+COPIED = 16
+"""Side of the blocks that `compress_video` copies."""
+SKIP = 1.5
+"""Mean difference, of 255 and times the scale of the quantiser, below which a block is copied."""
 # Annex K.1 and K.2, halfway to what a video codec does: quantisation that grows with frequency.
 _LUMA = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56
 14 17 22 29 51 87 80 62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92
@@ -50,6 +55,33 @@ def compress(frames: Tensor, quality: Tensor) -> Tensor:
     out = frames.clone()
     out[chosen] = decoded.view(B, T, 3, H, W)
     return out
+
+
+def compress_video(frames: Tensor, quality: Tensor) -> Tensor:
+    """As `compress`, with every frame but the first predicted by the decoded frame before it.
+
+    Blocks of 16 x 16 that differ by less than the quantiser's steps are copied, so that fine
+    texture stands still, then jumps; errors are carried on, as in a group of predicted frames.
+
+    Args:
+        frames: (B, T, 3, H, W) encoded RGB in [0, 1].
+        quality: (B,) 1 to 100 on JPEG's scale; 0 leaves a clip as it is.
+
+    Returns:
+        (B, T, 3, H, W) in [0, 1].
+    """
+    H, W = frames.shape[-2:]
+    steps = scale(quality.clamp_min(1))[:, None, None, None] * SKIP / 255  # (B, 1, 1, 1)
+    decoded = [compress(frames[:, :1], quality)[:, 0]]
+    for frame in frames[:, 1:].unbind(1):
+        residual = frame - decoded[-1]  # (B, 3, H, W) in [-1, 1]
+        shifted = (residual / 2 + 0.5).clamp(0, 1)
+        coded = 2 * compress(shifted[:, None], quality)[:, 0] - 1
+        size = F.avg_pool2d(residual.abs().mean(1, keepdim=True), COPIED, ceil_mode=True)
+        sent = F.interpolate((size > steps).to(frame), scale_factor=COPIED)[..., :H, :W]
+        decoded.append((decoded[-1] + coded * sent).clamp(0, 1))
+    out = torch.stack(decoded, 1)
+    return torch.where((quality > 0)[:, None, None, None, None], out, frames)
 
 
 def scale(quality: Tensor) -> Tensor:

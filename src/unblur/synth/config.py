@@ -66,7 +66,7 @@ class SceneConfig:
     simulated: float = 0.0
     """Share of scenes with a lens that are blurred as DaBiT's training and test sets are, in place
     of the lens: each frame, as it is encoded, by square Gaussians whose side grows with the
-    distance from the depth in focus (`synth.focal.layered_blur`, `paper`)."""
+    distance from the depth in focus (`optics.focal.layered_blur`, `paper`)."""
     kernel: Range = (3.0, 13.0)
     """Side of the largest Gaussian of such a scene."""
     sigma: Range = (2.0, 6.0)

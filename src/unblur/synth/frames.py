@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.errors import UsageError
+from unblur.optics.focal import TOP, LayeredBlur, layered_blur
+from unblur.optics.thin_lens import coc_radius, lens_blur
 from unblur.synth.atlas import Atlas, build_atlas
 from unblur.synth.compression import compress
 from unblur.synth.draw import take
-from unblur.synth.focal import TOP, LayeredBlur, layered_blur
-from unblur.synth.optics import coc_radius, focus_distance, layer_distance, lens_blur
+from unblur.synth.lens import focus_distance, layer_distance
 from unblur.synth.paths import MAX_FRAMES, apply, inverse, layer_to_frame
 from unblur.synth.response import add_noise, encode
 from unblur.synth.scenes import Scenes

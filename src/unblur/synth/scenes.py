@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.errors import UsageError
 from unblur.synth.config import SceneConfig
 from unblur.synth.draw import Draw, map_tensors
-from unblur.synth.optics import Lens, sample_lens
+from unblur.synth.lens import Lens, sample_lens
 from unblur.synth.paths import Motion, sample_motion
 from unblur.synth.response import Response, sample_response
 from unblur.synth.shapes import LIGHTS, Shapes, sample_shapes

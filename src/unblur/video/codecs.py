@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video.info import VideoInfo
-from unblur.video.layout import Layout, layout_of, native_format
+from unblur.video.pixels.layout import Layout, layout_of, native_format
 
 
 @dataclass(frozen=True)

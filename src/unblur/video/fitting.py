@@ -11,7 +11,7 @@ import av
 
 from unblur.video.frame import Frame, transfer_of
 from unblur.video.info import ColorTags, Siting
-from unblur.video.layout import layout_of, native_format
+from unblur.video.pixels.layout import layout_of, native_format
 
 
 def fitting(

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from unblur.errors import NumericsError
 from unblur.video.info import TRANSFERS, Siting
-from unblur.video.layout import STAND_INS, Layout, layout_of
-from unblur.video.planes import (
+from unblur.video.pixels.layout import STAND_INS, Layout, layout_of
+from unblur.video.pixels.planes import (
     Array,
     channels_of,
     codes_of,
@@ -33,7 +33,7 @@ from unblur.video.planes import (
     tags_of,
     words_of,
 )
-from unblur.video.rgb import decode_rgb, encode_rgb, matrix_code, recode
+from unblur.video.pixels.rgb import decode_rgb, encode_rgb, matrix_code, recode
 from unblur.video.side_data import copy_of
 
 if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it

@@ -10,7 +10,7 @@ from pathlib import Path
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video import codecs
 from unblur.video.info import ColorTags, VideoInfo
-from unblur.video.layout import layout_of, native_format
+from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.probe import probe_file
 
 _SAME_MATRIX = {"bt470bg": "smpte170m"}

@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from unblur.errors import MediaError, ResourceError
 from unblur.video.decode import reason
 from unblur.video.frame import tag_transfer
-from unblur.video.layout import layout_of, native_format
+from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.probe import check_size
 
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")

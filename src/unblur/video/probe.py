@@ -20,9 +20,9 @@ from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
-from unblur.video.layout import layout_of, native_format
 from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
+from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.side_data import (
     beside,
     content_light,

@@ -20,8 +20,8 @@ from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
-from unblur.video.layout import STAND_INS, layout_of, native_format
 from unblur.video.pictures import READABLE, Decoded, is_animated, read_picture
+from unblur.video.pixels.layout import STAND_INS, layout_of, native_format
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.span import PAST_END
 from unblur.video.timecode import Time, parse_time

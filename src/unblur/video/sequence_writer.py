@@ -18,9 +18,9 @@ from unblur.errors import UsageError
 from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
-from unblur.video.layout import layout_of, native_format
 from unblur.video.output import full
 from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
+from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.sequence import find_pictures
 
 DEFAULT_NAME = "%05d"

@@ -35,9 +35,9 @@ from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
-from unblur.video.layout import layout_of, native_format
 from unblur.video.losses import check_mirror, warn_after, warn_before
 from unblur.video.output import DISK_ERRORS, Pending, check_target, full
+from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.rehearsal import Outcome, Parts, rehearse
 from unblur.video.remux import StreamCopy, has_own_tags

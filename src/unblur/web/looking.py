@@ -149,7 +149,7 @@ class Looker:
 
     def point(self, request: dict[str, Any]) -> Reply:
         """The layer that a point shows most of."""
-        from unblur.atlas.render import opacities, shares
+        from unblur.atlas.project.render import opacities, shares
 
         project = self._open(request)
         t = project.frame_at(request["frame"])
@@ -192,9 +192,9 @@ def frames_of(
         paint: files of overlays by the name of their layer.
         chosen: numbers of frames.
     """
-    from unblur.atlas.edit import edit_frames
-    from unblur.atlas.refocus import refocus_frames
-    from unblur.atlas.render import render_frames
+    from unblur.atlas.project.edit import edit_frames
+    from unblur.atlas.project.refocus import refocus_frames
+    from unblur.atlas.project.render import render_frames
 
     mode = look["mode"]
     if mode == "clip":

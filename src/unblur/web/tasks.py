@@ -13,9 +13,9 @@ import unblur
 from unblur.errors import ResourceError, UsageError
 from unblur.progress import Progress
 from unblur.video import VideoInfo, open_video
+from unblur.web.desk import Desk
 from unblur.web.looking import clip_info, shut_other_containers
 from unblur.web.views import encode, write_view
-from unblur.web.work import Desk
 
 PREVIEW_SECONDS = 2
 TRIAL_FRAMES = 300
@@ -99,7 +99,7 @@ def checked(desk: Desk) -> VideoInfo:
 
 def analyze(desk: Desk) -> dict[str, Any]:
     """How the clip is blurred: `analysis.json`, and a page."""
-    from unblur.report import page
+    from unblur.commands.report import page
 
     checked(desk)
     r = desk.request
@@ -120,31 +120,33 @@ def analyze(desk: Desk) -> dict[str, Any]:
 
 def estimate(desk: Desk) -> dict[str, Any]:
     """Time and memory that restoring would take, by a short run."""
-    from unblur.api import choose_fusion
-    from unblur.engine import memory
-    from unblur.engine.estimate import SMALL_SIDE, cost_per_frame, side_for
+    from unblur.engine.estimate import SMALL_SIDE, cost_per_frame, seconds_per_frame, side_for
+    from unblur.engine.fusion import Fusion
     from unblur.engine.plan import bytes_needed, choose_fit
+    from unblur.guidance.align import DisAlignment
+    from unblur.ops import memory
     from unblur.ops.device import choose_device
-    from unblur.restorers.registry import BEST, choose_model, load_model, preset
+    from unblur.restorers.registry import BEST, choose_model, choose_radius, load_model, preset
 
     info, r = checked(desk), desk.request
     frames = frames_in(desk, info)
     size = info.height, info.width
-    device = choose_device(desk.limits["device"])
-
-    def seconds(name: str) -> float:
-        restorer = load_model(name, device=desk.limits["device"])
-        fusion = choose_fusion("auto", restorer.info, device)
-        return frames * sum(cost_per_frame(restorer, *size, side, fusion))
-
-    side = side_for(frames, *size) or SMALL_SIDE
-    name = choose_model(r["quality"], lambda: seconds(BEST)) if r["model"] == "auto" else r["model"]
+    where = desk.limits["device"]
+    device = choose_device(where)
+    name = r["model"]
+    if name == "auto":  # as `restore` chooses
+        name = choose_model(
+            r["quality"], lambda: frames * seconds_per_frame(load_model(BEST, device=where), *size)
+        )
     if preset(name).info.passes_through or r["strength"] == 0:
         return {"seconds": 0.0, "memory": 0, "model": name, "device": str(device), "frames": frames}
-    restorer = load_model(name, device=desk.limits["device"])
+    restorer = load_model(name, device=where)
+    radius = choose_radius("auto", restorer.info)
+    fusion = Fusion(radius, DisAlignment(), device) if radius else None
+    side = side_for(frames, *size) or SMALL_SIDE
     fit = choose_fit(restorer, *size, memory.budget(device, desk.limits["max_memory"]))
     return {
-        "seconds": seconds(name),
+        "seconds": frames * sum(cost_per_frame(restorer, *size, side, fusion)),
         "memory": bytes_needed(restorer, fit, *size),
         "model": name,
         "device": str(device),
@@ -275,8 +277,8 @@ def pages(
 
 def fit(desk: Desk) -> dict[str, Any]:
     """An atlas project of the clip; cut off, it goes on where it was."""
-    from unblur.atlas.fit import Status
-    from unblur.atlas.take import fit as take_apart
+    from unblur.atlas.fitting.fit import Status
+    from unblur.atlas.fitting.take import fit as take_apart
 
     checked(desk)
     r = desk.request
@@ -303,7 +305,7 @@ def fit(desk: Desk) -> dict[str, Any]:
 
 def export(desk: Desk) -> dict[str, Any]:
     """Frames of a project as a video."""
-    from unblur.atlas.output import write_frames
+    from unblur.atlas.project.output import write_frames
     from unblur.web.looking import as_codes, frames_of
 
     r = desk.request
@@ -334,7 +336,7 @@ def export(desk: Desk) -> dict[str, Any]:
 
 def flow(desk: Desk) -> dict[str, Any]:
     """Optical flow between two frames of a project as a file, a picture and a mask."""
-    from unblur.atlas.flow_files import write_flow
+    from unblur.atlas.project.flow_files import write_flow
 
     r = desk.request
     project = unblur.atlas.open(desk.source)
@@ -350,7 +352,7 @@ def flow(desk: Desk) -> dict[str, Any]:
 
 def trial(desk: Desk) -> dict[str, Any]:
     """A sharp clip blurred on purpose and restored; both beside the truth, in dB."""
-    from unblur.simulate import focus, motion
+    from unblur.commands.simulate import focus, motion
 
     r, info = desk.request, checked(desk)
     sharp, blurred, result = (desk.out / f"{n}.mkv" for n in ("truth", "blurred", "restored"))

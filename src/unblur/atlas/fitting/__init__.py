@@ -1,0 +1,1 @@
+"""Fitting the layers of an atlas to a clip."""

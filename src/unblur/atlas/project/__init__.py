@@ -1,0 +1,1 @@
+"""A fitted clip: stored, rendered, edited, refocused, and its optical flow."""

@@ -1,0 +1,225 @@
+"""Pictures that people paint: overlays and edited atlases, flat or in layers."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.atlas.project.clip import Layer
+from unblur.errors import MediaError, ResourceError, UsageError
+
+CHANGED = 2 / 255
+"""Difference to the atlas above which it was painted on."""
+FEATHER = 2
+"""Pixels over which a change fades out around what was painted."""
+KEPT = 3 / 255
+"""Difference of an edited atlas's opacity to the atlas's own."""
+LARGEST_ENTRY = 2**30
+"""Bytes that a picture in an archive may have."""
+OVER = ("svg:src-over", "")
+
+
+def read_edit(path: str | os.PathLike[str], layer: Layer) -> Tensor:
+    """Reads what is to be painted on a layer's atlas.
+
+    Args:
+        path: a picture (PNG, TIFF, ...), OpenRaster (`.ora`), or Photoshop (`.psd`, `.psb`, which
+            needs psd-tools), of the atlas's size. Layers of a document are laid over each other.
+        layer: whose atlas it belongs to.
+
+    Returns:
+        (4, Ha, Wa) RGB and opacity of the overlay: see `overlay_of`.
+
+    Raises:
+        MediaError: it cannot be read.
+        UsageError: it has another size.
+    """
+    file = Path(path)
+    suffix = file.suffix.lower()
+    try:
+        if suffix == ".ora":
+            rgba = read_openraster(file)
+        elif suffix in (".psd", ".psb"):
+            rgba = read_photoshop(file)
+        else:
+            rgba = as_rgba(file.read_bytes(), str(file))
+    except OSError as error:
+        raise MediaError(f"{file} cannot be read: {error.strerror or error}") from error
+    return overlay_of(rgba, layer, str(file))
+
+
+def overlay_of(picture: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
+    """What of a picture differs from a layer's atlas.
+
+    Both ways to edit come to the same: of an overlay all that is opaque differs; of a whole edited
+    atlas what was painted, feathered by `FEATHER` pixels. Parts that are as they were stay those
+    of the clip.
+
+    Args:
+        picture: (3 or 4, Ha, Wa) encoded RGB, and straight opacity, in [0, 1].
+        layer: the layer.
+        name: of the picture, for errors.
+
+    Returns:
+        (4, Ha, Wa) RGB and opacity.
+
+    Raises:
+        UsageError: it has another size.
+    """
+    size = layer.texture.shape[-2:]
+    if picture.ndim != 3 or picture.shape[0] not in (3, 4) or picture.shape[-2:] != size:
+        width, height = picture.shape[-1], picture.shape[-2]
+        raise UsageError(
+            f"{name} is {width}x{height} and the atlas of {layer.name} is {size[1]}x{size[0]}:"
+            " paint on a copy of the atlas itself"
+        )
+    rgb = picture[:3]
+    opacity = picture[3:] if len(picture) == 4 else torch.ones_like(picture[:1])
+    shown = layer.seen > 0.02
+    kept = ((opacity - layer.seen).abs() <= KEPT)[shown]
+    if kept.numel() and float(kept.float().mean()) > 0.5:  # the atlas's own: no opacity of paint
+        opacity = torch.where(shown, opacity / layer.seen.clamp_min(0.02), opacity).clamp(max=1)
+    differs = (rgb - layer.texture).abs().amax(0, keepdim=True) > CHANGED
+    weight = differs.to(rgb)
+    for step in range(1, FEATHER + 1):
+        near = F.max_pool2d(differs.to(rgb)[None], 2 * step + 1, 1, step)[0]
+        weight = torch.maximum(weight, near * (1 - step / (FEATHER + 1)))
+    return torch.cat((rgb, opacity * weight))
+
+
+def as_rgba(data: bytes, name: str) -> Tensor:
+    """A picture file as (4, H, W) in [0, 1], opaque where it says nothing."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if found is None:
+        raise MediaError(f"{name} is no picture that can be read: save it as PNG")
+    picture: np.ndarray[Any, np.dtype[Any]] = found
+    if picture.dtype.kind == "u":
+        picture = picture.astype(np.float32) / float(np.iinfo(picture.dtype).max)
+    if picture.ndim == 2:
+        picture = picture[:, :, None].repeat(3, 2)
+    if picture.shape[2] == 3:
+        picture = np.concatenate((picture, np.ones_like(picture[:, :, :1])), 2)
+    values = torch.from_numpy(picture[:, :, [2, 1, 0, 3]].astype(np.float32))
+    if not bool(torch.isfinite(values).all()):
+        raise MediaError(f"{name} holds NaN or infinity: save it as PNG")
+    return values.permute(2, 0, 1).clamp(0, 1).contiguous()
+
+
+def read_openraster(path: Path) -> Tensor:
+    """A layered OpenRaster document, flattened: (4, H, W).
+
+    Where its layers are mixed in other ways than by opacity, the flat picture in it is taken.
+    https://www.openraster.org/baseline/baseline.html
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stack = entry(archive, "stack.xml", path)
+            if b"<!DOCTYPE" in stack or b"<!ENTITY" in stack:
+                raise MediaError(f"{path} defines entities, which OpenRaster has not: save it anew")
+            image = ElementTree.fromstring(stack)  # noqa: S314
+            width, height = int(image.get("w", "")), int(image.get("h", ""))
+            if not (0 < width < 2**16 and 0 < height < 2**16):
+                raise ValueError("size")
+            root = image.find("stack")
+            if root is None:
+                raise ValueError("stack")
+            if plain(root):
+                canvas = torch.zeros(4, height, width)
+                return straight(lay_stack(root, archive, path, canvas))
+            flat = as_rgba(entry(archive, "mergedimage.png", path), f"{path}: mergedimage.png")
+            if flat.shape[1:] != (height, width):
+                raise ValueError("mergedimage.png")
+            return flat
+    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, NotImplementedError) as error:
+        raise MediaError(
+            f"{path} is no whole OpenRaster document ({error}): save it anew, or as PNG"
+        ) from error
+
+
+def plain(node: ElementTree.Element) -> bool:
+    """Whether layers are mixed by opacity alone, all the way down."""
+    own = node.get("composite-op", "") in OVER or node.get("visibility") == "hidden"
+    return own and all(plain(child) for child in node if child.tag in ("stack", "layer"))
+
+
+def lay_stack(
+    node: ElementTree.Element, archive: zipfile.ZipFile, path: Path, canvas: Tensor
+) -> Tensor:
+    """The layers of a stack over each other, top one first in the file: premultiplied RGBA."""
+    out = torch.zeros_like(canvas)
+    for child in reversed(list(node)):
+        if child.tag not in ("stack", "layer") or child.get("visibility") == "hidden":
+            continue
+        if child.tag == "stack":
+            top = lay_stack(child, archive, path, canvas)
+        else:
+            top = placed(child, archive, path, canvas)
+        top = top * min(max(float(child.get("opacity", "1")), 0.0), 1.0)
+        out = top + (1 - top[3:]) * out
+    return out
+
+
+def placed(
+    node: ElementTree.Element, archive: zipfile.ZipFile, path: Path, canvas: Tensor
+) -> Tensor:
+    """A layer at its place on the canvas, premultiplied."""
+    name = node.get("src", "")
+    rgba = as_rgba(entry(archive, name, path), f"{path}: {name}")
+    rgba[:3] *= rgba[3:]
+    x, y = int(node.get("x", "0")), int(node.get("y", "0"))
+    out = torch.zeros_like(canvas)
+    H, W = canvas.shape[-2:]
+    h, w = rgba.shape[-2:]
+    left, right, top, bottom = max(x, 0), min(x + w, W), max(y, 0), min(y + h, H)
+    if left < right and top < bottom:
+        out[:, top:bottom, left:right] = rgba[:, top - y : bottom - y, left - x : right - x]
+    return out
+
+
+def straight(premultiplied: Tensor) -> Tensor:
+    """Colours divided by their opacity."""
+    opacity = premultiplied[3:]
+    return torch.cat(((premultiplied[:3] / opacity.clamp_min(1e-6)).clamp(0, 1), opacity))
+
+
+def entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    """A file of an archive."""
+    try:
+        about = archive.getinfo(name)
+    except KeyError:
+        raise MediaError(f"{path} holds no {name}: save it anew, or as PNG") from None
+    if about.file_size > LARGEST_ENTRY:
+        raise ResourceError(f"{path}: {name} is larger than any atlas: save the document anew")
+    return archive.read(about)
+
+
+def read_photoshop(path: Path) -> Tensor:
+    """A Photoshop document, flattened by psd-tools: (4, H, W)."""
+    data = path.read_bytes()
+    try:
+        from psd_tools import PSDImage
+    except ImportError:
+        raise UsageError(
+            f"{path}: Photoshop documents need psd-tools (pip install psd-tools): install it, or"
+            " save the document as PNG or OpenRaster"
+        ) from None
+    try:
+        flat = PSDImage.open(io.BytesIO(data)).composite()
+        if flat is None:
+            raise ValueError("no layers")
+        values = np.asarray(flat.convert("RGBA"), np.float32) / 255
+    except Exception as error:  # psd-tools raises what it likes on damaged files
+        raise MediaError(
+            f"{path} cannot be read by psd-tools ({error}): save it as PNG or OpenRaster"
+        ) from error
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()

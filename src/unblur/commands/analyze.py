@@ -1,0 +1,340 @@
+"""What is wrong with a video, before any time is spent on it: blur by kind, shots, codec, noise."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.engine.estimate import SMALL_SIDE, cost_per_frame
+from unblur.engine.pipeline import prefetch
+from unblur.engine.plan import bytes_needed, choose_fit
+from unblur.errors import MediaError, ResourceError, UnblurWarning, WeightsError
+from unblur.guidance.blur_kind import Looked, Looker
+from unblur.ops import memory
+from unblur.ops.color import SRGB, from_linear
+from unblur.ops.device import choose_device
+from unblur.ops.shots import FLOOR, RULES, ShotDetector
+from unblur.progress import LOOK, Job, Listener
+from unblur.restorers.registry import BEST, FAST, load_model
+from unblur.video import Frame, open_video, probe
+
+Kind = Literal["sharp", "motion", "focus", "both"]
+LONGEST = 960
+"""Side in pixels above which frames are looked at in half, a third, ... of their size."""
+EVERY = 3
+"""Frames from one that is looked at to the next; those between are like the last one."""
+LEAST_FRAMES = 24
+"""Frames of a clip below which each is looked at."""
+LIKELY = 0.35
+"""Chance above which a frame counts as blurred: to call one sharp that is not costs more than to
+restore one in vain."""
+SOFT = 1.0
+"""Radius in pixels that coc-s finds, whatever blurs, above which a frame is not called sharp."""
+MANY = 0.25
+"""Share of frames that are blurred, above which a shot is."""
+BLOCK = 8
+"""Side of the blocks of most codecs."""
+MODELS: dict[Kind, dict[str, str]] = {
+    "sharp": {"fast": "none", "best": "none"},
+    "motion": {"fast": FAST, "best": BEST},
+    "focus": {"fast": "focus-s", "best": "focus-m"},
+    "both": {"fast": FAST, "best": BEST},
+}
+"""What to restore a shot with. Both at once: figures in docs/analyze.md."""
+
+
+@dataclass(frozen=True)
+class FrameLook:
+    """How a frame is blurred."""
+
+    index: int
+    seconds: float
+    """Since the first frame of the video."""
+    kind: Kind
+    motion: float
+    """Pixels that what moved most (a tenth of what has detail) moved while the shutter was open."""
+    radius: float
+    """Of the circle of confusion in pixels, likewise."""
+    chance_motion: float
+    chance_focus: float
+    blockiness: float
+    """Steps at the limits of a codec's blocks over those elsewhere, less 1."""
+    noise: float
+    """Deviation, on a range of 1."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Frames `start` to `stop - 1`, without a cut inside."""
+
+    start: int
+    stop: int
+    kind: Kind
+    motion: float
+    radius: float
+    model: str
+    """Recommended."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a quality costs on this machine."""
+
+    quality: str
+    model: str
+    seconds: float
+    """For all frames."""
+    memory: int
+    """Bytes beside the program itself, at its peak."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was seen of a video."""
+
+    path: Path
+    width: int
+    height: int
+    frame_rate: float | None
+    interlaced: bool
+    frames: tuple[FrameLook, ...]
+    """Those that were looked at."""
+    count: int
+    """Frames of the video."""
+    shots: tuple[Shot, ...]
+    kind: Kind
+    """Of most frames that are blurred, if more than a quarter are."""
+    blockiness: float
+    noise: float
+    bits_per_pixel: float | None
+    """Of the file; None for pictures."""
+    estimates: tuple[Estimate, ...]
+    cells: dict[int, Looked] = field(default_factory=dict, compare=False, repr=False)
+    """Where in a frame: maps of motion and radius, a value for each 32 x 32 pixels looked at."""
+
+    @property
+    def sharp_ranges(self) -> list[tuple[int, int]]:
+        """Frames `start` to `stop - 1` that need nothing."""
+        ranges = []
+        for kind, run in groupby(zip(self.frames, self._stops(), strict=True), lambda p: p[0].kind):
+            pairs = list(run)
+            if kind == "sharp":
+                ranges.append((pairs[0][0].index, pairs[-1][1]))
+        return ranges
+
+    def _stops(self) -> list[int]:
+        return [*(frame.index for frame in self.frames[1:]), self.count]
+
+    def facts(self) -> dict[str, object]:
+        """All of it but the maps, as JSON can hold it."""
+        known = {k: v for k, v in vars(self).items() if k not in ("cells", "path")}
+        for name in ("frames", "shots", "estimates"):
+            known[name] = [asdict(x) for x in known[name]]
+        return {"path": str(self.path), **known, "sharp_ranges": self.sharp_ranges}
+
+
+def analyze(
+    source: str | os.PathLike[str],
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    device: str = "auto",
+    estimate: bool = True,
+    progress: Listener | None = None,
+) -> Analysis:
+    """Looks at a video: how each frame is blurred and by what, shots, codec, noise, cost.
+
+    Args:
+        source: a video, a folder of pictures, or a pattern.
+        start: first frame to look at, as in `restore`.
+        end: first frame not to.
+        device: where coc-s runs, and where the time of models is measured.
+        estimate: measure what each quality costs, by a short run of its model.
+        progress: called as it goes on.
+
+    Raises:
+        UsageError: a range that is none.
+        MediaError: the video cannot be read.
+    """
+    job = Job(progress)
+    where = choose_device(device)
+    interlaced = probe(source).interlaced
+    looker = Looker(where)
+    looks: list[FrameLook] = []
+    cells: dict[int, Looked] = {}
+    detector = ShotDetector()
+    with open_video(source, start=start, end=end, deinterlace=interlaced) as reader:
+        info = reader.info
+        every = 1 if reader.frames and reader.frames < LEAST_FRAMES else EVERY
+        first = 0
+        before: Tensor | None = None
+        waiting: tuple[Frame, Tensor] | None = None
+
+        def look(frame: Frame, rgb: Tensor, neighbour: Tensor | None) -> None:
+            small, shrunk = reduced(rgb)
+            looked = looker(small, neighbour)
+            cells[frame.index] = looked
+            looks.append(summed_up(frame, looked, shrunk, rgb))
+
+        job.begin(LOOK, reader.frames, later=None if estimate else 0.0)
+        with closing(prefetch(reader)) as frames:
+            for n, frame in enumerate(frames):
+                first = frame.index if n == 0 else first
+                rgb = shown(frame.rgb(), info.color.transfer)
+                detector.push(rgb)
+                change = detector.differences[-1]
+                begins = n == 0 or (change.mean > FLOOR and change.pattern > RULES[1][0])
+                if waiting is not None:
+                    look(*waiting, None if begins else reduced(rgb)[0])
+                    waiting = None
+                if begins:  # its neighbour comes after it
+                    waiting = frame, rgb
+                elif n % every == 0:
+                    look(frame, rgb, before)
+                before = reduced(rgb)[0] if (n + 1) % every == 0 else None
+                job.at(n + 1)
+        if waiting is not None:
+            look(*waiting, None)
+        count = len(detector.differences)
+    if not looks:
+        raise MediaError(f"{source} holds no frames in the chosen range")
+    shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.shots())
+    if estimate:
+        job.begin("measure")
+    path = Path(source)
+    size = path.stat().st_size if path.is_file() else None
+    whole = info.frames or count
+    return Analysis(
+        path=path,
+        width=info.width,
+        height=info.height,
+        frame_rate=None if info.frame_rate is None else float(info.frame_rate),
+        interlaced=interlaced,
+        frames=tuple(looks),
+        count=first + count,
+        shots=shots,
+        kind=kind_of_all(looks),
+        blockiness=mean([look.blockiness for look in looks]),
+        noise=mean([look.noise for look in looks]),
+        bits_per_pixel=None if size is None else 8 * size / (whole * info.width * info.height),
+        estimates=tuple(
+            estimates(kind_of_all(looks), info.height, info.width, count, where, device)
+        )
+        if estimate
+        else (),
+        cells=cells,
+    )
+
+
+def shown(rgb: Tensor, transfer: str | None) -> Tensor:
+    """Encoded RGB in [0, 1] of a picture as it is stored."""
+    rgb = rgb.clamp(0, 1)
+    return from_linear(rgb, SRGB) if transfer == "linear" else rgb
+
+
+def reduced(rgb: Tensor) -> tuple[Tensor, int]:
+    """A picture (3, H, W) no longer than `LONGEST`, and by what it was divided."""
+    by = math.ceil(max(rgb.shape[-2:]) / LONGEST)
+    return (rgb, 1) if by == 1 else (F.avg_pool2d(rgb[None], by)[0], by)
+
+
+def summed_up(frame: Frame, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLook:
+    """A frame in numbers; lengths in pixels of the video."""
+    motion, focus = looked.chance
+    return FrameLook(
+        index=frame.index,
+        seconds=float(frame.pts * frame.time_base),
+        kind=kind_of(motion, focus, looked.seen),
+        motion=shrunk * looked.most(looked.motion),
+        radius=shrunk * looked.most(looked.radius),
+        chance_motion=motion,
+        chance_focus=focus,
+        blockiness=blockiness(rgb),
+        noise=looked.noise,
+    )
+
+
+def kind_of(motion: float, focus: float, seen: float = 0.0) -> Kind:
+    """The kind that two chances mean; `seen` is what coc-s says of half of all detail."""
+    if max(motion, focus) <= LIKELY and seen > SOFT:
+        return "motion" if motion > focus else "focus"
+    if motion > LIKELY:
+        return "both" if focus > LIKELY else "motion"
+    return "focus" if focus > LIKELY else "sharp"
+
+
+def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
+    """What most frames of a shot are, and what to restore it with."""
+    own = [look for look in looks if start <= look.index < stop] or [
+        min(looks, key=lambda look: abs(look.index - start))
+    ]
+    kind = kind_of_all(own)
+    return Shot(
+        start=start,
+        stop=stop,
+        kind=kind,
+        motion=mean([look.motion for look in own]),
+        radius=mean([look.radius for look in own]),
+        model=MODELS[kind]["best"],
+    )
+
+
+def kind_of_all(looks: Sequence[FrameLook]) -> Kind:
+    """The kind of some frames: that of most of those that are blurred, where a quarter are."""
+    blurred = [look for look in looks if look.kind != "sharp"]
+    if len(blurred) <= MANY * len(looks):
+        return "sharp"
+    share = {
+        name: sum(look.kind in (name, "both") for look in blurred) / len(blurred)
+        for name in ("motion", "focus")
+    }
+    return kind_of(*(0.0 if value < 0.5 else 1.0 for value in share.values()))
+
+
+def blockiness(rgb: Tensor) -> float:
+    """Steps at the limits of blocks of 8 pixels over those elsewhere, less 1; 0 without blocks."""
+    luma = rgb.mean(0)
+    found = []
+    for steps in (luma[:, 1:] - luma[:, :-1], (luma[1:] - luma[:-1]).T):
+        # The second difference leaves slopes out.
+        sharp = (steps[:, 1:-1] - (steps[:, :-2] + steps[:, 2:]) / 2).abs()
+        at = (torch.arange(sharp.shape[1]) + 2) % BLOCK == 0
+        if at.any():
+            found.append(float(sharp[:, at].mean() / sharp[:, ~at].mean().clamp_min(1e-6)))
+    return max(0.0, mean(found) - 1) if found else 0.0
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of some numbers."""
+    return sum(values) / len(values)
+
+
+def estimates(
+    kind: Kind, height: int, width: int, frames: int, where: torch.device, device: str
+) -> list[Estimate]:
+    """What each quality costs for a job of this kind, by a short run of its model here and now."""
+    found = []
+    for quality, name in MODELS[kind].items():
+        if name == "none":
+            continue
+        try:
+            restorer = load_model(name, device=device)
+            fit = choose_fit(restorer, height, width, memory.budget(where, None))
+        except (WeightsError, ResourceError) as error:
+            warnings.warn(f"no estimate for {name}: {error}", UnblurWarning, stacklevel=2)
+            continue
+        cost = cost_per_frame(restorer, height, width, SMALL_SIDE)
+        need = bytes_needed(restorer, fit, height, width)
+        found.append(Estimate(quality, name, frames * sum(cost), need))
+    return found

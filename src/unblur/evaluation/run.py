@@ -1,0 +1,212 @@
+"""Running methods over a suite: what `unblur evaluate` and `unblur.evaluate` call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unblur.errors import UsageError
+from unblur.evaluation.methods import Method, classical
+from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
+from unblur.evaluation.models import methods as methods_of
+from unblur.evaluation.pictures import write_sheet
+from unblur.evaluation.scores import Evaluation, Score, score
+from unblur.evaluation.suites import Sources, find_suite
+from unblur.ops.device import choose_device
+from unblur.progress import Listener, Plan, Progress, Rounds
+from unblur.restorers.registry import Fuse
+
+
+def evaluate(
+    suite: str,
+    *,
+    models: Sequence[str] = ("auto",),
+    limit: int | None = None,
+    fuse: Fuse = "auto",
+    data: str | Path | Sequence[str | Path] = (),
+    frames: int | None = None,
+    textures: str | Path | None = None,
+    blur: str | None = None,
+    depth: str | Path = "builtin",
+    scale: int = 1,
+    encoded: int | None = None,
+    blurred: str | Path | None = None,
+    sharp: str | Path | None = None,
+    ablate: bool = False,
+    pictures: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Listener | None = None,
+) -> Evaluation:
+    """Measures models beside the input, an unsharp mask and Wiener's filter with the true blur.
+
+    Args:
+        suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average`,
+            `pairs` or `davis-blur`.
+        models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
+            `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
+            `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
+            frame at a time, `@unfused` if its frames are to stay as they are. May be empty.
+        limit: only the first clips; any number of them is a mixture of weak and strong blur.
+        fuse: as for `restore`, for models without `@unfused`.
+        data: for `real-average`: folders of sharp frames, or of folders of them; for
+            `davis-blur`: the data set, or a folder of its sequences.
+        frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
+            `davis-blur`: how many of each sequence, from its middle; all by default.
+        textures: for the rendered suites: folder of pictures instead of the held-out ones.
+        blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
+            each sequence).
+        depth: `depth`, `coc` or `depth-anything` measure models that are guided by depth a second
+            time: with the depth that the blur was made with, with this and the true circle of
+            confusion, or with the depth of a network. For `davis-blur` also a folder of depth
+            maps, to blur with and to guide with.
+        scale: 2 measures models at twice the size of their input, the truth shrunk after it was
+            blurred; frames of those that leave the size alone are enlarged.
+        encoded: for the rendered suites: 23 or 29, frames out of H.264 files of that rate factor.
+        blurred: for `pairs`: folder of pictures, videos or folders of frames.
+        sharp: for `pairs`: folder of their sharp partners, with the same names.
+        ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
+        pictures: folder for a sheet of each clip, all methods side by side.
+        device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
+        progress: called after each clip and method, which is a run.
+
+    Returns:
+        All scores, and the table of them. The same call on the same machine gives the same
+        figures, times aside.
+
+    Raises:
+        UsageError: unknown suite, model or option, or one that the suite does not take.
+        MediaError: data or textures cannot be read.
+        WeightsError: the weights of a model are missing or do not fit.
+        ResourceError: device or memory are not enough.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit {limit}: take at least 1 clip")
+    if scale not in (1, 2):
+        raise UsageError(f"scale {scale}: use 1 or 2")
+    folders = (data,) if isinstance(data, str | Path) else tuple(data)
+    maps, guide = choose_depth(depth)
+    sources = Sources(
+        data=tuple(Path(folder) for folder in folders),
+        frames=frames,
+        textures=None if textures is None else Path(textures),
+        blur=blur,
+        depth=maps,
+        scale=scale,
+        encoded=encoded,
+        blurred=None if blurred is None else Path(blurred),
+        sharp=None if sharp is None else Path(sharp),
+    )
+    chosen = find_suite(suite, sources)
+    makers = chosen.clips(sources)[:limit]
+    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
+    names = [method.name for method in methods]
+
+    scores: list[Score] = []
+    clips: dict[str, dict[str, float]] = {}
+    left_out: dict[str, str] = {}
+    told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
+    rounds = Rounds(["clip", *names], len(makers))
+    for number, make in enumerate(makers):
+        told(number * len(methods), len(makers) * len(methods), rounds.left())
+        made = time.monotonic()
+        clip = make()
+        rounds.note("clip", time.monotonic() - made)
+        if clip.name in clips:
+            raise UsageError(f"two folders are called {clip.name}: rename one")
+        clips[clip.name] = clip.facts
+        columns = []
+        for place, method in enumerate(methods):
+            if missing := method.misses(clip):
+                left_out[method.name] = missing
+                rounds.note(method.name, 0.0)
+                continue
+            ran = time.monotonic()
+            if method.warm_up and number == 0:
+                method.restore(clip)
+            restored, seconds = method.timed(clip)
+            scores += score(clip, method.name, restored, seconds)
+            columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
+            rounds.note(method.name, time.monotonic() - ran)
+            told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
+        if pictures is not None:
+            sheet = Path(pictures) / f"{suite}-{clip.name}.png"
+            write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
+    return Evaluation(
+        suite=suite,
+        version=chosen.version,
+        methods=tuple(name for name in names if name not in left_out),
+        scores=tuple(scores),
+        left_out=left_out,
+        facts={**chosen.about(sources), **machine(device)},
+        clips=clips,
+        parameters={m.name: m.parameters for m in methods if m.parameters is not None},
+    )
+
+
+class Told:
+    """Tells a listener of runs of a method over a clip.
+
+    Args:
+        listener: who is told, if anyone.
+        plan: what is measured.
+    """
+
+    def __init__(self, listener: Listener | None, plan: Plan) -> None:
+        self.listener, self.plan = listener, plan
+        self.began = time.monotonic()
+
+    def __call__(self, done: int, total: int, left: float | None) -> None:
+        """So many of all runs are done, and the others take `left` seconds."""
+        if self.listener is None:
+            return
+        if self.plan.total is None:
+            self.plan = replace(self.plan, total=total, unit="runs")
+        spent = time.monotonic() - self.began
+        share = None if left is None or spent + left == 0 else spent / (spent + left)
+        rate = done / spent if spent > 0 else 0.0
+        self.listener(Progress("evaluate", done, total, rate, left, spent, share, self.plan))
+
+
+def choose_depth(depth: str | Path) -> tuple[Path | None, str]:
+    """Depth maps to blur with, and what guides models beside what they find themselves."""
+    words = ("builtin", *DEPTHS)
+    if str(depth) in words:
+        return None, str(depth)
+    if not Path(depth).is_dir():
+        raise UsageError(
+            f"depth '{depth}': use {', '.join(words)}, or a folder of depth maps that exists"
+        )
+    return Path(depth), TRUE_DEPTH
+
+
+def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: str) -> list[Method]:
+    """All rows of the table, each with a name of its own.
+
+    Raises:
+        UsageError: a model is named twice, or nothing can be ablated where that is wanted.
+    """
+    found = list(classical(rows.scale))
+    for text in models:
+        found += methods_of(text, rows, device, precision)
+    names = [method.name for method in found]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"model '{repeated.pop()}' is named twice: once is enough")
+    if rows.ablate and not any(method.ablated for method in found):
+        raise UsageError("--ablate: none of the models can do without a part, take --model focus-s")
+    return found
+
+
+def machine(device: str) -> dict[str, object]:
+    """What computes."""
+    where = choose_device(device)
+    return {
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,95 @@
+"""The state of a training run on disk: safetensors shards of at most 15 MB and one JSON.
+
+A checkpoint appears whole or not at all: it is written beside the last one, then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unblur.errors import WeightsError
+
+SHARD_BYTES = 14_700_000
+INDEX = "state.json"
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Writes a checkpoint that replaces the one in `folder`.
+
+    Args:
+        folder: of this checkpoint alone.
+        tensors: weights, averages, optimizer state, by name.
+        facts: anything JSON can hold: step, recipe, history.
+    """
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    count = 0
+    for count, shard in enumerate(shards(tensors), 1):
+        save_file(shard, new / f"state-{count:03}.safetensors")
+    index = {"shards": count, "shapes": shapes, "facts": dict(facts)}
+    (new / INDEX).write_text(json.dumps(index, indent=1))
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Reads the checkpoint in `folder`; None where there is none.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    old = folder.with_name(folder.name + ".old")
+    if not (folder / INDEX).is_file():
+        if not (old / INDEX).is_file():
+            return None
+        folder = old  # killed between the two renames
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        parts: dict[str, list[tuple[int, Tensor]]] = {}
+        for number in range(1, index["shards"] + 1):
+            for key, piece in load_file(folder / f"state-{number:03}.safetensors").items():
+                name, _, order = key.rpartition("@")
+                parts.setdefault(name, []).append((int(order), piece))
+        tensors = {
+            name: torch.cat([p for _, p in sorted(parts[name], key=lambda x: x[0])]).reshape(shape)
+            for name, shape in index["shapes"].items()
+        }
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"the checkpoint in {folder} is damaged ({error}): delete it to start again"
+        ) from error
+    return tensors, index["facts"]
+
+
+def shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Flat pieces of all tensors, named `NAME@NUMBER`, in groups of at most `SHARD_BYTES`."""
+    group: dict[str, Tensor] = {}
+    room = SHARD_BYTES
+    for name, tensor in tensors.items():
+        flat = tensor.detach().cpu().contiguous().flatten()
+        size, number = flat.element_size(), 0
+        while number == 0 or flat.numel():
+            if room < size and group:
+                yield group
+                group, room = {}, SHARD_BYTES
+            count = min(flat.numel(), room // size)
+            group[f"{name}@{number}"] = flat[:count].clone()
+            room -= count * size
+            flat, number = flat[count:], number + 1
+    if group:
+        yield group

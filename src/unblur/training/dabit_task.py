@@ -1,0 +1,156 @@
+"""How the networks of `models.dabit` are trained: DaBiT (arXiv 2407.01230) and narrower ones.
+
+Of rendered scenes the renderer knows the depth of each pixel, which takes the place of that of
+Depth Anything. Blur maps are made of it and of the blurred frames as in use. Narrower networks are
+told how far out of focus each pixel is, which stands in for depth too, as in `--depth builtin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.errors import UsageError
+from unblur.guidance.coc import BLUREST
+from unblur.guidance.defocus import above_least, blur_mask
+from unblur.models.dabit import Dabit, DabitConfig
+from unblur.ops.propagation import propagate_by
+from unblur.ops.wavelet import blur_of_depths
+from unblur.training.batches import Batch, at_full_size
+from unblur.training.deblur_task import Deblur, tuples
+from unblur.training.focal_task import halved, radius_of
+from unblur.training.guiding import guided
+from unblur.training.losses import charbonnier
+from unblur.training.recipe import Recipe
+from unblur.weights.switches import switches_of
+
+LOSSES = ("charbonnier", "blurred", "clear")
+"""Charbonnier distance of what comes out, and, at the input's size, L1 of its blurred and of its
+clear pixels. In the paper each has weight 1."""
+
+
+class Told(NamedTuple):
+    """Of frames (B, T, 3, H, W)."""
+
+    depth: Tensor
+    """(B, T, 1, H, W), 0 = near, 1 = far."""
+    blur: Tensor
+    """(B, T, 1, H, W), 0 = sharp, 1 = most blurred."""
+    mask: Tensor
+    """(B, T, 1, H, W), 1 where a pixel is blurred, before any is replaced."""
+
+
+class TrainDabit(Deblur):
+    """DaBiT of any size.
+
+    Args:
+        recipe: with `losses` out of `LOSSES`.
+        device: where it trains.
+        preset: sizes and choices, changed by the recipe's options.
+    """
+
+    needs_flow = True
+    takes_turns = True
+
+    def __init__(self, recipe: Recipe, device: torch.device, preset: DabitConfig) -> None:
+        super().__init__(recipe, device)
+        self.config = replace(preset, **tuples(recipe.options))
+        self.needs_depth = self.config.blur == "wavelet"
+        if unknown := set(recipe.losses) - set(LOSSES):
+            raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes and choices."""
+        return switches_of(self.config)
+
+    def network(self) -> nn.Module:
+        """DaBiT with `options` on top of its preset."""
+        return Dabit(self.config)
+
+    def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
+        """Of all frames, at one of the scales that the network gives."""
+        scale = self.config.scales[seed % len(self.config.scales)]
+        small = halved(batch) if scale == 2 else batch
+        told = self.told(small, seed)
+        found = self.found(network, small, told, seed, scale)
+        with torch.autocast(found.device.type, enabled=False):
+            return focal_loss(found, batch, small, told.mask, self.recipe.losses)
+
+    def restore(
+        self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
+    ) -> Tensor:
+        """Encoded `(B, len(outputs), 3, H, W)`; from half the size where it only enlarges."""
+        scale = min(self.config.scales)
+        small = halved(batch) if scale == 2 else batch
+        return self.found(network, small, self.told(small, seed), seed, scale)[:, outputs]
+
+    def told(self, batch: Batch, seed: int | None) -> Told:
+        """What the network is told of depth and blur."""
+        if self.config.blur == "given":
+            radius = radius_of(batch, self.recipe.radius, seed)
+            blur = (radius / BLUREST).clamp(0, 1)
+            return Told(blur, blur, blur_mask(blur))
+        if batch.depth is None:
+            raise UsageError("recipe: the blur map of the paper needs depth: take data: scenes")
+        pairs = zip(batch.blurred.float(), batch.depth.float(), strict=True)
+        blur = torch.stack([blur_of_depths(frames, depth) for frames, depth in pairs])
+        return Told(batch.depth, blur, torch.stack([above_least(clip) for clip in blur]))
+
+    def found(
+        self, network: nn.Module, batch: Batch, told: Told, seed: int | None, scale: int
+    ) -> Tensor:
+        """All frames at a scale."""
+        flows = full_size(guided(batch, self.recipe.flow, seed))
+        frames, left = batch.blurred, told.mask
+        if self.config.pixels != "kept":
+            frames, left = propagate_by(self.config.pixels, frames, left, *flows)
+        return network(frames, told.depth, told.blur, left, *flows, scale=scale).float()
+
+
+def focal_loss(
+    found: Tensor, batch: Batch, small: Batch, mask: Tensor, weights: Mapping[str, float]
+) -> Tensor:
+    """The losses of DaBiT, section 3.4.
+
+    Args:
+        found: frames (B, T, 3, scale * h, scale * w).
+        batch: truth of their size.
+        small: truth of the input's size.
+        mask: (B, T, 1, h, w), 1 where a pixel is blurred.
+        weights: of the parts, see `LOSSES`.
+    """
+    error = (shrunk(found, mask.shape[-2:]) - small.sharp).abs()
+    parts = {
+        "charbonnier": charbonnier(found, batch.sharp),
+        "blurred": mean_where(error, mask),
+        "clear": mean_where(error, 1 - mask),
+    }
+    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
+
+
+def mean_where(error: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the pixels of a mask; 0 where it has none (the release divides by zero there)."""
+    return (error * mask).mean() / mask.mean().clamp(min=1e-3)
+
+
+def shrunk(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Frames (B, T, 3, H, W) at another size, bilinear without smoothing, as in the release."""
+    return F.interpolate(x.flatten(0, 1), tuple(size), mode="bilinear").unflatten(0, x.shape[:2])
+
+
+def full_size(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The batch's flows (B, T-1, 2, H, W) in pixels."""
+    size = batch.blurred.shape[-2:]
+
+    def enlarged(flow: Tensor | None) -> Tensor:
+        if flow is None:
+            raise ValueError("a batch without flow")
+        return at_full_size(flow)[..., : size[0], : size[1]]
+
+    return enlarged(batch.flow_forward), enlarged(batch.flow_backward)

@@ -1,0 +1,1 @@
+"""Samples of FFmpeg's pixel formats to arrays and RGB, and back."""

@@ -1,0 +1,140 @@
+"""What is seen of a clip: sharp or blurred, by what, where it is cut, what the codec left."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import unblur
+from unblur.cli import main
+from unblur.commands.analyze import blockiness, kind_of
+from unblur.commands.report import as_png, page, timeline
+from unblur.guidance.blur_kind import CONTRAST, NOISE, SPEED, cells_of, noise, weighted_quantiles
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def noisy(height, width, seed=0):
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """Six frames of the sharp demo clip, then six of the shaken one, upside down and negative."""
+    path = tmp_path_factory.mktemp("clips") / "joined.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for name, flip in (("sharp", False), ("blurred", True)):
+            with av.open(str(EXAMPLES / f"demo_{name}.mp4")) as source:
+                for n, frame in enumerate(source.decode(video=0)):
+                    if 10 <= n < 16:
+                        rgb = frame.to_ndarray(format="rgb24")[90:270, 160:480]
+                        rgb = np.ascontiguousarray(255 - rgb[::-1] if flip else rgb)
+                        shown = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                        shown.pts, shown.time_base = n - 10 + 6 * flip, Fraction(1, 24)
+                        file.mux(stream.encode(shown))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(joined):
+    return unblur.analyze(joined, estimate=False)
+
+
+def test_shots_are_told_with_what_blurred_them(found):
+    assert [(s.start, s.stop) for s in found.shots] == [(0, 6), (6, 12)]
+    assert [s.kind for s in found.shots] == ["sharp", "motion"]
+    assert found.shots[0].model == "none"
+    assert found.shots[1].model == "motion-m"
+    assert found.kind == "motion"
+    assert found.shots[1].motion > found.shots[0].motion + 1
+    assert found.sharp_ranges[0] == (0, 6)
+    assert found.cells[0].motion.shape == (6, 10)
+
+
+def test_the_report_is_whole_and_fetches_nothing(found):
+    text = page(found, ["1 < 2"])
+    assert "http" not in text
+    assert "1 &lt; 2" in text
+    assert text.count("<tr>") == 1 + len(found.shots)
+    assert timeline(found).std() > 10
+
+
+def test_the_command_writes_table_json_and_report(joined, tmp_path, capsys):
+    report = tmp_path / "look.png"
+    words = ["analyze", str(joined), "--no-estimate", "-q", "--end", "f3"]
+    assert main([*words, "--report", str(report)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("joined.mkv: 3 frames of 320x180")
+    assert err == ""
+    assert report.read_bytes().startswith(b"\x89PNG")
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shots"][0]["kind"] == "sharp"
+    assert main([*words, "--report", "look.pdf"]) == 2
+
+
+def test_a_report_replaces_nothing_unasked_and_never_the_input(tmp_path, capsys):
+    picture, report = tmp_path / "in.png", tmp_path / "look.html"
+    picture.write_bytes(as_png(np.full((40, 48, 3), 90, np.uint8)))
+    before = picture.read_bytes()
+    words = ["analyze", str(picture), "--no-estimate", "-q"]
+    assert main([*words, "--report", str(picture), "--overwrite"]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+    report.write_text("mine")
+    assert main([*words, "--report", str(report)]) == 2
+    assert report.read_text() == "mine"
+    assert main([*words, "--report", str(report), "--overwrite"]) == 0
+    assert report.read_text().startswith("<!doctype html>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "look.html"]
+
+
+def test_contrast_says_nothing_of_blur():
+    frame, flow, radius = noisy(64, 96), torch.zeros(2, 16, 24), torch.ones(1, 64, 96)
+    strong = cells_of(frame, flow, radius).features
+    weak = cells_of(frame / 4, flow, radius).features
+    same = [n for n in range(len(strong)) if n not in (CONTRAST, NOISE)]
+    torch.testing.assert_close(strong[same], weak[same], rtol=2e-2, atol=2e-2)
+    assert (strong[CONTRAST] > weak[CONTRAST] + 2).all()
+    assert (strong[SPEED] == 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 70), (33, 31)])
+def test_frames_of_any_size(size):
+    height, width = size
+    flow = torch.zeros(2, -(-height // 4), -(-width // 4))
+    cells = cells_of(noisy(height, width), flow, torch.ones(1, height, width))
+    assert cells.features.shape[1:] == (-(-height // 32), -(-width // 32))
+    assert cells.features.isfinite().all()
+
+
+def test_noise_is_measured():
+    flat = torch.linspace(0.2, 0.8, 128).expand(1, 1, 128, 128)
+    noise_of = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(1))
+    for sigma in (0.005, 0.02):
+        assert float(noise(flat + sigma * noise_of)) == pytest.approx(sigma, rel=0.1)
+
+
+def test_blocks_stand_out():
+    smooth = torch.linspace(0, 1, 128).expand(3, 96, 128) + 0.01 * noisy(96, 128)
+    blocks = smooth[:, ::8, ::8].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    assert blockiness(smooth) < 0.1
+    assert blockiness(smooth + 0.3 * (blocks - smooth)) > 1
+
+
+def test_kinds_follow_from_chances():
+    chances = [(0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)]
+    assert [kind_of(*c) for c in chances] == ["sharp", "motion", "focus", "both"]
+
+
+def test_quantiles_count_by_weight():
+    values, weight = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 1.0])
+    assert [float(x) for x in weighted_quantiles(values, weight)] == [1, 1, 1, 2, 2]
