@@ -53,7 +53,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "guidance.blur_kind",
         "commands",
         "atlas",
+        "web",
     },
+    # The page's jobs call the public functions; estimates and single frames look deeper.
+    "web": RUNNING | {"unblur", "commands", "progress", "video", "metrics", "atlas"},
 }
 HEAVY = {"torch", "numpy", "cv2", "av", "safetensors"}
 
@@ -200,7 +203,7 @@ def test_what_ships_stays_small() -> None:
     assert max(weights, default=0) <= 12.5 * MB
     assert sum(weights) <= 36 * MB
     rest = [p for p in tracked("src/unblur") if p.suffix not in (".py", ".safetensors", ".md")]
-    limits = {"heldout": 2 * MB, "encoded": 4 * MB}
+    limits = {"heldout": 2 * MB, "encoded": 4 * MB, "static": MB / 2}
     for folder, limit in limits.items():
         assert sum(p.stat().st_size for p in rest if p.parent.name == folder) <= limit
     assert sum(p.stat().st_size for p in rest if p.parent.name not in limits) <= MB / 10

@@ -21,6 +21,7 @@ from unblur.cli import (
     models,
     probe,
     restore,
+    serve,
     simulate,
     train,
     weights,
@@ -75,6 +76,7 @@ app.command("depth")(depth.depth)
 app.command("blurmap")(depth.blurmap)
 app.command("config")(config.config)
 app.command("completion")(completion.completion)
+app.command("serve")(serve.serve)
 
 
 def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:

@@ -1,0 +1,466 @@
+"""What each kind of job does, in its own process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import unblur
+from unblur.errors import ResourceError, UsageError
+from unblur.progress import Progress
+from unblur.video import VideoInfo, open_video
+from unblur.web.desk import Desk
+from unblur.web.looking import clip_info, shut_other_containers
+from unblur.web.views import encode, write_view
+
+PREVIEW_SECONDS = 2
+TRIAL_FRAMES = 300
+"""That a trial compares at most."""
+VIEW_PACE = 8e-8
+"""Seconds a pixel that a view is expected to take, before the first one was timed."""
+VIDEO = "video/mp4"
+TYPES = {"mp4": VIDEO, "mov": "video/quicktime", "mkv": "video/x-matroska", "webm": "video/webm"}
+BEAT = 0.2
+"""Seconds between progress events, at least."""
+
+
+def do(desk: Desk) -> dict[str, Any]:
+    """Does the job; what is to be said in the end."""
+    shut_other_containers()
+    return KINDS[desk.request["kind"]](desk)
+
+
+class Bar:
+    """One share of the whole job, by time.
+
+    Args:
+        desk: whom to tell.
+        later: seconds that what comes after `listen` is expected to take.
+    """
+
+    def __init__(self, desk: Desk, later: float = 0.0) -> None:
+        self.desk, self.later = desk, later
+        self.began, self.told, self.share = time.monotonic(), 0.0, 0.0
+        self.planned = False
+
+    def listen(self, now: Progress) -> None:
+        """Takes what a job of unblur tells."""
+        if now.plan is not None and not self.planned:
+            self.planned = True
+            self.desk.tell("plan", **vars(now.plan))
+        left = None if now.eta is None else now.eta + self.later
+        self.at(now.stage, now.done, now.total, left)
+
+    def at(self, stage: str, done: int, total: int | None, left: float | None) -> None:
+        """Tells where the job stands, not too often."""
+        clock = time.monotonic()
+        if left is not None:
+            spent = clock - self.began
+            self.share = max(self.share, spent / max(1e-9, spent + left))
+        if clock - self.told < BEAT:
+            if self.desk.stopped.is_set():
+                raise KeyboardInterrupt
+            return
+        self.told = clock
+        self.desk.tell(
+            "progress",
+            stage=stage,
+            done=done,
+            total=total,
+            left=left,
+            share=None if left is None and self.share == 0 else self.share,
+            seconds=clock - self.began,
+        )
+
+    def steps(self, stage: str, later: float = 0.0) -> Callable[[int, int | None], None]:
+        """Listens to work that counts what it has done, and after which there is more."""
+        began = time.monotonic()
+
+        def count(done: int, total: int | None) -> None:
+            each = (time.monotonic() - began) / max(1, done)
+            self.at(stage, done, total, None if total is None else each * (total - done) + later)
+
+        return count
+
+
+def checked(desk: Desk) -> VideoInfo:
+    """What the clip is, if it is within the limits.
+
+    Raises:
+        MediaError: it cannot be read.
+        ResourceError: it is larger than allowed.
+    """
+    return clip_info(desk.source, desk.limits["max_pixels"], desk.limits["max_frames"])
+
+
+def analyze(desk: Desk) -> dict[str, Any]:
+    """How the clip is blurred: `analysis.json`, and a page."""
+    from unblur.commands.report import page
+
+    checked(desk)
+    r = desk.request
+    found = unblur.analyze(
+        desk.source,
+        start=r["start"],
+        end=r["end"],
+        device=desk.limits["device"],
+        estimate=r["estimate"],
+        progress=Bar(desk).listen,
+    )
+    found = replace(found, path=Path(desk.name))
+    write_text(desk, "analysis.json", json.dumps(found.facts()), "analysis", "application/json")
+    lines = [f"{found.count} frames of {found.width}x{found.height}, blur: {found.kind}"]
+    write_text(desk, "report.html", page(found, lines), "report", "text/html")
+    return {"blur": found.kind}
+
+
+def estimate(desk: Desk) -> dict[str, Any]:
+    """Time and memory that restoring would take, by a short run."""
+    from unblur.engine.estimate import SMALL_SIDE, cost_per_frame, seconds_per_frame, side_for
+    from unblur.engine.fusion import Fusion
+    from unblur.engine.plan import bytes_needed, choose_fit
+    from unblur.guidance.align import DisAlignment
+    from unblur.ops import memory
+    from unblur.ops.device import choose_device
+    from unblur.restorers.registry import BEST, choose_model, choose_radius, load_model, preset
+
+    info, r = checked(desk), desk.request
+    frames = frames_in(desk, info)
+    size = info.height, info.width
+    where = desk.limits["device"]
+    device = choose_device(where)
+    name = r["model"]
+    if name == "auto":  # as `restore` chooses
+        name = choose_model(
+            r["quality"], lambda: frames * seconds_per_frame(load_model(BEST, device=where), *size)
+        )
+    if preset(name).info.passes_through or r["strength"] == 0:
+        return {"seconds": 0.0, "memory": 0, "model": name, "device": str(device), "frames": frames}
+    restorer = load_model(name, device=where)
+    radius = choose_radius("auto", restorer.info)
+    fusion = Fusion(radius, DisAlignment(), device) if radius else None
+    side = side_for(frames, *size) or SMALL_SIDE
+    fit = choose_fit(restorer, *size, memory.budget(device, desk.limits["max_memory"]))
+    return {
+        "seconds": frames * sum(cost_per_frame(restorer, *size, side, fusion)),
+        "memory": bytes_needed(restorer, fit, *size),
+        "model": name,
+        "device": str(device),
+        "frames": frames,
+    }
+
+
+def frames_in(desk: Desk, info: VideoInfo) -> int:
+    """Frames of the part that is asked for; counted where nothing tells."""
+    r = desk.request
+    with open_video(
+        desk.source, start=r["start"], end=r["end"], deinterlace=info.interlaced
+    ) as reader:
+        return reader.frames if reader.frames is not None else sum(1 for _ in reader)
+
+
+def restore(desk: Desk) -> dict[str, Any]:
+    """The clip restored, copies of both to play, a page with a slider, a report."""
+    r, info = desk.request, checked(desk)
+    result = f"result.{r['container']}"
+    facts, part = restored(
+        desk, info, result, r["start"], r["end"], codec=r["codec"], crf=r["crf"], scale=r["scale"]
+    )
+    desk.made(result, "result", TYPES[r["container"]])
+    frames = facts["frames"]
+    pages(desk, desk.source, desk.out / result, r["start"], r["end"], frames, facts)
+    return {**facts, **part}
+
+
+def preview(desk: Desk) -> dict[str, Any]:
+    """Two seconds restored, and copies of both to play."""
+    r, info = desk.request, checked(desk)
+    rate = info.frame_rate or 25
+    begin = r["at"]
+    stop = begin + max(1, round(PREVIEW_SECONDS * rate))
+    if info.frames is not None:
+        stop = min(stop, info.frames)
+        if begin >= stop:
+            raise UsageError(f"frame {begin} lies past the end: the clip has {info.frames}")
+    facts, part = restored(desk, info, "after.mkv", f"f{begin}", f"f{stop}", codec="ffv1")
+    (desk.out / "after.mkv").unlink()
+    return {**facts, **part, "at": begin}
+
+
+def restored(
+    desk: Desk, info: VideoInfo, result: str, start: str | None, end: str | None, **options: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Restores a part and writes both views; what was done, and what the views are."""
+    r = desk.request
+    pixels = (info.frames or 100) * info.width * info.height
+    bar = Bar(desk, later=2 * VIEW_PACE * pixels)
+    report = unblur.restore(
+        desk.source,
+        desk.out / result,
+        model=r["model"],
+        quality=r["quality"],
+        strength=r["strength"],
+        deinterlace=r["deinterlace"],
+        device=desk.limits["device"],
+        max_memory=desk.limits["max_memory"],
+        start=start,
+        end=end,
+        overwrite=True,
+        progress=bar.listen,
+        **options,
+    )
+    facts = {
+        k: v if isinstance(v, int | float | str | None) else str(v)
+        for k, v in vars(report).items()
+        if k != "output"
+    }
+    part = views(
+        desk,
+        bar,
+        report.frames,
+        before=(desk.source, start, end, r["deinterlace"]),
+        after=(desk.out / result, None, None, False),
+    )
+    return facts, part
+
+
+View = tuple[Path, str | None, str | None, bool]
+
+
+def views(desk: Desk, bar: Bar, frames: int, **clips: View) -> dict[str, Any]:
+    """Writes `NAME.mp4` for each clip; frames a second."""
+    rate: float | None = None
+    began, done = time.monotonic(), 0
+    whole = frames * len(clips)
+    for name, (path, start, end, deinterlace) in clips.items():
+
+        def tick(count: int, before: int = done) -> None:
+            each = (time.monotonic() - began) / (before + count)
+            bar.at("copies to play", before + count, whole, each * (whole - before - count))
+
+        target = desk.out / f"{name}.mp4"
+        count, rate = write_view(
+            path, target, start=start, end=end, deinterlace=deinterlace, tick=tick
+        )
+        done += count
+        desk.made(target.name, name, VIDEO)
+    return {"rate": rate}
+
+
+def pages(
+    desk: Desk,
+    before: Path,
+    after: Path,
+    start: str | None,
+    end: str | None,
+    frames: int,
+    facts: dict[str, Any],
+) -> None:
+    """`compare.html`, a page of the middle frame with a slider, and `report.json`."""
+    from unblur.engine.compare import slider_page
+
+    r = desk.request
+    middle = frames // 2
+    pair = []
+    for path, first, last in ((before, start, end), (after, None, None)):
+        with open_video(path, start=first, end=last, deinterlace=r["deinterlace"]) as reader:
+            pair.append(next(f.rgb() for n, f in enumerate(reader) if n == middle))
+    title = f"{desk.name}, frame {middle}, {facts['model']}"
+    write_text(desk, "compare.html", slider_page(pair[0], pair[1], title), "page", "text/html")
+    report = {"clip": desk.name, "request": r, "result": facts, "version": unblur.__version__}
+    write_text(desk, "report.json", json.dumps(report, indent=2), "report", "application/json")
+
+
+def fit(desk: Desk) -> dict[str, Any]:
+    """An atlas project of the clip; cut off, it goes on where it was."""
+    from unblur.atlas.fitting.fit import Status
+    from unblur.atlas.fitting.take import fit as take_apart
+
+    checked(desk)
+    r = desk.request
+    bar = Bar(desk)
+
+    def listen(now: Status) -> None:
+        left = now.seconds / max(1, now.step) * max(0, now.steps - now.step)
+        bar.at("fit", now.step, now.steps, left)
+
+    made = take_apart(
+        desk.source,
+        desk.out / "project",
+        preset_name=r["preset"],
+        layers=r["layers"],
+        minutes=r["minutes"],
+        start=r["start"],
+        end=r["end"],
+        device=desk.limits["device"],
+        progress=listen,
+    )
+    desk.tell("file", name="project", role="project", type="project", bytes=0)
+    return {"layers": [x.name for x in made.layers], "frames": len(made), **made.about}
+
+
+def export(desk: Desk) -> dict[str, Any]:
+    """Frames of a project as a video."""
+    from unblur.atlas.project.output import write_frames
+    from unblur.web.looking import as_codes, frames_of
+
+    r = desk.request
+    project = unblur.atlas.open(desk.source)
+    chosen = project.frames_between(r["start"], r["end"])
+    result = f"result.{r['container']}"
+    height, width = project.size
+    bar = Bar(desk)
+    write_frames(
+        project,
+        frames_of(project, r, desk.paint, chosen),
+        chosen,
+        desk.out / result,
+        codec=r["codec"],
+        overwrite=True,
+        progress=bar.steps(r["mode"], VIEW_PACE * len(chosen) * height * width),
+    )
+    desk.made(result, "result", TYPES[r["container"]])
+    part = views(desk, bar, len(chosen), after=(desk.out / result, None, None, False))
+    encode(
+        ((project.times[t], as_codes(project.frames[t])) for t in chosen),
+        desk.out / "before.mp4",
+        project.rate,
+    )
+    desk.made("before.mp4", "before", VIDEO)
+    return {"frames": len(chosen), **part}
+
+
+def flow(desk: Desk) -> dict[str, Any]:
+    """Optical flow between two frames of a project as a file, a picture and a mask."""
+    from unblur.atlas.project.flow_files import write_flow
+
+    r = desk.request
+    project = unblur.atlas.open(desk.source)
+    found = project.flow(r["first"], r["last"])
+    names = {"result": "flow.flo", "picture": "flow.png", "mask": "valid.png"}
+    paths = {role: desk.out / name for role, name in names.items()}
+    write_flow(found, paths["result"], picture=paths["picture"], mask=paths["mask"], overwrite=True)
+    for role, name in names.items():
+        kind = "image/png" if name.endswith("png") else "application/octet-stream"
+        desk.made(name, role, kind)
+    return {"valid": float(found.valid.mean())}
+
+
+def trial(desk: Desk) -> dict[str, Any]:
+    """A sharp clip blurred on purpose and restored; both beside the truth, in dB."""
+    from unblur.commands.simulate import focus, motion
+
+    r, info = desk.request, checked(desk)
+    sharp, blurred, result = (desk.out / f"{n}.mkv" for n in ("truth", "blurred", "restored"))
+    bar = Bar(desk)
+    cut = unblur.restore(
+        desk.source,
+        sharp,
+        model="none",
+        start=r["start"],
+        end=r["end"],
+        deinterlace=r["deinterlace"],
+        codec="ffv1",
+        overwrite=True,
+    )
+    if cut.frames > TRIAL_FRAMES:
+        raise ResourceError(
+            f"{cut.frames} frames are more than the {TRIAL_FRAMES} of a trial: choose a part"
+        )
+    count = bar.steps("blur", later=0.0)
+
+    def blurring(done: int, total: int | None) -> None:
+        count(done, None)  # what comes after it is not known yet, and takes longer
+
+    if r["blur"] == "motion":
+        motion(
+            sharp,
+            blurred,
+            exposure=r["exposure"],
+            shake=r["shake"],
+            overwrite=True,
+            progress=blurring,
+        )
+    else:
+        focus(sharp, blurred, r["focus"], radius=r["radius"], overwrite=True, progress=blurring)
+    later = 3 * VIEW_PACE * cut.frames * info.width * info.height
+    bar.later = later
+    report = unblur.restore(
+        blurred,
+        result,
+        model=r["model"],
+        quality=r["quality"],
+        strength=r["strength"],
+        device=desk.limits["device"],
+        max_memory=desk.limits["max_memory"],
+        codec="ffv1",
+        overwrite=True,
+        progress=bar.listen,
+    )
+    scores = measured(sharp, blurred, result)
+    text = json.dumps({"blur": r["blur"], "model": report.model, "frames": scores})
+    write_text(desk, "scores.json", text, "scores", "application/json")
+    part = views(
+        desk,
+        bar,
+        report.frames,
+        sharp=(sharp, None, None, False),
+        before=(blurred, None, None, False),
+        after=(result, None, None, False),
+    )
+    sharp.unlink()
+    result.unlink()
+    desk.made(blurred.name, "result", TYPES["mkv"])
+    means = {
+        f"{metric}_{name}": sum(s[name][metric] for s in scores) / len(scores)
+        for name in ("blurred", "restored")
+        for metric in ("psnr", "ssim")
+        if scores[0][name][metric] is not None
+    }
+    return {"model": report.model, "frames": report.frames, **part, **means}
+
+
+def measured(sharp: Path, *others: Path) -> list[dict[str, Any]]:
+    """PSNR (dB, 100 where equal) and SSIM of each frame of other clips beside the sharp one."""
+    from unblur.metrics import psnr, ssim
+
+    scores = []
+    readers = [open_video(path) for path in (sharp, *others)]
+    try:
+        for n, (truth, *found) in enumerate(zip(*readers, strict=True)):
+            right = truth.rgb().clamp(0, 1)
+            line: dict[str, Any] = {"frame": n}
+            for path, frame in zip(others, found, strict=True):
+                shown = frame.rgb().clamp(0, 1)
+                large = min(right.shape[-2:]) >= 11
+                line[path.stem] = {
+                    "psnr": float(psnr(shown, right, cap=100)),
+                    "ssim": float(ssim(shown, right)) if large else None,
+                }
+            scores.append(line)
+    finally:
+        for reader in readers:
+            reader.close()
+    return scores
+
+
+def write_text(desk: Desk, name: str, text: str, role: str, kind: str) -> None:
+    """Writes a small file and tells of it."""
+    (desk.out / name).write_text(text, encoding="utf-8")
+    desk.made(name, role, kind)
+
+
+KINDS: dict[str, Callable[[Desk], dict[str, Any]]] = {
+    "analyze": analyze,
+    "estimate": estimate,
+    "restore": restore,
+    "preview": preview,
+    "fit": fit,
+    "export": export,
+    "flow": flow,
+    "trial": trial,
+}

@@ -1,0 +1,313 @@
+"""What the processes of the server do, done here: real clips, real projects."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fastapi", reason="needs the extra web")
+
+import unblur
+from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.web import requests, tasks
+from unblur.web.desk import Desk
+from unblur.web.looking import Looker
+from unblur.web.views import write_view
+
+sys.path.append(str(Path(__file__).parents[1] / "atlas"))
+analytic = pytest.importorskip("analytic")
+
+NUMBER = "0" * 16
+LIMITS = {"device": "cpu", "max_memory": None, "max_pixels": 10**6, "max_frames": 100}
+ASKED = {"max_pixels": 10**6, "max_frames": 100, "cache": 10**7}
+
+
+@pytest.fixture(autouse=True)
+def all_containers() -> Iterator[None]:
+    """The processes open few containers; what comes after opens all again."""
+    from unblur.video.probe import only_demuxers
+
+    yield
+    only_demuxers(())
+
+
+def write_clip(
+    path: Path, frames: int = 6, size: tuple[int, int] = (64, 48), **options: Any
+) -> Path:
+    """A clip of moving blocks."""
+    rng = np.random.default_rng(0)
+    still = np.kron(rng.integers(0, 256, (30, 40, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+        for n in range(frames):
+            cut = np.ascontiguousarray(still[: size[1], 3 * n : 3 * n + size[0]])
+            frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 10)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "source.mp4")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("projects") / "layers"
+    analytic.project(frames=4).save(folder)
+    return folder
+
+
+@pytest.fixture
+def do(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Does a job; its facts, and the events it told."""
+
+    def doing(
+        source: Path, kind: str, paint: dict[str, str] | None = None, **given: Any
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        model = getattr(requests, kind.capitalize())
+        place = "project" if kind in ("export", "flow") else "clip"
+        request = model(**{"kind": kind, place: NUMBER, **given}).model_dump()
+        out, voice = tmp_path / "out", io.StringIO()
+        out.mkdir(exist_ok=True)
+        order = {
+            "request": request,
+            "source": str(source),
+            "name": "film.mp4",
+            "out": str(out),
+            "home": str(tmp_path),
+            "limits": LIMITS,
+            "paint": paint or {},
+        }
+        facts = tasks.do(Desk(order, voice))
+        return facts, [json.loads(line) for line in voice.getvalue().splitlines()]
+
+    return doing
+
+
+def roles(events: list[dict[str, Any]]) -> dict[str, str]:
+    return {e["role"]: e["name"] for e in events if e["event"] == "file"}
+
+
+def pictures(path: Path) -> torch.Tensor:
+    """(T, 3, H, W)."""
+    from unblur.video import open_video
+
+    with open_video(path) as reader:
+        return torch.stack([frame.rgb() for frame in reader])
+
+
+def test_restore_makes_a_result_and_two_copies_to_play(do, clip: Path, tmp_path: Path) -> None:
+    facts, events = do(
+        clip, "restore", model="none", start="f1", end="f4", container="mkv", codec="ffv1"
+    )
+    made = roles(events)
+    assert made["result"] == "result.mkv"
+    assert facts["frames"] == 3
+    out = tmp_path / "out"
+    assert torch.equal(pictures(out / "result.mkv"), pictures(clip)[1:4])
+    before, after = (pictures(out / made[role]) for role in ("before", "after"))
+    assert before.shape == after.shape == (3, 3, 48, 64)
+    assert (before - pictures(clip)[1:4]).abs().mean() < 0.03  # the same frames
+    assert (before - after).abs().mean() < 0.02
+    shares = [e["share"] for e in events if e["event"] == "progress" and e["share"] is not None]
+    assert shares == sorted(shares)
+    report = json.loads((out / made["report"]).read_text())
+    assert report["clip"] == "film.mp4"
+    assert str(tmp_path) not in json.dumps(report)
+    assert "https:" not in (out / made["page"]).read_text()
+
+
+def test_preview_is_two_seconds_and_not_past_the_end(do, tmp_path: Path) -> None:
+    long = write_clip(tmp_path / "long.mp4", frames=30)
+    facts, events = do(long, "preview", model="none", at=5)
+    assert facts["frames"] == 20
+    facts, events = do(long, "preview", model="none", at=25)
+    assert (facts["frames"], set(roles(events))) == (5, {"before", "after"})
+    with pytest.raises(UsageError, match="past the end"):
+        do(long, "preview", model="none", at=30)
+
+
+def test_analysis_holds_what_the_timeline_draws(do, clip: Path, tmp_path: Path) -> None:
+    _, events = do(clip, "analyze", estimate=False)
+    found = json.loads((tmp_path / "out" / roles(events)["analysis"]).read_text())
+    assert (found["path"], found["count"]) == ("film.mp4", 6)
+    assert {"index", "kind", "motion", "radius", "blockiness"} <= set(found["frames"][0])
+    assert {"start", "stop", "model"} <= set(found["shots"][0])
+
+
+def test_estimate_knows_what_costs_nothing(do, clip: Path) -> None:
+    facts, _ = do(clip, "estimate", model="none", end="f4")
+    assert (facts["seconds"], facts["frames"]) == (0.0, 4)
+
+
+def test_estimate_measures(do, clip: Path) -> None:
+    facts, _ = do(clip, "estimate", model="motion-s")
+    assert facts["seconds"] > 0
+    assert facts["memory"] > 0
+
+
+@pytest.mark.parametrize("blur", ["motion", "focus"])
+def test_a_trial_says_how_far_it_is_from_the_truth(
+    do, clip: Path, tmp_path: Path, blur: str
+) -> None:
+    facts, events = do(clip, "trial", model="none", blur=blur, end="f3")
+    scores = json.loads((tmp_path / "out" / roles(events)["scores"]).read_text())["frames"]
+    assert len(scores) == 3
+    assert all(10 < s["blurred"]["psnr"] < 60 for s in scores)
+    # nothing was restored: both stand alike, but for the codec
+    assert facts["psnr_restored"] == pytest.approx(facts["psnr_blurred"], abs=0.01)
+    assert set(roles(events)) == {"scores", "sharp", "before", "after", "result"}
+
+
+def test_a_trial_is_bounded(do, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "TRIAL_FRAMES", 2)
+    with pytest.raises(ResourceError, match="choose a part"):
+        do(clip, "trial", model="none")
+
+
+def test_export_renders_what_is_painted(do, project: Path, tmp_path: Path) -> None:
+    opened = unblur.atlas.open(project)
+    ink = np.zeros((*opened.layers[0].texture.shape[1:], 4), np.uint8)
+    ink[...] = (0, 0, 255, 255)
+    cv2.imwrite(str(tmp_path / "ink.png"), ink)
+    look = {"mode": "edit-over-original", "container": "mkv", "codec": "ffv1"}
+    facts, events = do(project, "export", {"foreground": str(tmp_path / "ink.png")}, **look)
+    made = pictures(tmp_path / "out" / roles(events)["result"])
+    expected = opened.edit({"foreground": str(tmp_path / "ink.png")}, "over-original")
+    assert (made - expected).abs().max() < 0.6 / 255
+    assert facts["frames"] == 4
+    assert {"before", "after"} <= set(roles(events))
+
+
+def test_export_refocuses(do, project: Path, tmp_path: Path) -> None:
+    look = {"mode": "refocus", "focus": ["foreground@f0", "background@f3"], "aperture": 3}
+    _, events = do(project, "export", container="mkv", codec="ffv1", end="f2", **look)
+    made = pictures(tmp_path / "out" / roles(events)["result"])
+    opened = unblur.atlas.open(project)
+    expected = opened.refocus(look["focus"], [0, 1], aperture=3)
+    assert (made - expected).abs().max() < 0.6 / 255
+
+
+def test_flow_is_written_as_file_and_picture(do, project: Path, tmp_path: Path) -> None:
+    facts, events = do(project, "flow", first=0, last=3)
+    assert set(roles(events)) == {"result", "picture", "mask"}
+    assert 0 < facts["valid"] <= 1
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded(do, tmp_path: Path) -> None:
+    large = write_clip(tmp_path / "large.mp4", frames=1, size=(1280, 800))
+    with pytest.raises(ResourceError, match="pixels"):
+        do(large, "restore", model="none")
+    long = write_clip(tmp_path / "long.mp4", frames=101, size=(16, 16))
+    with pytest.raises(ResourceError, match="frames"):
+        do(long, "restore", model="none")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"ffconcat version 1.0\nfile secret.mp4\n",
+        b"#EXTM3U\n#EXTINF:1,\n/etc/hostname\n",
+        b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'></MPD>",
+        b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 64,
+        b"GIF89a" + b"\x01\0\x01\0\0\0\0;",
+        b"YUV4MPEG2 W4 H4 F25:1\nFRAME\n" + b"\0" * 24,
+        b"",
+    ],
+)
+def test_only_containers_of_video_are_opened(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(MediaError):
+        Looker().answer({"what": "clip", "path": str(tmp_path / "a.mp4"), **ASKED})
+
+
+def test_frames_are_those_of_the_clip(clip: Path) -> None:
+    looker = Looker()
+    facts, _ = looker.answer({"what": "clip", "path": str(clip), **ASKED})
+    assert (facts["width"], facts["height"], facts["frames"], facts["rate"]) == (64, 48, 6, 10)
+    request = {"what": "frame", "path": str(clip), "frame": 4, "exact": True, **ASKED}
+    facts, data = looker.answer(request)
+    assert facts["type"] == "image/png"
+    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    expected = (pictures(clip)[4] * 255).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.array_equal(shown, expected.astype(np.uint8))
+    _, small = looker.answer({**request, "exact": False, "width": 32})
+    assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR).shape == (24, 32, 3)
+
+
+def test_a_view_of_odd_size_loses_a_line(tmp_path: Path) -> None:
+    odd = write_clip(tmp_path / "odd.mp4", size=(65, 49))
+    assert write_view(odd, tmp_path / "view.mp4") == (6, 10.0)
+    info = unblur.probe(tmp_path / "view.mp4")
+    assert (info.width, info.height, info.pixel_format) == (64, 48, "yuv420p")
+
+
+def test_pictures_of_a_project(project: Path) -> None:
+    looker = Looker()
+    base = {"path": str(project), **ASKED}
+    facts, _ = looker.answer({"what": "project", **base})
+    assert [layer["name"] for layer in facts["layers"]] == ["foreground", "background"]
+    assert (facts["width"], facts["height"], facts["frames"]) == (64, 48, 4)
+    look = requests.Look(mode="sharp").model_dump()
+    request = {"what": "picture", "frame": 2, "look": look, "paint": {}, "exact": True, **base}
+    _, data = looker.answer(request)
+    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1] / 255
+    expected = unblur.atlas.open(project).render("sharp", [2])[0].permute(1, 2, 0).numpy()
+    assert np.abs(shown - expected).max() < 0.51 / 255
+    with pytest.raises(UsageError):
+        looker.answer({**request, "frame": 4})
+
+
+def test_a_point_knows_its_layer(project: Path) -> None:
+    looker, opened = Looker(), unblur.atlas.open(project)
+    alpha = opened.layers[0].alpha[1][0]
+    y, x = divmod(int(alpha.argmax()), alpha.shape[1])
+    request = {"what": "point", "path": str(project), "frame": 1, **ASKED}
+    assert looker.answer({**request, "point": (x, y)})[0] == {"layer": "foreground"}
+    y, x = divmod(int(alpha.argmin()), alpha.shape[1])
+    assert looker.answer({**request, "point": (x, y)})[0] == {"layer": "background"}
+    with pytest.raises(UsageError, match="outside"):
+        looker.answer({**request, "point": (64, 0)})
+
+
+def test_a_stop_is_noticed_while_a_job_works(do, clip: Path, monkeypatch) -> None:
+    begun = tasks.Bar.listen
+
+    def listen(self: tasks.Bar, now: unblur.Progress) -> None:
+        begun(self, now)
+        self.desk.stopped.set()
+
+    monkeypatch.setattr(tasks.Bar, "listen", listen)
+    with pytest.raises(KeyboardInterrupt):
+        do(clip, "restore", model="none")
+
+
+def test_messages_do_not_tell_where_things_lie(tmp_path: Path) -> None:
+    order = {
+        "request": {},
+        "source": str(tmp_path / "sources" / "ab" / "source.mp4"),
+        "name": "film.mp4",
+        "out": str(tmp_path / "jobs" / "cd" / "out"),
+        "home": str(tmp_path),
+        "limits": LIMITS,
+    }
+    desk = Desk(order, io.StringIO())
+    assert desk.in_words(f"{order['source']} is empty") == "film.mp4 is empty"
+    assert str(tmp_path) not in desk.in_words(f"cannot write {order['out']}/result.mp4")
