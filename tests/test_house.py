@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": {"errors"},
     "optics": {"errors", "ops"},
     "weights": {"errors"},
-    "video": {"errors", "ops.color"},
+    "video": {"errors", "ops.color", "ops.priority"},
     "models": {"errors", "ops", "weights"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops", "optics"},
