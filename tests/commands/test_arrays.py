@@ -122,7 +122,7 @@ def test_whole_numbers_are_clipped_and_floats_are_not():
         (torch.full((2, 3, 4, 4), 200.0), "divide by 255"),
         (torch.full((2, 3, 4, 4), float("inf")), "infinity"),
         ([], "an empty list"),
-        (["a.png", "b.png"], "a folder of pictures is named by its path"),
+        (["a.png", "b.png"], "a folder of images is named by its path"),
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], "frame 1 is an array"),
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.float32)], "float32 and frame 0"),
         ([np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4)], "frame 1 is a tensor"),

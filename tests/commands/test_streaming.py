@@ -324,6 +324,13 @@ def test_other_wrong_arguments(tmp_path):
             work([frames], modle="none")
 
 
+def test_models_are_loaded_by_name_onto_a_device():
+    assert unblur.load_model("none", device=torch.device("cpu")).info.name == "none"
+    for wrong in (3, None, ["motion-s"]):
+        with pytest.raises(UsageError, match="takes a name of"):
+            unblur.load_model(wrong)
+
+
 def test_types_and_defaults_are_those_of_the_function():
     """A type checker sees the TypedDicts, `help` and the interpreter the signature."""
     signature = inspect.signature(unblur.restore).parameters

@@ -33,7 +33,7 @@ TEMPLATE = """\
 
 
 def path() -> Path:
-    """Where the file lies, whether it is there or not."""
+    """Where the file is, or would be."""
     from unblur.weights import home
 
     return home() / "config.toml"
@@ -44,7 +44,7 @@ def config(
         bool, typer.Option("--init", help="Write a file with examples, if there is none.")
     ] = False,
 ) -> None:
-    """Show the file of defaults: where it lies, and what it says."""
+    """Show the file of defaults: where it is, and what it says."""
     file = path()
     if init and file.exists():
         raise UsageError(f"{file} exists: edit it")

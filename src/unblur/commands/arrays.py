@@ -31,7 +31,7 @@ TAKEN = (
     "(B, T, 3, H, W), a Pillow image, or a list of frames"
 )
 LOWEST, HIGHEST = -0.5, 1.5
-"""Floats beyond are no [0, 1]; within lie colours that YUV holds and RGB does not."""
+"""Floats beyond are no [0, 1]; within are colours that YUV holds and RGB does not."""
 TEN_BITS = 1023
 """The highest sample of what is 16 bits wide and holds 10."""
 WHOLE = {np.dtype("uint8"): 255, np.dtype("uint16"): 65535}
@@ -182,7 +182,7 @@ def checked(frame: Any, number: int | None, unbounded: bool = False) -> Given:
             )
     else:
         kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-        hint = "; a folder of pictures is named by its path" if isinstance(frame, str) else ""
+        hint = "; a folder of images is named by its path" if isinstance(frame, str) else ""
         raise UsageError(
             f"{name} is a {kind}: frames are NumPy arrays (H, W, 3), tensors (3, H, W) or Pillow "
             f"images{hint}"
@@ -192,9 +192,11 @@ def checked(frame: Any, number: int | None, unbounded: bool = False) -> Given:
 
 def check_alike(first: Given, other: Given, number: int) -> None:
     """Raises `UsageError` where a frame is not of the kind, size and numbers of the first."""
-    told = [described(given.frame) for given in (first, other)]
-    if told[0] != told[1]:
-        raise UsageError(f"frame {number} is {told[1]} and frame 0 {told[0]}: give all as the same")
+    kinds = [described(given.frame) for given in (first, other)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"frame {number} is {kinds[1]} and frame 0 {kinds[0]}: give all as the same"
+        )
 
 
 def described(frame: Any) -> str:

@@ -104,9 +104,9 @@ def _streamed(frames: Iterator[Any], wanted: Request) -> Generator[Any, None, No
 
 
 class Lazy(Sequence[OneFrame], Generic[OneFrame]):
-    """Frames that are restored when they are asked for, in any order; made by `lazy`.
+    """Frames that are restored when they are wanted, in any order; made by `lazy`.
 
-    What a frame becomes does not depend on which were asked for before. Frames are restored in
+    What a frame becomes does not depend on which were taken before. Frames are restored in
     blocks of 16 with those around them, and the last blocks are remembered, so going forwards costs
     little more than `restore`. It may be used by several threads; they take turns.
     """
@@ -197,7 +197,7 @@ def lazy(frames: Numbered[OneFrame], **options: Unpack[ArrayOptions]) -> Lazy[On
         A sequence of as many frames, of the same kind; nothing is restored yet.
 
     Raises:
-        UsageError: an option is wrong, or, when frames are asked for, they are no such frames.
+        UsageError: an option is wrong, or, when frames are taken, they are no such frames.
         WeightsError, ResourceError, NumericsError: see `unblur.restore`.
     """
     wanted = _request("lazy", options)

@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 def shots_as_they_come(frames: Iterable[P]) -> Iterator[Iterator[P]]:
-    """An iterator for each shot; it is to be used up before the next is asked for."""
+    """An iterator for each shot; it is to be used up before the next is taken."""
     source = marked((frame, frame.rgb()) for frame in frames)
     following = next(source, None)
 
@@ -73,7 +73,9 @@ def unfolding(
     base, length, number = 0, 0, 0  # frames and windows before `base` are done with
     while True:
         coming = endless[number]
-        while length <= max(coming.inputs) or not alike(restorer, limit, length, endless, number):
+        while length <= max(coming.inputs) or not settled_at(
+            restorer, limit, length, endless, number
+        ):
             if not there(base + length):
                 break
             length += 1
@@ -100,7 +102,7 @@ ENDLESS = 12
 """Windows with all they reach that stand for a shot without an end."""
 
 
-def alike(
+def settled_at(
     restorer: Restorer, limit: int | None, length: int, endless: list[Window], number: int
 ) -> bool:
     """Whether a window that is not the last is that of an endless shot already."""

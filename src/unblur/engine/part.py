@@ -75,7 +75,7 @@ def restore_part(
         part: numbers of frames, one after the other.
 
     Returns:
-        Each frame of the part with its restored picture, as `Runner.restore` gives it.
+        Each frame of the part with its restored image, as `Runner.restore` gives it.
     """
     if not runner.needs_shots:
         return list(runner.restore((frame(i) for i in part), None))

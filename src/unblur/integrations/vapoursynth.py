@@ -1,7 +1,7 @@
 """A filter for VapourSynth scripts: `from unblur.integrations.vapoursynth import restore`.
 
 Frames may be wanted in any order, as editors do, and each is always the same: they are restored in
-blocks of 16, each by itself, with the frames around it. VapourSynth is told beforehand which frames
+blocks of 16, each by itself, with the frames around it. VapourSynth knows beforehand which frames
 a block needs, so that nothing waits inside of a filter, and it keeps and forgets finished blocks.
 """
 

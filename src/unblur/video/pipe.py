@@ -51,7 +51,7 @@ _Y4M = {
 }
 """Pixel formats that y4m can hold, and what it calls them."""
 _SITINGS: dict[Siting, str] = {"center": "420jpeg", "left": "420mpeg2", "topleft": "420paldv"}
-"""Where chroma lies in 4:2:0 of 8 bits, and what y4m calls it."""
+"""Where chroma is in 4:2:0 of 8 bits, and what y4m calls it."""
 _LONGEST = 4096
 """Bytes that the first line of y4m has at most."""
 _BUSY = (
