@@ -87,14 +87,10 @@ class Watch(threading.Thread):
 
 
 def crowd(server: Server, clip: str, clients: int, requests: int) -> dict[str, object]:
-    """Clients that all ask at once: jobs, states, files."""
+    """Clients that all ask at once: for a job each tenth time, else for states and files."""
     body = {"kind": "restore", "clip": clip, "model": "none", "end": "f2"}
-    paths = [
-        ("POST", "/api/jobs", body),
-        ("GET", "/api/jobs", None),
-        ("GET", f"/api/clips/{clip}/file", None),
-        ("GET", "/", None),
-    ]
+    reads = [("GET", "/api/jobs"), ("GET", f"/api/clips/{clip}/file"), ("GET", "/")]
+    paths = [("POST", "/api/jobs", body), *((*read, None) for read in 3 * reads)]
 
     def one(n: int) -> tuple[int, float]:
         began = time.perf_counter()

@@ -67,7 +67,7 @@ def answer(request: dict[str, object]) -> tuple[dict[str, object], bytes]:
     if what == "project":
         layers = [{"name": "foreground", "width": 4, "height": 3}]
         return {"width": 8, "height": 6, "frames": 3, "times": [0, 1, 2], "layers": layers}, b""
-    if what == "picture":
+    if what == "image":
         return {"type": "image/jpeg"}, json.dumps(request["paint"]).encode()
     return {"models": []}, b""
 

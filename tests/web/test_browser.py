@@ -363,7 +363,7 @@ def test_refocus_by_clicks_at_times(page: Any, server: Server) -> None:
 
 
 def click_pixel(page: Any, x: int, y: int, size: tuple[int, int]) -> None:
-    """Clicks the middle of a pixel of a picture that is fitted into its element."""
+    """Clicks the middle of a pixel of a image that is fitted into its element."""
     image = page.locator(".live img")
     box = image.bounding_box()
     by = min(box["width"] / size[1], box["height"] / size[0])

@@ -24,7 +24,7 @@ from unblur.web.places import inside, shown
 from unblur.web.server import check
 
 Serve = Callable[..., TestClient]
-TOKEN = "a token that nobody guesses"
+TOKEN = "a token that no one guesses"
 HOSTS = ["evil.example", "127.0.0.1.evil.example", "", "localhost:99999", "a@127.0.0.1:b", "[::1"]
 
 
@@ -412,8 +412,8 @@ def test_paint_has_the_size_of_its_atlas(
     assert unknown.status_code == 404
     made = client.post(path, content=good).json()["paint"]
     body = {"mode": "edit-sharp", "paint": {"foreground": made}}
-    shown_ = client.post(f"/api/projects/{project}/picture", json=body)
+    shown_ = client.post(f"/api/projects/{project}/image", json=body)
     file = settings.home / "sources" / project / "paint" / f"{made}.png"
     assert shown_.json() == {"foreground": str(file)}
     body = {"mode": "edit-sharp", "paint": {"foreground": "0" * 16}}
-    assert client.post(f"/api/projects/{project}/picture", json=body).status_code == 400
+    assert client.post(f"/api/projects/{project}/image", json=body).status_code == 400

@@ -104,7 +104,7 @@ def roles(events: list[dict[str, Any]]) -> dict[str, str]:
     return {e["role"]: e["name"] for e in events if e["event"] == "file"}
 
 
-def pictures(path: Path) -> torch.Tensor:
+def images(path: Path) -> torch.Tensor:
     """(T, 3, H, W)."""
     from unblur.video import open_video
 
@@ -120,10 +120,10 @@ def test_restore_makes_a_result_and_two_copies_to_play(do, clip: Path, tmp_path:
     assert made["result"] == "result.mkv"
     assert facts["frames"] == 3
     out = tmp_path / "out"
-    assert torch.equal(pictures(out / "result.mkv"), pictures(clip)[1:4])
-    before, after = (pictures(out / made[role]) for role in ("before", "after"))
+    assert torch.equal(images(out / "result.mkv"), images(clip)[1:4])
+    before, after = (images(out / made[role]) for role in ("before", "after"))
     assert before.shape == after.shape == (3, 3, 48, 64)
-    assert (before - pictures(clip)[1:4]).abs().mean() < 0.03  # the same frames
+    assert (before - images(clip)[1:4]).abs().mean() < 0.03  # the same frames
     assert (before - after).abs().mean() < 0.02
     shares = [e["share"] for e in events if e["event"] == "progress" and e["share"] is not None]
     assert shares == sorted(shares)
@@ -170,7 +170,7 @@ def test_a_trial_says_how_far_it_is_from_the_truth(
     scores = json.loads((tmp_path / "out" / roles(events)["scores"]).read_text())["frames"]
     assert len(scores) == 3
     assert all(10 < s["blurred"]["psnr"] < 60 for s in scores)
-    # nothing was restored: both stand alike, but for the codec
+    # nothing was restored: both are equal, but for the codec
     assert facts["psnr_restored"] == pytest.approx(facts["psnr_blurred"], abs=0.01)
     assert set(roles(events)) == {"scores", "sharp", "before", "after", "result"}
 
@@ -188,7 +188,7 @@ def test_export_renders_what_is_painted(do, project: Path, tmp_path: Path) -> No
     cv2.imwrite(str(tmp_path / "ink.png"), ink)
     look = {"mode": "edit-over-original", "container": "mkv", "codec": "ffv1"}
     facts, events = do(project, "export", {"foreground": str(tmp_path / "ink.png")}, **look)
-    made = pictures(tmp_path / "out" / roles(events)["result"])
+    made = images(tmp_path / "out" / roles(events)["result"])
     expected = opened.edit({"foreground": str(tmp_path / "ink.png")}, "over-original")
     assert (made - expected).abs().max() < 0.6 / 255
     assert facts["frames"] == 4
@@ -198,7 +198,7 @@ def test_export_renders_what_is_painted(do, project: Path, tmp_path: Path) -> No
 def test_export_refocuses(do, project: Path, tmp_path: Path) -> None:
     look = {"mode": "refocus", "focus": ["foreground@f0", "background@f3"], "aperture": 3}
     _, events = do(project, "export", container="mkv", codec="ffv1", end="f2", **look)
-    made = pictures(tmp_path / "out" / roles(events)["result"])
+    made = images(tmp_path / "out" / roles(events)["result"])
     opened = unblur.atlas.open(project)
     expected = opened.refocus(look["focus"], [0, 1], aperture=3)
     assert (made - expected).abs().max() < 0.6 / 255
@@ -206,7 +206,7 @@ def test_export_refocuses(do, project: Path, tmp_path: Path) -> None:
 
 def test_flow_is_written_as_file_and_picture(do, project: Path, tmp_path: Path) -> None:
     facts, events = do(project, "flow", first=0, last=3)
-    assert set(roles(events)) == {"result", "picture", "mask"}
+    assert set(roles(events)) == {"result", "image", "mask"}
     assert 0 < facts["valid"] <= 1
 
 
@@ -246,7 +246,7 @@ def test_frames_are_those_of_the_clip(clip: Path) -> None:
     facts, data = looker.answer(request)
     assert facts["type"] == "image/png"
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-    expected = (pictures(clip)[4] * 255).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    expected = (images(clip)[4] * 255).round().clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.array_equal(shown, expected.astype(np.uint8))
     _, small = looker.answer({**request, "exact": False, "width": 32})
     assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR).shape == (24, 32, 3)
@@ -266,7 +266,7 @@ def test_pictures_of_a_project(project: Path) -> None:
     assert [layer["name"] for layer in facts["layers"]] == ["foreground", "background"]
     assert (facts["width"], facts["height"], facts["frames"]) == (64, 48, 4)
     look = requests.Look(mode="sharp").model_dump()
-    request = {"what": "picture", "frame": 2, "look": look, "paint": {}, "exact": True, **base}
+    request = {"what": "image", "frame": 2, "look": look, "paint": {}, "exact": True, **base}
     _, data = looker.answer(request)
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1] / 255
     expected = unblur.atlas.open(project).render("sharp", [2])[0].permute(1, 2, 0).numpy()

@@ -59,7 +59,7 @@ def serve(
         typer.Option(
             metavar="DIR",
             show_default="in the user's data folder",
-            help="Where uploads, jobs and results lie.",
+            help="Where uploads, jobs and results are.",
         ),
     ] = None,
     device: Annotated[

@@ -2,7 +2,7 @@
 
 `unblur serve` starts it. The server itself holds no pixels: media are read and computed on in
 processes of their own, a queue's worker for each job and a helper for single frames. What they
-write lies in one folder, so that jobs outlive the page and the server.
+write is in one folder, so that jobs outlive the page and the server.
 """
 
 from unblur.web.settings import Settings

@@ -220,7 +220,7 @@ async def on_missing(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_gone(request: Request, error: Exception) -> Response:
-    """An answer that nobody reads."""
+    """An answer that no one reads."""
     return Response(status_code=499)
 
 
@@ -314,11 +314,11 @@ async def look_at_clip(house: House, source: Source) -> dict[str, Any]:
     """Keeps a clip if it can be read."""
     source.about, _ = await house.look(house.clips, source, None, what="clip")
     house.sources.add(source)
-    return told(source)
+    return public(source)
 
 
-def told(source: Source) -> dict[str, Any]:
-    """What a client learns of a source; not where it lies."""
+def public(source: Source) -> dict[str, Any]:
+    """What a client learns of a source; not where it is."""
     return {
         "id": source.id,
         "kind": source.kind,
@@ -331,7 +331,7 @@ def told(source: Source) -> dict[str, Any]:
 
 @router.post("/clips/folder", status_code=201)
 async def clip_from_folder(house: Home, body: ask.FromFolder) -> dict[str, Any]:
-    """Takes a video that lies in a folder; it stays where it is."""
+    """Takes a video in a folder; it stays where it is."""
     source = house.sources.from_folder(body.folder, body.path)
     if source.kind != "clip":
         raise UsageError(f"{source.name} is a project, not a clip")
@@ -354,7 +354,7 @@ async def clip_from_job(house: Home, body: ask.FromJob) -> dict[str, Any]:
 async def sources(house: Home) -> list[dict[str, Any]]:
     """All clips and projects, the newest first."""
     known = sorted(house.sources.known.values(), key=lambda s: -s.created)
-    return [told(source) for source in known]
+    return [public(source) for source in known]
 
 
 @router.get("/sources/{number}")
@@ -362,7 +362,7 @@ async def source(house: Home, number: Number) -> dict[str, Any]:
     """A clip or project."""
     found = house.sources.get(number)
     house.sources.use(found)
-    return told(found)
+    return public(found)
 
 
 @router.delete("/sources/{number}", status_code=204)
@@ -401,7 +401,7 @@ async def clip_frame(
 
 @router.post("/projects/folder", status_code=201)
 async def project_from_folder(house: Home, body: ask.FromFolder) -> dict[str, Any]:
-    """Opens an atlas project that lies in a folder."""
+    """Opens an atlas project in a folder."""
     found = house.sources.from_folder(body.folder, body.path)
     if found.kind != "project":
         raise UsageError(f"{found.name} is a clip, not a project")
@@ -423,12 +423,12 @@ async def look_at_project(house: House, found: Source) -> dict[str, Any]:
     """Keeps a project if it can be read."""
     found.about, _ = await house.look(house.projects, found, None, what="project")
     house.sources.add(found)
-    return told(found)
+    return public(found)
 
 
 @router.get("/projects/{number}/atlases/{layer}")
 async def atlas(house: Home, number: Number, layer: ask.Name) -> FileResponse:
-    """The atlas of a layer as PNG; its alpha is where a point was ever seen."""
+    """The atlas of a layer as PNG; its alpha is where a point was ever visible."""
     found = house.sources.get(number, "project")
     if layer not in {each["name"] for each in found.about["layers"]}:
         raise KeyError(layer)
@@ -436,8 +436,8 @@ async def atlas(house: Home, number: Number, layer: ask.Name) -> FileResponse:
     return FileResponse(path, media_type="image/png")
 
 
-@router.post("/projects/{number}/picture")
-async def picture(house: Home, request: Request, number: Number, body: ask.Picture) -> Response:
+@router.post("/projects/{number}/image")
+async def image(house: Home, request: Request, number: Number, body: ask.Image) -> Response:
     """A frame of a project as JPEG, rendered as the body says."""
     found = house.sources.get(number, "project")
     look = body.model_dump()
@@ -446,7 +446,7 @@ async def picture(house: Home, request: Request, number: Number, body: ask.Pictu
         house.projects,
         found,
         request,
-        what="picture",
+        what="image",
         frame=body.frame,
         width=body.width,
         look=look,
@@ -472,7 +472,7 @@ async def point(
 
 
 @router.get("/projects/{number}/flow")
-async def flow_picture(
+async def flow_image(
     house: Home,
     request: Request,
     number: Number,

@@ -19,7 +19,7 @@ ID = r"^[0-9a-f]{16}$"
 
 
 def new_id() -> str:
-    """A name that nobody can guess."""
+    """A name that no one can guess."""
     return secrets.token_hex(8)
 
 

@@ -4,7 +4,7 @@
   be made to lead here (DNS rebinding).
 - Origin: other sites may neither send (CSRF) nor embed; no CORS header is ever given.
 - Token: where one is set, nothing is answered without it.
-- Bodies: bounded in bytes and in time; answers: given up where nobody reads them.
+- Bodies: bounded in bytes and in time; answers: given up where no one reads them.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def cookie_value(token: str) -> str:
 
 
 def decorated(send: Send) -> Send:
-    """Adds the headers of every answer, and gives up where nobody reads."""
+    """Adds the headers of every answer, and gives up where no one reads."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

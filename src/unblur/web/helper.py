@@ -1,4 +1,4 @@
-"""The server's side of the helper that makes single pictures."""
+"""The server's side of the helper that makes single images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unblur.web.settings import Settings
 LONGEST_ANSWER = 2**28
 LONGEST_LINE = 2**22
 PATIENCE = 120.0
-"""Seconds that a picture may take."""
+"""Seconds that a image may take."""
 IDLE = 600.0
 """Seconds after which the process is let go."""
 GRACE = 3.0
@@ -30,7 +30,7 @@ ERRORS: dict[int, type[UnblurError]] = {
 
 
 class GoneError(Exception):
-    """Nobody waits for the picture any more."""
+    """No one waits for the image any more."""
 
 
 class Helper:
@@ -52,18 +52,18 @@ class Helper:
         request: dict[str, Any],
         gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        """Facts, and the bytes of a picture.
+        """Facts, and the bytes of a image.
 
         Args:
             request: see `unblur.web.looking.Looker.answer`.
-            gone: whether nobody waits for the answer; looked at when its turn has come.
+            gone: whether no one waits for the answer; looked at when its turn has come.
 
         Raises:
             UnblurError: what went wrong.
-            GoneError: nobody waits.
+            GoneError: no one waits.
         """
         if self._waiting >= MOST_WAITING:
-            raise ResourceError("too many pictures are asked for at once: try again")
+            raise ResourceError("too many images are wanted at once: try again")
         self._waiting += 1
         try:
             async with self._lock:
@@ -74,7 +74,7 @@ class Helper:
                 except (asyncio.TimeoutError, asyncio.IncompleteReadError, OSError, ValueError):
                     await self._kill()
                     raise ResourceError(
-                        f"{request['name']}: no picture could be made of it: it is damaged, or too"
+                        f"{request['name']}: no image could be made of it: it is damaged, or too"
                         " large for this machine"
                     ) from None
                 except asyncio.CancelledError:

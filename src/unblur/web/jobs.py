@@ -1,4 +1,4 @@
-"""Jobs: what was asked for, where it stands, what it made; and the queue that runs them.
+"""Jobs: what was requested, where it stands, what it made; and the queue that runs them.
 
 A job is a folder `jobs/ID` with `job.json`, which is written whenever its state changes, and `out`
 with what it made. It runs in a process of its own (`unblur.web.work`). What was unfinished when the
@@ -146,7 +146,7 @@ class Queue:
         return self.jobs[number]
 
     def folder(self, number: str) -> Path:
-        """Where a job lies."""
+        """Where a job is."""
         return self.home / number
 
     def file(self, number: str, name: str) -> tuple[Path, dict[str, Any]]:
@@ -247,7 +247,7 @@ class Queue:
         except ConnectionError:
             pass  # it died; its exit code is judged below
         except (ValueError, KeyError, TypeError):
-            job.error = {"code": 5, "message": "its process told nonsense: see log.txt of the job"}
+            job.error = {"code": 5, "message": "its process gave nonsense: see log.txt of the job"}
         finally:
             await end(process, GRACE)
             del self._running[job.id]
@@ -296,7 +296,7 @@ class Queue:
     def _let_go(self, number: str) -> None:
         process = self._running.get(number)
         if process is not None and process.stdin is not None:
-            process.stdin.close()  # a worker ends when nobody holds the other end
+            process.stdin.close()  # a worker ends when no one holds the other end
             asyncio.get_running_loop().call_later(GRACE, kill, process)
 
     def _end(self, job: Job, state: State, error: dict[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Single frames, of clips and of projects, as pictures: what the page shows while one drags."""
+"""Single frames, of clips and of projects, as images: what the page shows while one drags."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def clip_info(path: Path, max_pixels: int, max_frames: int) -> VideoInfo:
 
 
 class Looker:
-    """Answers requests for pictures; keeps the last projects open."""
+    """Answers requests for images; keeps the last projects open."""
 
     def __init__(self) -> None:
         self._projects: dict[str, Project] = {}
         shut_other_containers()
 
     def answer(self, request: dict[str, Any]) -> Reply:
-        """What is known of a clip or project, or a picture of it.
+        """What is known of a clip or project, or a image of it.
 
         Args:
             request: `what`, the absolute `path`, and what that kind takes besides.
@@ -68,7 +68,7 @@ class Looker:
             "clip": self.clip,
             "frame": self.frame,
             "project": self.project,
-            "picture": self.picture,
+            "image": self.image,
             "point": self.point,
             "flow": self.flow,
         }
@@ -116,7 +116,7 @@ class Looker:
         if found is None:
             raise MediaError(f"{path} has no frame {index}")
         upright = np.ascontiguousarray(np.rot90(codes(found), -turns))
-        return picture_of(upright, request)
+        return image_of(upright, request)
 
     def project(self, request: dict[str, Any]) -> Reply:
         """Facts of a project."""
@@ -140,12 +140,12 @@ class Looker:
             "layers": layers,
         }, b""
 
-    def picture(self, request: dict[str, Any]) -> Reply:
+    def image(self, request: dict[str, Any]) -> Reply:
         """A frame of a project."""
         project = self._open(request)
         t = project.frame_at(request["frame"])
         drawn = next(frames_of(project, request["look"], request["paint"], [t]))
-        return picture_of(as_codes(drawn), request)
+        return image_of(as_codes(drawn), request)
 
     def point(self, request: dict[str, Any]) -> Reply:
         """The layer that a point shows most of."""
@@ -156,7 +156,7 @@ class Looker:
         height, width = project.size
         col, row = (round(at) for at in request["point"])
         if not (0 <= col < width and 0 <= row < height):
-            raise UsageError(f"the point lies outside the frames of {width}x{height}")
+            raise UsageError(f"the point is outside the frames of {width}x{height}")
         parts = [float(share[0, row, col]) for share in shares(opacities(project, t))]
         return {"layer": project.layers[parts.index(max(parts))].name}, b""
 
@@ -165,7 +165,7 @@ class Looker:
         found = self._open(request).flow(request["first"], request["last"])
         rgb = flow_to_rgb(found.flow[None])[0] * (0.4 + 0.6 * found.valid)
         longest = float(found.flow.norm(dim=0).max())
-        facts, data = picture_of(as_codes(rgb), request)
+        facts, data = image_of(as_codes(rgb), request)
         return {**facts, "longest": longest, "valid": float(found.valid.mean())}, data
 
     def _open(self, request: dict[str, Any]) -> Project:
@@ -219,14 +219,14 @@ def frames_of(
     return render_frames(project, mode, chosen, layer=look["layer"])
 
 
-def as_codes(picture: Tensor) -> NDArray[np.uint8]:
+def as_codes(image: Tensor) -> NDArray[np.uint8]:
     """(3, H, W) in [0, 1] as (H, W, 3) of 8 bits."""
-    values = (picture.detach() * 255).round().clamp(0, 255)
+    values = (image.detach() * 255).round().clamp(0, 255)
     return values.permute(1, 2, 0).numpy().astype(np.uint8)
 
 
-def picture_of(rgb: NDArray[np.uint8], request: Mapping[str, Any]) -> Reply:
-    """A picture (H, W, 3) as a file, no wider than `width`; PNG where `exact`."""
+def image_of(rgb: NDArray[np.uint8], request: Mapping[str, Any]) -> Reply:
+    """A image (H, W, 3) as a file, no wider than `width`; PNG where `exact`."""
     width = request.get("width")
     if width is not None and width < rgb.shape[1]:
         height = max(1, math.floor(rgb.shape[0] * width / rgb.shape[1] + 0.5))
@@ -235,5 +235,5 @@ def picture_of(rgb: NDArray[np.uint8], request: Mapping[str, Any]) -> Reply:
     options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     done, data = cv2.imencode(kind, np.ascontiguousarray(rgb[:, :, ::-1]), options)
     if not done:
-        raise ResourceError("the picture could not be encoded: it is too large")
+        raise ResourceError("the image could not be encoded: it is too large")
     return {"type": "image/png" if kind == ".png" else "image/jpeg"}, data.tobytes()

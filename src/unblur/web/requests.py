@@ -1,4 +1,4 @@
-"""What can be asked for: bodies of requests, checked before anything is done."""
+"""What can be requested: bodies of requests, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Look(Body):
     highlights: Annotated[float, Field(ge=1, le=1000)] = 1.0
 
 
-class Picture(Look):
+class Image(Look):
     """One frame of a project."""
 
     frame: Frame = 0

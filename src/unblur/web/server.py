@@ -26,7 +26,7 @@ def run(settings: Settings, say: Callable[[str], None] | None = None) -> None:
 
     Args:
         settings: what the operator decided.
-        say: told the address once it is known.
+        say: called with the address once it is known.
 
     Raises:
         UsageError: see `unblur.web.serve`.
@@ -111,6 +111,7 @@ def listening(settings: Settings) -> Iterator[tuple[socket.socket, int]]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((settings.host, settings.port))
+            sock.listen()  # who comes before the server is ready waits
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}):"

@@ -19,7 +19,7 @@ class Settings:
     """Everything an operator decides."""
 
     home: Path
-    """Where uploads, jobs and results lie."""
+    """Where uploads, jobs and results are."""
     folders: tuple[Path, ...] = ()
     """Whose videos may be chosen beside uploads."""
     host: str = LOCAL
@@ -35,7 +35,7 @@ class Settings:
     max_upload: int = 2 * GB
     """Bytes of one file."""
     max_disk: int = 50 * GB
-    """Bytes of all that lies in `home`, above which nothing is taken in."""
+    """Bytes of all in `home`, above which nothing is taken in."""
     max_pixels: int = 8192 * 4320
     """Of a frame."""
     max_frames: int = 200_000

@@ -89,7 +89,7 @@ class Sources:
         return self.home / number
 
     def path(self, source: Source) -> Path:
-        """Where it lies, resolved now.
+        """Where it is, resolved now.
 
         Raises:
             UsageError: it is gone, or its folder is not allowed any more.
@@ -98,7 +98,7 @@ class Sources:
             return inside(self.folder(source.id), source.place)
         root = Path(source.root)
         if root not in self.settings.folders and self.settings.home not in root.parents:
-            raise UsageError(f"{source.name} lies in a folder that is not offered any more")
+            raise UsageError(f"{source.name} is in a folder that is not offered any more")
         return inside(root, source.place)
 
     def begin_upload(self, name: str) -> Source:

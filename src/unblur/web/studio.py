@@ -15,7 +15,7 @@ from unblur.web.work import explain
 
 
 def main() -> int:
-    """Answers until nobody asks."""
+    """Answers until no one asks."""
     voice = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     warnings.simplefilter("ignore")

@@ -44,7 +44,7 @@ class Bar:
 
     def __init__(self, desk: Desk, later: float = 0.0) -> None:
         self.desk, self.later = desk, later
-        self.began, self.told, self.share = time.monotonic(), 0.0, 0.0
+        self.began, self.said, self.share = time.monotonic(), 0.0, 0.0
         self.planned = False
 
     def listen(self, now: Progress) -> None:
@@ -61,11 +61,11 @@ class Bar:
         if left is not None:
             spent = clock - self.began
             self.share = max(self.share, spent / max(1e-9, spent + left))
-        if clock - self.told < BEAT:
+        if clock - self.said < BEAT:
             if self.desk.stopped.is_set():
                 raise KeyboardInterrupt
             return
-        self.told = clock
+        self.said = clock
         self.desk.tell(
             "progress",
             stage=stage,
@@ -155,7 +155,7 @@ def estimate(desk: Desk) -> dict[str, Any]:
 
 
 def frames_in(desk: Desk, info: VideoInfo) -> int:
-    """Frames of the part that is asked for; counted where nothing tells."""
+    """Frames of the part that is wanted; counted where nothing says it."""
     r = desk.request
     with open_video(
         desk.source, start=r["start"], end=r["end"], deinterlace=info.interlaced
@@ -185,7 +185,7 @@ def preview(desk: Desk) -> dict[str, Any]:
     if info.frames is not None:
         stop = min(stop, info.frames)
         if begin >= stop:
-            raise UsageError(f"frame {begin} lies past the end: the clip has {info.frames}")
+            raise UsageError(f"frame {begin} is past the end: the clip has {info.frames}")
     facts, part = restored(desk, info, "after.mkv", f"f{begin}", f"f{stop}", codec="ffv1")
     (desk.out / "after.mkv").unlink()
     return {**facts, **part, "at": begin}
@@ -335,15 +335,15 @@ def export(desk: Desk) -> dict[str, Any]:
 
 
 def flow(desk: Desk) -> dict[str, Any]:
-    """Optical flow between two frames of a project as a file, a picture and a mask."""
+    """Optical flow between two frames of a project as a file, a image and a mask."""
     from unblur.atlas.project.flow_files import write_flow
 
     r = desk.request
     project = unblur.atlas.open(desk.source)
     found = project.flow(r["first"], r["last"])
-    names = {"result": "flow.flo", "picture": "flow.png", "mask": "valid.png"}
+    names = {"result": "flow.flo", "image": "flow.png", "mask": "valid.png"}
     paths = {role: desk.out / name for role, name in names.items()}
-    write_flow(found, paths["result"], picture=paths["picture"], mask=paths["mask"], overwrite=True)
+    write_flow(found, paths["result"], picture=paths["image"], mask=paths["mask"], overwrite=True)
     for role, name in names.items():
         kind = "image/png" if name.endswith("png") else "application/octet-stream"
         desk.made(name, role, kind)

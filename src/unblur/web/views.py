@@ -52,31 +52,31 @@ def write_view(
 
 
 def upright(frames: Iterator[Frame], turns: int) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:
-    """Time and picture (H, W, 3) of each frame, turned clockwise by quarters."""
+    """Time and image (H, W, 3) of each frame, turned clockwise by quarters."""
     for frame in frames:
         yield frame.time, np.ascontiguousarray(np.rot90(codes(frame), -turns))
 
 
 def codes(frame: Frame) -> NDArray[np.uint8]:
-    """A frame's picture (H, W, 3), RGB of 8 bits."""
+    """A frame's image (H, W, 3), RGB of 8 bits."""
     rgb = (frame.rgb() * 255).round().clamp(0, 255)
     return rgb.permute(1, 2, 0).numpy().astype(np.uint8)
 
 
 def encode(
-    pictures: Iterable[tuple[Fraction, NDArray[np.uint8]]],
+    images: Iterable[tuple[Fraction, NDArray[np.uint8]]],
     target: Path,
     rate: Fraction | None,
     tick: Callable[[int], None] | None = None,
 ) -> int:
-    """Writes pictures (H, W, 3) at their times, of which the first becomes 0."""
+    """Writes images (H, W, 3) at their times, of which the first becomes 0."""
     part = target.with_name(f".{target.name}.part.mp4")
     count, first = 0, Fraction(0)
     try:
         with closing(av.open(str(part), "w", options={"movflags": "+faststart"})) as file:
             stream = None
-            for time, picture in pictures:
-                height, width = (max(2, side // 2 * 2) for side in picture.shape[:2])
+            for time, image in images:
+                height, width = (max(2, side // 2 * 2) for side in image.shape[:2])
                 if stream is None:
                     first = time
                     stream = file.add_stream("libx264", rate=rate or 25)
@@ -86,8 +86,8 @@ def encode(
                     tags = stream.codec_context
                     tags.colorspace, tags.color_range = 1, 1  # BT.709, limited
                     tags.color_primaries, tags.color_trc = 1, 1
-                whole = np.resize(picture, (height, width, 3)) if 1 in picture.shape[:2] else None
-                cut = np.ascontiguousarray(picture[:height, :width]) if whole is None else whole
+                whole = np.resize(image, (height, width, 3)) if 1 in image.shape[:2] else None
+                cut = np.ascontiguousarray(image[:height, :width]) if whole is None else whole
                 frame = av.VideoFrame.from_ndarray(cut, format="rgb24").reformat(
                     format="yuv420p", dst_colorspace="itu709", dst_color_range=1
                 )

@@ -59,7 +59,7 @@ def private_stdout() -> TextIO:
 
 
 def watch(desk: Desk) -> None:
-    """Waits until nobody holds the other end of standard input, and stops the work."""
+    """Waits until no one holds the other end of standard input, and stops the work."""
     # Not through `sys.stdin`, whose lock would be missed when the program ends.
     while os.read(0, 1024):
         pass

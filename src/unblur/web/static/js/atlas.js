@@ -71,7 +71,7 @@ export function frames(project, show, waiting) {
   return latest(async (look) => {
     waiting?.(true);
     try {
-      const made = await api.picture(`/api/projects/${project.id}/picture`, look);
+      const made = await api.picture(`/api/projects/${project.id}/image`, look);
       show(made.url);
       if (last) URL.revokeObjectURL(last);
       last = made.url;

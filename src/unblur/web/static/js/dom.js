@@ -80,6 +80,10 @@ export function latest(work) {
 /** Colour of a variable of the page's style. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** The font of canvases, as large as the page's. */
+export const canvasFont = () =>
+  `${0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize)}px system-ui, sans-serif`;
+
 /** A canvas's context with a pixel for each of the screen's; null while it is not shown. */
 export function fitted(canvas) {
   const { width, height } = canvas.getBoundingClientRect();

@@ -35,6 +35,10 @@ export function focus(project) {
   const soon = later(show, 120);
 
   const x = (frame) => `${(100 * (frame + 0.5)) / project.frames}%`;
+  const put = (mark, frame) => { // within the strip, also at its ends
+    mark.style.left = x(frame);
+    mark.style.transform = `translateX(-${x(frame)})`;
+  };
 
   function marks() {
     const now = el("i");
@@ -46,7 +50,7 @@ export function focus(project) {
         "aria-label": t("key.at", { what: key.what, n: key.frame, time: clock(project.times[key.frame]) }),
         onclick: () => { chosen = n; what.value = key.what; place.slider.value = key.frame; place.slider.dispatchEvent(new Event("input")); },
       }, `◆ ${key.what}`);
-      mark.style.left = x(key.frame);
+      put(mark, key.frame);
       mark.addEventListener("keydown", (event) => {
         if (event.key === "Delete" || event.key === "Backspace") drop(n);
         else if (event.key === "ArrowLeft") move(n, key.frame - 1);
@@ -61,7 +65,7 @@ export function focus(project) {
         const frame = Math.floor(((event.clientX - box.left) / box.width) * project.frames);
         if (frame !== key.frame && frame >= 0 && frame < project.frames && !keys.some((k) => k.frame === frame)) {
           key.frame = frame;
-          mark.style.left = x(frame);
+          put(mark, frame);
           soon();
         }
       });

@@ -125,7 +125,7 @@ export function boxes(wanted, options = {}) {
 
 /** Links to what a job made. */
 export function downloads(job) {
-  const roles = ["result", "picture", "mask", "page", "report", "scores"];
+  const roles = ["result", "image", "mask", "page", "report", "scores"];
   return job.files.filter((f) => roles.includes(f.role)).map((f) =>
     el("a.button", { href: `${api.fileOf(job, f.name)}?download=true`, download: "" }, t(`role.${f.role}`), " ",
       el("span.soft.small", {}, f.name)));

@@ -16,7 +16,7 @@ export function paint(project) {
   const undo = [];
   const tool = choice(["brush", "eraser", "text"].map((k) => [k, t(`tool.${k}`)]), "brush", () => { words.parentNode.hidden = tool.value !== "text"; });
   const shade = el("input", { type: "color", value: "#ff3b30" });
-  const size = range(2, 200, 1, 24);
+  const size = range(2, 200, 1, Math.max(4, Math.round(project.layers[0].width / 24)));
   const strength = range(0.05, 1, 0.05, 1);
   const words = el("input", { type: "text", value: "unblur", maxLength: 80 });
   const layer = choice(project.layers.map((l) => [l.name, l.name]), state.layer, (name) => { state.layer = name; load(); });

@@ -1,6 +1,6 @@
 // A clip over time: how it is blurred, its cuts and blocks; a frame and a part of it to choose.
 
-import { colour, el, fitted, redrawn } from "./dom.js";
+import { canvasFont, colour, el, fitted, redrawn } from "./dom.js";
 import { clock, number, t } from "./texts.js";
 
 /**
@@ -53,10 +53,10 @@ export function timeline(clip, { onframe, onpart }) {
     if (!fit) return;
     const { g, width, height } = fit;
     const x = (n) => (n / count) * width;
-    const bottom = height - 34;
+    g.font = canvasFont();
+    const bottom = height - 22 - parseFloat(g.font);
     g.fillStyle = colour("--shade");
     g.fillRect(x(state.start), 0, x(state.end) - x(state.start), height);
-    g.font = "12px system-ui, sans-serif";
     const found = state.found;
     if (found) {
       const frames = found.frames;

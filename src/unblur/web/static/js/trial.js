@@ -1,7 +1,7 @@
 // Blur on purpose: what a model makes of one's own sharp clip, in figures.
 
 import * as api from "./api.js";
-import { choice, colour, el, field, fitted, range, redrawn, say } from "./dom.js";
+import { canvasFont, choice, colour, el, field, fitted, range, redrawn, say } from "./dom.js";
 import * as jobs from "./jobs.js";
 import { facts, picker } from "./picker.js";
 import { scrub } from "./scrub.js";
@@ -128,13 +128,14 @@ function graph(canvas, scores, at) {
   const all = scores.flatMap((s) => [s.blurred.psnr, s.restored.psnr]);
   const low = Math.floor(Math.min(...all) - 0.5);
   const high = Math.ceil(Math.max(...all) + 0.5);
-  const x = (n) => 44 + ((n + 0.5) / scores.length) * (width - 52);
+  const left = 4 * parseFloat(canvasFont());
+  const x = (n) => left + ((n + 0.5) / scores.length) * (width - left - 8);
   const y = (v) => height - 10 - ((v - low) / (high - low)) * (height - 24);
-  g.font = "12px system-ui, sans-serif";
+  g.font = canvasFont();
   g.fillStyle = colour("--soft");
   g.strokeStyle = colour("--line");
   for (const v of [low, (low + high) / 2, high]) {
-    g.beginPath(); g.moveTo(44, y(v)); g.lineTo(width, y(v)); g.stroke();
+    g.beginPath(); g.moveTo(left, y(v)); g.lineTo(width, y(v)); g.stroke();
     g.fillText(`${number(v, 1)}`, 4, y(v) + 4);
   }
   for (const [name, shade] of [["blurred", "--motion"], ["restored", "--sharp"]]) {
