@@ -36,6 +36,7 @@ def evaluate(
     encoded: int | None = None,
     blurred: str | Path | None = None,
     sharp: str | Path | None = None,
+    protocol: str | None = None,
     ablate: bool = False,
     pictures: str | Path | None = None,
     device: str = "auto",
@@ -46,7 +47,8 @@ def evaluate(
 
     Args:
         suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average`,
-            `pairs` or `davis-blur`.
+            `pairs`, `davis-blur`, `bench` (all rendered ones), or a data set on disk: `gopro:DIR`,
+            `dvd:DIR`, `bsd:DIR` or `reds:DIR`.
         models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
             `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
             `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
@@ -56,7 +58,8 @@ def evaluate(
         data: for `real-average`: folders of sharp frames, or of folders of them; for
             `davis-blur`: the data set, or a folder of its sequences.
         frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
-            `davis-blur`: how many of each sequence, from its middle; all by default.
+            `davis-blur`: how many of each sequence, from its middle; of a data set:
+            how many of each sequence, from its first; all by default.
         textures: for the rendered suites: folder of pictures instead of the held-out ones.
         blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
             each sequence).
@@ -69,6 +72,8 @@ def evaluate(
         encoded: for the rendered suites: 23 or 29, frames out of H.264 files of that rate factor.
         blurred: for `pairs`: folder of pictures, videos or folders of frames.
         sharp: for `pairs`: folder of their sharp partners, with the same names.
+        protocol: for data sets: `fair` (every frame once; the default), or `paper` for `gopro` and
+            `dvd`: windows, frames and means as BSSTNet's released code counts them.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
         pictures: folder for a sheet of each clip, all methods side by side.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -90,6 +95,7 @@ def evaluate(
     if scale not in (1, 2):
         raise UsageError(f"scale {scale}: use 1 or 2")
     folders = (data,) if isinstance(data, str | Path) else tuple(data)
+    suite, folders = split_suite(suite, folders)
     maps, guide = choose_depth(depth)
     sources = Sources(
         data=tuple(Path(folder) for folder in folders),
@@ -101,9 +107,11 @@ def evaluate(
         encoded=encoded,
         blurred=None if blurred is None else Path(blurred),
         sharp=None if sharp is None else Path(sharp),
+        protocol=protocol,
     )
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]
+    counting = chosen.counting(sources)
     methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
     names = [method.name for method in methods]
 
@@ -130,12 +138,12 @@ def evaluate(
             if method.warm_up and number == 0:
                 method.restore(clip)
             restored, seconds = method.timed(clip)
-            scores += score(clip, method.name, restored, seconds)
+            scores += score(clip, method.name, restored, seconds, counting.metrics)
             columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
             rounds.note(method.name, time.monotonic() - ran)
             told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
         if pictures is not None:
-            sheet = Path(pictures) / f"{suite}-{clip.name}.png"
+            sheet = Path(pictures) / f"{suite}-{clip.name}.png".replace("/", "-")
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
     return Evaluation(
         suite=suite,
@@ -146,7 +154,20 @@ def evaluate(
         facts={**chosen.about(sources), **machine(device)},
         clips=clips,
         parameters={m.name: m.parameters for m in methods if m.parameters is not None},
+        mean=counting.mean,
+        parts=chosen.parts,
+        published=chosen.published(sources),
     )
+
+
+def split_suite(suite: str, folders: tuple[str | Path, ...]) -> tuple[str, tuple[str | Path, ...]]:
+    """The name of a suite and its folders: `gopro:DIR` is `gopro`, made of DIR.
+
+    >>> split_suite("gopro:here", ())
+    ('gopro', ('here',))
+    """
+    name, colon, folder = suite.partition(":")
+    return (name, (folder, *folders)) if colon and folder else (name, folders)
 
 
 class Told:

@@ -11,6 +11,7 @@ from unblur.metrics.functional import (
     sharpness,
     ssim,
     ssim_uniform,
+    ssim_volume,
     tpsnr_pq,
 )
 from unblur.metrics.ms_ssim import ms_ssim
@@ -28,6 +29,7 @@ __all__ = [
     "sharpness",
     "ssim",
     "ssim_uniform",
+    "ssim_volume",
     "tof",
     "tpsnr_diff",
     "tpsnr_pq",
