@@ -171,6 +171,24 @@ def evaluate(
             help="A sheet for each clip, all methods side by side.",
         ),
     ] = None,
+    html_file: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            help="One page: tables, plots, images under a slider.",
+        ),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+            help="For --html: earlier results (--json) at other rate factors; may be repeated.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -199,6 +217,8 @@ def evaluate(
             protocol=protocol,
             ablate=ablate,
             pictures=pictures,
+            html=html_file,
+            beside=beside or (),
             device=device,
             progress=progress,
         )

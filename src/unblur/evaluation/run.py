@@ -13,7 +13,8 @@ from unblur.errors import UsageError
 from unblur.evaluation.methods import Method, classical
 from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluation.models import methods as methods_of
-from unblur.evaluation.pictures import write_sheet
+from unblur.evaluation.pictures import write, write_sheet
+from unblur.evaluation.report import Shown, page, read_results, shown
 from unblur.evaluation.scores import Evaluation, Score, score
 from unblur.evaluation.suites import Sources, find_suite
 from unblur.ops.device import choose_device
@@ -39,6 +40,8 @@ def evaluate(
     protocol: str | None = None,
     ablate: bool = False,
     pictures: str | Path | None = None,
+    html: str | Path | None = None,
+    beside: Sequence[str | Path] = (),
     device: str = "auto",
     precision: str = "auto",
     progress: Listener | None = None,
@@ -76,6 +79,9 @@ def evaluate(
             `dvd`: windows, frames and means as BSSTNet's released code counts them.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
         pictures: folder for a sheet of each clip, all methods side by side.
+        html: file for a page with tables, plots and images under a slider; it fetches nothing.
+        beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
+            one plot with this one.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
         progress: called after each clip and method, which is a run.
@@ -112,12 +118,14 @@ def evaluate(
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]
     counting = chosen.counting(sources)
+    earlier = read_results([Path(path) for path in beside])
     methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
     names = [method.name for method in methods]
 
     scores: list[Score] = []
     clips: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
+    images: list[Shown] = []
     told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
     rounds = Rounds(["clip", *names], len(makers))
     for number, make in enumerate(makers):
@@ -145,7 +153,9 @@ def evaluate(
         if pictures is not None:
             sheet = Path(pictures) / f"{suite}-{clip.name}.png".replace("/", "-")
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
-    return Evaluation(
+        if html is not None:
+            images.append(shown(clip.name, clip.sharp[clip.scored[0]], columns))
+    result = Evaluation(
         suite=suite,
         version=chosen.version,
         methods=tuple(name for name in names if name not in left_out),
@@ -158,6 +168,9 @@ def evaluate(
         parts=chosen.parts,
         published=chosen.published(sources),
     )
+    if html is not None:
+        write(Path(html), page(result, images, earlier).encode())
+    return result
 
 
 def split_suite(suite: str, folders: tuple[str | Path, ...]) -> tuple[str, tuple[str | Path, ...]]:
