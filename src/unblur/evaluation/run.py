@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from unblur.errors import UsageError
+from unblur.evaluation.keep import Kept
 from unblur.evaluation.methods import Method, classical
 from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluation.models import methods as methods_of
@@ -42,6 +43,8 @@ def evaluate(
     pictures: str | Path | None = None,
     html: str | Path | None = None,
     beside: Sequence[str | Path] = (),
+    keep: str | Path | None = None,
+    minutes: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     progress: Listener | None = None,
@@ -82,6 +85,9 @@ def evaluate(
         html: file for a page with tables, plots and images under a slider; it fetches nothing.
         beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
             one plot with this one.
+        keep: folder for the scores of each clip; those that are there are not measured again, and
+            have no images.
+        minutes: begin no clip after so many; the result is of those that were measured.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
         progress: called after each clip and method, which is a run.
@@ -126,42 +132,57 @@ def evaluate(
     clips: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
     images: list[Shown] = []
+    setup = {"suite": suite, "version": chosen.version, "methods": names}
+    setup |= {"facts": chosen.about(sources), "fuse": fuse, "protocol": protocol}
+    kept = None if keep is None else Kept(Path(keep), setup)
+    began, warm = time.monotonic(), False
     told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
     rounds = Rounds(["clip", *names], len(makers))
     for number, make in enumerate(makers):
         told(number * len(methods), len(makers) * len(methods), rounds.left())
+        if kept is not None and (found := kept.read(number)) is not None:
+            name, clips[name], known = found
+            scores += known
+            continue
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            break
         made = time.monotonic()
         clip = make()
         rounds.note("clip", time.monotonic() - made)
         if clip.name in clips:
             raise UsageError(f"two folders are called {clip.name}: rename one")
         clips[clip.name] = clip.facts
-        columns = []
+        columns, own = [], []
         for place, method in enumerate(methods):
             if missing := method.misses(clip):
                 left_out[method.name] = missing
                 rounds.note(method.name, 0.0)
                 continue
             ran = time.monotonic()
-            if method.warm_up and number == 0:
+            if method.warm_up and not warm:
                 method.restore(clip)
             restored, seconds = method.timed(clip)
-            scores += score(clip, method.name, restored, seconds, counting.metrics)
+            own += score(clip, method.name, restored, seconds, counting.metrics)
             columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
             rounds.note(method.name, time.monotonic() - ran)
             told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
+        scores += own
+        warm = True
+        if kept is not None:
+            kept.write(number, clip.name, clip.facts, own)
         if pictures is not None:
             sheet = Path(pictures) / f"{suite}-{clip.name}.png".replace("/", "-")
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
         if html is not None:
             images.append(shown(clip.name, clip.sharp[clip.scored[0]], columns))
+    measured = {one.method for one in scores}
     result = Evaluation(
         suite=suite,
         version=chosen.version,
-        methods=tuple(name for name in names if name not in left_out),
+        methods=tuple(name for name in names if name in measured and name not in left_out),
         scores=tuple(scores),
         left_out=left_out,
-        facts={**chosen.about(sources), **machine(device)},
+        facts={**chosen.about(sources), **measured_part(clips, makers), **machine(device)},
         clips=clips,
         parameters={m.name: m.parameters for m in methods if m.parameters is not None},
         mean=counting.mean,
@@ -171,6 +192,12 @@ def evaluate(
     if html is not None:
         write(Path(html), page(result, images, earlier).encode())
     return result
+
+
+def measured_part(clips: Sized, makers: Sized) -> dict[str, object]:
+    """How many clips were measured, where that is not all of them."""
+    whole = len(clips) == len(makers)
+    return {} if whole else {"clips": f"{len(clips)} of {len(makers)}"}
 
 
 def split_suite(suite: str, folders: tuple[str | Path, ...]) -> tuple[str, tuple[str | Path, ...]]:
