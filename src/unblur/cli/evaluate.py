@@ -151,6 +151,14 @@ def evaluate(
             help="Models again, without blur map (V1, V1b), propagation (V2), or both (V3).",
         ),
     ] = False,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers",
+            help="Also FFmpeg's cas and unsharp, Richardson-Lucy, deconvolution by estimated blur, "
+            "and bursts laid together.",
+        ),
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -216,6 +224,7 @@ def evaluate(
             sharp=sharp,
             protocol=protocol,
             ablate=ablate,
+            peers=peers,
             pictures=pictures,
             html=html_file,
             beside=beside or (),

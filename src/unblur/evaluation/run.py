@@ -14,6 +14,7 @@ from unblur.evaluation.keep import Kept
 from unblur.evaluation.methods import Method, classical
 from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluation.models import methods as methods_of
+from unblur.evaluation.peers import peers as without_network
 from unblur.evaluation.pictures import write, write_sheet
 from unblur.evaluation.report import Shown, page, read_results, shown
 from unblur.evaluation.scores import Evaluation, Score, score
@@ -40,6 +41,7 @@ def evaluate(
     sharp: str | Path | None = None,
     protocol: str | None = None,
     ablate: bool = False,
+    peers: bool = False,
     pictures: str | Path | None = None,
     html: str | Path | None = None,
     beside: Sequence[str | Path] = (),
@@ -81,6 +83,8 @@ def evaluate(
         protocol: for data sets: `fair` (every frame once; the default), or `paper` for `gopro` and
             `dvd`: windows, frames and means as BSSTNet's released code counts them.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
+        peers: rows for what others do without a network: FFmpeg's filters, Richardson-Lucy with the
+            true blur, both deconvolutions with estimated blur, bursts laid together.
         pictures: folder for a sheet of each clip, all methods side by side.
         html: file for a page with tables, plots and images under a slider; it fetches nothing.
         beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
@@ -125,7 +129,7 @@ def evaluate(
     makers = chosen.clips(sources)[:limit]
     counting = chosen.counting(sources)
     earlier = read_results([Path(path) for path in beside])
-    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
+    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision, peers)
     names = [method.name for method in methods]
 
     scores: list[Score] = []
@@ -246,13 +250,15 @@ def choose_depth(depth: str | Path) -> tuple[Path | None, str]:
     return Path(depth), TRUE_DEPTH
 
 
-def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: str) -> list[Method]:
+def choose_methods(
+    models: Sequence[str], rows: Rows, device: str, precision: str, peers: bool = False
+) -> list[Method]:
     """All rows of the table, each with a name of its own.
 
     Raises:
         UsageError: a model is named twice, or nothing can be ablated where that is wanted.
     """
-    found = list(classical(rows.scale))
+    found = [*classical(rows.scale), *(without_network() if peers else ())]
     for text in models:
         found += methods_of(text, rows, device, precision)
     names = [method.name for method in found]

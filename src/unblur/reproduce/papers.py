@@ -68,7 +68,7 @@ def measured(data: str, need: Need) -> tuple[Evaluate, ...]:
     """A data set by the published network and by what ships, as the paper counts."""
     options = {"protocol": "paper"}
     model = RELEASED[data]
-    network = (need, converted(model), converted("raft"))
+    network = (need, converted(model), converted("raft-things"))
     return (
         Evaluate(
             f"{data}-shipped",
@@ -98,7 +98,8 @@ COST = Script(
     words=("bsstnet.py",),
     results=("bsstnet",),
 )
-NO_PROPAGATION, NO_TOKENS = {"branches": []}, {"token_blocks": 0}
+NO_PROPAGATION: Mapping[str, Any] = {"branches": []}
+NO_TOKENS: Mapping[str, Any] = {"token_blocks": 0}
 
 BSSTNET = (
     Part("table 1", "GoPro", measured("gopro", GOPRO_SET), printed(GOPRO)),
@@ -207,7 +208,7 @@ DABIT = (
             Evaluate(
                 "davis-released",
                 "the published network at twice the size",
-                (DAVIS, converted("dabit"), converted("raft")),
+                (DAVIS, converted("dabit"), converted("raft-things")),
                 suite="davis-blur",
                 models=("dabit",),
                 options={"scale": 2},
