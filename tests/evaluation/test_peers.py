@@ -72,7 +72,6 @@ def test_the_motion_of_a_camera_is_found_beside_things_that_move():
     path = path_of(flow)
     way = path[-1, :2, 2] - path[0, :2, 2]
     assert torch.allclose(way, torch.tensor([5.0, -2.0]) * 0.8 * 30 / 31)
-    )
     assert torch.allclose(path.mean(0), torch.eye(3), atol=1e-5)
 
 

@@ -50,7 +50,8 @@ def filtered(frames: Tensor, chain: tuple[str, str, str]) -> Tensor:
     layout, name, options = chain
     height, width = frames.shape[-2:]
     graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 25))
+    rgb = av.VideoFormat("rgb24", width, height)
+    source = graph.add_buffer(width=width, height=height, format=rgb, time_base=Fraction(1, 25))
     try:
         inner = [graph.add("format", layout), graph.add(name, options)]
     except ValueError as error:
