@@ -1,5 +1,6 @@
 """How good an image is against its truth: pure functions."""
 
+from unblur.metrics.flip import flip, flip_map
 from unblur.metrics.functional import (
     added_gradient,
     detail,
@@ -15,12 +16,14 @@ from unblur.metrics.functional import (
     tpsnr_pq,
 )
 from unblur.metrics.ms_ssim import ms_ssim
-from unblur.metrics.temporal import tof, tpsnr_diff
+from unblur.metrics.temporal import tof, tpsnr_diff, warp_error
 
 __all__ = [
     "added_gradient",
     "detail",
     "end_point_error",
+    "flip",
+    "flip_map",
     "gaussian_blur",
     "high_pass",
     "mesh",
@@ -33,4 +36,5 @@ __all__ = [
     "tof",
     "tpsnr_diff",
     "tpsnr_pq",
+    "warp_error",
 ]
