@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "atlas": NETWORKS | {"optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING | {"optics", "video", "metrics", "synth", "data", "progress"},
+    "reproduce": {"unblur", "errors", "weights", "evaluation", "training"},
     "commands": RUNNING | {"optics", "video", "synth", "progress"},
     "integrations": {"unblur", "errors", "commands.request", "video.info"},
     # The command line says in words what the public functions do; the rest is what it shows.
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models.known",
         "training",
         "evaluation",
+        "reproduce",
         "data.davis_blur",
         "data.texture_bank",
         "guidance.blur_kind",

@@ -20,6 +20,7 @@ from unblur.cli import (
     evaluate,
     models,
     probe,
+    reproduce,
     restore,
     serve,
     simulate,
@@ -66,6 +67,7 @@ app.command("restore")(restore.restore)
 app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(weights.app, name="weights")
 app.command("probe")(probe.probe)
 app.command("train")(train.train)
