@@ -83,8 +83,8 @@ def open_media(
 ) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
-    H.265 is decoded without frame threads: with them FFmpeg waits forever for a frame that a
-    damaged file does not hold.
+    Frames that lean on others are decoded without frame threads: with them a damaged H.264 file
+    gives other frames at each run, and for H.265 FFmpeg waits forever for one that is missing.
 
     Raises:
         MediaError: see `probe_file`.
@@ -98,7 +98,7 @@ def open_media(
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(video)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
-        decoder.thread_type = "SLICE" if video.codec.canonical_name == "hevc" else "AUTO"
+        decoder.thread_type = "AUTO" if video.codec.intra_only else "SLICE"
         yield Opened(path, container, video, decoder)
     finally:
         container.close()
