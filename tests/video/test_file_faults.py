@@ -578,3 +578,20 @@ def test_an_error_at_the_end_takes_no_good_frames_along(
     assert len(found) == len(set(found)) == 39
     assert found == sorted(found)
     assert reader.decode_failures == 1
+
+
+def test_what_a_run_reads_is_never_its_output(tmp_path: Path) -> None:
+    """Depth maps, weights, painted images: also with --overwrite, and under another name."""
+    clip = make_clip(tmp_path / "clip.mkv", codec="ffv1", pts=2)
+    other = make_clip(tmp_path / "other.mkv", codec="ffv1", pts=2)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    info = probe(clip)
+    (tmp_path / "link.mkv").symlink_to(other)
+    with pytest.raises(UsageError, match="read by this run"):
+        create_video(tmp_path / "link.mkv", info, inputs=(other,), overwrite=True)
+    pass_through(clip, tmp_path / "maps" / "%05d.png")
+    for out in (f"{maps}/", maps / "%05d.png", maps / "new.png"):
+        with pytest.raises(UsageError, match="is the input|which this run reads"):
+            create_video(out, info, inputs=(maps,), overwrite=True)
+    assert len(list(maps.iterdir())) == 2

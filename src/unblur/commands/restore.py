@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import torch
 from torch import Tensor
 
+from unblur.disk import check_inputs
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
@@ -25,7 +26,7 @@ from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_shots, outputs_in_all
-from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
 from unblur.ops import memory
@@ -52,6 +53,7 @@ from unblur.video import (
     create_video,
     open_video,
 )
+from unblur.video.output import check_target, write_whole
 
 LightChoice = Literal["auto", "linear", "encoded"]
 PREVIEW_SECONDS = 2
@@ -282,6 +284,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
             source=None if preview else source,
+            inputs=(source, weights, depth),
             codec=codec,
             crf=crf,
             pixel_format=pixel_format,
@@ -344,8 +347,8 @@ def _restore_still(
 ) -> Report:
     """Restores a single frame with its neighbours, and writes it beside or under what it was."""
     destination = Path(destination)
-    if destination.exists() and not overwrite:
-        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    target = check_target(destination, source=source, overwrite=overwrite)
+    check_inputs(target, (source, options.get("weights"), options.get("depth")))
     bounds = {name: options.pop(name) for name in ("start", "end")}
     given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
     begins = at or bounds["start"] or "f0"  # with a start, frames are counted
@@ -369,10 +372,7 @@ def _restore_still(
         content = as_png(before_and_after(before, after))
     else:
         content = slider_page(before, after, title).encode()
-    try:
-        destination.write_bytes(content)
-    except OSError as error:
-        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    write_whole(target, content, overwrite=overwrite)
     return dataclasses.replace(report, output=destination, frames=1)
 
 

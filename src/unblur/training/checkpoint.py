@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unblur.disk import sync, sync_tree
 from unblur.errors import WeightsError
 
 SHARD_BYTES = 15_000_000
@@ -40,10 +41,12 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
         save_file(shard, new / f"state-{count:03}.safetensors")
     index = {"shards": count, "shapes": shapes, "facts": dict(facts)}
     (new / INDEX).write_text(json.dumps(index, indent=1))
+    sync_tree(new)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(new, folder)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

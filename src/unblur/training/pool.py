@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unblur.disk import sync
 from unblur.ops.turn import turned, turned_flow
 from unblur.synth import SceneConfig, TextureBank
 from unblur.training.batches import Batch, Rendered
@@ -118,6 +119,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a file that appears under its name when it is complete."""
     part = path.with_suffix(f".{os.getpid()}.part")
     save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
+    sync(part)
     part.replace(path)
 
 

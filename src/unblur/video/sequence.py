@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 import av
 
+from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
@@ -89,6 +90,7 @@ def find_pictures(path: str | os.PathLike[str], gaps: Gaps = "error") -> Picture
         if not folder.is_dir():
             raise MediaError(f"{folder} is not a folder: check the path of {given.name}")
     number = _NUMBER.search(wanted) if wanted else None
+    recover(folder)
     try:
         names = sorted(
             (entry.name for entry in os.scandir(folder) if entry.is_file()), key=_natural

@@ -18,6 +18,7 @@ from torch import Tensor
 from unblur.atlas.fitting.fit import Fitter
 from unblur.atlas.fitting.model import LayerStart
 from unblur.atlas.fitting.presets import FitConfig
+from unblur.disk import sync
 from unblur.errors import WeightsError
 
 FOLDER, STATE = "fit", "state.safetensors"
@@ -66,7 +67,9 @@ def save_state(
     part = folder / f".{STATE}.part"
     clean = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     save_file(clean, part, metadata={"facts": json.dumps(facts)})
+    sync(part)
     os.replace(part, folder / STATE)
+    sync(folder)
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
