@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "disk": {"errors"},
+    "schema": set(),
     "ops": {"errors"},
     "optics": {"errors", "ops"},
     "weights": {"disk", "errors"},
@@ -33,8 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guidance": NETWORKS | {"video"},
     "restorers": NETWORKS | {"guidance", "atlas"},
     "engine": {"errors", "ops", "restorers.base"},
-    "atlas": NETWORKS | {"disk", "optics", "guidance", "video", "metrics"},
-    "training": NETWORKS | {"disk", "guidance", "metrics", "synth", "data", "progress"},
+    "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
+    "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING | {"optics", "video", "metrics", "synth", "data", "progress"},
     "commands": RUNNING | {"disk", "optics", "video", "synth", "progress"},
     # The command line says in words what the public functions do; the rest is what it shows.

@@ -16,13 +16,15 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from unblur.errors import MediaError, UsageError
+from unblur.errors import MediaError, ResourceError, UsageError
 
 COMMIT = ".unblur-commit"
 NEW, OLD, PLAN = "new", "old", "plan.json"
+_BINARY = getattr(os, "O_BINARY", 0)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 """What disks say that know no hard links."""
 
@@ -184,6 +186,35 @@ def entries(folder: Path) -> list[str]:
         for name in os.listdir(folder)
         if name != COMMIT and not (name.startswith(".") and name.endswith(".part"))
     )
+
+
+def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
+    """What a regular file holds: pipes and devices are refused, they may never end.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        MediaError: it is missing, no file, or cannot be read.
+        ResourceError: it is larger.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError(f"{path} is not a regular file: save it to a file first")
+            data = b"" if status.st_size > most else file.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{path} cannot be read ({reason}): check the name") from error
+    if max(status.st_size, len(data)) > most:
+        raise ResourceError(
+            f"{path} has {max(status.st_size, len(data))} bytes, and such a file {most} at most:"
+            " leave it out"
+        )
+    return data
 
 
 def check_inputs(target: Path, inputs: Sequence[str | os.PathLike[str] | None]) -> None:

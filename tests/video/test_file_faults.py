@@ -592,6 +592,6 @@ def test_what_a_run_reads_is_never_its_output(tmp_path: Path) -> None:
         create_video(tmp_path / "link.mkv", info, inputs=(other,), overwrite=True)
     pass_through(clip, tmp_path / "maps" / "%05d.png")
     for out in (f"{maps}/", maps / "%05d.png", maps / "new.png"):
-        with pytest.raises(UsageError, match="is the input|which this run reads"):
+        with pytest.raises(UsageError, match=r"is the input|which this run reads"):
             create_video(out, info, inputs=(maps,), overwrite=True)
     assert len(list(maps.iterdir())) == 2

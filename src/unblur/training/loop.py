@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unblur import weights
 from unblur.errors import NumericsError, UnblurWarning, UsageError
 from unblur.progress import Listener, Plan, Progress
+from unblur.schema import conform
 from unblur.training import checkpoint
 from unblur.training.average import Average
 from unblur.training.batches import Source
@@ -218,7 +219,12 @@ class Run:
         found = checkpoint.load(self.folder / "checkpoint")
         if found is None:
             return False
-        tensors, facts = found
+        try:
+            return self._take_up(*found)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise checkpoint.damaged(self.folder / "checkpoint", error) from error
+
+    def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> bool:
         mine, theirs = to_json(self.recipe), facts["recipe"]
         for name in ("network", "options", "seed", "batch", "frames", "crop", "data"):
             if mine[name] != theirs[name]:
@@ -239,8 +245,9 @@ class Run:
             }
             if state:
                 self.optimizer.state[parameter] = state
-        self.step, self.minutes = facts["step"], facts["minutes"]
-        self.skipped = facts["skipped"]
+        self.step = conform(facts["step"], int, "step")
+        self.minutes = conform(facts["minutes"], float, "minutes")
+        self.skipped = conform(facts["skipped"], int, "skipped")
         self.curve = [Point(**point) for point in facts["curve"]]
         return True
 

@@ -19,6 +19,7 @@ from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.holes import Holes, has_illegal_zeros, noted_references
 from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_picture
+from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted
 from unblur.video.times import with_times
 
@@ -198,6 +199,8 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
         if shows is not False:
             waiting[packet.pts] += 1
         tail.add(packet)
+        if codec in ("png", "apng"):
+            check_png(opened.path, bytes(packet))
         if has_illegal_zeros(packet, opened.stream):
             damage.note("a part of a frame was overwritten with zeros", lost=False)
         try:

@@ -18,11 +18,13 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
 from unblur.video.pixels.layout import layout_of, native_format
+from unblur.video.png import SIGNATURE, check_png
 from unblur.video.side_data import (
     beside,
     content_light,
@@ -40,6 +42,7 @@ _REFUSED_DEMUXERS = {
     *("concat", "dash", "hls", "imf", "image2", "lavfi", "mpjpeg", "rtp", "rtsp", "sap", "sdp"),
     *("tty", "vapoursynth", "vobsub", "webm_dash_manifest"),
 }
+LARGEST_PNG = 1 << 30
 _PLAYLISTS = {
     b"#EXTM3U": "a playlist (m3u8)",
     b"ffconcat version": "a list of files (ffconcat)",
@@ -235,6 +238,8 @@ def _check_file(path: Path) -> None:
             head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
+    if head.startswith(SIGNATURE):
+        check_png(path, read_bytes(path, LARGEST_PNG))
     for magic, name in _PLAYLISTS.items():
         if head.startswith(magic):
             raise MediaError(
@@ -328,6 +333,8 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
         for packet in opened.container.demux(opened.stream):
             if is_encrypted(packet):
                 raise encrypted(opened.path)
+            if opened.stream.codec.canonical_name in ("png", "apng"):
+                check_png(opened.path, bytes(packet))
             try:
                 yield from opened.decoder.decode(packet)
             except av.FFmpegError:

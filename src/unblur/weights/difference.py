@@ -6,6 +6,7 @@ and the greatest change of a row are as fine as half precision of the whole, in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 STEP = ".step"
 """Ends the name of the tensor that says how much a step is worth in each row of another."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 STEPS = 127
 """Steps to either side."""
 
@@ -89,6 +91,7 @@ def load_whole(
     path: str | Path,
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     any_size: bool = False,
+    following: int = 0,
 ) -> dict[str, Tensor]:
     """Reads a file that holds all weights, or how they differ from others that ship.
 
@@ -96,6 +99,7 @@ def load_whole(
         path: of the file; its head names under `base` what the weights differ from.
         adapt: makes of the base's weights those that the network begins as.
         any_size: whether the file may be that of a network that is told or gives more or less.
+        following: how many files named this one as their base.
 
     Raises:
         WeightsError: a file is missing or damaged, or does not fit its base.
@@ -103,8 +107,12 @@ def load_whole(
     kept, base = load(path), head(path).get("base")
     if base is None:
         return kept
+    if not _NAME.fullmatch(base):
+        raise WeightsError(f"{path} names {base[:60]!r} as its base, which is no name of weights")
+    if following > 3:
+        raise WeightsError(f"{path} begins a chain of bases without an end: it cannot be used")
     # Those that ship, even where the user has others of that name.
-    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
+    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt, following + 1)
     try:
         return added(kept, start, any_size)
     except (ValueError, KeyError) as error:
@@ -115,10 +123,12 @@ def load_whole(
 
 
 def load_start(
-    path: str | Path, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    path: str | Path,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    following: int = 0,
 ) -> dict[str, Tensor]:
     """What a network begins with, made by `adapt` of the weights in a file: see `load_whole`."""
-    return adapt(load_whole(path, adapt, any_size=True))
+    return adapt(load_whole(path, adapt, any_size=True, following=following))
 
 
 def save_difference(

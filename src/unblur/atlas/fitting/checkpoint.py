@@ -20,6 +20,7 @@ from unblur.atlas.fitting.model import LayerStart
 from unblur.atlas.fitting.presets import FitConfig
 from unblur.disk import sync
 from unblur.errors import WeightsError
+from unblur.schema import conform, read_json
 
 FOLDER, STATE = "fit", "state.safetensors"
 OPACITY = "opacity"
@@ -83,12 +84,17 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts = conform(read_json(file.metadata()["facts"]), dict[str, Any], "facts")
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(
-            f"the state of the fit in {path} is damaged ({error}): delete it to start again"
-        ) from error
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        raise damaged(folder, error) from error
+
+
+def damaged(folder: Path, error: Exception) -> WeightsError:
+    """The error for a state that is not as it was written."""
+    return WeightsError(
+        f"the state of the fit in {folder / STATE} is damaged ({error}): delete it to start again"
+    )
 
 
 def starts_of(tensors: Mapping[str, Tensor], names: list[str]) -> list[LayerStart]:

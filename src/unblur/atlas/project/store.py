@@ -42,14 +42,19 @@ from unblur.atlas.project.maps import (
     png,
     read_png,
 )
-from unblur.disk import Staged, entries, recover
-from unblur.errors import MediaError, UsageError
+from unblur.disk import Staged, entries, read_bytes, recover
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.ops.color import known_transfers
+from unblur.schema import conform, read_json
 from unblur.video.output import full
+from unblur.video.probe import MAX_PIXELS, check_size
 
 C = TypeVar("C", bound=LayeredClip)
 FORMAT, VERSION = "unblur atlas", 1
 HEAD = "atlas.json"
+LARGEST_HEAD = 100_000_000
+MOST_FRAMES = 100_000
+LONGEST_NAME = 64
 FOREIGN = {"fit"}
 """What may lie in a folder that is no project yet."""
 
@@ -60,7 +65,10 @@ def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
     head = read_head(folder)
     held = Cache(cache)
     try:
-        T, H, W = (int(head[key]) for key in ("frames", "height", "width"))
+        T, H, W = (conform(head[key], int, key) for key in ("frames", "height", "width"))
+        check_size(folder / HEAD, W, H, MAX_PIXELS)
+        if not (0 < T <= MOST_FRAMES and H > 0 and W > 0):
+            raise ValueError("frames")
         times = tuple(Fraction(t) for t in head["times"])
         files: dict[str, str] = dict(head["files"])
         if head["transfer"] is not None and head["transfer"] not in known_transfers():
@@ -79,7 +87,11 @@ def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
         layers = []
         for about in head["layers"]:
             name = str(about["name"])
-            rgba = read_atlas(folder / f"atlas_{name}.png", files[f"atlas_{name}.png"])
+            if not name or set(name) & set("/\\\0") or len(name) > LONGEST_NAME:
+                raise ValueError(name)
+            size = int(about["width"]), int(about["height"])
+            check_size(folder / HEAD, *size, MAX_PIXELS)
+            rgba = read_atlas(folder / f"atlas_{name}.png", files[f"atlas_{name}.png"], *size)
             place = f"maps/{name}/"
             opaque = torch.ones(1).expand(T, 1, H, W)
             layers.append(
@@ -119,8 +131,8 @@ def read_head(folder: Path) -> dict[str, Any]:
             " completed"
         )
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        head = read_json(read_bytes(path, LARGEST_HEAD))
+    except (MediaError, ResourceError, ValueError) as error:
         raise damaged(path) from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise MediaError(f"{path} is not of a project of unblur: name another folder")
@@ -132,9 +144,9 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def read_atlas(path: Path, expected: str) -> Tensor:
+def read_atlas(path: Path, expected: str, width: int, height: int) -> Tensor:
     """(4, Ha, Wa) RGBA in [0, 1]."""
-    picture = read_png(path, expected)
+    picture = read_png(path, expected, width, height)
     if picture.ndim != 3 or picture.shape[2] != 4:
         raise damaged(path)
     values = torch.from_numpy(picture[:, :, [2, 1, 0, 3]].astype(np.float32))
