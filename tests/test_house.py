@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": set(),
     "ops": {"errors"},
     "optics": {"errors", "ops"},
-    "weights": {"disk", "errors"},
+    "weights": {"disk", "errors", "schema"},
     "video": {"disk", "errors", "ops.color"},
     "models": {"errors", "ops", "weights"},
     "metrics": {"errors", "ops"},

@@ -165,9 +165,9 @@ def recover(folder: Path) -> bool:
     """
     real = Path(os.path.realpath(folder))
     commit = real / COMMIT
+    if not os.path.isdir(commit):
+        return False
     try:
-        if not commit.is_dir():
-            return False
         with _locked(real):
             if commit.is_dir():
                 _finish(commit)

@@ -10,7 +10,13 @@ import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 
 DEEPEST = 32
 """Levels of lists and mappings in each other."""
@@ -102,6 +108,21 @@ def plain(value: Any, path: str = "", level: int = 0, count: list[int] | None = 
     elif value is not None and not isinstance(value, bool | int):
         raise _other(path, "a text, a number, a list or a mapping", value)
     return value
+
+
+def changed(config: C, options: Mapping[str, Any], path: str) -> C:
+    """A dataclass with other values in some of its fields, which are checked by their types.
+
+    Raises:
+        MismatchError: there is no such field, or a value is of another type.
+    """
+    kinds = get_type_hints(type(config))
+    known = [field.name for field in fields(config)]
+    for name in options:
+        if name not in known:
+            raise MismatchError(f"{path} has no {str(name)[:60]}: there are {', '.join(known)}")
+    made = {name: conform(x, kinds[name], _below(path, name)) for name, x in options.items()}
+    return replace(config, **made)
 
 
 def read_json(text: str | bytes) -> Any:

@@ -206,6 +206,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     _check_depth(info, depth, depth_invert)
     choose_radius(fuse, info)  # complains before anything is read
     where = choose_device(device)
+    if not -(2**63) <= seed < 2**63:
+        raise UsageError(f"seed {seed}: use a number of up to 18 digits")
     torch.manual_seed(seed)
     job = Job(progress)
 

@@ -82,7 +82,7 @@ class Run:
         self.folder, self.device = folder, device
         self.rank, self.world = join_processes()
         torch.manual_seed(recipe.seed)
-        self.network = task.network().to(device)
+        self.network = network_of(task).to(device)
         if recipe.start_from is not None:
             load_start(self.network, recipe.start_from, task.adapt)
         self.average = Average(self.network, recipe.average)
@@ -339,6 +339,18 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
         {"params": parameters, "factor": factor, "weight_decay": decay, "lr": 0.0}
         for (factor, decay), parameters in groups.items()
     ]
+
+
+def network_of(task: Task) -> nn.Module:
+    """The network of a task; UsageError where options give it sizes that cannot be."""
+    try:
+        return task.network()
+    except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
+        raise UsageError(f"recipe: options make no network ({error})") from error
+    except RuntimeError as error:
+        if "alloc" in str(error):
+            raise
+        raise UsageError(f"recipe: options make no network ({error})") from error
 
 
 def load_start(
