@@ -26,7 +26,7 @@ from unblur.engine.held import held_for
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_look, find_shots, outputs_in_all
-from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
 from unblur.ops import memory
@@ -47,6 +47,7 @@ from unblur.restorers.registry import (
     preset,
 )
 from unblur.video import (
+    MAX_PIXELS,
     Frame,
     VideoReader,
     VideoWriter,
@@ -57,6 +58,8 @@ from unblur.video.output import check_target, write_whole
 
 LightChoice = Literal["auto", "linear", "encoded"]
 PREVIEW_SECONDS = 2
+BYTES_PER_PIXEL = 48
+"""Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
 STILLS = (".png", ".html", ".htm")
 """Extensions by which a preview is a single frame."""
 STILL_REACH = 4
@@ -242,7 +245,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         if fusion is not None:
             size = restorer.info.scale
             room = max(0, room - fusion.peak_bytes(size * height, size * width))
-        fit = choose_fit(restorer, height, width, room, tile, window)
+        free = memory.free(where) if max_memory is None else None
+        fit = choose_fit(restorer, height, width, room, tile, window, free)
         look = choose_look(restorer, light, transfer, strength)
         job.plan = Plan(
             model=chosen,
@@ -274,10 +278,27 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
+    room = memory.budget(torch.device("cpu"), max_memory if where.type == "cpu" else None)
+    most = min(MAX_PIXELS, room // BYTES_PER_PIXEL)
+
     def reading() -> VideoReader:
-        return open_video(
-            source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
-        )
+        try:
+            return open_video(
+                source,
+                start=start,
+                end=end,
+                strict=strict,
+                deinterlace=deinterlace,
+                stream=stream,
+                max_pixels=most,
+            )
+        except ResourceError as error:
+            if most == MAX_PIXELS:
+                raise
+            raise ResourceError(
+                f"{error}, or use a higher --max-memory: {room / 1e6:,.0f} MB are left beside the "
+                f"program, and each pixel takes {BYTES_PER_PIXEL} bytes on its way"
+            ) from error
 
     with reading() as reader:
         shape = reader.info

@@ -203,7 +203,7 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ResourceError(
             f"{path} claims frames of {width}x{height} pixels, more than the {max_pixels} allowed:"
-            " scale it down first, or allow more pixels if the file is to be trusted"
+            " scale it down first"
         )
 
 

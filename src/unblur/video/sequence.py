@@ -297,8 +297,8 @@ def _filled(files: list[Picture], gaps: Gaps) -> Iterator[Picture]:
                 more = f" (the first of {missing} missing)" if missing > 1 else ""
                 raise MediaError(
                     f"number {expected}{more} is missing in {file.path.parent}, between"
-                    f" {before.path.name} and {file.path.name}: add it, rename the pictures, or"
-                    " read them with gaps='hold' or gaps='skip'"
+                    f" {before.path.name} and {file.path.name}: add it, or rename the"
+                    " pictures (Python's open_video reads them with gaps='hold' or gaps='skip')"
                 )
             for number in range(expected, file.number or 0):
                 yield Picture(before.path, number)

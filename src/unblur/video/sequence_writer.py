@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -216,13 +217,13 @@ class SequenceWriter:
         elif transfer == _LINEAR:
             wanted = _SRGB
         name = storage_format(self._target.codec, picture.format.name)
-        turn = self._info.rotation
-        if turn in (90, 180, 270):
+        turn = turn_of(self._info)
+        if turn is not None:
             name = native_format(name)  # palettes and single bits do not turn
         if layout_of(native_format(name)).family == "gray" and picture.color_range == 1:
             frame = frame.converted("gbrapf32le")  # pictures have no limited range
         stored = frame.converted(name, wanted).picture
-        return _turned(stored, turn) if turn in (90, 180, 270) else stored
+        return stored if turn is None else _turned(stored, turn)
 
 
 def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
@@ -303,10 +304,38 @@ def _first_number(info: VideoInfo) -> int:
     return find_pictures(info.path, "skip").first_number
 
 
-def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
-    """The picture turned clockwise by 90, 180 or 270 degrees."""
+class Turn(NamedTuple):
+    """How a picture is to be shown: first rows become columns, then it is flipped."""
+
+    across: bool
+    flip_x: bool
+    flip_y: bool
+
+
+def turn_of(info: VideoInfo) -> Turn | None:
+    """How frames of a video are to be turned and mirrored; None where they are shown as stored.
+
+    The display matrix (ISO/IEC 14496-12, 6.2.2) puts (x, y) at (a x + c y, b x + d y). Turns by
+    other than quarters are left alone.
+    """
+    if info.display_matrix is None:
+        quarters = {90: (True, True, False), 180: (False, True, True), 270: (True, False, True)}
+        turn = quarters.get(info.rotation)
+        return None if turn is None else Turn(*turn)
+    a, b, _, c, d = info.display_matrix[:5]
+    if b == c == 0 and a and d:
+        turn = (False, a < 0, d < 0)
+    elif a == d == 0 and b and c:
+        turn = (True, c < 0, b < 0)
+    else:
+        return None
+    return Turn(*turn) if any(turn) else None
+
+
+def _turned(picture: av.VideoFrame, turn: Turn) -> av.VideoFrame:
+    """The picture as it is to be shown."""
     layout = layout_of(picture.format.name)
-    across = turn in (90, 270)
+    across = turn.across
     width, height = picture.width, picture.height
     if across:
         width, height = height, width
@@ -322,6 +351,7 @@ def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
         shape = (height, width, shape[2])
         strides = (new_plane.line_size, step, words.itemsize)
         view = np.ndarray(shape, words, new_plane, 0, strides)  # type: ignore[arg-type]
-        view[...] = np.rot90(old, -turn // 90)
+        shown = old.swapaxes(0, 1) if across else old
+        view[...] = shown[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
     new.pts, new.time_base = picture.pts, picture.time_base
     return new
