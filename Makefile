@@ -2,6 +2,7 @@
 # make test       what every change has to pass
 # make test-all   the slow tests too
 # make lint       style and types alone
+# make fuzz       damages files of all kinds for MINUTES (10) and looks for crashes, hangs and bugs
 # make clean      removes what the others made
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PINS := constraints.txt pyproject.toml
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint fuzz clean
 
 demo: $(VENV)/.installed
 	$(RUN)/python examples/run_demo.py
@@ -24,6 +25,10 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
+
+MINUTES ?= 10
+fuzz: $(VENV)/.installed-dev
+	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
