@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import warnings
 from fractions import Fraction
@@ -123,3 +124,18 @@ def test_a_clock_that_begins_below_zero_is_counted_back(tmp_path: Path, audio: s
         times = [frame.time for frame in reader]
     assert len(times) == 30
     assert {b - a for a, b in pairwise(times)} == {Fraction(1, 25)}
+
+
+@pytest.mark.parametrize("kind", ["h264.mkv", "h265.mkv"])
+def test_a_damaged_file_gives_the_same_frames_at_every_run(tmp_path: Path, kind: str) -> None:
+    damaged = with_hole(clip_of(tmp_path, kind), zeros=False)
+
+    def digest() -> str:
+        found = hashlib.sha256()
+        with warnings.catch_warnings(), open_video(damaged) as reader:
+            warnings.simplefilter("ignore", UnblurWarning)
+            for frame in reader:
+                found.update(frame.picture.to_ndarray().tobytes())
+        return found.hexdigest()
+
+    assert len({digest() for _ in range(4)}) == 1

@@ -43,6 +43,8 @@ _REFUSED_DEMUXERS = {
     *("tty", "vapoursynth", "vobsub", "webm_dash_manifest"),
 }
 LARGEST_PNG = 1 << 30
+_SURE_THREADS = ("hevc", "vp9", "av1", "ffv1")
+"""Codecs of which one thread gives nothing else than several, also of damaged files."""
 _PLAYLISTS = {
     b"#EXTM3U": "a playlist (m3u8)",
     b"ffconcat version": "a list of files (ffconcat)",
@@ -86,8 +88,9 @@ def open_media(
 ) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
-    Frames that lean on others are decoded without frame threads: with them a damaged H.264 file
-    gives other frames at each run, and for H.265 FFmpeg waits forever for one that is missing.
+    Frames that lean on others are decoded without frame threads, and those of H.264 and MPEG in one
+    thread: else what FFmpeg makes of a damaged file depends on the timing of the threads, and for
+    H.265 it waits forever for a frame that is missing.
 
     Raises:
         MediaError: see `probe_file`.
@@ -101,7 +104,10 @@ def open_media(
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(video)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
-        decoder.thread_type = "AUTO" if video.codec.intra_only else "SLICE"
+        alone = video.codec.intra_only
+        decoder.thread_type = "AUTO" if alone else "SLICE"
+        if not alone and video.codec.canonical_name not in _SURE_THREADS:
+            decoder.thread_count = 1
         yield Opened(path, container, video, decoder)
     finally:
         container.close()
