@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -58,6 +59,26 @@ def test_a_folder_that_is_there_keeps_what_it_is_and_holds(tmp_path: Path) -> No
     assert folder.stat().st_ino == number
     assert stat.S_IMODE(folder.stat().st_mode) == 0o2775
     assert os.listdir(folder).count(COMMIT) == 0
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_files_made_elsewhere_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    kept, folder = tmp_path / "kept", tmp_path / "there"
+    kept.mkdir()
+    folder.mkdir()
+    (kept / "a").write_text("1")
+    staged = Staged(folder)
+    staged.adopt(kept)
+    assert content(kept) == {"a": "1"}  # until the caller has no need of it
+    staged.put(overwrite=False)
+    assert content(folder) == {"a": "1"}
 
 
 def test_what_came_to_exist_is_not_replaced(tmp_path: Path) -> None:

@@ -107,6 +107,20 @@ class Staged:
                 f"cannot write in {parent} ({error.strerror or error}): choose another folder"
             ) from error
 
+    def adopt(self, made: Path) -> None:
+        """Takes over the files in a folder, also one on another disk; they stay there as well.
+
+        Raises:
+            OSError: the disk fails, or is full.
+        """
+        for entry in os.scandir(made):
+            try:
+                os.link(entry.path, self.path / entry.name)
+            except OSError as error:
+                if error.errno not in (*_NO_LINKS, errno.EXDEV):
+                    raise
+                shutil.copyfile(entry.path, self.path / entry.name)
+
     def put(self, *, overwrite: bool, remove: Collection[str] = ()) -> None:
         """Gives what was made its place.
 
