@@ -4,6 +4,7 @@
 # make lint       style and types alone
 # make dist       the wheel and the sdist, into dist/
 # make docs       the pages as a site, into site/
+# make fuzz       damages files of all kinds for MINUTES (10) and looks for crashes, hangs and bugs
 # make clean      removes what the others made
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ PYTORCH = $(RUN)/python -c "import torch" 2>/dev/null || test -z "$(TORCH_INDEX)
 	$(INSTALL) --no-deps --retries 1 --timeout 15 torch --index-url $(TORCH_INDEX) || \
 	echo "$(TORCH_INDEX) does not answer: PyTorch as other packages"
 
-.PHONY: demo test test-all lint dist docs clean
+.PHONY: demo test test-all lint dist docs fuzz clean
 
 demo: $(VENV)/.installed
 	$(RUN)/python examples/run_demo.py
@@ -43,6 +44,9 @@ docs: $(VENV)/bin/python
 	$(INSTALL) mkdocs-material mkdocstrings-python
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+MINUTES ?= 10
+fuzz: $(VENV)/.installed-dev
+	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) out dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

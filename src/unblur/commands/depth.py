@@ -201,7 +201,8 @@ def _write(
         kind = _kind(destination)
         info = _described(reader.info, kind)
         done = 0
-        with create_video(destination, info, overwrite=overwrite) as writer:
+        read = (source, choice)
+        with create_video(destination, info, inputs=read, overwrite=overwrite) as writer:
             for frame, rgb, begins in frames_of(reader):
                 if begins:
                     depths.restart()

@@ -205,7 +205,9 @@ class Request:
         if fusion is not None:
             scale = restorer.info.scale
             room = max(0, room - fusion.peak_bytes(scale * height, scale * width))
-        fit = choose_fit(restorer, height, width, room, options["tile"], options["window"])
+        free = memory.free(where) if options["max_memory"] is None else None
+        tile, window = options["tile"], options["window"]
+        fit = choose_fit(restorer, height, width, room, tile, window, free)
         look = choose_look(restorer, options["light"], transfer, options["strength"])
         precision = options["precision"]
         if precision == "auto" and isinstance(self.model, str):
@@ -316,6 +318,8 @@ def _check(options: Mapping[str, Any]) -> None:
         value = options[name]
         if value is not None and value < 1:
             raise UsageError(f"{name.replace('_', '-')} {value}: must be positive")
+    if not -(2**63) <= options["seed"] < 2**63:
+        raise UsageError(f"seed {options['seed']}: use a number of up to 18 digits")
     crf = options.get("crf")
     if crf is not None and not 0 <= crf <= 63:
         raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")

@@ -31,6 +31,7 @@ from unblur.commands.request import (
     request,
     when,
 )
+from unblur.disk import check_inputs
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
@@ -38,11 +39,13 @@ from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit
 from unblur.engine.run import Runner, find_shots, outputs_in_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.ops import memory
 from unblur.ops.shots import Shot
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import Restorer
 from unblur.restorers.registry import Fuse, Quality
 from unblur.video import (
+    MAX_PIXELS,
     Format,
     Frame,
     Time,
@@ -52,6 +55,7 @@ from unblur.video import (
     is_pipe,
     open_video,
 )
+from unblur.video.output import check_target, write_whole
 from unblur.video.pipe import PipeReader
 
 if TYPE_CHECKING:
@@ -60,6 +64,8 @@ if TYPE_CHECKING:
     from unblur.commands.arrays import Frames
 
 PREVIEW_SECONDS = 2
+BYTES_PER_PIXEL = 48
+"""Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
 STILLS = (".png", ".html", ".htm")
 """Extensions by which a preview is a single frame."""
 STILL_REACH = 4
@@ -232,10 +238,28 @@ def restore(
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
+    limit = wanted.options["max_memory"] if where.type == "cpu" else None
+    room = memory.budget(torch.device("cpu"), limit)
+    most = min(MAX_PIXELS, room // BYTES_PER_PIXEL)
+
     def reading() -> VideoReader:
-        return open_video(
-            source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
-        )
+        try:
+            return open_video(
+                source,
+                start=start,
+                end=end,
+                strict=strict,
+                deinterlace=deinterlace,
+                stream=stream,
+                max_pixels=most,
+            )
+        except ResourceError as error:
+            if most == MAX_PIXELS:
+                raise
+            raise ResourceError(
+                f"{error}, or use a higher --max-memory: {room / 1e6:,.0f} MB are left beside the "
+                f"program, and each pixel takes {BYTES_PER_PIXEL} bytes on its way"
+            ) from error
 
     live = is_pipe(source)
     if live and not untouched:
@@ -252,6 +276,7 @@ def restore(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
             source=None if preview or live else source,
+            inputs=(source, wanted.options["weights"], wanted.options["depth"]),
             codec=codec,
             crf=crf,
             pixel_format=pixel_format,
@@ -322,8 +347,8 @@ def _restore_still(
 ) -> Report:
     """Restores a single frame with its neighbours, and writes it beside or under what it was."""
     destination = Path(destination)
-    if destination.exists() and not overwrite:
-        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    target = check_target(destination, source=source, overwrite=overwrite)
+    check_inputs(target, (source, options.get("weights"), options.get("depth")))
     bounds = {name: options.pop(name) for name in ("start", "end")}
     given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
     begins = at or bounds["start"] or "f0"  # with a start, frames are counted
@@ -347,10 +372,7 @@ def _restore_still(
         content = as_png(before_and_after(before, after))
     else:
         content = slider_page(before, after, title).encode()
-    try:
-        destination.write_bytes(content)
-    except OSError as error:
-        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    write_whole(target, content, overwrite=overwrite)
     return dataclasses.replace(report, output=destination, frames=1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from unblur.commands.arrays import Frames, Given, taken_apart
 from unblur.commands.depth import frames_of
+from unblur.disk import Staged, entries, recover
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
 from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, kitti
@@ -30,6 +30,7 @@ from unblur.optics.focal import FocusPull, LayeredBlur, layered_blur, refocus
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
 from unblur.synth.paths import KNOTS, spline
 from unblur.video import create_video, open_video
+from unblur.video.output import full
 from unblur.video.timecode import parse_keyframe
 
 __all__ = ["focus", "focus_of_frames", "motion", "motion_of_frames", "scenes"]
@@ -79,14 +80,15 @@ def scenes(
         UsageError: the folder exists, or a number makes no sense.
     """
     target = Path(destination)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    recover(target)
+    if target.exists() and (not target.is_dir() or entries(target)):
         raise UsageError(f"{target} exists already: choose a new folder")
     if count < 1:
         raise UsageError(f"cannot render {count} clips: take at least 1")
     bank = held_out() if textures is None else TextureBank.load(Path(textures), training=False)
     config = SceneConfig(mode=mode, interpolation="bicubic")
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    staged = Staged(target)
+    part = staged.path
     try:
         for i in range(count):
             if progress:
@@ -115,11 +117,11 @@ def scenes(
             write_clip(part / f"{i:03}", rendered, about)
         if progress:
             progress(count, count)
-        if target.exists():
-            target.rmdir()
-        os.replace(part, target)
+        staged.put(overwrite=False)
+    except OSError as error:
+        raise full(target, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        staged.discard()
     return target
 
 
@@ -352,7 +354,7 @@ def focus(
         transfer = info.color.transfer
         began: Fraction | None = None
         written = 0
-        with create_video(destination, info, overwrite=overwrite) as writer:
+        with create_video(destination, info, inputs=(depth,), overwrite=overwrite) as writer:
             for frame, rgb, begins in frames_of(reader):
                 if depths is None:
                     far = ramp(frame.height, frame.width)

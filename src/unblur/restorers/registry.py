@@ -177,6 +177,9 @@ def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -
     known: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
     if precision not in known:
         raise UsageError(f"unknown precision '{precision}': use auto, {', '.join(known)}")
+    if precision == "fp16" and precision not in info.precisions:
+        safe = " or ".join(sorted(info.precisions))
+        raise UsageError(f"{info.name} does not run in fp16: use --precision {safe}")
     if precision not in info.precisions:
         warnings.warn(
             f"{info.name} was not measured in {precision}: colours may band or overflow; "

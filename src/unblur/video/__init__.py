@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -173,6 +173,7 @@ def create_video(
     info: VideoInfo,
     *,
     source: str | os.PathLike[str] | None = None,
+    inputs: Sequence[str | os.PathLike[str] | None] = (),
     codec: str | None = None,
     crf: float | None = None,
     overwrite: bool = False,
@@ -194,6 +195,7 @@ def create_video(
             standard output.
         info: the reader's description of the source.
         source: file that the other streams are copied from; None: video only.
+        inputs: what else the run reads, which must not be overwritten.
         codec: `h264 h265 av1 vp9 prores ffv1` or a kind of picture; None: by extension.
         crf: quality of lossy codecs, lower is better; None: visually lossless.
         overwrite: replace an existing file, once the new one is complete.
@@ -222,11 +224,14 @@ def create_video(
             raise UsageError("pictures have no --crf: leave it out")
         if pixel_format is not None:
             raise UsageError("pictures have no --pixel-format: leave it out")
-        return SequenceWriter(path, info, source=source, codec=codec, overwrite=overwrite)
+        return SequenceWriter(
+            path, info, source=source, codec=codec, inputs=inputs, overwrite=overwrite
+        )
     return FileWriter(
         path,
         info,
         source=source,
+        inputs=inputs,
         codec=codec,
         crf=crf,
         overwrite=overwrite,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from functools import partial
@@ -29,6 +29,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from unblur.disk import check_inputs
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
@@ -63,6 +64,7 @@ class FileWriter:
         info: VideoInfo,
         *,
         source: str | os.PathLike[str] | None = None,
+        inputs: Sequence[str | os.PathLike[str] | None] = (),
         codec: str | None = None,
         crf: float | None = None,
         overwrite: bool = False,
@@ -77,6 +79,7 @@ class FileWriter:
         self._size = (info.width * scale, info.height * scale)
         for read in (source, info.path):
             self._target = check_target(path, source=read, overwrite=overwrite)
+        check_inputs(Path(path), inputs)
         self._extension = Path(path).suffix.lower()
         self._container = codecs.container_for(self._extension)
         if codec is not None:
