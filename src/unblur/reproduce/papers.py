@@ -278,7 +278,6 @@ ATLAS = (
                 "on rendered scenes",
                 (CLONE,),
                 words=("guidance.py",),
-                results=("guidance",),
             ),
             Evaluate(
                 "coc-sets",
@@ -339,7 +338,6 @@ ATLAS = (
                 "kernels over radius and beta",
                 (CLONE,),
                 words=("kernels.py", "--no-timing"),
-                results=("kernels",),
             ),
         ),
     ),
