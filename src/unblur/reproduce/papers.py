@@ -21,7 +21,7 @@ YAML = Need("yaml", "pyyaml", "pip install 'unblur[train]'")
 
 
 def converted(name: str) -> Need:
-    """Published weights, which nobody else may ship."""
+    """Published weights, which their authors alone may ship."""
     return Need("weights", name, "get the authors' checkpoint, then `unblur weights convert`")
 
 
