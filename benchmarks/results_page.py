@@ -68,7 +68,7 @@ def stored(name: str, words: Sequence[str], result: Mapping[str, Any]) -> dict[s
 
 
 def named(word: str) -> str:
-    """A path becomes the name of its folder: where it lay is nobody's business."""
+    """A path becomes the name of its folder: where it was does not matter."""
     layout, colon, rest = word.rpartition(":")
     return layout + colon + Path(rest).name if "/" in rest else word
 

@@ -169,8 +169,7 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     (scripts / "one.py").write_text(
         "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent\n"
         "(here / 'results').mkdir()\n"
-        "table = '| a | b |\\n|---|---|\\n| 1 | 2 |\\n'\n"
-        "(here / 'results' / 'one.md').write_text('About.\\n\\n' + table)\n"
+        "(here / 'results' / 'one.csv').write_text('a,b\\n1,2\\n')\n"
         "(here.parent / 'docs' / 'images' / 'one.png').write_bytes(b'x')\n"
     )
     (scripts / "two.py").write_text("raise SystemExit('two is not well')")

@@ -89,8 +89,8 @@ DATA = ("gopro", "dvd", "davis")
 def read_places(words: list[str] | tuple[()]) -> dict[str, str]:
     """Folders of data sets by name.
 
-    >>> read_places(["gopro:here"])
-    {'gopro': 'here'}
+    >>> read_places(["gopro:."])
+    {'gopro': '.'}
     """
     found = {}
     for word in words:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from unblur.reproduce.parts import Known, Row, Train
+from unblur.reproduce.parts import Known, Row, Script, Train
 
 LEFT_OUT = ("clip",)
 
@@ -25,6 +25,8 @@ def as_markdown(paper: str, found: Sequence[Known]) -> str:
             lines += [f"{step.what}: {state.state}.", ""]
             if state.rows:
                 lines += [table(state.rows), ""]
+            elif isinstance(step, Script) and state.state == "done":
+                lines += [f"What it printed: `{step.name}/output.txt`.", ""]
         trained = [
             row for step, state in known.steps if isinstance(step, Train) for row in state.rows
         ]

@@ -21,7 +21,7 @@ YAML = Need("yaml", "pyyaml", "pip install 'unblur[train]'")
 
 
 def converted(name: str) -> Need:
-    """Published weights, which nobody else may ship."""
+    """Published weights, which their authors alone may ship."""
     return Need("weights", name, "get the authors' checkpoint, then `unblur weights convert`")
 
 
@@ -278,7 +278,6 @@ ATLAS = (
                 "on rendered scenes",
                 (CLONE,),
                 words=("guidance.py",),
-                results=("guidance",),
             ),
             Evaluate(
                 "coc-sets",
@@ -339,7 +338,6 @@ ATLAS = (
                 "kernels over radius and beta",
                 (CLONE,),
                 words=("kernels.py", "--no-timing"),
-                results=("kernels",),
             ),
         ),
     ),

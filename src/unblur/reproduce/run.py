@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -181,7 +182,8 @@ class Work:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["it said nothing"]
             raise ResourceError(f"{step.words[0]} failed: {lines[-1]}")
-        tables = [scripts / "results" / f"{name}.md" for name in step.results]
+        (place / "output.txt").write_text(done.stdout, encoding="utf-8")
+        tables = [scripts / "results" / f"{name}.csv" for name in step.results]
         for image in (place / "docs" / IMAGES).iterdir():
             (self.folder / IMAGES).mkdir(exist_ok=True)
             shutil.copy(image, self.folder / IMAGES / image.name)
@@ -194,9 +196,8 @@ def recipe_of(step: Train) -> recipes.Recipe:
 
 
 def read_table(path: Path) -> Sequence[dict[str, str]]:
-    """Rows of the first Markdown table of a file; none where there is none."""
+    """Rows of a table that a script left; none where it left none."""
     if not path.is_file():
         return []
-    lines = [x for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [dict(zip(cells[0], row, strict=False)) for row in cells[2:]]
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
