@@ -2,14 +2,25 @@
 # make test       what every change has to pass
 # make test-all   the slow tests too
 # make lint       style and types alone
+# make dist       the wheel and the sdist, into dist/
+# make docs       the pages as a site, into site/
+# make fuzz       damages files of all kinds for MINUTES (10) and looks for crashes, hangs and bugs
 # make clean      removes what the others made
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 PINS := constraints.txt pyproject.toml
+INSTALL := $(RUN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test test-all lint clean
+# What PyPI has for Linux brings 3 GB of CUDA along; PyTorch's own index has builds without.
+TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L >/dev/null 2>&1 || \
+	echo https://download.pytorch.org/whl/cpu)
+PYTORCH = $(RUN)/python -c "import torch" 2>/dev/null || test -z "$(TORCH_INDEX)" || \
+	$(INSTALL) --no-deps --retries 1 --timeout 15 torch --index-url $(TORCH_INDEX) || \
+	echo "$(TORCH_INDEX) does not answer: PyTorch as other packages"
+
+.PHONY: demo test test-all lint dist docs fuzz clean
 
 demo: $(VENV)/.installed
 	$(RUN)/python examples/run_demo.py
@@ -25,18 +36,32 @@ lint: $(VENV)/.installed-dev
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
+dist: $(VENV)/bin/python
+	$(INSTALL) hatchling
+	$(RUN)/python -m hatchling build -d dist
+
+docs: $(VENV)/bin/python
+	$(INSTALL) mkdocs-material mkdocstrings-python
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+MINUTES ?= 10
+fuzz: $(VENV)/.installed-dev
+	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
+
 clean:
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) out dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(PINS) | $(VENV)/bin/python
 	@echo "Installing into $(VENV), once ..."
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e .
+	@$(PYTORCH)
+	$(INSTALL) -e .
 	touch $@
 
 $(VENV)/.installed-dev: $(PINS) | $(VENV)/bin/python
 	@echo "Installing into $(VENV), once ..."
-	$(RUN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@$(PYTORCH)
+	$(INSTALL) -e ".[dev]"
 	touch $@ $(VENV)/.installed

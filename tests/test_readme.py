@@ -46,7 +46,9 @@ def blocks(page: str, language: str) -> list[str]:
 def commands(program: str) -> list[list[str]]:
     """Every command line of the pages that starts with `program`, up to a pipe, as words."""
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
-    split = dict.fromkeys(tuple(shlex.split(line.split(" | ")[0], comments=True)) for line in lines)
+    split = dict.fromkeys(
+        tuple(shlex.split(re.split(r" [|>] ", line)[0], comments=True)) for line in lines
+    )
     return [list(words) for words in split if words and words[0] == program]
 
 
@@ -136,7 +138,7 @@ def test_every_model_stands_in_the_table() -> None:
 
 def test_every_public_function_is_in_the_guide() -> None:
     guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    for name in ("restore", "probe", "list_models", "load_model"):
+    for name in ("restore", "stream", "lazy", "probe", "list_models", "load_model"):
         assert f"unblur.{name}(" in guide
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from unblur import atlas
     from unblur.commands import simulate
     from unblur.commands.analyze import Analysis, analyze
-    from unblur.commands.depth import blur_map, depth
+    from unblur.commands.depth import blur_map, depth, maps_of_frames
     from unblur.commands.restore import Report, restore
+    from unblur.commands.streaming import Lazy, lazy, stream
     from unblur.evaluation import evaluate
     from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Analysis": "unblur.commands.analyze",
+    "Lazy": "unblur.commands.streaming",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
     "Report": "unblur.commands.restore",
@@ -31,10 +33,13 @@ _HOMES = {
     "blur_map": "unblur.commands.depth",
     "depth": "unblur.commands.depth",
     "evaluate": "unblur.evaluation",
+    "lazy": "unblur.commands.streaming",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
+    "maps_of_frames": "unblur.commands.depth",
     "probe": "unblur.video",
     "restore": "unblur.commands.restore",
+    "stream": "unblur.commands.streaming",
     "train": "unblur.training",
 }
 
@@ -43,6 +48,7 @@ _ROOMS = {"atlas": "unblur.atlas", "simulate": "unblur.commands.simulate"}
 
 __all__ = [
     "Analysis",
+    "Lazy",
     "Plan",
     "Progress",
     "Report",
@@ -52,11 +58,14 @@ __all__ = [
     "blur_map",
     "depth",
     "evaluate",
+    "lazy",
     "list_models",
     "load_model",
+    "maps_of_frames",
     "probe",
     "restore",
     "simulate",
+    "stream",
     "train",
 ]
 

@@ -180,7 +180,7 @@ def test_pictures_of_all_depths_are_read(project: Project, tmp_path: Path) -> No
         found = read_edit(tmp_path / "paint.png", project.layers[0])
         assert (found[3] - overlay_of(paint, project.layers[0])[3]).abs().max() < 0.003
     gray = cv2.imencode(".png", np.full((4, 5), 51, np.uint8))[1].tobytes()
-    assert torch.allclose(as_rgba(gray, "x")[:, 0, 0], torch.tensor([0.2, 0.2, 0.2, 1.0]))
+    assert torch.allclose(as_rgba(gray, "x", (4, 5))[:, 0, 0], torch.tensor([0.2, 0.2, 0.2, 1.0]))
 
 
 def test_layers_of_openraster_are_laid_over_each_other(project: Project, tmp_path: Path) -> None:

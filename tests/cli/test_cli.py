@@ -117,6 +117,7 @@ def test_defaults_are_those_of_the_function(calls):
         window=None,
         codec=None,
         crf=None,
+        format=None,
         pixel_format=None,
         stream=None,
         overwrite=False,

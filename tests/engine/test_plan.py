@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unblur.engine.plan import choose_fit, starts, tile_weight, tiles
-from unblur.errors import ResourceError
+from unblur.errors import ResourceError, UnblurWarning
 from unblur.restorers.base import Tiling
 from unblur.restorers.none import Untouched
 
@@ -94,6 +94,18 @@ def test_what_the_user_asks_for_is_kept():
     assert fit.window == 7
 
 
+def test_where_less_is_free_pieces_get_smaller_and_it_is_said():
+    """By itself what is free changes nothing: the same job is cut up alike at every run."""
+    need = 148 * 48 * 480 * 854
+    for free in (None, need, 10 * need):
+        assert choose_fit(Hungry(), 480, 854, need, free=free).tiling is None
+    with pytest.warns(UnblurWarning, match="the result differs a little"):
+        fit = choose_fit(Hungry(), 480, 854, need, free=need - 1)
+    assert fit.tiling is not None
+    with pytest.raises(ResourceError, match=r"allow \d+ MB more"):
+        choose_fit(Hungry(), 480, 854, need, free=1000)
+
+
 def test_too_little_memory_is_an_error_that_names_both_figures():
-    with pytest.raises(ResourceError, match=r"needs about \d+ MB .* 854x480, 0 MB are left"):
+    with pytest.raises(ResourceError, match=r"needs at least \d+ MB .* 854x480, 0 MB are left"):
         choose_fit(Hungry(), 480, 854, 1000)

@@ -126,7 +126,7 @@ def test_what_real_average_lacks_is_said(footage, tmp_path):
     ("name", "sources", "said"),
     [
         ("synth-motoin", Sources(), "did you mean synth-motion"),
-        ("gopro", Sources(), "there are synth-motion, synth-focus, synth-joint, synth-lowlight"),
+        ("set", Sources(), "there are synth-motion, synth-focus, synth-joint, synth-lowlight"),
         ("synth-motion", Sources(data=(Path("x"),)), "takes no --data: only --encoded"),
         ("synth-focus", Sources(blur="paper"), "takes no --blur"),
         ("real-average", Sources(scale=2), "takes no --scale"),

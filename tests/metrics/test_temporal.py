@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import unblur.metrics.temporal
-from unblur.metrics import gaussian_blur, tof, tpsnr_diff
+from unblur.metrics import gaussian_blur, tof, tpsnr_diff, warp_error
 from unblur.metrics.temporal import flows
 
 
@@ -69,3 +69,31 @@ def test_one_frame_has_no_motion(moving):
     assert tof(moving[:1], moving[:1]).shape == (0,)
     with pytest.raises(ValueError, match="at least 48x48"):
         tof(moving[..., :40, :], moving[..., :40, :])
+
+
+def going_right(shift=2, frames=4):
+    """A smooth texture that moves to the right, (T, 3, 64, 64)."""
+    noise = torch.rand(3, 64, 64 + shift * frames, generator=torch.Generator().manual_seed(0))
+    wide = gaussian_blur(noise, 2.0)
+    wide = (wide - wide.min()) / (wide.max() - wide.min())
+    return torch.stack([wide[..., shift * (frames - i) :][..., :64] for i in range(frames)])
+
+
+def test_a_clip_that_moves_as_its_truth_has_little_warping_error():
+    truth = going_right()
+    own = warp_error(truth, truth)
+    assert own.shape == (3,)
+    assert float(own.max()) < 1e-3
+    flicker = truth + torch.tensor([0.1, -0.1, 0.1, -0.1])[:, None, None, None]
+    assert warp_error(flicker, truth).tolist() == pytest.approx([0.04] * 3, rel=0.1)
+    still = truth[:1].expand_as(truth)
+    assert float(warp_error(still, truth).min()) > 5 * float(own.max())
+
+
+def test_warping_errors_of_several_clips_are_those_of_each():
+    truth = going_right()
+    pair = torch.stack((truth, truth.flip(-1)))
+    noisy = pair + 0.05 * torch.rand(pair.shape, generator=torch.Generator().manual_seed(1))
+    found = warp_error(noisy, pair)
+    assert found.shape == (2, 3)
+    assert torch.allclose(found[1], warp_error(noisy[1], pair[1]))

@@ -578,3 +578,45 @@ def test_an_error_at_the_end_takes_no_good_frames_along(
     assert len(found) == len(set(found)) == 39
     assert found == sorted(found)
     assert reader.decode_failures == 1
+
+
+def test_what_a_run_reads_is_never_its_output(tmp_path: Path) -> None:
+    """Depth maps, weights, painted images: also with --overwrite, and under another name."""
+    clip = make_clip(tmp_path / "clip.mkv", codec="ffv1", pts=2)
+    other = make_clip(tmp_path / "other.mkv", codec="ffv1", pts=2)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    info = probe(clip)
+    (tmp_path / "link.mkv").symlink_to(other)
+    with pytest.raises(UsageError, match="read by this run"):
+        create_video(tmp_path / "link.mkv", info, inputs=(other,), overwrite=True)
+    pass_through(clip, tmp_path / "maps" / "%05d.png")
+    for out in (f"{maps}/", maps / "%05d.png", maps / "new.png"):
+        with pytest.raises(UsageError, match=r"is the input|which this run reads"):
+            create_video(out, info, inputs=(maps,), overwrite=True)
+    assert len(list(maps.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), lambda x: x[:, ::-1]),
+        ((1, 0, 0, -1), lambda x: x[::-1]),
+        ((-1, 0, 0, -1), lambda x: x[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda x: np.rot90(x, -1)),
+        ((0, -1, 1, 0), lambda x: np.rot90(x)),
+        ((0, 1, 1, 0), lambda x: x.swapaxes(0, 1)),
+    ],
+)
+def test_images_are_turned_and_mirrored_as_players_show_them(
+    tmp_path: Path, matrix: tuple[int, ...], shown: Any
+) -> None:
+    a, b, c, d = (n << 16 for n in matrix)
+    whole = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    clip = make_clip(
+        tmp_path / "a.mov", codec="png", pixel_format="rgb24", pts=1, matrix=whole, options={}
+    )
+    stored = read_all(clip)[1][0].picture.to_ndarray(format="rgb24")
+    pass_through(clip, tmp_path / "a.png")
+    written = read_all(tmp_path / "a.png")[1][0].picture.to_ndarray(format="rgb24")
+    assert np.array_equal(written, shown(stored))

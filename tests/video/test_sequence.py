@@ -570,12 +570,15 @@ def test_existing_pictures_are_replaced_only_on_request(tmp_path):
     with pytest.raises(UsageError, match="--overwrite"):
         SequenceWriter(out / "%05d.png", info_of())
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-    with SequenceWriter(out / "%05d.png", info_of(), overwrite=True) as writer:
-        for frame in frames_of(picture_of("gray", 5), picture_of("gray", 6)):
-            writer.write(frame)
-        assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    writer = SequenceWriter(out / "%05d.png", info_of(), overwrite=True)
+    for frame in frames_of(picture_of("gray", 5), picture_of("gray", 6)):
+        writer.write(frame)
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+    with pytest.warns(UnblurWarning, match=r"1 pictures beside the 2 .* 00009.png"):
+        writer.close()
     names = sorted(p.name for p in out.iterdir())
-    assert names == ["00001.png", "00002.png", "notes.txt", "title.png"]
+    assert names == ["00001.png", "00002.png", "00009.png", "notes.txt", "title.png"]
+    assert (out / "00009.png").read_bytes() == before["00009.png"]
     assert (out / "title.png").read_bytes() == before["title.png"]
     assert probe_sequence(out / "00001.png").pixel_format == "gray"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
@@ -587,7 +590,7 @@ def test_a_folder_that_fills_meanwhile_is_left_alone(tmp_path):
             writer.write(frames_of(picture_of("rgb24"))[0])
             make(tmp_path / "out", ["00001.png"])
 
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="came to exist"):
         write()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.png"]

@@ -106,3 +106,22 @@ def test_what_does_not_fit_its_base_is_refused_with_a_remedy(shipped, kept):
     weights.save(shipped / "odd.safetensors", kept, {"base": "first"})
     with pytest.raises(WeightsError, match=r"odd\.safetensors does not fit.*take the model"):
         load_whole(shipped / "odd.safetensors", as_it_is)
+
+
+def test_a_tensor_removed_or_a_wrong_base_is_noticed(shipped):
+    start, state = some(1), some(2)
+    weights.save(shipped / "base.safetensors", start, {})
+    path = shipped / "new.safetensors"
+    save_difference(path, state, "base", as_it_is, {})
+    facts, kept = weights.metadata(path), weights.load(path)
+    load_whole(path, as_it_is)
+    for gone in (["dense.bias"], ["dense.weight", "dense.weight.step"], ["dense.weight"]):
+        weights.save(path, {n: x for n, x in kept.items() if n not in gone}, facts)
+        with pytest.raises(WeightsError, match="is damaged"):
+            load_whole(path, as_it_is)
+    weights.save(path, kept, facts)
+    weights.save(shipped / "base.safetensors", start, {"licence": "MIT"})  # the same numbers
+    load_whole(path, as_it_is)
+    weights.save(shipped / "base.safetensors", some(3), {})
+    with pytest.raises(WeightsError, match="another base"):
+        load_whole(path, as_it_is)

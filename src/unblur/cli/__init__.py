@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
             stream.reconfigure(errors="backslashreplace")
-    terminal.quiet = terminal.verbose = terminal.json = False
+    terminal.quiet = terminal.verbose = terminal.json = terminal.piped = False
     with interruptible(), warnings_as_lines():
         try:
             return run(words)
@@ -60,12 +60,18 @@ def run(words: Sequence[str]) -> int:
     with delayed():  # imported here, so that a signal meanwhile is met with manners
         import typer
 
+        from unblur.cli.config import defaults
         from unblur.cli.program import app, route
 
     command = typer.main.get_group(app)
     code = 0
     try:
-        with command.make_context("unblur", route(words, command)) as context:
+        rest = route(words, command)
+        # A file that is wrong must not keep from being told which it is.
+        known = rest[0] not in ("config", "completion", "--help", "--version")
+        with command.make_context(
+            "unblur", rest, default_map=defaults(command) if known else {}
+        ) as context:
             command.invoke(context)
     except typer.Exit as done:  # after --help and --version
         code = done.exit_code

@@ -138,16 +138,9 @@ def codec(found: Analysis) -> str:
 def write(path: Path, found: Analysis, lines: list[str], overwrite: bool) -> None:
     """The report as a file."""
     from unblur.commands.report import as_png, page, timeline
-    from unblur.video.output import Pending, full
+    from unblur.video.output import write_whole
 
     content = (
         page(found, lines).encode() if path.suffix.lower() in PAGES else as_png(timeline(found))
     )
-    pending = Pending(path.resolve(), overwrite=overwrite)
-    try:
-        pending.path.write_bytes(content)
-        pending.publish()
-    except OSError as error:
-        raise full(path, error) from error
-    finally:
-        pending.discard()
+    write_whole(path.resolve(), content, overwrite=overwrite)

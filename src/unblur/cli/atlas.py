@@ -134,8 +134,10 @@ def edit(
         from unblur.atlas.project.edit import edit_frames
 
     opened, chosen = open_part(project, start, end)
-    rendered = edit_frames(opened, painted(foreground, background, paint), mode.value, chosen)
-    write("edit", opened, rendered, chosen, destination, codec, crf, overwrite, quiet)
+    paints = painted(foreground, background, paint)
+    rendered = edit_frames(opened, paints, mode.value, chosen)
+    read = tuple(paints.values())
+    write("edit", opened, rendered, chosen, destination, codec, crf, overwrite, quiet, read)
 
 
 @app.command()
@@ -206,7 +208,8 @@ def refocus(
         track=track,
         blur=blur or (),
     )
-    write("refocus", opened, rendered, chosen, destination, codec, crf, overwrite, quiet)
+    read = tuple(colours.values())
+    write("refocus", opened, rendered, chosen, destination, codec, crf, overwrite, quiet, read)
 
 
 @app.command()
@@ -241,7 +244,7 @@ def flow(
     opened = unblur.atlas.open(project)
     first, last = opened.frame_at(start), opened.frame_at(end)
     found = opened.flow(first, last)
-    write_flow(found, destination, picture=picture, mask=mask, overwrite=overwrite)
+    write_flow(found, destination, picture=picture, mask=mask, overwrite=overwrite, project=opened)
     if not quiet:
         valid = 100 * float(found.valid.mean())
         show(f"{destination}: frame {first} to {last}, {valid:.0f} % of the pixels seen in both")
@@ -280,6 +283,7 @@ def write(
     crf: float | None,
     overwrite: bool,
     quiet: bool,
+    inputs: tuple[str, ...] = (),
 ) -> None:
     """Renders and writes, with a bar."""
     from unblur.atlas.project.output import write_frames
@@ -293,6 +297,7 @@ def write(
             codec=codec,
             crf=crf,
             overwrite=overwrite,
+            inputs=inputs,
             progress=progress,
         )
     if not quiet:

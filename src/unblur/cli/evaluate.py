@@ -24,8 +24,9 @@ def evaluate(
         typer.Argument(
             metavar="SUITE",
             show_default=False,
-            help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average, pairs or "
-            "davis-blur.",
+            help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average, pairs, "
+            "davis-blur, bench (all rendered ones), or a data set on disk: gopro:DIR, dvd:DIR, "
+            "bsd:DIR or reds:DIR.",
         ),
     ],
     models: Annotated[
@@ -66,8 +67,8 @@ def evaluate(
         typer.Option(
             metavar="N",
             rich_help_panel=FILES,
-            show_default="7, or all of DAVIS",
-            help="How many are averaged, 3, 5 or 7; for davis-blur: taken from each sequence.",
+            show_default="7, or all of a data set",
+            help="How many are averaged, 3, 5 or 7; for data sets: taken from each sequence.",
         ),
     ] = None,
     blur: Annotated[
@@ -95,6 +96,16 @@ def evaluate(
             rich_help_panel=FILES,
             show_default=False,
             help="For pairs: the same ones sharp, under the same names.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fair|paper",
+            rich_help_panel=FILES,
+            show_default="fair",
+            help="For gopro and dvd: every frame once, or windows, frames and means as BSSTNet's "
+            "released code counts them.",
         ),
     ] = None,
     encoded: Annotated[
@@ -140,6 +151,14 @@ def evaluate(
             help="Models again, without blur map (V1, V1b), propagation (V2), or both (V3).",
         ),
     ] = False,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers",
+            help="Also FFmpeg's cas and unsharp, Richardson-Lucy, deconvolution by estimated blur, "
+            "and bursts laid together.",
+        ),
+    ] = False,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -158,6 +177,24 @@ def evaluate(
             metavar="DIR",
             rich_help_panel=OUTPUT,
             help="A sheet for each clip, all methods side by side.",
+        ),
+    ] = None,
+    html_file: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            help="One page: tables, plots, images under a slider.",
+        ),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+            help="For --html: earlier results (--json) at other rate factors; may be repeated.",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -185,15 +222,20 @@ def evaluate(
             encoded=encoded,
             blurred=blurred,
             sharp=sharp,
+            protocol=protocol,
             ablate=ablate,
+            peers=peers,
             pictures=pictures,
+            html=html_file,
+            beside=beside or (),
             device=device,
             progress=progress,
         )
     for file, text in ((json_file, result.json), (csv_file, result.csv)):
         if file is not None:
             write(Path(file), text().encode())
-    show(f"{head(result)}\n\n{result.markdown()}")
+    tables = (head(result), result.markdown(), result.published_markdown())
+    show("\n\n".join(text for text in tables if text))
 
 
 def head(result: Evaluation) -> str:

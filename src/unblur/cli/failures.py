@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,16 @@ from unblur.errors import UnblurError
 
 USAGE, RESOURCE, INTERNAL = 2, 4, 5
 DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+NAMES = {
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY, errno.EXDEV),
+}
+"""Errors about a name that a user gave."""
+MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EAGAIN, errno.EBUSY}
+NO_MEMORY = (
+    *("DefaultCPUAllocator", "bad_alloc", "annot allocate memory", "can't start new thread"),
+    *("failed to map segment", "unable to mmap", "not enough memory", "bad allocation"),
+)
 # typer took over click's classes in 2025; the common base is found in both through this one.
 UsageFailure = typer.BadParameter.__mro__[1]
 
@@ -32,6 +43,16 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
         return RESOURCE, f"no space left{where}: free some, or write to another disk"
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return RESOURCE, "out of memory: lower --max-memory or --tile, or try --device cpu"
+    if isinstance(error, OSError) and error.errno in NAMES and error.filename is not None:
+        reason = os.strerror(error.errno)
+        return USAGE, f"{error.filename}: {reason}: check the name and who may use it"
+    if isinstance(error, OSError) and error.errno in MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        return RESOURCE, f"{where}{os.strerror(error.errno)}: the disk or the system refuses more"
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return USAGE, "a name of a file holds the character NUL, which no system takes: change it"
+    if isinstance(error, ValueError | OverflowError) and "verflow when unpack" in str(error):
+        return USAGE, "a number is too large: seeds have up to 18 digits"
     kind = type(error).__name__
     text = f"{kind}: {error}" if str(error) else kind
     return INTERNAL, (
@@ -54,6 +75,9 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for torch's own ways to say so, told by name since torch may not be loaded."""
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
     return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError | ImportError | SystemError)
+        and any(words in str(error) for words in NO_MEMORY)
     )

@@ -13,11 +13,14 @@ from unblur import __version__
 from unblur.cli import (
     analyze,
     atlas,
+    completion,
+    config,
     data,
     depth,
     evaluate,
     models,
     probe,
+    reproduce,
     restore,
     serve,
     simulate,
@@ -64,6 +67,7 @@ app.command("restore")(restore.restore)
 app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(weights.app, name="weights")
 app.command("probe")(probe.probe)
 app.command("train")(train.train)
@@ -72,6 +76,8 @@ app.add_typer(simulate.app, name="simulate")
 app.add_typer(atlas.app, name="atlas")
 app.command("depth")(depth.depth)
 app.command("blurmap")(depth.blurmap)
+app.command("config")(config.config)
+app.command("completion")(completion.completion)
 app.command("serve")(serve.serve)
 
 

@@ -11,7 +11,7 @@ import typer
 from unblur.cli.options import Events, Quiet, Verbose, parse_size
 from unblur.cli.progress import duration, facts_of, reporter
 from unblur.cli.signals import delayed
-from unblur.cli.terminal import emit, show
+from unblur.cli.terminal import emit, show, terminal
 
 MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
 
@@ -32,6 +32,13 @@ class QualityChoice(str, Enum):
     best = "best"
 
 
+class FormatChoice(str, Enum):
+    """Values of `--format`."""
+
+    y4m = "y4m"
+    nut = "nut"
+
+
 class PrecisionChoice(str, Enum):
     """Values of `--precision`."""
 
@@ -47,7 +54,7 @@ def restore(
         typer.Argument(
             metavar="IN",
             show_default=False,
-            help="A video, a folder of pictures, or a pattern such as 'frames/%05d.png'.",
+            help="A video, a folder of pictures, a pattern as 'frames/%05d.png', or - (a pipe).",
         ),
     ],
     destination: Annotated[
@@ -55,7 +62,7 @@ def restore(
         typer.Argument(
             metavar="OUT",
             show_default=False,
-            help="A video (.mp4 .mov .mkv .webm) or pictures ('out/%05d.png').",
+            help="A video (.mp4 .mov .mkv .webm), pictures ('out/%05d.png'), or - (a pipe).",
         ),
     ],
     model: Annotated[
@@ -194,6 +201,14 @@ def restore(
             help="Pixel format of the codec, such as yuv444p, instead of the nearest that plays.",
         ),
     ] = None,
+    format: Annotated[
+        FormatChoice | None,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            show_default="as IN, else nut",
+            help="What to write where OUT is -, standard output.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace OUT if it exists.")
     ] = False,
@@ -252,6 +267,7 @@ def restore(
     """
     import unblur
 
+    terminal.piped = destination == "-"
     with delayed():
         work = unblur.restore  # imports torch
     with reporter(wanted=not quiet) as progress:
@@ -277,6 +293,7 @@ def restore(
                 codec=codec,
                 crf=crf,
                 pixel_format=pixel_format,
+                format=None if format is None else format.value,
                 stream=stream,
                 overwrite=overwrite,
                 max_memory=max_memory,

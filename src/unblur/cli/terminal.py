@@ -22,6 +22,8 @@ class Terminal:
     verbose: bool = False
     json: bool = False
     """What happens goes to stdout as lines of JSON."""
+    piped: bool = False
+    """A video goes to stdout, and all lines to stderr."""
 
 
 terminal = Terminal()
@@ -105,6 +107,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def show(text: str) -> None:
-    """Writes what a verb was asked for to stdout."""
-    if sys.stdout is not None:
-        sys.stdout.write(text + "\n")
+    """Writes what a verb was asked for to stdout, or beside it where a video goes there."""
+    stream = sys.stderr if terminal.piped else sys.stdout
+    if stream is not None:
+        stream.write(text + "\n")

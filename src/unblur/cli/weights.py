@@ -9,6 +9,7 @@ import typer
 
 from unblur.cli.options import HELP_NAMES, Verbose
 from unblur.cli.terminal import show, table
+from unblur.disk import check_inputs
 from unblur.errors import UsageError, WeightsError
 
 app = typer.Typer(
@@ -82,6 +83,7 @@ def mean(
     if Path(out).exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another name, or add --overwrite")
     paths = locate(first), locate(second)
+    check_inputs(Path(out), paths)
     state, name = mean_of_files(*paths, share, parts(share_of or []))
     facts = {"network": name, "mean": f"{first} and {second}, {share} of the latter"}
     weights.save(out, state, {**facts, "licence": weights.metadata(paths[1]).get("licence", "")})

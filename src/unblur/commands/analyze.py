@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.commands.arrays import Given, taken_apart
 from unblur.engine.estimate import SMALL_SIDE, cost_per_frame
 from unblur.engine.pipeline import prefetch
 from unblur.engine.plan import bytes_needed, choose_fit
-from unblur.errors import MediaError, ResourceError, UnblurWarning, WeightsError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.blur_kind import Looked, Looker
 from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear
@@ -27,7 +29,7 @@ from unblur.ops.device import choose_device
 from unblur.ops.shots import FLOOR, RULES, ShotDetector
 from unblur.progress import LOOK, Job, Listener
 from unblur.restorers.registry import BEST, FAST, load_model
-from unblur.video import Frame, open_video, probe
+from unblur.video import open_video, probe
 
 Kind = Literal["sharp", "motion", "focus", "both"]
 LONGEST = 960
@@ -145,7 +147,7 @@ class Analysis:
 
 
 def analyze(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     start: str | None = None,
     end: str | None = None,
@@ -156,7 +158,8 @@ def analyze(
     """Looks at a video: how each frame is blurred and by what, shots, codec, noise, cost.
 
     Args:
-        source: a video, a folder of pictures, or a pattern.
+        source: a video, a folder of pictures, or a pattern; or frames, as `unblur.restore` takes
+            them, of one clip.
         start: first frame to look at, as in `restore`.
         end: first frame not to.
         device: where coc-s runs, and where the time of models is measured.
@@ -164,76 +167,159 @@ def analyze(
         progress: called as it goes on.
 
     Raises:
-        UsageError: a range that is none.
+        UsageError: a range that is none, or frames of no known kind.
         MediaError: the video cannot be read.
     """
     job = Job(progress)
     where = choose_device(device)
+    if not isinstance(source, str | os.PathLike):
+        if start is not None or end is not None:
+            raise UsageError("start and end are for files: take a part of the frames")
+        frames = numbered(source)
+        job.begin(LOOK, len(frames), later=None if estimate else 0.0)
+        seen = look_through(frames, len(frames), None, where, job)
+        height, width = frames[0].rgb().shape[-2:]
+        about = dict(path=Path("frames"), width=width, height=height, interlaced=False)
+        return summary(seen, about, None, None, estimate, device, job)
     interlaced = probe(source).interlaced
-    looker = Looker(where)
-    looks: list[FrameLook] = []
-    cells: dict[int, Looked] = {}
-    detector = ShotDetector()
     with open_video(source, start=start, end=end, deinterlace=interlaced) as reader:
         info = reader.info
-        every = 1 if reader.frames and reader.frames < LEAST_FRAMES else EVERY
-        first = 0
-        before: Tensor | None = None
-        waiting: tuple[Frame, Tensor] | None = None
-
-        def look(frame: Frame, rgb: Tensor, neighbour: Tensor | None) -> None:
-            small, shrunk = reduced(rgb)
-            looked = looker(small, neighbour)
-            cells[frame.index] = looked
-            looks.append(summed_up(frame, looked, shrunk, rgb))
-
         job.begin(LOOK, reader.frames, later=None if estimate else 0.0)
-        with closing(prefetch(reader)) as frames:
-            for n, frame in enumerate(frames):
-                first = frame.index if n == 0 else first
-                rgb = shown(frame.rgb(), info.color.transfer)
-                detector.push(rgb)
-                change = detector.differences[-1]
-                begins = n == 0 or (change.mean > FLOOR and change.pattern > RULES[1][0])
-                if waiting is not None:
-                    look(*waiting, None if begins else reduced(rgb)[0])
-                    waiting = None
-                if begins:  # its neighbour comes after it
-                    waiting = frame, rgb
-                elif n % every == 0:
-                    look(frame, rgb, before)
-                before = reduced(rgb)[0] if (n + 1) % every == 0 else None
-                job.at(n + 1)
-        if waiting is not None:
-            look(*waiting, None)
-        count = len(detector.differences)
-    if not looks:
+        with closing(prefetch(reader)) as coming:
+            seen = look_through(coming, reader.frames, info.color.transfer, where, job)
+    if not seen.looks:
         raise MediaError(f"{source} holds no frames in the chosen range")
-    shots = tuple(shot_of(first + s.start, first + s.stop, looks) for s in detector.shots())
-    if estimate:
-        job.begin("measure")
     path = Path(source)
     size = path.stat().st_size if path.is_file() else None
-    whole = info.frames or count
+    bits = None
+    if size is not None:
+        bits = 8 * size / ((info.frames or seen.count) * info.width * info.height)
+    about = dict(path=path, width=info.width, height=info.height, interlaced=interlaced)
+    rate = None if info.frame_rate is None else float(info.frame_rate)
+    return summary(seen, about, rate, bits, estimate, device, job)
+
+
+class Looking(Protocol):
+    """A frame that is looked at."""
+
+    @property
+    def index(self) -> int:
+        """Its number in the video."""
+        ...
+
+    @property
+    def time(self) -> Fraction:
+        """Seconds in the video."""
+        ...
+
+    def rgb(self) -> Tensor:
+        """`(3, H, W)` as it is stored."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameAt:
+    """A frame of an array; of these, time is not known."""
+
+    index: int
+    given: Given
+    time: Fraction = Fraction(0)
+
+    def rgb(self) -> Tensor:
+        """See `Given`."""
+        return self.given.rgb()
+
+
+def numbered(source: Any) -> list[FrameAt]:
+    """The frames of a clip that a program holds."""
+    clips = taken_apart(source).clips
+    if len(clips) != 1:
+        raise UsageError(f"{len(clips)} clips: analyze them one by one")
+    return [FrameAt(n, given) for n, given in enumerate(clips[0])]
+
+
+@dataclass
+class Seen:
+    """What was seen of the frames of a video."""
+
+    looks: list[FrameLook] = field(default_factory=list)
+    cells: dict[int, Looked] = field(default_factory=dict)
+    shots: list[tuple[int, int]] = field(default_factory=list)
+    first: int = 0
+    count: int = 0
+
+
+def look_through(
+    frames: Iterable[Looking],
+    expected: int | None,
+    transfer: str | None,
+    where: torch.device,
+    job: Job,
+) -> Seen:
+    """Looks at every third frame, or at each where there are few, and at all for cuts."""
+    looker = Looker(where)
+    detector = ShotDetector()
+    seen = Seen()
+    every = 1 if expected and expected < LEAST_FRAMES else EVERY
+    before: Tensor | None = None
+    waiting: tuple[Looking, Tensor] | None = None
+
+    def look(frame: Looking, rgb: Tensor, neighbour: Tensor | None) -> None:
+        small, shrunk = reduced(rgb)
+        looked = looker(small, neighbour)
+        seen.cells[frame.index] = looked
+        seen.looks.append(summed_up(frame, looked, shrunk, rgb))
+
+    for n, frame in enumerate(frames):
+        seen.first = frame.index if n == 0 else seen.first
+        rgb = shown(frame.rgb(), transfer)
+        detector.push(rgb)
+        change = detector.differences[-1]
+        begins = n == 0 or (change.mean > FLOOR and change.pattern > RULES[1][0])
+        if waiting is not None:
+            look(*waiting, None if begins else reduced(rgb)[0])
+            waiting = None
+        if begins:  # its neighbour comes after it
+            waiting = frame, rgb
+        elif n % every == 0:
+            look(frame, rgb, before)
+        before = reduced(rgb)[0] if (n + 1) % every == 0 else None
+        job.at(n + 1)
+    if waiting is not None:
+        look(*waiting, None)
+    seen.count = len(detector.differences)
+    seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
+    return seen
+
+
+def summary(
+    seen: Seen,
+    about: dict[str, Any],
+    rate: float | None,
+    bits: float | None,
+    estimate: bool,
+    device: str,
+    job: Job,
+) -> Analysis:
+    """What was seen, in numbers; and what each quality costs if that is to be measured."""
+    looks, kind = seen.looks, kind_of_all(seen.looks)
+    found: list[Estimate] = []
+    if estimate:
+        job.begin("measure")
+        size = about["height"], about["width"]
+        found = estimates(kind, *size, seen.count, choose_device(device), device)
     return Analysis(
-        path=path,
-        width=info.width,
-        height=info.height,
-        frame_rate=None if info.frame_rate is None else float(info.frame_rate),
-        interlaced=interlaced,
+        **about,
+        frame_rate=rate,
         frames=tuple(looks),
-        count=first + count,
-        shots=shots,
-        kind=kind_of_all(looks),
+        count=seen.first + seen.count,
+        shots=tuple(shot_of(start, stop, looks) for start, stop in seen.shots),
+        kind=kind,
         blockiness=mean([look.blockiness for look in looks]),
         noise=mean([look.noise for look in looks]),
-        bits_per_pixel=None if size is None else 8 * size / (whole * info.width * info.height),
-        estimates=tuple(
-            estimates(kind_of_all(looks), info.height, info.width, count, where, device)
-        )
-        if estimate
-        else (),
-        cells=cells,
+        bits_per_pixel=bits,
+        estimates=tuple(found),
+        cells=seen.cells,
     )
 
 
@@ -249,12 +335,12 @@ def reduced(rgb: Tensor) -> tuple[Tensor, int]:
     return (rgb, 1) if by == 1 else (F.avg_pool2d(rgb[None], by)[0], by)
 
 
-def summed_up(frame: Frame, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLook:
+def summed_up(frame: Looking, looked: Looked, shrunk: int, rgb: Tensor) -> FrameLook:
     """A frame in numbers; lengths in pixels of the video."""
     motion, focus = looked.chance
     return FrameLook(
         index=frame.index,
-        seconds=float(frame.pts * frame.time_base),
+        seconds=float(frame.time),
         kind=kind_of(motion, focus, looked.seen),
         motion=shrunk * looked.most(looked.motion),
         radius=shrunk * looked.most(looked.radius),

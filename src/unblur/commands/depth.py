@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import av
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.commands.arrays import taken_apart
 from unblur.errors import MediaError, UsageError
 from unblur.guidance.blur_map import motion_of_frames
 from unblur.guidance.defocus import BlurFromDepth, blur_mask
 from unblur.guidance.flow import raft_or_flow_s
-from unblur.guidance.of_video import DepthOfVideo
+from unblur.guidance.of_video import DepthOfVideo, FocusOfVideo
 from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
-from unblur.ops.shots import marked
+from unblur.ops.shots import Picture, marked
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.info import ColorTags
 from unblur.video.sequence_writer import is_sequence_output
@@ -29,6 +30,7 @@ from unblur.video.sequence_writer import is_sequence_output
 Count = Callable[[int, "int | None"], None]
 Look = Literal["depth", "blur"]
 VIDEO = "yuv420p"
+P = TypeVar("P", bound=Picture)
 
 
 def depth(
@@ -138,7 +140,43 @@ def blur_map(
     )  # fmt: skip
 
 
-def frames_of(reader: VideoReader) -> Iterator[tuple[Frame, Tensor, bool]]:
+def maps_of_frames(
+    frames: Any,
+    look: Look = "blur",
+    *,
+    depth: str = "builtin",
+    device: str = "auto",
+) -> Tensor:
+    """Depth or blur map of frames that a program holds.
+
+    Args:
+        frames: of one clip, as `unblur.restore` takes them.
+        look: `blur` (0 = sharp, 1 = 12 pixels and more out of focus) or `depth` (0 = near).
+        depth: `builtin` (what is sharp is near: a stand-in) or `depth-anything` (the extra
+            `priors`).
+        device: where they are found.
+
+    Returns:
+        (T, 1, H, W), float32, on the CPU.
+
+    Raises:
+        UsageError: the frames are of no known kind, or there is no such source of depth.
+    """
+    if look not in ("blur", "depth"):
+        raise UsageError(f"look '{look}': use blur or depth")
+    clips = taken_apart(frames).clips
+    if len(clips) != 1:
+        raise UsageError(f"{len(clips)} clips: take one by one")
+    find = FocusOfVideo(depth, None, False, device)
+    found = []
+    for given, rgb, begins in frames_of(clips[0]):
+        if begins:
+            find.restart()
+        found.append(find(given, rgb)[look == "blur"].float())
+    return torch.cat(found)
+
+
+def frames_of(reader: Iterable[P]) -> Iterator[tuple[P, Tensor, bool]]:
     """Frames, their RGB (1, 3, H, W), and whether a shot begins with them."""
     images = ((frame, frame.rgb().clamp(0, 1)) for frame in reader)
     for frame, rgb, begins in marked(images):
@@ -163,7 +201,8 @@ def _write(
         kind = _kind(destination)
         info = _described(reader.info, kind)
         done = 0
-        with create_video(destination, info, overwrite=overwrite) as writer:
+        read = (source, choice)
+        with create_video(destination, info, inputs=read, overwrite=overwrite) as writer:
             for frame, rgb, begins in frames_of(reader):
                 if begins:
                     depths.restart()

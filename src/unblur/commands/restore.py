@@ -1,4 +1,4 @@
-"""Restoring a file or a tensor: the one function that the command line, too, calls."""
+"""Restoring a file or frames: the one function that the command line, too, calls."""
 
 from __future__ import annotations
 
@@ -7,60 +7,69 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 
+from unblur.commands.arrays import Given, taken_apart
+from unblur.commands.request import (
+    ArrayOptions,
+    FileOptions,
+    LightChoice,
+    Request,
+    When,
+    check_for_arrays,
+    check_kinds,
+    choose_fusion,
+    request,
+    when,
+)
+from unblur.disk import check_inputs
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
-from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
-from unblur.engine.fusion import Fusion
 from unblur.engine.held import held_for
+from unblur.engine.live import check_live
 from unblur.engine.pipeline import background, prefetch
-from unblur.engine.plan import Fit, choose_fit
-from unblur.engine.run import Runner, choose_look, find_shots, outputs_in_all
+from unblur.engine.plan import Fit
+from unblur.engine.run import Runner, find_shots, outputs_in_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
-from unblur.guidance.align import DisAlignment
-from unblur.guidance.of_video import FocusOfVideo
 from unblur.ops import memory
-from unblur.ops.device import choose_device
 from unblur.ops.shots import Shot
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
-from unblur.restorers.base import NO_STAND_IN, RestorerInfo
-from unblur.restorers.registry import (
-    BEST,
-    Fuse,
-    Quality,
-    choose_model,
-    choose_precision,
-    choose_radius,
-    choose_scale,
-    load_model,
-    model_of,
-    preset,
-)
+from unblur.restorers.base import Restorer
+from unblur.restorers.registry import Fuse, Quality
 from unblur.video import (
+    MAX_PIXELS,
+    Format,
     Frame,
+    Time,
     VideoReader,
     VideoWriter,
     create_video,
+    is_pipe,
     open_video,
 )
+from unblur.video.output import check_target, write_whole
+from unblur.video.pipe import PipeReader
 
-LightChoice = Literal["auto", "linear", "encoded"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from unblur.commands.arrays import Frames
+
 PREVIEW_SECONDS = 2
+BYTES_PER_PIXEL = 48
+"""Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
 STILLS = (".png", ".html", ".htm")
 """Extensions by which a preview is a single frame."""
 STILL_REACH = 4
 """Frames on either side that a network sees of a still."""
-DEPTHS = ("builtin", "depth-anything")
-"""Sources of depth beside files."""
 T = TypeVar("T")
 
 
@@ -85,63 +94,67 @@ class Report:
 
 
 ProgressCallback = Listener
-__all__ = ["Progress", "ProgressCallback", "Report", "restore"]
-
-
-@dataclass(frozen=True)
-class _TensorPicture:
-    picture: Tensor
-
-    def rgb(self) -> Tensor:
-        return self.picture
+__all__ = ["Progress", "ProgressCallback", "Report", "choose_fusion", "restore"]
 
 
 @overload
-def restore(source: Tensor, destination: None = None, **options: Any) -> Tensor: ...
+def restore(
+    source: Frames, destination: None = None, **options: Unpack[ArrayOptions]
+) -> Frames: ...
 @overload
-def restore(source: str | Path, destination: str | Path, **options: Any) -> Report: ...
+def restore(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    **options: Unpack[FileOptions],
+) -> Report: ...
 
 
-def restore(  # type: ignore[misc]  # the overloads leave the options to this signature
-    source: str | Path | Tensor,
-    destination: str | Path | None = None,
+def restore(
+    source: Any,
+    destination: str | os.PathLike[str] | None = None,
     *,
-    model: str = "auto",
+    model: str | Restorer = "auto",
     quality: Quality = "auto",
-    weights: str | Path | None = None,
-    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "auto",
     precision: str = "auto",
     light: LightChoice = "auto",
     strength: float = 1.0,
     fuse: Fuse = "auto",
     scale: int | None = None,
-    depth: str | Path | None = None,
+    depth: str | os.PathLike[str] | None = None,
     depth_invert: bool = False,
-    start: str | None = None,
-    end: str | None = None,
     tile: int | None = None,
     window: int | None = None,
+    transfer: str | None = None,
+    start: When | None = None,
+    end: When | None = None,
     codec: str | None = None,
     crf: int | None = None,
     pixel_format: str | None = None,
+    format: Format | None = None,
     stream: int | None = None,
     overwrite: bool = False,
     max_memory: int | None = None,
     seed: int = 0,
     preview: bool = False,
-    at: str | None = None,
+    at: When | None = None,
     strict: bool = False,
     deinterlace: bool = False,
     progress: ProgressCallback | None = None,
-) -> Report | Tensor:
+) -> Any:
     """Makes a blurred video sharp.
 
     Args:
-        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or a tensor
-            `(T, 3, H, W)` of encoded RGB in [0, 1].
-        destination: file or pattern to write; the extension chooses container and codec. Leave
-            out for a tensor.
-        model: a preset of `unblur.list_models()`; `auto` leaves it to `quality`.
+        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or `-`, y4m or
+            NUT on standard input; or frames: a
+            NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
+            clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
+            encoded in files: `uint8`, `uint16`, or floats in [0, 1].
+        destination: file or pattern to write; the extension chooses container and codec. `-` is
+            standard output. Leave out for frames.
+        model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
+            it to `quality`.
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
         weights: safetensors file used instead of the preset's own weights; where neither `model`
             nor `quality` is given, of the preset that it names.
@@ -157,13 +170,16 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
             gray pictures, one for each frame, dark = near.
         depth_invert: near is bright in those pictures.
-        start: first frame to take: `2.5s`, `f10` or `hh:mm:ss`.
-        end: first frame not to take, likewise.
         tile: side of the tiles in pixels, 0 for whole frames; by default as memory allows.
         window: frames that a temporal network sees at once; by default as memory allows.
+        transfer: how light became the numbers of frames, by FFmpeg's name (`bt709`, `linear`,
+            `smpte2084`); by default sRGB's. Files say it themselves.
+        start: first frame to take: seconds, or `2.5s`, `f10`, `hh:mm:ss`.
+        end: first frame not to take, likewise.
         codec: video codec, where the extension leaves a choice.
         crf: quality of the codec, lower is better.
         pixel_format: FFmpeg's name of the format to encode; by default the nearest that plays.
+        format: of standard output (`-`): `y4m` or `nut`; by default what comes in, else NUT.
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
@@ -176,112 +192,91 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         progress: called with each step: stages, frames and parts of frames.
 
     Returns:
-        A report for files; for a tensor the restored tensor `(T, 3, scale * H, scale * W)`.
+        A report for files; for frames the restored frames, of the same kind, shape, numbers and
+        device, `scale` times as high and wide. They know nothing of gradients.
 
     Raises:
-        UsageError: an option is wrong, or the destination exists.
+        UsageError: an option is wrong or not for this source, frames are of no known kind, or the
+            destination exists.
         MediaError: the source cannot be read.
         WeightsError: the model's weights are missing or do not fit.
         ResourceError: disk, memory, device or codec are not enough.
         NumericsError: the network gave values that are not finite.
     """
+    named = {k: v for k, v in locals().items() if k not in ("source", "destination")}
+    check_kinds(named)
+    if not isinstance(source, str | os.PathLike):
+        if destination is not None:
+            raise UsageError(f"frames come back by themselves: leave {destination} out")
+        check_for_arrays(named)
+        return _restore_frames(source, request(cast(ArrayOptions, named)), transfer, Job(progress))
+    if transfer is not None:
+        raise UsageError(f"transfer '{transfer}' is for frames: files say it themselves")
+    at, start, end = when(at), when(start), when(end)
     if at is not None and not preview:
         raise UsageError(f"--at {at} is for previews only: add --preview, or use --start")
     if at is not None and start is not None:
         raise UsageError(f"--at {at} and --start {start} both say where to begin: leave one out")
-    if preview and not isinstance(source, Tensor) and destination is not None:
-        if Path(destination).suffix.lower() in STILLS:
-            of_videos = ("of_videos", "preview", "at", "codec", "crf", "pixel_format")
-            options = {k: v for k, v in locals().items() if k not in of_videos}
-            return _restore_still(at, **options)
-        start = at or start
-    _check(strength, light, tile, window, crf, max_memory)
-    _check_quality(quality, model)
-    if model == quality == "auto" and weights is not None:
-        model = model_of(weights)
-    info = preset(model).info
-    info = dataclasses.replace(info, scale=choose_scale(scale, info))
-    _check_depth(info, depth, depth_invert)
-    choose_radius(fuse, info)  # complains before anything is read
-    where = choose_device(device)
-    torch.manual_seed(seed)
-    job = Job(progress)
-
-    def focus_of(reader: VideoReader | None) -> FocusOfVideo | None:
-        if not info.needs_depth:
-            return None
-        unasked = "depth-anything" if info.real_depth else "builtin"
-        return FocusOfVideo(depth or unasked, reader, depth_invert, device)
-
-    def prepare(
-        height: int,
-        width: int,
-        frames: int | None,
-        transfer: str | None,
-        focus: FocusOfVideo | None,
-    ) -> Runner:
-        def seconds() -> float | None:
-            if frames is None:
-                return None
-            best = load_model(BEST, device=device, precision=precision)
-            return frames * seconds_per_frame(best, height, width)
-
-        chosen = choose_model(quality, seconds) if model == "auto" else model
-        restorer = load_model(
-            chosen, weights=weights, device=device, precision=precision, scale=scale
-        )
-        side = side_for(frames, height, width) if frames and progress is not None else None
-        room = memory.budget(where, max_memory)
-        radius = choose_radius(fuse, restorer.info)
-        fusion = Fusion(radius, DisAlignment(), where) if radius else None
-        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
-        if fusion is not None:
-            size = restorer.info.scale
-            room = max(0, room - fusion.peak_bytes(size * height, size * width))
-        fit = choose_fit(restorer, height, width, room, tile, window)
-        look = choose_look(restorer, light, transfer, strength)
-        job.plan = Plan(
-            model=chosen,
-            device=str(where),
-            precision=precision
-            if precision != "auto"
-            else choose_precision(precision, restorer.info, where),
-            total=frames,
-            width=width,
-            height=height,
-            seconds=sum(cost) * (frames or 0) or None,
-            light=look.light,
-            tile=fit.tiling.size if fit.tiling else None,
-            window=fit.window or restorer.info.window,
-        )
-        runner = Runner(restorer, look, fit, focus, fusion)
-        runner.cost = cost
-        return runner
-
-    if isinstance(source, Tensor):
-        if depth not in (None, *DEPTHS):
-            raise UsageError(f"depth '{depth}': a tensor takes {' or '.join(DEPTHS)}")
-        return _restore_tensor(source, partial(prepare, focus=focus_of(None)), job)
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
+    if preview:
+        if Path(destination).suffix.lower() in STILLS:
+            if is_pipe(source):
+                raise UsageError("a preview of one frame is of a file: name one, or write a video")
+            of_videos = ("format", "preview", "at", "codec", "crf", "pixel_format", "transfer")
+            options = {k: v for k, v in named.items() if k not in of_videos}
+            options |= {"start": start, "end": end}
+            return _restore_still(at, source, destination, **options)
+        start = at or start
+    wanted = request(cast(ArrayOptions, named))
+    info, where = wanted.info, wanted.device
+    torch.manual_seed(seed)
+    job = Job(progress)
     target = os.fspath(destination)  # a final / says folder, which Path would drop
     source, destination = Path(source), Path(destination)
     began = time.monotonic()
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
 
-    def reading() -> VideoReader:
-        return open_video(
-            source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
-        )
+    limit = wanted.options["max_memory"] if where.type == "cpu" else None
+    room = memory.budget(torch.device("cpu"), limit)
+    most = min(MAX_PIXELS, room // BYTES_PER_PIXEL)
 
+    def reading() -> VideoReader:
+        try:
+            return open_video(
+                source,
+                start=start,
+                end=end,
+                strict=strict,
+                deinterlace=deinterlace,
+                stream=stream,
+                max_pixels=most,
+            )
+        except ResourceError as error:
+            if most == MAX_PIXELS:
+                raise
+            raise ResourceError(
+                f"{error}, or use a higher --max-memory: {room / 1e6:,.0f} MB are left beside the "
+                f"program, and each pixel takes {BYTES_PER_PIXEL} bytes on its way"
+            ) from error
+
+    live = is_pipe(source)
+    if live and not untouched:
+        check_live(info)
     with reading() as reader:
         shape = reader.info
-        focus = None if untouched else focus_of(reader)  # looks at all depth maps
+        others = reader.others if isinstance(reader, PipeReader) else None
+        if is_pipe(target) and isinstance(reader, PipeReader):
+            format = format or reader.format
+        elif live or is_pipe(target):
+            _warn_of_video_only(reader)
+        focus = None if untouched else wanted.focus(reader)  # looks at all depth maps
         with create_video(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
-            source=None if preview else source,
+            source=None if preview or live else source,
+            inputs=(source, wanted.options["weights"], wanted.options["depth"]),
             codec=codec,
             crf=crf,
             pixel_format=pixel_format,
@@ -289,15 +284,18 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             scale=info.scale,
             start=start,
             end=end,
+            format=format,
+            others=None if preview else others,
         ) as writer:
             runner, shots, total = None, None, _expected_frames(reader, preview)
             if untouched:
                 size = shape.width, shape.height
                 job.plan = Plan("none", str(where), None, total, "frames", *size)
             else:
-                runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
+                size = shape.height, shape.width
+                runner = wanted.runner(job, size, total, shape.color.transfer, focus)
                 info = runner.restorer.info
-                if runner.needs_shots:
+                if runner.needs_shots and not live:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
                     shots = _look_through(reading(), preview, job)
@@ -307,10 +305,15 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
-                closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
+                closing(_coming(reader, preview, live)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
-                restored = _keep(frames) if runner is None else runner.restore(frames, shots, held)
+                if runner is None:
+                    restored: Iterator[tuple[Frame, Tensor | None]] = _keep(frames)
+                elif live:
+                    restored = runner.restore_live(frames)
+                else:
+                    restored = runner.restore(frames, shots, held)
                 done = 0
                 for item in _restoring(restored, runner, shots, total, job):
                     sink.put(item)
@@ -336,16 +339,16 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
 
 
 def _restore_still(
-    at: str | None,
-    source: str | Path,
-    destination: str | Path,
+    at: str | Time | None,
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
     overwrite: bool,
     **options: Any,
 ) -> Report:
     """Restores a single frame with its neighbours, and writes it beside or under what it was."""
     destination = Path(destination)
-    if destination.exists() and not overwrite:
-        raise UsageError(f"{destination} exists: choose another name, or add --overwrite")
+    target = check_target(destination, source=source, overwrite=overwrite)
+    check_inputs(target, (source, options.get("weights"), options.get("depth")))
     bounds = {name: options.pop(name) for name in ("start", "end")}
     given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
     begins = at or bounds["start"] or "f0"  # with a start, frames are counted
@@ -359,7 +362,7 @@ def _restore_still(
         warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
         near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
         pictures = Path(folder) / "%05d.png"
-        report = restore(source, pictures, overwrite=True, **near, **options)
+        report = restore(source, pictures, **{**options, **near, "overwrite": True})
         wanted = f"f{frame.index - first}"
         with open_video(pictures, start=wanted) as reader:
             after = next(iter(reader)).rgb()
@@ -369,25 +372,23 @@ def _restore_still(
         content = as_png(before_and_after(before, after))
     else:
         content = slider_page(before, after, title).encode()
-    try:
-        destination.write_bytes(content)
-    except OSError as error:
-        raise ResourceError(f"cannot write {destination}: {error.strerror or error}") from error
+    write_whole(target, content, overwrite=overwrite)
     return dataclasses.replace(report, output=destination, frames=1)
 
 
-def _restore_tensor(
-    source: Tensor,  # (T, 3, H, W)
-    prepare: Callable[[int, int, int, None], Runner],
-    job: Job,
-) -> Tensor:  # (T, 3, scale * H, scale * W)
-    if source.ndim != 4 or source.shape[1] != 3 or 0 in source.shape:
-        raise UsageError(f"a tensor to restore is (T, 3, H, W), not {tuple(source.shape)}")
-    runner = prepare(source.shape[-2], source.shape[-1], len(source), None)
-    pictures = [_TensorPicture(picture) for picture in source.float()]
-    shots = find_shots(pictures) if runner.needs_shots else None
-    restored = _restoring(runner.restore(pictures, shots), runner, shots, len(pictures), job)
-    return torch.stack([picture for _, picture in restored])
+def _restore_frames(source: Any, wanted: Request, transfer: str | None, job: Job) -> Any:
+    """Restores what a program holds, each clip by itself."""
+    torch.manual_seed(wanted.options["seed"])
+    apart = taken_apart(source, unbounded=transfer == "linear")
+    return apart.whole([_restore_clip(clip, wanted, transfer, job) for clip in apart.clips])
+
+
+def _restore_clip(clip: list[Given], wanted: Request, transfer: str | None, job: Job) -> list[Any]:
+    height, width = clip[0].rgb().shape[-2:]
+    runner = wanted.runner(job, (height, width), len(clip), transfer, wanted.focus(None))
+    shots = find_shots(clip) if runner.needs_shots else None
+    restored = _restoring(runner.restore(clip, shots), runner, shots, len(clip), job)
+    return [given.like(rgb) for given, rgb in restored]
 
 
 def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
@@ -396,6 +397,27 @@ def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
         warnings.simplefilter("ignore", UnblurWarning)
         with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
             return find_shots(_counted(frames, job))
+
+
+def _coming(reader: VideoReader, preview: bool, live: bool) -> Generator[Frame, None, None]:
+    """The frames of a job, read ahead where nothing can keep the thread waiting for ever."""
+    frames = _first_seconds(reader) if preview else iter(reader)
+    if live:
+        yield from frames
+    else:
+        yield from prefetch(frames)
+
+
+def _warn_of_video_only(reader: VideoReader) -> None:
+    """Says what is not carried over between a file and a pipe."""
+    others = [s for s in reader.info.streams if s.index != reader.info.stream_index]
+    if others:
+        lost = " and ".join(map(str, others))
+        warnings.warn(
+            f"between a file and a pipe video alone is carried: not {lost}",
+            UnblurWarning,
+            stacklevel=3,
+        )
 
 
 def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
@@ -416,47 +438,6 @@ def _expected_frames(reader: VideoReader, preview: bool) -> int | None:
     if not preview or reader.frames is None or rate is None:
         return None if preview else reader.frames
     return min(reader.frames, round(PREVIEW_SECONDS * rate))
-
-
-def _check(
-    strength: float,
-    light: str,
-    tile: int | None,
-    window: int | None,
-    crf: int | None,
-    max_memory: int | None,
-) -> None:
-    if not 0 <= strength <= 1:
-        raise UsageError(f"strength {strength}: takes 0 (input) to 1 (fully restored)")
-    if light not in ("auto", "linear", "encoded"):
-        raise UsageError(f"light '{light}': use auto, linear or encoded")
-    if tile is not None and tile != 0 and tile < 32:
-        raise UsageError(f"tile {tile}: use at least 32 pixels, or 0 for whole frames")
-    for name, value in (("window", window), ("max-memory", max_memory)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} {value}: must be positive")
-    if crf is not None and not 0 <= crf <= 63:
-        raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
-
-
-def _check_quality(quality: str, model: str) -> None:
-    if quality not in get_args(Quality):
-        raise UsageError(f"quality '{quality}': use {', '.join(get_args(Quality))}")
-    if quality != "auto" and model != "auto":
-        raise UsageError(f"--quality {quality} chooses the model: leave out --model {model}")
-
-
-def _check_depth(info: RestorerInfo, depth: str | Path | None, invert: bool) -> None:
-    if not info.needs_depth and (depth is not None or invert):
-        option = "--depth-invert" if depth is None else f"--depth {depth}"
-        raise UsageError(
-            f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
-            "blur such as --model focus-s"
-        )
-    if info.real_depth and depth == "builtin":
-        raise UsageError(NO_STAND_IN.format(name=info.name))
-    if invert and depth in (None, *DEPTHS):
-        raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")
 
 
 def _counted(items: Iterable[T], job: Job) -> Iterator[T]:

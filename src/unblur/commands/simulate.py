@@ -5,36 +5,42 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unblur.commands.arrays import Frames, Given, taken_apart
 from unblur.commands.depth import frames_of
+from unblur.disk import Staged, entries, recover
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
 from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, kitti
 from unblur.guidance.of_video import DepthOfVideo
 from unblur.ops.color import from_linear, to_linear
+from unblur.ops.shots import Picture
 from unblur.ops.warp import warp
 from unblur.optics.focal import FocusPull, LayeredBlur, layered_blur, refocus
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
 from unblur.synth.paths import KNOTS, spline
-from unblur.video import Frame, create_video, open_video
+from unblur.video import create_video, open_video
+from unblur.video.output import full
 from unblur.video.timecode import parse_keyframe
+
+__all__ = ["focus", "focus_of_frames", "motion", "motion_of_frames", "scenes"]
 
 COC_STEP = 256.0
 EXTENT_STEP = 256.0
 DEPTH_STEP = 65535.0
 SAMPLE_STEP = 1.0
 MOST_SAMPLES = 65
+P = TypeVar("P", bound=Picture)
 
 
 def scenes(
@@ -74,14 +80,15 @@ def scenes(
         UsageError: the folder exists, or a number makes no sense.
     """
     target = Path(destination)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    recover(target)
+    if target.exists() and (not target.is_dir() or entries(target)):
         raise UsageError(f"{target} exists already: choose a new folder")
     if count < 1:
         raise UsageError(f"cannot render {count} clips: take at least 1")
     bank = held_out() if textures is None else TextureBank.load(Path(textures), training=False)
     config = SceneConfig(mode=mode, interpolation="bicubic")
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    staged = Staged(target)
+    part = staged.path
     try:
         for i in range(count):
             if progress:
@@ -110,11 +117,11 @@ def scenes(
             write_clip(part / f"{i:03}", rendered, about)
         if progress:
             progress(count, count)
-        if target.exists():
-            target.rmdir()
-        os.replace(part, target)
+        staged.put(overwrite=False)
+    except OSError as error:
+        raise full(target, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        staged.discard()
     return target
 
 
@@ -185,10 +192,7 @@ def motion(
         UsageError: a number makes no sense, or the output exists.
         MediaError: the source cannot be read.
     """
-    if not 0 < exposure <= 1:
-        raise UsageError(f"exposure {exposure:g} must be above 0 and at most 1")
-    if every < 1 or shake < 0 or not math.isfinite(shake):
-        raise UsageError("take every 1 or more and a shake of 0 or more pixels")
+    check_motion(exposure, every, shake)
     reach = exposure * every / 2
     wobble = Shake(shake, seed)
     written = 0
@@ -204,6 +208,103 @@ def motion(
                 if progress:
                     progress(written, total)
     return written
+
+
+def check_motion(exposure: float, every: int, shake: float) -> None:
+    """Raises `UsageError` where a number makes no sense."""
+    if not 0 < exposure <= 1:
+        raise UsageError(f"exposure {exposure:g} must be above 0 and at most 1")
+    if every < 1 or shake < 0 or not math.isfinite(shake):
+        raise UsageError("take every 1 or more and a shake of 0 or more pixels")
+
+
+def motion_of_frames(
+    frames: Frames,
+    *,
+    exposure: float = 0.5,
+    shake: float = 0.0,
+    seed: int = 0,
+    transfer: str | None = None,
+) -> Frames:
+    """As `motion`, of frames that a program holds, as `unblur.restore` takes them.
+
+    Args:
+        frames: sharp.
+        exposure: time the shutter is open, in times between two frames, (0, 1].
+        shake: hand shake to add, in pixels.
+        seed: of the shake.
+        transfer: how light became numbers; None: sRGB's curve.
+
+    Returns:
+        As many frames, of the same kind.
+
+    Raises:
+        UsageError: a number makes no sense, or the frames are of no known kind.
+    """
+    check_motion(exposure, 1, shake)
+    reach, wobble = exposure / 2, Shake(shake, seed)
+
+    def blurred(clip: list[Given]) -> list[Any]:
+        made = []
+        for index, given, strip in strips(iter(clip), 1, math.ceil(reach)):
+            light = average(strip, index, reach, wobble, transfer)
+            made.append(given.like(from_linear(light, transfer)))
+        return made
+
+    apart = taken_apart(frames, unbounded=transfer == "linear")
+    found: Frames = apart.whole([blurred(clip) for clip in apart.clips])
+    return found
+
+
+def focus_of_frames(
+    frames: Frames,
+    keys: Sequence[str],
+    *,
+    radius: float = 8.0,
+    rate: float | None = None,
+    transfer: str | None = None,
+) -> Frames:
+    """As `focus` with the depth `ramp`, of frames that a program holds.
+
+    Args:
+        frames: sharp, as `unblur.restore` takes them.
+        keys: what is in focus when, as `DEPTH@TIME`: see `focus`.
+        radius: of the blur in pixels, of what is the whole range of depth away from the focus.
+        rate: frames a second, where times are in seconds; by default the times are frames.
+        transfer: how light became numbers; None: sRGB's curve.
+
+    Returns:
+        As many frames, of the same kind.
+
+    Raises:
+        UsageError: a key or a number makes no sense, or the frames are of no known kind.
+    """
+    check_radius(radius)
+    pull = read_keys(keys, Fraction(rate or 1).limit_denominator(1001))
+
+    def blurred(clip: list[Given]) -> list[Any]:
+        made = []
+        for n, given in enumerate(clip):
+            rgb = given.rgb().clamp(0, 1)
+            far = ramp(*rgb.shape[-2:])
+            light, _ = refocus(to_linear(rgb, transfer), far, pull(n / (rate or 1)), radius)
+            made.append(given.like(from_linear(light, transfer)))
+        return made
+
+    apart = taken_apart(frames)
+    found: Frames = apart.whole([blurred(clip) for clip in apart.clips])
+    return found
+
+
+def ramp(height: int, width: int) -> Tensor:
+    """A plain stand-in for depth (1, H, W): near at the bottom, far at the top."""
+    return torch.linspace(1, 0, height)[:, None].expand(1, -1, width)
+
+
+def check_radius(radius: float) -> None:
+    """Raises `UsageError` for a radius that makes no sense."""
+    if not 0 < radius <= 100:
+        raise UsageError(f"radius {radius:g}: take more than 0 and at most 100 pixels")
 
 
 def focus(
@@ -244,8 +345,7 @@ def focus(
         UsageError: a key or a number makes no sense, or the output exists.
         MediaError: the source or its depth cannot be read, or they do not fit each other.
     """
-    if not 0 < radius <= 100:
-        raise UsageError(f"radius {radius:g}: take more than 0 and at most 100 pixels")
+    check_radius(radius)
     layered = None if mode == "lens" else LayeredBlur(2 * radius + 1, 100, 5, mode=mode)
     with open_video(source) as reader:
         info = reader.info
@@ -254,11 +354,10 @@ def focus(
         transfer = info.color.transfer
         began: Fraction | None = None
         written = 0
-        with create_video(destination, info, overwrite=overwrite) as writer:
+        with create_video(destination, info, inputs=(depth,), overwrite=overwrite) as writer:
             for frame, rgb, begins in frames_of(reader):
                 if depths is None:
-                    rows = torch.linspace(1, 0, frame.height)
-                    far = rows[:, None].expand(1, -1, frame.width)
+                    far = ramp(frame.height, frame.width)
                 else:
                     if begins:
                         depths.restart()
@@ -347,9 +446,9 @@ class Strip:
         return float(max(lengths)) if lengths else 0.0
 
 
-def strips(frames: Iterator[Frame], every: int, reach: int) -> Iterator[tuple[int, Frame, Strip]]:
+def strips(frames: Iterator[P], every: int, reach: int) -> Iterator[tuple[int, P, Strip]]:
     """For every n-th frame: its index, itself, and the frames up to `reach` away."""
-    held: deque[tuple[int, Frame, Tensor]] = deque()
+    held: deque[tuple[int, P, Tensor]] = deque()
     flows: dict[int, tuple[Tensor, Tensor]] = {}
     wanted = 0
     ended = False

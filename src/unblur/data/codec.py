@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.errors import MediaError, ResourceError
+from unblur.ops.priority import kept_priority
 from unblur.synth.compression import to_rgb, to_ycbcr
 
 RATE = 25
@@ -70,7 +71,8 @@ def encode(frames: Tensor, encoding: Encoding) -> bytes:
     try:
         # The container would note its own version otherwise.
         exact = {"fflags": "+bitexact"}
-        with av.open(file, "w", format=CONTAINER, container_options=exact) as container:
+        opened = av.open(file, "w", format=CONTAINER, container_options=exact)
+        with kept_priority(), opened as container:
             added = container.add_stream(encoding.codec, rate=RATE, options=dict(encoding.options))
             stream = cast(av.VideoStream, added)
             stream.width, stream.height = even.shape[-1], even.shape[-2]

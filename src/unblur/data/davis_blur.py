@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.disk import Staged, entries, recover
 from unblur.errors import MediaError, UsageError
 from unblur.ops.wavelet import blur_of_depths
 from unblur.optics.focal import TOP, LayeredBlur, focus_path, layered_blur
@@ -113,7 +113,8 @@ def build_davis_blur(
         MediaError: a sequence or a depth map is missing, or does not fit.
     """
     target = Path(destination)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    recover(target)
+    if target.exists() and (not target.is_dir() or entries(target)):
         raise UsageError(f"{target} exists already: choose a new folder")
     if unknown := set(sets) - {"release-90", "paper-50"}:
         raise UsageError(f"no set called {min(unknown)}: there are release-90 and paper-50")
@@ -122,8 +123,8 @@ def build_davis_blur(
     if lacking := set(only) - names:
         raise UsageError(f"{min(lacking)} is in none of {', '.join(wanted)}: check --only")
     files = find_sequences(Path(davis), Path(depth), sorted(names))
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    staged = Staged(target)
+    part = staged.path
     total = sum(len(files[recipe.name].frames) for found in wanted.values() for recipe in found)
     done = 0
     try:
@@ -136,11 +137,9 @@ def build_davis_blur(
             about = {recipe.name: asdict(recipe) for recipe in found}
             text = json.dumps({"set": name, "sequences": about}, indent=2)
             (part / name / "set.json").write_text(text + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()
-        os.replace(part, target)
+        staged.put(overwrite=False)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        staged.discard()
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unblur.errors import ResourceError
+from unblur.errors import ResourceError, UnblurWarning
 from unblur.restorers.base import Restorer, Tiling
 
 SMALLEST_TILE = 64
@@ -17,6 +18,10 @@ SMALLEST_TILE = 64
 HELD_BYTES = 6
 """Per pixel of a frame that waits for its window or may become a reference: its own planes, and
 depth and blur map in half precision."""
+TOO_LITTLE = (
+    "{more:,.0f} MB more by --max-memory or by closing other programs, or take a smaller --window, "
+    "--tile or --model"
+)
 SHORTEST_WINDOW = 3
 """Frames: fewer, and a temporal network has no neighbours on both sides."""
 
@@ -47,6 +52,7 @@ def choose_fit(
     budget: int,
     tile: int | None = None,
     window: int | None = None,
+    free: int | None = None,
 ) -> Fit:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
@@ -60,18 +66,33 @@ def choose_fit(
         budget: bytes that the network may use.
         tile: side of a tile in pixels if the user wants one; 0 for whole frames.
         window: frames per window if the user wants that.
+        free: bytes there are just now. Where they are fewer than the budget and do not suffice,
+            pieces get smaller, with a warning: the result then differs a little.
 
     Raises:
         ResourceError: even the smallest piece needs more than `budget`.
     """
+    planned: Fit | None = None
+    room = budget if free is None else min(budget, free)
+    least = 0
     for fit in candidates(restorer, height, width, tile, window):
         need = bytes_needed(restorer, fit, height, width)
-        if need <= budget:
+        least = need if least == 0 else min(least, need)
+        planned = fit if planned is None and need <= budget else planned
+        if need <= room:
+            if fit != planned:
+                warnings.warn(
+                    f"only {room / 1e6:,.0f} MB of memory are free: frames are cut finer than this "
+                    "machine would do otherwise, and the result differs a little; close other "
+                    "programs for the usual one",
+                    UnblurWarning,
+                    stacklevel=3,
+                )
             return fit
     raise ResourceError(
-        f"{restorer.info.name} needs about {need / 1e6:,.0f} MB beside the program itself for "
-        f"frames of {width}x{height}, {budget / 1e6:,.0f} MB are left: raise --max-memory, lower "
-        "--window or --tile, or take a smaller model"
+        f"{restorer.info.name} needs at least {least / 1e6:,.0f} MB beside the program itself for "
+        f"frames of {width}x{height}, {room / 1e6:,.0f} MB are left: allow "
+        + TOO_LITTLE.format(more=(least - room) / 1e6)
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,13 @@ from torch import Tensor
 from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
+from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.resize import bicubic
-from unblur.ops.shots import Shot, ShotDetector
+from unblur.ops.shots import Picture, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
-
-
-class Picture(Protocol):
-    """What the engine needs of a frame."""
-
-    def rgb(self) -> Tensor:
-        """`(3, H, W)`, float32, RGB as it is stored; [0, 1] is black to white."""
-        ...
-
 
 P = TypeVar("P", bound=Picture)
 
@@ -101,6 +93,38 @@ def find_shots(frames: Iterable[Picture]) -> list[Shot]:
     return detector.shots()
 
 
+class Arrivals(Generic[P]):
+    """Frames of a shot that are fetched when they are needed, with their maps.
+
+    Args:
+        source: the frames, those of later shots may follow.
+        held: where they wait.
+        focus: where maps come from.
+        start: number of the first in `held`.
+    """
+
+    def __init__(
+        self, source: Iterator[P], held: Held[P], focus: Focus | None, start: int = 0
+    ) -> None:
+        self.source, self.held, self.focus = source, held, focus
+        self.start = self.end = start
+        if focus is not None:
+            focus.restart()
+
+    def reach(self, index: int) -> bool:
+        """Fetches frames up to that of the shot; False where they end before it."""
+        while self.end <= self.start + index:
+            frame = next(self.source, None)
+            if frame is None:
+                return False
+            maps = None
+            if self.focus is not None:
+                maps = self.focus(frame, frame.rgb()[None].clamp(0, 1))
+            self.held.put(self.end, frame, maps)
+            self.end += 1
+        return True
+
+
 class Runner:
     """A restorer at work: keeps the way the job is cut up, and cuts finer when memory runs out.
 
@@ -163,36 +187,47 @@ class Runner:
         source = iter(frames)
         held = InMemory() if held is None else held
         for shot in shots:
-            restored = self._restore_shot(source, shot, held)
+            arrivals = Arrivals(source, held, self.focus, shot.start)
+            steps = self._steps(shot, arrivals)
+            restored = self._restore_shot(arrivals, steps)
             yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
 
+    def restore_live(self, frames: Iterable[P]) -> Generator[tuple[P, Tensor], None, None]:
+        """As `restore`, of frames whose end and shots are not known: see `engine.live`.
+
+        Each frame comes out as soon as no later one can change it. What is held does not grow.
+        """
+        if not self.needs_shots:
+            yield from self.restore(frames, None)
+            return
+        for shot in shots_as_they_come(frames):
+            arrivals = Arrivals(shot, InMemory(), self.focus)
+            steps = unfolding(self.restorer, self.fit.window, arrivals.reach)
+            restored = self._restore_shot(arrivals, steps)
+            yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
+
+    def _steps(self, shot: Shot, arrivals: Arrivals[P]) -> Iterator[Step]:
+        """The windows of a shot that is known to its end."""
+        length = shot.stop - shot.start
+        windows = self.restorer.windows(length, self.fit.window)
+        unfinished = [window.outputs[0] for window in windows[1:]] + [length]
+        for step in map(Step, windows, oldest_needed(windows), unfinished):
+            if not arrivals.reach(max(step.window.inputs)):
+                raise MediaError(
+                    f"the video ended at frame {arrivals.end}, and had more frames when it was "
+                    "looked through before: is it still being written? Run again after"
+                )
+            yield step
+
     def _restore_shot(
-        self, source: Iterator[P], shot: Shot, held: Held[P]
+        self, arrivals: Arrivals[P], steps: Iterable[Step]
     ) -> Iterator[tuple[P, Tensor]]:
         """Its frames with their pictures, ready to be written unless they are to be fused."""
-        arrived = shot.start
-        if self.focus is not None:
-            self.focus.restart()
-        windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
-        oldest_wanted = [window.outputs[0] for window in windows[1:]] + [shot.stop]
+        held, start = arrivals.held, arrivals.start
         found: dict[int, Tensor] = {}
-        for window, oldest, unfinished in zip(
-            windows, oldest_needed(windows), oldest_wanted, strict=True
-        ):
-            while arrived <= shot.start + max(window.inputs):
-                arriving = next(source, None)
-                if arriving is None:
-                    raise MediaError(
-                        f"the video ended at frame {arrived}, and had more frames when it was "
-                        "looked through before: is it still being written? Run again after"
-                    )
-                maps = None
-                if self.focus is not None:
-                    maps = self.focus(arriving, arriving.rgb()[None].clamp(0, 1))
-                held.put(arrived, arriving, maps)
-                arrived += 1
-            held.drop(shot.start + oldest)
-            pictures, priors = gathered(held, shot.start, window)
+        for window, oldest, unfinished in steps:
+            held.drop(start + oldest)
+            pictures, priors = gathered(held, start, window)
             positions = [window.inputs.index(i) for i in window.outputs]
             restored = self._run_window(pictures, positions, priors)  # (n, 3, sH, sW)
             if self.fusion is None:
@@ -200,7 +235,7 @@ class Runner:
             for index, picture in zip(window.outputs, restored, strict=True):
                 found[index] = (found[index] + picture) / 2 if index in found else picture
             for index in [i for i in found if i < unfinished]:
-                yield held.get(shot.start + index)[0], found.pop(index)
+                yield held.get(start + index)[0], found.pop(index)
         held.clear()
 
     def restore_window(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from unblur.errors import UsageError
+from unblur.evaluation.keep import Kept
 from unblur.evaluation.methods import Method, classical
 from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluation.models import methods as methods_of
-from unblur.evaluation.pictures import write_sheet
+from unblur.evaluation.peers import peers as without_network
+from unblur.evaluation.pictures import write, write_sheet
+from unblur.evaluation.report import Shown, page, read_results, shown
 from unblur.evaluation.scores import Evaluation, Score, score
 from unblur.evaluation.suites import Sources, find_suite
 from unblur.ops.device import choose_device
@@ -36,8 +39,14 @@ def evaluate(
     encoded: int | None = None,
     blurred: str | Path | None = None,
     sharp: str | Path | None = None,
+    protocol: str | None = None,
     ablate: bool = False,
+    peers: bool = False,
     pictures: str | Path | None = None,
+    html: str | Path | None = None,
+    beside: Sequence[str | Path] = (),
+    keep: str | Path | None = None,
+    minutes: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     progress: Listener | None = None,
@@ -46,7 +55,8 @@ def evaluate(
 
     Args:
         suite: `synth-motion`, `synth-focus`, `synth-joint`, `synth-lowlight`, `real-average`,
-            `pairs` or `davis-blur`.
+            `pairs`, `davis-blur`, `bench` (all rendered ones), or a data set on disk: `gopro:DIR`,
+            `dvd:DIR`, `bsd:DIR` or `reds:DIR`.
         models: each `NAME` or `NAME=FILE.safetensors`, with NAME out of `unblur.list_models()`;
             `auto` is the default model. Behind it `@linear` or `@encoded` for the light it sees,
             `@depth`, `@coc` or `@depth-anything` for what guides it, `@alone` if it is to see one
@@ -56,7 +66,8 @@ def evaluate(
         data: for `real-average`: folders of sharp frames, or of folders of them; for
             `davis-blur`: the data set, or a folder of its sequences.
         frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
-            `davis-blur`: how many of each sequence, from its middle; all by default.
+            `davis-blur`: how many of each sequence, from its middle; of a data set:
+            how many of each sequence, from its first; all by default.
         textures: for the rendered suites: folder of pictures instead of the held-out ones.
         blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
             each sequence).
@@ -69,8 +80,18 @@ def evaluate(
         encoded: for the rendered suites: 23 or 29, frames out of H.264 files of that rate factor.
         blurred: for `pairs`: folder of pictures, videos or folders of frames.
         sharp: for `pairs`: folder of their sharp partners, with the same names.
+        protocol: for data sets: `fair` (every frame once; the default), or `paper` for `gopro` and
+            `dvd`: windows, frames and means as BSSTNet's released code counts them.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
+        peers: rows for what others do without a network: FFmpeg's filters, Richardson-Lucy with the
+            true blur, both deconvolutions with estimated blur, bursts laid together.
         pictures: folder for a sheet of each clip, all methods side by side.
+        html: file for a page with tables, plots and images under a slider; it fetches nothing.
+        beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
+            one plot with this one.
+        keep: folder for the scores of each clip; those that are there are not measured again, and
+            have no images.
+        minutes: begin no clip after so many; the result is of those that were measured.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
         progress: called after each clip and method, which is a run.
@@ -90,6 +111,7 @@ def evaluate(
     if scale not in (1, 2):
         raise UsageError(f"scale {scale}: use 1 or 2")
     folders = (data,) if isinstance(data, str | Path) else tuple(data)
+    suite, folders = split_suite(suite, folders)
     maps, guide = choose_depth(depth)
     sources = Sources(
         data=tuple(Path(folder) for folder in folders),
@@ -101,52 +123,95 @@ def evaluate(
         encoded=encoded,
         blurred=None if blurred is None else Path(blurred),
         sharp=None if sharp is None else Path(sharp),
+        protocol=protocol,
     )
     chosen = find_suite(suite, sources)
     makers = chosen.clips(sources)[:limit]
-    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision)
+    counting = chosen.counting(sources)
+    earlier = read_results([Path(path) for path in beside])
+    methods = choose_methods(models, Rows(scale, guide, ablate, fuse), device, precision, peers)
     names = [method.name for method in methods]
 
     scores: list[Score] = []
     clips: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
+    images: list[Shown] = []
+    setup = {"suite": suite, "version": chosen.version, "methods": names}
+    setup |= {"facts": chosen.about(sources), "fuse": fuse, "protocol": protocol}
+    kept = None if keep is None else Kept(Path(keep), setup)
+    began, warm = time.monotonic(), False
     told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
     rounds = Rounds(["clip", *names], len(makers))
     for number, make in enumerate(makers):
         told(number * len(methods), len(makers) * len(methods), rounds.left())
+        if kept is not None and (found := kept.read(number)) is not None:
+            name, clips[name], known = found
+            scores += known
+            continue
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            break
         made = time.monotonic()
         clip = make()
         rounds.note("clip", time.monotonic() - made)
         if clip.name in clips:
             raise UsageError(f"two folders are called {clip.name}: rename one")
         clips[clip.name] = clip.facts
-        columns = []
+        columns, own = [], []
         for place, method in enumerate(methods):
             if missing := method.misses(clip):
                 left_out[method.name] = missing
                 rounds.note(method.name, 0.0)
                 continue
             ran = time.monotonic()
-            if method.warm_up and number == 0:
+            if method.warm_up and not warm:
                 method.restore(clip)
             restored, seconds = method.timed(clip)
-            scores += score(clip, method.name, restored, seconds)
+            own += score(clip, method.name, restored, seconds, counting.metrics)
             columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
             rounds.note(method.name, time.monotonic() - ran)
             told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
+        scores += own
+        warm = True
+        if kept is not None:
+            kept.write(number, clip.name, clip.facts, own)
         if pictures is not None:
-            sheet = Path(pictures) / f"{suite}-{clip.name}.png"
+            sheet = Path(pictures) / f"{suite}-{clip.name}.png".replace("/", "-")
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
-    return Evaluation(
+        if html is not None:
+            images.append(shown(clip.name, clip.sharp[clip.scored[0]], columns))
+    measured = {one.method for one in scores}
+    result = Evaluation(
         suite=suite,
         version=chosen.version,
-        methods=tuple(name for name in names if name not in left_out),
+        methods=tuple(name for name in names if name in measured and name not in left_out),
         scores=tuple(scores),
         left_out=left_out,
-        facts={**chosen.about(sources), **machine(device)},
+        facts={**chosen.about(sources), **measured_part(clips, makers), **machine(device)},
         clips=clips,
         parameters={m.name: m.parameters for m in methods if m.parameters is not None},
+        mean=counting.mean,
+        parts=chosen.parts,
+        published=chosen.published(sources),
     )
+    if html is not None:
+        write(Path(html), page(result, images, earlier).encode())
+    return result
+
+
+def measured_part(clips: Sized, makers: Sized) -> dict[str, object]:
+    """How many clips were measured, where that is not all of them."""
+    whole = len(clips) == len(makers)
+    return {} if whole else {"clips": f"{len(clips)} of {len(makers)}"}
+
+
+def split_suite(suite: str, folders: tuple[str | Path, ...]) -> tuple[str, tuple[str | Path, ...]]:
+    """The name of a suite and its folders: `gopro:DIR` is `gopro`, made of DIR.
+
+    >>> split_suite("gopro:here", ())
+    ('gopro', ('here',))
+    """
+    name, colon, folder = suite.partition(":")
+    return (name, (folder, *folders)) if colon and folder else (name, folders)
 
 
 class Told:
@@ -185,13 +250,15 @@ def choose_depth(depth: str | Path) -> tuple[Path | None, str]:
     return Path(depth), TRUE_DEPTH
 
 
-def choose_methods(models: Sequence[str], rows: Rows, device: str, precision: str) -> list[Method]:
+def choose_methods(
+    models: Sequence[str], rows: Rows, device: str, precision: str, peers: bool = False
+) -> list[Method]:
     """All rows of the table, each with a name of its own.
 
     Raises:
         UsageError: a model is named twice, or nothing can be ablated where that is wanted.
     """
-    found = list(classical(rows.scale))
+    found = [*classical(rows.scale), *(without_network() if peers else ())]
     for text in models:
         found += methods_of(text, rows, device, precision)
     names = [method.name for method in found]

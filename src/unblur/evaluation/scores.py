@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from unblur.evaluation.clip import Clip
+from unblur.evaluation.published import Published
 from unblur.metrics import added_gradient, detail, mesh, psnr, sharpness, ssim, tof
 
 CAP = 50.0
@@ -25,7 +26,8 @@ def capped_psnr(x: Tensor, truth: Tensor) -> Tensor:
     return psnr(x, truth, cap=CAP)
 
 
-METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Metrics = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+METRICS: Metrics = {
     "psnr": capped_psnr,
     "ssim": ssim,
     "detail": detail,
@@ -75,7 +77,9 @@ class Score:
     """Of the whole clip that the frame is from."""
 
 
-def score(clip: Clip, method: str, restored: Tensor, seconds: float) -> list[Score]:
+def score(
+    clip: Clip, method: str, restored: Tensor, seconds: float, metrics: Metrics = METRICS
+) -> list[Score]:
     """Compares the frames `(W, 3, H, W)` that a clip wants to their truth."""
     restored, truth = restored.cpu(), clip.truth
     motion = math.nan
@@ -85,7 +89,7 @@ def score(clip: Clip, method: str, restored: Tensor, seconds: float) -> list[Sco
     scores = []
     for frame in clip.scored:  # one by one: SSIM takes many times the memory of its pictures
         i = clip.wanted.index(frame)
-        figures = {name: float(metric(restored[i], truth[i])) for name, metric in METRICS.items()}
+        figures = {name: float(metric(restored[i], truth[i])) for name, metric in metrics.items()}
         scores.append(Score(clip.name, frame, method, seconds, **figures, tof=motion))
     return scores
 
@@ -107,11 +111,17 @@ class Evaluation:
     """Figures of the blur of each clip."""
     parameters: dict[str, int] = field(default_factory=dict)
     """Size of the networks, by method."""
+    mean: str = "frames"
+    """What means are over: `frames`, or `clips`, which then all weigh the same."""
+    parts: tuple[str, ...] = ()
+    """Suites that this one is put together of: names of clips begin with theirs."""
+    published: tuple[Published, ...] = ()
+    """Figures of papers, not measured here."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each clip and method, the mean over its scored frames."""
         return [
-            {"clip": clip, "method": method, **self._mean(clip, method)}
+            {"clip": clip, "method": method, **self._mean([clip], method)}
             for clip in self.clips
             for method in self.methods
         ]
@@ -122,9 +132,19 @@ class Evaluation:
         `sharpest_quarter` is the mean change of PSNR on the quarter of frames whose input was
         sharpest, that is, had the highest PSNR: what a method does to those that need no help.
         `other_frames` is the mean change on all others; `worse` is the share of frames, in percent,
-        that lost more than `WORSE`.
+        that lost more than `WORSE`. Of a suite of suites each has rows of its own before.
         """
-        before = {(s.clip, s.frame): s.psnr for s in self.scores if s.method == self.methods[0]}
+        table = []
+        for part in (*self.parts, None):
+            clips = [clip for clip in self.clips if part in (None, clip.rpartition("/")[0])]
+            if clips:
+                heading = MEAN if part is None else f"{MEAN} {part}"
+                table += [{"clip": heading, **row} for row in self._means_of(clips)]
+        return table
+
+    def _means_of(self, clips: Sequence[str]) -> list[dict[str, Any]]:
+        scores = [s for s in self.scores if s.clip in clips]
+        before = {(s.clip, s.frame): s.psnr for s in scores if s.method == self.methods[0]}
         order = sorted(before, key=lambda key: -before[key])
         quarter = math.ceil(len(order) / 4)
         parts = {"sharpest_quarter": set(order[:quarter]), "other_frames": set(order[quarter:])}
@@ -132,24 +152,32 @@ class Evaluation:
         for method in self.methods:
             changes = {
                 (s.clip, s.frame): s.psnr - before[s.clip, s.frame]
-                for s in self.scores
+                for s in scores
                 if s.method == method
             }
             gains = {name: average(changes[key] for key in part) for name, part in parts.items()}
             gains["worse"] = 100 * average(change < -WORSE for change in changes.values())
-            table.append({"clip": MEAN, "method": method, **self._mean(None, method), **gains})
+            table.append({"method": method, **self._mean(clips, method), **gains})
         return table
 
-    def _mean(self, clip: str | None, method: str) -> dict[str, float]:
-        def chosen(method: str) -> list[Score]:
-            return [s for s in self.scores if s.method == method and clip in (None, s.clip)]
+    def _mean(self, clips: Sequence[str], method: str) -> dict[str, float]:
+        def chosen(method: str) -> list[list[Score]]:
+            """Frames whose mean is taken, and those means again: of all alike, or clip by clip."""
+            own = [s for s in self.scores if s.method == method and s.clip in clips]
+            if self.mean == "frames":
+                return [own]
+            return [[s for s in own if s.clip == clip] for clip in clips]
+
+        def mean(groups: list[list[Score]], name: str) -> float:
+            found = (
+                average(value for s in group if not lacking(name, value := getattr(s, name)))
+                for group in groups
+            )
+            return average(value for value in found if not lacking(name, value))
 
         own = chosen(method)
-        means = {
-            name: average(value for s in own if not lacking(name, value := getattr(s, name)))
-            for name in (*METRICS, "tof", "seconds")
-        }
-        means["gain"] = means["psnr"] - average(s.psnr for s in chosen(self.methods[0]))
+        means = {name: mean(own, name) for name in (*METRICS, "tof", "seconds")}
+        means["gain"] = means["psnr"] - mean(chosen(self.methods[0]), "psnr")
         if method in self.parameters:
             means["parameters"] = self.parameters[method] / 1e6
         return {name: means[name] for name in COLUMNS if name in means}
@@ -175,6 +203,21 @@ class Evaluation:
         rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
         return "\n".join([joined(header), f"| {' | '.join(rule)} |", *map(joined, lines[1:])])
 
+    def published_markdown(self) -> str:
+        """What papers print of this suite, as a table of its own; nothing where they do not."""
+        if not self.published:
+            return ""
+        lines = [
+            "| published, not measured here | PSNR | SSIM | tOF |",
+            "| --- | ---: | ---: | ---: |",
+        ]
+        for row in self.published:
+            tof = "" if row.tof is None else f"{row.tof:.3f}"
+            lines.append(
+                f"| {row.method} ({row.source}) | {row.psnr:.2f} | {row.ssim:.4f} | {tof} |"
+            )
+        return "\n".join(lines)
+
     def json(self) -> str:
         """Everything, for programs."""
         whole = {
@@ -186,6 +229,8 @@ class Evaluation:
             "rows": self.rows(),
             "clips": self.clips,
             "parameters": self.parameters,
+            "mean": self.mean,
+            "published": [row.as_row() for row in self.published],
             "frames": [asdict(s) for s in self.scores],
         }
         return json.dumps(finite(whole), indent=2) + "\n"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 
 from unblur.errors import UsageError
-from unblur.evaluation import averaged, davis, encoded, lowlight, pairs, rendered
+from unblur.evaluation import averaged, davis, encoded, folders, lowlight, pairs, rendered
 from unblur.evaluation.clip import Clip
+from unblur.evaluation.folders import LAYOUTS, choose_protocol
+from unblur.evaluation.protocols import Mean, Protocol
+from unblur.evaluation.published import FIGURES, Published
+from unblur.evaluation.scores import METRICS, Metrics
 from unblur.synth import TextureBank, held_out
 
 Maker = Callable[[], Clip]
@@ -28,6 +33,26 @@ class Sources:
     encoded: int | None = None
     blurred: Path | None = None
     sharp: Path | None = None
+    protocol: str | None = None
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How the frames of a suite become figures."""
+
+    metrics: Metrics = field(default_factory=lambda: METRICS)
+    mean: Mean = "frames"
+    """What a mean is taken over: all frames alike, or clips, however many frames each has."""
+
+
+def every_frame(sources: Sources) -> Counting:
+    """All frames count alike."""
+    return Counting()
+
+
+def nothing_published(sources: Sources) -> tuple[Published, ...]:
+    """No paper measured this."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,11 @@ class Suite:
     """Functions that make a clip each. Everything a user may have got wrong is checked at once."""
     about: Callable[[Sources], dict[str, object]]
     """What a table's head says of the sources."""
+    counting: Callable[[Sources], Counting] = every_frame
+    published: Callable[[Sources], tuple[Published, ...]] = nothing_published
+    """Figures of papers that stand beside, marked as such."""
+    parts: tuple[str, ...] = ()
+    """Suites that it is put together of, each with means of its own."""
 
 
 def synth_motion(sources: Sources) -> list[Maker]:
@@ -148,6 +178,65 @@ def davis_set(sources: Sources) -> str:
     return "paper" if sources.blur is None else sources.blur
 
 
+def published_davis(sources: Sources) -> tuple[Published, ...]:
+    """Those of the setting."""
+    return FIGURES[f"davis-blur {davis_set(sources)}"]
+
+
+def data_set(layout: str) -> Suite:
+    """The suite of a data set on disk."""
+
+    def protocol(sources: Sources) -> Protocol:
+        return choose_protocol(layout, sources.protocol)
+
+    def folder(sources: Sources) -> Path:
+        if len(sources.data) != 1:
+            raise UsageError(f"{layout} needs its folder: unblur evaluate {layout}:DIR")
+        return sources.data[0]
+
+    def clips(sources: Sources) -> list[Maker]:
+        return folders.folder_clips(layout, folder(sources), protocol(sources), sources.frames)
+
+    def about(sources: Sources) -> dict[str, object]:
+        head = {"data": str(folder(sources)), "protocol": protocol(sources).name}
+        return {**head, "frames": sources.frames or "all"}
+
+    def counting(sources: Sources) -> Counting:
+        chosen = protocol(sources)
+        return Counting(chosen.metrics, chosen.mean)
+
+    return Suite(
+        layout,
+        1,
+        f"the data set {layout} on disk",
+        DATA_SET,
+        clips,
+        about,
+        counting,
+        lambda sources: FIGURES.get(layout, ()),
+    )
+
+
+BENCH = ("synth-motion", "synth-focus", "synth-joint", "synth-lowlight")
+"""Suites that need no data."""
+
+
+def bench(sources: Sources) -> list[Maker]:
+    """The clips of those suites, in turn, so that the first ones are of all of them."""
+    parts = [named(part, SUITES[part].clips(sources)) for part in BENCH]
+    return [make for group in zip(*parts, strict=True) for make in group]
+
+
+def named(part: str, makers: list[Maker]) -> list[Maker]:
+    """The same clips, with the name of their suite before their own."""
+
+    def renamed(make: Maker) -> Clip:
+        clip = make()
+        return replace(clip, name=f"{part}/{clip.name}")
+
+    return [partial(renamed, make) for make in makers]
+
+
 def sizes(scale: int, given: tuple[int, int], truth: tuple[int, int]) -> dict[str, object]:
     """Width and height of what models get and of what they are compared with."""
     named = {"input": given, "truth": truth}
@@ -164,6 +253,7 @@ def making(sources: Sources) -> rendered.Making:
 RENDERED, REAL = frozenset({"textures", "scale", "encoded"}), frozenset({"data", "frames"})
 PAIRS = frozenset({"blurred", "sharp"})
 DAVIS = frozenset({"data", "frames", "blur", "depth", "scale"})
+DATA_SET = frozenset({"data", "frames", "protocol"})
 
 SUITES: dict[str, Suite] = {
     suite.name: suite
@@ -202,7 +292,25 @@ SUITES: dict[str, Suite] = {
         ),
         Suite("real-average", 1, "averages of real frames", REAL, real_average, about_real),
         Suite("pairs", 1, "blurred and sharp frames of your own", PAIRS, own_pairs, about_pairs),
-        Suite("davis-blur", 1, "sequences of DAVIS out of focus", DAVIS, davis_blur, about_davis),
+        Suite(
+            "davis-blur",
+            1,
+            "sequences of DAVIS out of focus",
+            DAVIS,
+            davis_blur,
+            about_davis,
+            published=published_davis,
+        ),
+        *map(data_set, LAYOUTS),
+        Suite(
+            "bench",
+            1,
+            "all rendered suites, one after the other",
+            RENDERED - {"encoded"},
+            bench,
+            about_rendered,
+            parts=BENCH,
+        ),
     )
 }
 
@@ -218,9 +326,9 @@ def find_suite(name: str, sources: Sources) -> Suite:
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"unknown suite '{name}': {hint}there are {', '.join(SUITES)}")
     suite = SUITES[name]
-    for field in fields(Sources):
-        if getattr(sources, field.name) != field.default and field.name not in suite.takes:
+    for source in fields(Sources):
+        if getattr(sources, source.name) != source.default and source.name not in suite.takes:
             *most, last = (f"--{option}" for option in sorted(suite.takes))
             options = f"{', '.join(most)} and {last}"
-            raise UsageError(f"{name} takes no --{field.name}: only {options}")
+            raise UsageError(f"{name} takes no --{source.name}: only {options}")
     return suite

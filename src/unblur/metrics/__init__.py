@@ -1,5 +1,6 @@
 """How good an image is against its truth: pure functions."""
 
+from unblur.metrics.flip import flip, flip_map
 from unblur.metrics.functional import (
     added_gradient,
     detail,
@@ -11,15 +12,18 @@ from unblur.metrics.functional import (
     sharpness,
     ssim,
     ssim_uniform,
+    ssim_volume,
     tpsnr_pq,
 )
 from unblur.metrics.ms_ssim import ms_ssim
-from unblur.metrics.temporal import tof, tpsnr_diff
+from unblur.metrics.temporal import tof, tpsnr_diff, warp_error
 
 __all__ = [
     "added_gradient",
     "detail",
     "end_point_error",
+    "flip",
+    "flip_map",
     "gaussian_blur",
     "high_pass",
     "mesh",
@@ -28,7 +32,9 @@ __all__ = [
     "sharpness",
     "ssim",
     "ssim_uniform",
+    "ssim_volume",
     "tof",
     "tpsnr_diff",
     "tpsnr_pq",
+    "warp_error",
 ]

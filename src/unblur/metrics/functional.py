@@ -74,6 +74,33 @@ def ssim_uniform(
     return similarity(means.reshape(*moments.shape[:-2], *means.shape[-2:]), pixels=side**2)
 
 
+def ssim_volume(
+    x: Tensor,  # (..., C, H, W)
+    truth: Tensor,  # (..., C, H, W)
+) -> Tensor:  # (...)
+    """SSIM with a Gaussian window that also runs across the colour channels, border and all.
+
+    Sigma 1.5 cut at 4 sigma along all three axes, images mirrored at their borders, nothing left
+    out: what BSSTNet's released code calls SSIM. It does not compare with `ssim`.
+    """
+    moments = moments_of(x, truth)  # (5, ..., C, H, W)
+    for axis in (-1, -2, -3):
+        moments = mirrored_gaussian(moments, 1.5, axis)
+    return similarity(moments)
+
+
+def mirrored_gaussian(x: Tensor, sigma: float, axis: int) -> Tensor:
+    """Blurs one axis by a Gaussian cut at 4 sigma; beyond a border comes the mirror image."""
+    radius, length = int(4 * sigma + 0.5), x.shape[axis]
+    at = torch.arange(-radius, length + radius, device=x.device) % (2 * length)
+    wide = x.index_select(axis, torch.minimum(at, 2 * length - 1 - at))
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma).double() ** 2)
+    out = torch.zeros_like(x)
+    for i, weight in enumerate((weights / weights.sum()).tolist()):
+        out = out.add_(wide.narrow(axis, i, length), alpha=weight)
+    return out
+
+
 def require_side(x: Tensor, side: int) -> None:
     """Refuses pictures that are smaller than a window."""
     if min(x.shape[-2:]) < side:

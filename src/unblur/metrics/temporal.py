@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from unblur.metrics.functional import psnr
+from unblur.ops.consistency import consistency
+from unblur.ops.warp import warp
 
 BLOCK, MARGIN = 32, 16
 """tOF counts whole blocks of pixels in the middle, at least a margin less than the frame."""
@@ -55,6 +57,30 @@ def tof(
         )
     ]
     errors = [difference.norm(dim=1).mean(dim=(-2, -1)) for difference in clips]  # (T-1) each
+    return torch.stack(errors).reshape(*x.shape[:-4], -1)
+
+
+def warp_error(
+    x: Tensor,  # (..., T, 3, H, W)
+    truth: Tensor,  # (..., T, 3, H, W)
+) -> Tensor:  # (..., T-1)
+    """How little a clip agrees with itself along the motion of its truth: 0 for none of it.
+
+    The warping error of Lai et al. (Learning Blind Video Temporal Consistency, ECCV 2018): the mean
+    square of the difference between each frame and the next one laid over it, where the flow there
+    and back agrees. Farnebäck's flow of the truth takes the place of FlowNet2's, and borders of
+    motion are not left out, so that figures do not compare with those of papers. A truth has some,
+    too: what is interpolated, noise, shadows. NaN where the flow holds nowhere.
+    """
+    frames, right = (y.reshape(-1, *y.shape[-4:]).float() for y in (x, truth))
+    errors = []
+    for clip, sharp in zip(frames, right, strict=True):
+        to = flows(sharp).to(clip)  # (T-1, 2, H, W)
+        back = flows(sharp.flip(0)).flip(0).to(clip)
+        inside = warp(torch.ones_like(to[:, :1]), to) > 0.999
+        trusted = consistency(to, back) * inside  # (T-1, 1, H, W)
+        square = (warp(clip[1:], to) - clip[:-1]).square().mean(1, keepdim=True)
+        errors.append((square * trusted).sum((-3, -2, -1)) / trusted.sum((-3, -2, -1)))
     return torch.stack(errors).reshape(*x.shape[:-4], -1)
 
 

@@ -6,11 +6,17 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 SHARE = 0.7
-"""Part of the free memory that a job takes when the user names no limit."""
+"""Part of the free memory that a job takes at most."""
+SHARE_OF_ALL = 0.5
+"""Part of the machine's memory that a job plans with when the user names no limit. Not of what is
+free just then: how frames are cut up would change from run to run, and with it the result."""
+PROGRAM = 60 << 20
+"""Bytes that threads, decoder and encoder take beside the frames, once they run."""
 
 
 def budget(device: torch.device, limit: int | None) -> int:
@@ -19,23 +25,40 @@ def budget(device: torch.device, limit: int | None) -> int:
     Args:
         device: where the network runs.
         limit: the user's `--max-memory` in bytes: for the whole process on a CPU, for the
-            device's memory elsewhere. None takes most of what is free.
+            device's memory elsewhere. None takes a part of all there is.
     """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * SHARE) if limit is None else limit
+        _, every = torch.cuda.mem_get_info(device)
+        return int(every * SHARE) if limit is None else limit
     if limit is None:
-        return int(available() * SHARE)
-    return max(0, limit - resident())
+        return int(total() * SHARE_OF_ALL)
+    return max(0, limit - resident() - PROGRAM)
+
+
+def free(device: torch.device) -> int:
+    """Bytes that a network may take on its device just now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+    return int(available() * SHARE)
+
+
+def total() -> int:
+    """Bytes of main memory that this process may ever have; a guess where nobody tells."""
+    try:
+        every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        every = _windows_status().total if sys.platform == "win32" else 8 << 30
+    return min(every, *(limit for limit, _ in _groups()), _address_space())
 
 
 def available() -> int:
     """Bytes of main memory that can be had without swapping; a guess where nobody tells."""
     if sys.platform == "linux":
         free = _field_kib(Path("/proc/meminfo"), "MemAvailable:")
-        return min(free, _container_rest()) if free else 4 << 30
+        rest = (max(0, limit - used) for limit, used in _groups())
+        return min(free, *rest, max(0, _address_space() - _mapped())) if free else 4 << 30
     if sys.platform == "win32":
-        return _windows_available()
+        return int(_windows_status().available)
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (ValueError, OSError):
@@ -72,18 +95,56 @@ def _field_kib(path: Path, name: str) -> int:
     return 0
 
 
-def _container_rest() -> int:
-    """What the control group that the process lives in leaves (version 2)."""
-    group = Path("/sys/fs/cgroup")
+def _groups() -> list[tuple[int, int]]:
+    """Limit and use of the control groups that the process lives in (versions 1 and 2)."""
+    found = [(sys.maxsize, 0)]
+    if sys.platform != "linux":
+        return found
     try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        return sys.maxsize if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    root = Path("/sys/fs/cgroup")
+    for line in [*lines, "0::/", "1:memory:/"]:
+        number, _, rest = line.partition(":")
+        names, _, place = rest.partition(":")
+        second = number == "0" and not names
+        if not second and "memory" not in names.split(","):
+            continue
+        base = root if second else root / "memory"
+        limit, used = (
+            ("memory.max", "memory.current")
+            if second
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        )
+        group = base / place.lstrip("/")
+        for folder in [group, *group.parents]:
+            if folder == root.parent:
+                break
+            try:
+                text = (folder / limit).read_text().strip()
+                if text != "max":
+                    found.append((int(text), int((folder / used).read_text())))
+            except (OSError, ValueError):
+                continue
+    return found
+
+
+def _address_space() -> int:
+    """Bytes of addresses that the process may have (`ulimit -v`)."""
+    if sys.platform == "win32":
         return sys.maxsize
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def _windows_available() -> int:
+def _mapped() -> int:
+    return _field_kib(Path("/proc/self/status"), "VmSize:")
+
+
+def _windows_status() -> Any:
     class Status(ctypes.Structure):
         _fields_ = (
             ("length", ctypes.c_ulong),
@@ -95,4 +156,4 @@ def _windows_available() -> int:
 
     status = Status(length=ctypes.sizeof(Status))
     ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
-    return int(status.available)
+    return status

@@ -38,6 +38,7 @@ INFO = RestorerInfo(
     sizes=SizeRequirements(minimum=WHOLE),
     tiling=Tiling(size=WHOLE),
     window=MOST,
+    reach=None,
     ships=True,
 )
 

@@ -47,6 +47,8 @@ def preset(name: str) -> Preset:
     Raises:
         UsageError: there is none of that name.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"model {name!r}: takes a name of unblur.list_models()")
     name = DEFAULT if name == "auto" else name
     if name in RENAMED:
         raise UsageError(f"unknown model '{name}': it is called {RENAMED[name]} now")
@@ -95,7 +97,7 @@ def load_model(
     name: str = "auto",
     *,
     weights: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     scale: int | None = None,
 ) -> Restorer:
@@ -117,7 +119,7 @@ def load_model(
         ResourceError: the device is not there.
     """
     chosen = preset(name)
-    where = choose_device(device)
+    where = choose_device(str(device))
     return chosen.load(
         LoadOptions(
             device=where,
@@ -175,6 +177,9 @@ def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -
     known: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
     if precision not in known:
         raise UsageError(f"unknown precision '{precision}': use auto, {', '.join(known)}")
+    if precision == "fp16" and precision not in info.precisions:
+        safe = " or ".join(sorted(info.precisions))
+        raise UsageError(f"{info.name} does not run in fp16: use --precision {safe}")
     if precision not in info.precisions:
         warnings.warn(
             f"{info.name} was not measured in {precision}: colours may band or overflow; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from unblur.data.clips import ClipFolder
 from unblur.errors import UsageError
 from unblur.ops.resize import enlarge_flow
+from unblur.schema import MismatchError, conform
 from unblur.synth import SceneConfig, TextureBank, render, sample_scenes
 
 Map = Callable[[Tensor], Tensor]
@@ -160,10 +161,11 @@ class Cut:
 
 def scene_config(fields: Mapping[str, Any]) -> SceneConfig:
     """SceneConfig with some fields other than its defaults; lists become ranges."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
+    kinds = get_type_hints(SceneConfig)
     try:
+        values: dict[str, Any] = {
+            name: conform(value, kinds.get(name, Any), name) for name, value in fields.items()
+        }
         return SceneConfig(**values)
-    except TypeError as error:
+    except (TypeError, MismatchError) as error:
         raise UsageError(f"recipe: scenes: {error}") from error

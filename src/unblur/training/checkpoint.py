@@ -17,10 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unblur.errors import WeightsError
+from unblur.disk import read_bytes, sync, sync_tree
+from unblur.errors import MediaError, ResourceError, WeightsError
+from unblur.schema import conform, read_json
 
 SHARD_BYTES = 14_700_000
 INDEX = "state.json"
+LARGEST_INDEX = 100_000_000
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -40,10 +43,12 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
         save_file(shard, new / f"state-{count:03}.safetensors")
     index = {"shards": count, "shapes": shapes, "facts": dict(facts)}
     (new / INDEX).write_text(json.dumps(index, indent=1))
+    sync_tree(new)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(new, folder)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -59,7 +64,10 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return None
         folder = old  # killed between the two renames
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = read_json(read_bytes(folder / INDEX, LARGEST_INDEX))
+        conform(index["shapes"], dict[str, list[int]], "shapes")
+        conform(index["shards"], int, "shards")
+        conform(index["facts"], dict[str, Any], "facts")
         parts: dict[str, list[tuple[int, Tensor]]] = {}
         for number in range(1, index["shards"] + 1):
             for key, piece in load_file(folder / f"state-{number:03}.safetensors").items():
@@ -69,11 +77,18 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             name: torch.cat([p for _, p in sorted(parts[name], key=lambda x: x[0])]).reshape(shape)
             for name, shape in index["shapes"].items()
         }
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(
-            f"the checkpoint in {folder} is damaged ({error}): delete it to start again"
-        ) from error
+    except (MediaError, ResourceError, OSError, ValueError, LookupError, TypeError) as error:
+        raise damaged(folder, error) from error
+    except (RuntimeError, SafetensorError) as error:
+        raise damaged(folder, error) from error
     return tensors, index["facts"]
+
+
+def damaged(folder: Path, error: Exception) -> WeightsError:
+    """The error for a checkpoint that is not as it was written."""
+    return WeightsError(
+        f"the checkpoint in {folder} is damaged ({error}): delete it to start again"
+    )
 
 
 def shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from unblur.errors import UsageError
 from unblur.metrics import psnr
 from unblur.models.coc import Coc, CocConfig, radius_of
+from unblur.schema import changed
 from unblur.synth.compression import compress
 from unblur.training.batches import Batch
 from unblur.training.losses import charbonnier
@@ -71,7 +72,7 @@ class TrainCoc:
         if recipe.data != "scenes":
             raise UsageError("recipe: coc-s learns from the true radius, take data: scenes")
         self.recipe, self.device = recipe, device
-        self.config = CocConfig(**recipe.options)
+        self.config = changed(CocConfig(), recipe.options, "options")
         if self.config.outputs not in (2, 3):
             raise UsageError("recipe: options: outputs of coc-s is 2, or 3 to make frames sharp")
 

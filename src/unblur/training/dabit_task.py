@@ -8,7 +8,6 @@ told how far out of focus each pixel is, which stands in for depth too, as in `-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +20,9 @@ from unblur.guidance.defocus import above_least, blur_mask
 from unblur.models.dabit import Dabit, DabitConfig
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
+from unblur.schema import changed
 from unblur.training.batches import Batch, at_full_size
-from unblur.training.deblur_task import Deblur, tuples
+from unblur.training.deblur_task import Deblur
 from unblur.training.focal_task import halved, radius_of
 from unblur.training.guiding import guided
 from unblur.training.losses import charbonnier
@@ -59,7 +59,7 @@ class TrainDabit(Deblur):
 
     def __init__(self, recipe: Recipe, device: torch.device, preset: DabitConfig) -> None:
         super().__init__(recipe, device)
-        self.config = replace(preset, **tuples(recipe.options))
+        self.config = changed(preset, recipe.options, "options")
         self.needs_depth = self.config.blur == "wavelet"
         if unknown := set(recipe.losses) - set(LOSSES):
             raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")

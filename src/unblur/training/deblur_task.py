@@ -16,6 +16,7 @@ from unblur.models import aligned
 from unblur.models.bsstnet import BSSTNet, BSSTNetConfig
 from unblur.models.maxim import Maxim, MaximConfig
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.schema import changed
 from unblur.training.batches import Batch
 from unblur.training.guiding import guided
 from unblur.training.losses import weighted
@@ -118,7 +119,7 @@ class TrainMaxim(Deblur):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         super().__init__(recipe, device)
-        self.config = MaximConfig(**tuples(recipe.options))
+        self.config = changed(MaximConfig(), recipe.options, "options")
 
     @property
     def switches(self) -> Mapping[str, Any]:
@@ -153,7 +154,7 @@ class TrainAligned(Deblur):
         preset: aligned.AlignedConfig = aligned.MOTION_S,
     ) -> None:
         super().__init__(recipe, device)
-        self.config = dataclasses.replace(preset, **tuples(recipe.options))
+        self.config = changed(preset, recipe.options, "options")
         self.needs_flow = self.config.neighbours > 0
 
     @property
@@ -186,7 +187,7 @@ class TrainBSSTNet(Deblur):
 
     def __init__(self, recipe: Recipe, device: torch.device, preset: BSSTNetConfig) -> None:
         super().__init__(recipe, device)
-        self.config = dataclasses.replace(preset, **tuples(recipe.options))
+        self.config = changed(preset, recipe.options, "options")
 
     @property
     def switches(self) -> Mapping[str, Any]:
@@ -202,8 +203,3 @@ class TrainBSSTNet(Deblur):
     def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
         """All frames at once; those asked for are kept."""
         return network(batch.blurred, batch.flow_forward, batch.flow_backward)[:, outputs]
-
-
-def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with tuples for the lists that YAML reads."""
-    return {n: tuple(x) if isinstance(x, list) else x for n, x in options.items()}

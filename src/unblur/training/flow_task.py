@@ -20,6 +20,7 @@ from unblur.errors import UsageError
 from unblur.guidance.flow_picture import flow_to_rgb
 from unblur.metrics import end_point_error
 from unblur.models.flow_s import FlowConfig, FlowS
+from unblur.schema import changed
 from unblur.training.batches import Batch
 from unblur.training.picture import write_grid
 from unblur.training.recipe import Recipe
@@ -50,7 +51,7 @@ class TrainFlow:
         if recipe.data != "scenes":
             raise UsageError("recipe: flow-s learns from the true flow, take data: scenes")
         self.recipe, self.device = recipe, device
-        self.config = FlowConfig(**recipe.options)
+        self.config = changed(FlowConfig(), recipe.options, "options")
 
     @property
     def switches(self) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unblur import weights
 from unblur.errors import NumericsError, UnblurWarning, UsageError
 from unblur.progress import Listener, Plan, Progress
+from unblur.schema import conform
 from unblur.training import checkpoint
 from unblur.training.average import Average
 from unblur.training.batches import Source
@@ -81,7 +82,7 @@ class Run:
         self.folder, self.device = folder, device
         self.rank, self.world = join_processes()
         torch.manual_seed(recipe.seed)
-        self.network = task.network().to(device)
+        self.network = network_of(task).to(device)
         if recipe.start_from is not None:
             load_start(self.network, recipe.start_from, task.adapt)
         self.average = Average(self.network, recipe.average)
@@ -228,7 +229,12 @@ class Run:
         found = checkpoint.load(self.folder / "checkpoint")
         if found is None:
             return False
-        tensors, facts = found
+        try:
+            return self._take_up(*found)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise checkpoint.damaged(self.folder / "checkpoint", error) from error
+
+    def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> bool:
         mine, theirs = to_json(self.recipe), facts["recipe"]
         for name in ("network", "options", "seed", "batch", "frames", "crop", "data"):
             if mine[name] != theirs[name]:
@@ -249,8 +255,9 @@ class Run:
             }
             if state:
                 self.optimizer.state[parameter] = state
-        self.step, self.minutes = facts["step"], facts["minutes"]
-        self.skipped = facts["skipped"]
+        self.step = conform(facts["step"], int, "step")
+        self.minutes = conform(facts["minutes"], float, "minutes")
+        self.skipped = conform(facts["skipped"], int, "skipped")
         self.curve = [Point(**point) for point in facts["curve"]]
         return True
 
@@ -342,6 +349,18 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
         {"params": parameters, "factor": factor, "weight_decay": decay, "lr": 0.0}
         for (factor, decay), parameters in groups.items()
     ]
+
+
+def network_of(task: Task) -> nn.Module:
+    """The network of a task; UsageError where options give it sizes that cannot be."""
+    try:
+        return task.network()
+    except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
+        raise UsageError(f"recipe: options make no network ({error})") from error
+    except RuntimeError as error:
+        if "alloc" in str(error):
+            raise
+        raise UsageError(f"recipe: options make no network ({error})") from error
 
 
 def load_start(

@@ -10,9 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unblur.disk import sync
 from unblur.ops.turn import turned, turned_flow
 from unblur.synth import SceneConfig, TextureBank
 from unblur.training.batches import Batch, Rendered
@@ -22,6 +24,8 @@ GRID = 4
 RADIUS_STEPS = 8
 """Radii are kept in steps of 1/8 pixel, up to 31 pixels."""
 
+KEPT = ("blurred", "sharp", "flow_forward", "flow_backward")
+GUESSED = ("forward", "backward")
 Guess = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Finds flow both ways, `(B, T-1, 2, h, w)` each, in clips `(B, T, 3, H, W)`."""
 
@@ -78,9 +82,10 @@ class Pool:
     def clip(self, index: int) -> Batch:
         """Clip `index` of the pool as a batch of one, rendered now if it was not before."""
         path = self.folder / f"{index:06}.safetensors"
-        if not path.is_file():
+        kept = read(path, KEPT)
+        if kept is None:
             self._render(index, path)
-        kept = load_file(path)
+            kept = load_file(path)
         radius = kept.get("radius")
         clip = Batch(
             kept["blurred"].float() / 255,
@@ -92,10 +97,12 @@ class Pool:
         if self.guess is None:
             return clip
         path = path.with_suffix(".guess.safetensors")
-        if not path.is_file():
+        found = read(path, GUESSED)
+        if found is None:
             forward, backward = self.guess(clip.blurred)
             write(path, {"forward": forward.half(), "backward": backward.half()})
-        guess = {f"guess_{name}": x.float() for name, x in load_file(path).items()}
+            found = load_file(path)
+        guess = {f"guess_{name}": found[name].float() for name in GUESSED}
         return replace(clip, **guess)
 
     def _render(self, index: int, path: Path) -> None:
@@ -114,10 +121,20 @@ class Pool:
         write(path, tensors)
 
 
+def read(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:
+    """The tensors of a clip; None where the file is missing or damaged: then it is made anew."""
+    try:
+        found = load_file(path) if path.is_file() else {}
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None
+    return found if all(name in found for name in names) else None
+
+
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a file that appears under its name when it is complete."""
     part = path.with_suffix(f".{os.getpid()}.part")
     save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
+    sync(part)
     part.replace(path)
 
 

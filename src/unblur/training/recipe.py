@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
-from unblur.errors import UsageError
+from unblur.disk import read_bytes
+from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.schema import MismatchError, conform, read_json
 from unblur.weights import RENAMED
 
 Flow = Literal["truth", "raft", "dis"]
@@ -85,10 +87,11 @@ class Recipe:
         Raises:
             UsageError: a value is out of range; the message names it.
         """
-        for fact in dataclasses.fields(self):
-            value = getattr(self, fact.name)
-            if fact.type == "int" and not isinstance(value, int):
-                raise UsageError(f"recipe: {fact.name} is {value}, must be a whole number")
+        for name, kind in get_type_hints(type(self)).items():
+            try:
+                object.__setattr__(self, name, conform(getattr(self, name), kind, name))
+            except MismatchError as error:
+                raise UsageError(f"recipe: {error}") from error
         for name in ("steps", "batch", "frames", "crop", "validate_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be at least 1")
@@ -114,7 +117,8 @@ class Recipe:
             raise UsageError(f"recipe: radius is {self.radius}, must be {kinds}")
         if self.precision not in ("bf16", "fp32"):
             raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")
-        object.__setattr__(self, "betas", tuple(self.betas))
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"recipe: betas are {self.betas}, must be in [0, 1)")
 
 
 def load(source: str | Path) -> Recipe:
@@ -133,8 +137,6 @@ def load(source: str | Path) -> Recipe:
             raise UsageError(f"no recipe '{source}': use one of {names}, or a .yaml file")
     if not path.is_file():
         raise UsageError(f"recipe not found: {path}: check the path")
-    if path.stat().st_size > LARGEST_FILE:
-        raise UsageError(f"{path} is too large for a recipe")
     return parse(_read(path), str(path))
 
 
@@ -158,10 +160,13 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = read_bytes(path, LARGEST_FILE).decode()
+    except (MediaError, ResourceError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no recipe ({error}): recipes are short texts") from error
     if path.suffix == ".json":
         try:
-            return json.loads(text)
+            return read_json(text)
         except ValueError as error:
             raise UsageError(f"{path} is not JSON: {error}") from error
     try:
@@ -170,10 +175,18 @@ def _read(path: Path) -> Any:
         raise UsageError('recipes are YAML: pip install "unblur[train]"') from error
 
     class Loader(yaml.SafeLoader):
-        """Takes 6e-5 for a number, as YAML 1.2 does; PyYAML wants a point in it."""
+        """Takes 6e-5 for a number, as YAML 1.2 does; PyYAML wants a point in it.
+
+        Aliases are refused: a few of them say more than any memory holds.
+        """
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError(f"aliases are not allowed: {self.peek_event().start_mark}")
+            return super().compose_node(parent, index)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-0123456789"))
     try:
         return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

@@ -7,7 +7,7 @@ the scene, which blur of focus leaves as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from unblur.errors import UsageError
 from unblur.guidance.flow_picture import flow_to_rgb
 from unblur.guidance.refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.schema import changed
 from unblur.training.batches import Batch, at_full_size
 from unblur.training.flow_losses import (
     COMBINED,
@@ -65,7 +66,7 @@ class TrainRefocus:
         if recipe.data != "scenes":
             raise UsageError("recipe: flow-refocus learns from the true flow, take data: scenes")
         self.recipe, self.device = recipe, device
-        self.config = replace(SMALL, **recipe.options)
+        self.config = changed(SMALL, recipe.options, "options")
         if self.config.stride not in (1, GRID):
             raise UsageError(f"recipe: options: stride is {self.config.stride}, take 1 or {GRID}")
         unknown = sorted(set(recipe.losses) - set(LOSSES))

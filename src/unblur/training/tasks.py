@@ -51,4 +51,4 @@ def open_task(recipe: Recipe, device: torch.device) -> Task:
     try:
         return TASKS[recipe.network](recipe, device)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"recipe: options: {error}") from error
+        raise UsageError(f"recipe: {error}") from error

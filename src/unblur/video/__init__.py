@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from unblur.errors import UsageError
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.video.pipe import Format, Others, PipeReader, PipeWriter, is_pipe
 from unblur.video.probe import MAX_PIXELS, probe_file
 from unblur.video.reader import FileReader
 from unblur.video.sequence import RATE, Gaps, SequenceReader, is_sequence, probe_sequence
@@ -21,6 +22,7 @@ from unblur.video.writer import FileWriter
 __all__ = [
     "MAX_PIXELS",
     "ColorTags",
+    "Format",
     "Frame",
     "MasteringDisplay",
     "StreamInfo",
@@ -29,6 +31,7 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "create_video",
+    "is_pipe",
     "open_video",
     "parse_time",
     "probe",
@@ -119,7 +122,8 @@ def open_video(
     """Opens a video file, or a folder or pattern of pictures, for reading as a stream of frames.
 
     Args:
-        path: a file, a folder of pictures, or a pattern such as `frames/%05d.png` or `*.png`.
+        path: a file, a folder of pictures, a pattern such as `frames/%05d.png` or `*.png`, or `-`:
+            standard input, y4m or NUT.
         start: first frame: `2.5s` after the first frame of the file, `f10` (frame 10, counted from
             0), `hh:mm:ss.mmm`. With a time, the first frame at or after it.
         end: frame to stop before, in the same forms. Frames `start` to `end` are half open.
@@ -138,6 +142,15 @@ def open_video(
             `stream` is no video stream.
         ResourceError: its frames are larger than `max_pixels`.
     """
+    if is_pipe(path):
+        return PipeReader(
+            start=start,
+            end=end,
+            strict=strict,
+            deinterlace=deinterlace,
+            max_pixels=max_pixels,
+            stream=stream,
+        )
     if is_sequence(path):
         if stream is not None:
             raise UsageError("pictures have no streams: leave out --stream")
@@ -160,6 +173,7 @@ def create_video(
     info: VideoInfo,
     *,
     source: str | os.PathLike[str] | None = None,
+    inputs: Sequence[str | os.PathLike[str] | None] = (),
     codec: str | None = None,
     crf: float | None = None,
     overwrite: bool = False,
@@ -167,6 +181,8 @@ def create_video(
     start: Time | str | None = None,
     end: Time | str | None = None,
     pixel_format: str | None = None,
+    format: Format | None = None,
+    others: Others | None = None,
 ) -> VideoWriter:
     """Creates a video file, or pictures, from frames.
 
@@ -175,9 +191,11 @@ def create_video(
     over, cut to the same range; a warning names what the container cannot hold.
 
     Args:
-        path: `.mp4 .m4v .mov .mkv .webm`, or pictures (`out/%05d.png`, a folder, `.png .exr`).
+        path: `.mp4 .m4v .mov .mkv .webm`, pictures (`out/%05d.png`, a folder, `.png .exr`), or `-`:
+            standard output.
         info: the reader's description of the source.
         source: file that the other streams are copied from; None: video only.
+        inputs: what else the run reads, which must not be overwritten.
         codec: `h264 h265 av1 vp9 prores ffv1` or a kind of picture; None: by extension.
         crf: quality of lossy codecs, lower is better; None: visually lossless.
         overwrite: replace an existing file, once the new one is complete.
@@ -186,22 +204,34 @@ def create_video(
         end: what was given to `open_video`.
         pixel_format: FFmpeg's name of the format to encode, as `yuv444p`; None: the nearest to the
             source's, for RGB in MP4 and MOV one that all players show.
+        format: of standard output: `y4m`, or `nut` (None).
+        others: of a `PipeReader`: streams beside the video, which NUT keeps.
 
     Raises:
         UsageError: the output exists, is the input, its folder is missing or not writable, or
             extension, codec or quality do not fit.
         ResourceError: FFmpeg lacks the encoder, or the disk is full.
     """
+    if is_pipe(path):
+        for name, value in (("codec", codec), ("crf", crf), ("pixel-format", pixel_format)):
+            if value is not None:
+                raise UsageError(f"standard output is not encoded: leave --{name} out")
+        return PipeWriter(info, format=format or "nut", others=others, shifted=start is not None)
+    if format is not None:
+        raise UsageError(f"format '{format}' is for standard output: an extension says it of files")
     if is_sequence_output(path, codec):
         if crf is not None:
             raise UsageError("pictures have no --crf: leave it out")
         if pixel_format is not None:
             raise UsageError("pictures have no --pixel-format: leave it out")
-        return SequenceWriter(path, info, source=source, codec=codec, overwrite=overwrite)
+        return SequenceWriter(
+            path, info, source=source, codec=codec, inputs=inputs, overwrite=overwrite
+        )
     return FileWriter(
         path,
         info,
         source=source,
+        inputs=inputs,
         codec=codec,
         crf=crf,
         overwrite=overwrite,

@@ -16,6 +16,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.ops.priority import kept_priority
 from unblur.video.info import VideoInfo
 from unblur.video.pixels.layout import Layout, layout_of, native_format
 
@@ -352,7 +353,8 @@ def _opens(
     if codec.quiet and codec.params:
         trial.options[codec.params] = codec.quiet
     try:
-        trial.open()
+        with kept_priority():
+            trial.open()
     except (av.FFmpegError, ValueError):
         return False
     return True

@@ -17,7 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.holes import Holes, has_illegal_zeros, noted_references
 from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_picture
+from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted
 from unblur.video.times import with_times
 
@@ -39,32 +41,49 @@ class Damage:
     """Frames that do not decode: they are left out."""
     damaged: int = 0
     """Frames that decode with faults, and other faults: an early end, a failed read."""
+    missing: int = 0
+    """Frames that the file does not even hold in part, where a hole is in it."""
     last: str = ""
+
+    @property
+    def faults(self) -> int:
+        """All of it."""
+        return self.lost + self.damaged + self.missing
 
     def note(self, what: str, *, lost: bool) -> None:
         """Counts a fault; MediaError if nothing may be wrong with the file."""
-        if self.strict:
-            raise MediaError(
-                f"{self.path} is damaged: {what}; without --strict what decodes is restored"
-            )
+        self._refuse(what)
         self.lost += lost
         self.damaged += not lost
         self.last = what
 
+    def miss(self, frames: int, what: str) -> None:
+        """Counts frames that fell into a hole; MediaError if nothing may be wrong."""
+        self._refuse(what)
+        self.missing += frames
+        self.last = what
+
     def clear(self) -> None:
         """Forgets what was counted."""
-        self.lost = self.damaged = 0
+        self.lost = self.damaged = self.missing = 0
 
     def warn(self) -> None:
         """Says once what was counted, if anything was."""
-        if self.lost or self.damaged:
+        if self.faults:
             frames = "frame" if self.lost == 1 else "frames"
             faults = "fault" if self.damaged == 1 else "faults"
+            holes = f", about {self.missing} missing from it" if self.missing else ""
             warnings.warn(
-                f"{self.path} is damaged: {self.lost} {frames} left out and {self.damaged} other"
-                f" {faults}, the last one: {self.last}; all other frames keep their times",
+                f"{self.path} is damaged: {self.lost} {frames} left out{holes} and {self.damaged}"
+                f" other {faults}, the last one: {self.last}; all other frames keep their times",
                 UnblurWarning,
                 stacklevel=3,
+            )
+
+    def _refuse(self, what: str) -> None:
+        if self.strict:
+            raise MediaError(
+                f"{self.path} is damaged: {what}; without --strict what decodes is restored"
             )
 
 
@@ -76,7 +95,32 @@ def pictures(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[
         damage: counts what is lost, and what is missing at the end if the file is read `whole`.
         whole: False after a seek.
     """
-    yield from with_times(opened, _decoded(opened, damage, whole))
+    holes = Holes(opened)
+    dated = with_times(opened, _decoded(opened, damage, holes, whole))
+    for picture in _in_order(dated, damage):
+        if hole := holes.shown(picture.pts):
+            damage.miss(*hole)
+        yield picture
+
+
+def _in_order(source: Iterator[av.VideoFrame], damage: Damage) -> Iterator[av.VideoFrame]:
+    """Leaves out frames whose damaged time lies before or beyond those of both neighbours."""
+    before: int | None = None
+    held: av.VideoFrame | None = None
+    for picture in source:
+        now = picture.pts or 0
+        if held is not None:
+            ahead = held.pts or 0
+            if now >= ahead:
+                before = ahead
+                yield held
+            else:
+                damage.note("a frame has a time that cannot be right", lost=True)
+                if before is None or now <= before:
+                    continue
+        held = picture
+    if held is not None:
+        yield held
 
 
 def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -135,7 +179,7 @@ class _Tail:
         return [packet for group in self._groups for packet in group]
 
 
-def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFrame]:
+def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Iterator[av.VideoFrame]:
     codec = opened.stream.codec.canonical_name
     read = _Read()
     sent = shown = 0
@@ -144,7 +188,7 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
     """Times of packets that gave no picture yet."""
     tail, failed = _Tail(), list[int | None]()
     newest: int | None = None
-    for packet in _packets(opened, damage):
+    for packet in _packets(opened, damage, holes):
         if is_encrypted(packet):
             raise encrypted(opened.path)
         read.count(packet)
@@ -155,8 +199,13 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
         if shows is not False:
             waiting[packet.pts] += 1
         tail.add(packet)
+        if codec in ("png", "apng"):
+            check_png(opened.path, bytes(packet))
+        if has_illegal_zeros(packet, opened.stream):
+            damage.note("a part of a frame was overwritten with zeros", lost=False)
         try:
-            found = opened.decoder.decode(packet)
+            with noted_references(opened.stream) as unfound:
+                found = opened.decoder.decode(packet)
         except av.error.EOFError:
             continue
         except MemoryError:
@@ -166,6 +215,8 @@ def _decoded(opened: Opened, damage: Damage, whole: bool) -> Iterator[av.VideoFr
         except (av.FFmpegError, ValueError) as error:
             damage.note(f"a packet does not decode ({reason(error)})", lost=True)
             continue
+        if unfound and shown:
+            damage.note("a frame leans on one that is missing", lost=False)
         for picture in found:
             first = picture.pts if first is None else first
             waiting.pop(picture.pts, None)
@@ -215,7 +266,7 @@ def _again(
             failed.append(None if packet is None else packet.pts)
 
 
-def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
+def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
     """Packets of the stream, then the empty one that flushes the decoder."""
     failures = 0
     clock = clock_of(opened.path, opened.container, opened.stream.index)
@@ -229,7 +280,10 @@ def _packets(opened: Opened, damage: Damage) -> Iterator[Packet]:
         )
     while True:
         try:
-            for packet in opened.container.demux(opened.stream):
+            for packet in opened.container.demux():  # all: what lies between packets counts
+                holes.read(packet)
+                if packet.stream_index != opened.stream.index:
+                    continue
                 if packet.size:
                     failures = 0
                 joint = ticking.set(packet)

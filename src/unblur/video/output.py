@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
+from unblur.disk import put_file
 from unblur.errors import ResourceError, UsageError
 
 DISK_ERRORS = {
@@ -72,18 +73,35 @@ class Pending:
         try:
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())
-            if not self._overwrite and self._target.exists():
-                raise UsageError(
-                    f"{self._target} came to exist while it was being made: choose another name"
-                    " or add --overwrite"
-                )
-            os.replace(self.path, self._target)
+            put_file(self.path, self._target, overwrite=self._overwrite)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{self._target} came to exist while it was being made: choose another name"
+                " or add --overwrite"
+            ) from error
         except OSError as error:
             raise full(self._target, error) from error
 
     def discard(self) -> None:
         """Removes the file, if it still lies under its hidden name."""
         self.path.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, content: bytes, *, overwrite: bool) -> None:
+    """Writes a file that appears under its name when it is complete.
+
+    Raises:
+        UsageError: it came to exist in the meantime, or its folder cannot be written to.
+        ResourceError: the disk is full.
+    """
+    pending = Pending(target, overwrite=overwrite)
+    try:
+        pending.path.write_bytes(content)
+        pending.publish()
+    except OSError as error:
+        raise full(target, error) from error
+    finally:
+        pending.discard()
 
 
 def full(target: Path, error: OSError) -> ResourceError:

@@ -15,10 +15,12 @@ from typing import NamedTuple, cast
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError
 from unblur.video.decode import reason
 from unblur.video.frame import tag_transfer
 from unblur.video.pixels.layout import layout_of, native_format
+from unblur.video.png import check_png, size_of
 from unblur.video.probe import check_size
 
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")
@@ -66,9 +68,9 @@ def read_picture(path: Path, max_pixels: int) -> Decoded:
     if codec is None:
         what = "is empty" if not data else "is not a PNG, JPEG, TIFF or EXR picture"
         raise MediaError(f"{path} {what}: replace the file, or leave it out")
-    if codec == "png" and len(data) >= 24:
-        width, height = struct.unpack(">II", data[16:24])
-        check_size(path, width, height, max_pixels)
+    if codec == "png":
+        check_png(path, data)
+        check_size(path, *(size_of(data) or (0, 0)), max_pixels)
     damage = _exr_damage(data) if codec == "exr" else None
     try:
         # FFmpeg's strict mode refuses any TIFF with a tag it does not know.
@@ -156,17 +158,7 @@ def write_picture(
 
 
 def _bytes_of(path: Path, max_pixels: int) -> bytes:
-    try:
-        if not path.is_file():
-            raise MediaError(f"{path} does not exist or is not a file: check the name")
-        if path.stat().st_size > 32 * max_pixels + 2**24:
-            raise ResourceError(
-                f"{path} is larger than any picture of {max_pixels} pixels: leave it out, or allow"
-                " more pixels if it is to be trusted"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
+    return read_bytes(path, 32 * max_pixels + 2**24)
 
 
 def _decode(codec: str, data: bytes, max_pixels: int, strict: bool) -> av.VideoFrame:

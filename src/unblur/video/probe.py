@@ -18,11 +18,13 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
 from unblur.video.pixels.layout import layout_of, native_format
+from unblur.video.png import SIGNATURE, check_png
 from unblur.video.side_data import (
     beside,
     content_light,
@@ -40,6 +42,9 @@ _REFUSED_DEMUXERS = {
     *("concat", "dash", "hls", "imf", "image2", "lavfi", "mpjpeg", "rtp", "rtsp", "sap", "sdp"),
     *("tty", "vapoursynth", "vobsub", "webm_dash_manifest"),
 }
+LARGEST_PNG = 1 << 30
+_SURE_THREADS = ("hevc", "vp9", "av1", "ffv1")
+"""Codecs of which one thread gives nothing else than several, also of damaged files."""
 _PLAYLISTS = {
     b"#EXTM3U": "a playlist (m3u8)",
     b"ffconcat version": "a list of files (ffconcat)",
@@ -83,8 +88,9 @@ def open_media(
 ) -> Iterator[Opened]:
     """Opens a file for reading; nothing but this one local file is ever opened.
 
-    H.265 is decoded without frame threads: with them FFmpeg waits forever for a frame that a
-    damaged file does not hold.
+    Frames that lean on others are decoded without frame threads, and those of H.264 and MPEG in one
+    thread: else what FFmpeg makes of a damaged file depends on the timing of the threads, and for
+    H.265 it waits forever for a frame that is missing.
 
     Raises:
         MediaError: see `probe_file`.
@@ -98,7 +104,10 @@ def open_media(
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(video)
         decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
-        decoder.thread_type = "SLICE" if video.codec.canonical_name == "hevc" else "AUTO"
+        alone = video.codec.intra_only
+        decoder.thread_type = "AUTO" if alone else "SLICE"
+        if not alone and video.codec.canonical_name not in _SURE_THREADS:
+            decoder.thread_count = 1
         yield Opened(path, container, video, decoder)
     finally:
         container.close()
@@ -200,7 +209,7 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ResourceError(
             f"{path} claims frames of {width}x{height} pixels, more than the {max_pixels} allowed:"
-            " scale it down first, or allow more pixels if the file is to be trusted"
+            " scale it down first"
         )
 
 
@@ -235,6 +244,8 @@ def _check_file(path: Path) -> None:
             head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
+    if head.startswith(SIGNATURE):
+        check_png(path, read_bytes(path, LARGEST_PNG))
     for magic, name in _PLAYLISTS.items():
         if head.startswith(magic):
             raise MediaError(
@@ -341,6 +352,8 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
         for packet in opened.container.demux(opened.stream):
             if is_encrypted(packet):
                 raise encrypted(opened.path)
+            if opened.stream.codec.canonical_name in ("png", "apng"):
+                check_png(opened.path, bytes(packet))
             try:
                 yield from opened.decoder.decode(packet)
             except av.FFmpegError:

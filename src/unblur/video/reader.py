@@ -100,7 +100,7 @@ class FileReader:
     @property
     def decode_failures(self) -> int:
         """Frames lost, frames damaged and other faults of the file, so far."""
-        return self._damage.lost + self._damage.damaged
+        return self._damage.faults
 
     def __iter__(self) -> Iterator[Frame]:
         span, info = self._span, self.info

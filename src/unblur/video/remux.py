@@ -41,6 +41,8 @@ _USUAL_TAGS = {
 }
 _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
+_UNDATED = 1000
+"""First packets of a stream without a time that are held until one has one."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -187,7 +189,7 @@ class StreamCopy:
             return
         ticking = Ticking(clock_of(self._path, self._source, self._skip))
         try:
-            for packet in self._source.demux(wanted):
+            for packet in _counted_back(self._source.demux(wanted)):
                 ticking.set(packet)
                 if not packet.size or not self._keep(packet):
                     continue
@@ -294,6 +296,29 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+
+def _counted_back(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Dates each stream's first packets by the first with a time, where a clock begins below 0."""
+    undated: dict[int, list[Packet[Any]]] = {}
+    begun: set[int] = set()
+    for packet in packets:
+        index = packet.stream_index
+        own = undated.setdefault(index, [])
+        first = packet.pts if packet.pts is not None else packet.dts
+        if index not in begun and packet.size and first is None and len(own) < _UNDATED:
+            own.append(packet)
+            continue
+        begun.add(index)
+        for each in reversed(own):
+            if first is not None and each.duration:
+                first -= each.duration
+                each.pts = each.dts = first
+        yield from own
+        own.clear()
+        yield packet
+    for own in undated.values():
+        yield from own
 
 
 def has_own_tags(source: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 import av
 
+from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
@@ -89,6 +90,7 @@ def find_pictures(path: str | os.PathLike[str], gaps: Gaps = "error") -> Picture
         if not folder.is_dir():
             raise MediaError(f"{folder} is not a folder: check the path of {given.name}")
     number = _NUMBER.search(wanted) if wanted else None
+    recover(folder)
     try:
         names = sorted(
             (entry.name for entry in os.scandir(folder) if entry.is_file()), key=_natural
@@ -295,8 +297,8 @@ def _filled(files: list[Picture], gaps: Gaps) -> Iterator[Picture]:
                 more = f" (the first of {missing} missing)" if missing > 1 else ""
                 raise MediaError(
                     f"number {expected}{more} is missing in {file.path.parent}, between"
-                    f" {before.path.name} and {file.path.name}: add it, rename the pictures, or"
-                    " read them with gaps='hold' or gaps='skip'"
+                    f" {before.path.name} and {file.path.name}: add it, or rename the"
+                    " pictures (Python's open_video reads them with gaps='hold' or gaps='skip')"
                 )
             for number in range(expected, file.number or 0):
                 yield Picture(before.path, number)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
+import warnings
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-from unblur.errors import UsageError
+from unblur.disk import Staged, check_inputs, entries, hidden_name, put_file, recover
+from unblur.errors import UnblurWarning, UsageError
 from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
@@ -59,10 +62,10 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
 class SequenceWriter:
     """Writes frames as pictures; a context manager.
 
-    The pictures grow in a hidden folder beside the final one, which gets its name when all are
-    complete; leaving by an exception removes them. Pictures of more than 8 bits become 16-bit PNG
-    or TIFF, and EXR holds linear light: 16-bit floats for sources of up to 10 bits and for those
-    that are such floats, else 32-bit. A rotation flag is baked in, pictures have none.
+    The pictures grow in a hidden folder and get their place when all are complete, see
+    `unblur.disk`; leaving by an exception removes them. Pictures of more than 8 bits become 16-bit
+    PNG or TIFF, and EXR holds linear light: 16-bit floats for sources of up to 10 bits and for
+    those that are such floats, else 32-bit. A rotation flag is baked in, pictures have none.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class SequenceWriter:
         *,
         source: str | os.PathLike[str] | None = None,
         codec: str | None = None,
+        inputs: Sequence[str | os.PathLike[str] | None] = (),
         overwrite: bool = False,
     ) -> None:
         """Checks that the output may be written and makes room for it.
@@ -82,7 +86,8 @@ class SequenceWriter:
             info: description of the source.
             source: what must not be overwritten, besides `info.path`.
             codec: `png`, `tiff` or `exr`; None follows the suffix, and is PNG without one.
-            overwrite: replace a sequence that is there. Other files in its folder stay.
+            inputs: what else the run reads.
+            overwrite: replace pictures that are there. Other files in their folder stay.
 
         Raises:
             UsageError: the output exists, is the input, or cannot be made there.
@@ -93,18 +98,22 @@ class SequenceWriter:
         self._first = _first_number(info)
         self._written = 0
         self._names: set[str] = set()
-        _check(target, [Path(p) for p in (info.path, source) if p is not None], overwrite)
+        read = [Path(p) for p in (info.path, source, *inputs) if p is not None]
+        _check(target, read, overwrite)
         own = native_format(info.pixel_format)
         layout = layout_of(own)
         self._half = layout.bits == 16 if layout.is_float else layout.bits <= 10
-        parent = target.folder if target.single else target.folder.parent
-        stem = (target.name if target.single else target.folder.name)[:24]  # long names still fit
-        self._temporary = parent / f".{stem}.{secrets.token_hex(4)}.part"
+        self._staged = None if target.single else Staged(target.folder)
+        if self._staged is not None:
+            self._temporary = self._staged.path
+            return
+        self._temporary = target.folder / hidden_name(target.name)
         try:
             self._temporary.mkdir()
         except OSError as error:
             raise UsageError(
-                f"cannot write in {parent} ({error.strerror or error}): choose another folder"
+                f"cannot write in {target.folder} ({error.strerror or error}): choose another"
+                " folder"
             ) from error
 
     def __enter__(self) -> SequenceWriter:
@@ -158,40 +167,37 @@ class SequenceWriter:
         if not self._written:
             self.abort()
             return
-        folder = self._target.folder
+        folder, name = self._target.folder, self._target.name
         try:
-            _check(self._target, [], self._overwrite)  # it may have come to exist since
-        except UsageError:
-            self.abort()
-            raise
-        try:
-            if self._target.single:
-                os.replace(self._temporary / self._target.name, folder / self._target.name)
-                self._temporary.rmdir()
+            if self._staged is None:
+                put_file(self._temporary / name, folder / name, overwrite=self._overwrite)
                 return
-            if folder.is_dir():
-                with suppress(OSError):  # an empty folder makes way; others take the files
-                    folder.rmdir()
-            if folder.is_dir():
-                self._move_into(folder)
-            else:
-                os.replace(self._temporary, folder)
+            others = _others(self._target, self._names) if self._overwrite else []
+            self._staged.put(overwrite=self._overwrite)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{folder / name} came to exist while it was being made: choose another name or"
+                " add --overwrite"
+            ) from error
         except OSError as error:
-            self.abort()
             raise full(folder, error) from error
+        finally:
+            self.abort()
+        if others:
+            warnings.warn(
+                f"{folder} holds {len(others)} pictures beside the {self._written} that were"
+                f" written, {others[0]} among them: they stay; remove them if they are of an older"
+                " run",
+                UnblurWarning,
+                stacklevel=2,
+            )
 
     def abort(self) -> None:
-        """Removes everything that was written."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _move_into(self, folder: Path) -> None:
-        """Replaces the sequence in `folder`; files that are none of it stay."""
-        stale = [file for file in _sequence_files(self._target) if file.name not in self._names]
-        for name in sorted(self._names):
-            os.replace(self._temporary / name, folder / name)
-        for file in stale:
-            file.unlink()
-        self._temporary.rmdir()
+        """Removes everything that was written and has no place yet."""
+        if self._staged is not None:
+            self._staged.discard()
+        else:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _name(self, frame: Frame) -> str:
         # A picture keeps its number; frames of a video are counted.
@@ -211,13 +217,13 @@ class SequenceWriter:
         elif transfer == _LINEAR:
             wanted = _SRGB
         name = storage_format(self._target.codec, picture.format.name)
-        turn = self._info.rotation
-        if turn in (90, 180, 270):
+        turn = turn_of(self._info)
+        if turn is not None:
             name = native_format(name)  # palettes and single bits do not turn
         if layout_of(native_format(name)).family == "gray" and picture.color_range == 1:
             frame = frame.converted("gbrapf32le")  # pictures have no limited range
         stored = frame.converted(name, wanted).picture
-        return _turned(stored, turn) if turn in (90, 180, 270) else stored
+        return stored if turn is None else _turned(stored, turn)
 
 
 def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
@@ -256,9 +262,10 @@ def _suffix(name: str) -> str:
 def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
     """UsageError unless the output may be written, and harms no input."""
     final = target.folder / target.name if target.single else target.folder
-    parent = final.parent
+    parent = Path(os.path.realpath(final)).parent
     if not parent.is_dir():
         raise UsageError(f"the folder {parent} does not exist: make it first")
+    recover(target.folder)
     for given in inputs:
         read = given if given.exists() else given.parent
         same = final.exists() and read.exists() and os.path.samefile(read, final)
@@ -267,23 +274,28 @@ def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
         if same or inside:
             raise UsageError(f"{final} is the input: write to another folder")
     if target.single:
+        check_inputs(final, inputs)
         if final.is_dir():
             raise UsageError(f"{final} is a folder: name a picture, or end the name with /")
         if final.exists() and not overwrite:
             raise UsageError(f"{final} exists: choose another name or pass --overwrite")
     elif final.exists() and not final.is_dir():
         raise UsageError(f"{final} is a file: name a folder for the pictures")
-    elif final.is_dir() and any(final.iterdir()) and not overwrite:
+    elif final.is_dir() and not overwrite and entries(final):
         raise UsageError(
             f"{final} exists and is not empty: choose another folder or pass --overwrite"
         )
 
 
-def _sequence_files(target: _Target) -> list[Path]:
-    """The files in the target's folder that bear names of its pattern."""
+def _others(target: _Target, names: Collection[str]) -> list[str]:
+    """Names of the target's pattern in its folder that are none of `names`."""
+    if not target.folder.is_dir():
+        return []
     before, after = re.split(r"%(?:0\d{1,2})?d", target.name)
     pattern = re.compile(re.escape(before) + "[0-9]+" + re.escape(after))
-    return [file for file in target.folder.iterdir() if pattern.fullmatch(file.name)]
+    return [
+        name for name in entries(target.folder) if pattern.fullmatch(name) and name not in names
+    ]
 
 
 def _first_number(info: VideoInfo) -> int:
@@ -292,10 +304,38 @@ def _first_number(info: VideoInfo) -> int:
     return find_pictures(info.path, "skip").first_number
 
 
-def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
-    """The picture turned clockwise by 90, 180 or 270 degrees."""
+class Turn(NamedTuple):
+    """How a picture is to be shown: first rows become columns, then it is flipped."""
+
+    across: bool
+    flip_x: bool
+    flip_y: bool
+
+
+def turn_of(info: VideoInfo) -> Turn | None:
+    """How frames of a video are to be turned and mirrored; None where they are shown as stored.
+
+    The display matrix (ISO/IEC 14496-12, 6.2.2) puts (x, y) at (a x + c y, b x + d y). Turns by
+    other than quarters are left alone.
+    """
+    if info.display_matrix is None:
+        quarters = {90: (True, True, False), 180: (False, True, True), 270: (True, False, True)}
+        turn = quarters.get(info.rotation)
+        return None if turn is None else Turn(*turn)
+    a, b, _, c, d = info.display_matrix[:5]
+    if b == c == 0 and a and d:
+        turn = (False, a < 0, d < 0)
+    elif a == d == 0 and b and c:
+        turn = (True, c < 0, b < 0)
+    else:
+        return None
+    return Turn(*turn) if any(turn) else None
+
+
+def _turned(picture: av.VideoFrame, turn: Turn) -> av.VideoFrame:
+    """The picture as it is to be shown."""
     layout = layout_of(picture.format.name)
-    across = turn in (90, 270)
+    across = turn.across
     width, height = picture.width, picture.height
     if across:
         width, height = height, width
@@ -311,6 +351,7 @@ def _turned(picture: av.VideoFrame, turn: int) -> av.VideoFrame:
         shape = (height, width, shape[2])
         strides = (new_plane.line_size, step, words.itemsize)
         view = np.ndarray(shape, words, new_plane, 0, strides)  # type: ignore[arg-type]
-        view[...] = np.rot90(old, -turn // 90)
+        shown = old.swapaxes(0, 1) if across else old
+        view[...] = shown[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
     new.pts, new.time_base = picture.pts, picture.time_base
     return new

@@ -20,6 +20,8 @@ _UNTIMED = {
 come from the rate."""
 _DECODING_ONLY = ("avi",)
 """Containers that know when a frame is decoded and not when it is shown."""
+_UNDATED = 32
+"""First frames without a time that are held until one has one: more than any reordering."""
 _SPARSE = ("mpeg", "mpegts", *_DECODING_ONLY)
 """Containers that need not date every frame."""
 
@@ -30,13 +32,16 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
     - Of AVI it is the time at which the decoder gives the picture away: that the frames were
       put in another order for coding is not to be seen in it.
     - Frames without a container come at an even rate.
-    - Single times that are missing follow from the ones around them.
+    - Single times that are missing follow from the ones around them; those before the first that
+      is known are counted back from it.
     """
     name, time_base = opened.container.format.name, opened.time_base
     rate = frame_rate(opened.container, opened.stream)
     step = max(1 / (rate * time_base), Fraction(1)) if rate else Fraction(1)
     end: int | None = None
     counted = rebuilt = False
+    if name not in (*_UNTIMED, *_DECODING_ONLY):
+        source = _counted_back(opened, source, step)
     for count, picture in enumerate(source):
         picture.duration = _possible(picture.duration)
         if name in _DECODING_ONLY:
@@ -68,6 +73,36 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
         end = (picture.pts or 0) + (picture.duration or round(step))
         picture.time_base = time_base
         yield picture
+
+
+def _counted_back(
+    opened: Opened, source: Iterator[av.VideoFrame], step: Fraction
+) -> Iterator[av.VideoFrame]:
+    """Dates the first frames by the first one with a time, as where a clock begins below zero."""
+    base, undated = opened.time_base, list[av.VideoFrame]()
+    first: av.VideoFrame | None = None
+    for picture in source:
+        if possible(picture.pts, base) or possible(picture.dts, base):
+            first = picture
+            break
+        undated.append(picture)
+        if len(undated) == _UNDATED:
+            break
+    if first is not None and undated:
+        known = first.pts if possible(first.pts, base) else first.dts
+        for back, picture in enumerate(reversed(undated), 1):
+            picture.pts = round((known or 0) - back * step)
+        if opened.container.format.name not in _SPARSE:
+            warnings.warn(
+                f"{opened.path} lacks the first {len(undated)} timestamps: they are counted back"
+                " from the ones behind",
+                UnblurWarning,
+                stacklevel=2,
+            )
+    yield from undated
+    if first is not None:
+        yield first
+    yield from source
 
 
 def _possible(duration: int) -> int:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,9 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from unblur.disk import check_inputs
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
 from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
@@ -62,6 +64,7 @@ class FileWriter:
         info: VideoInfo,
         *,
         source: str | os.PathLike[str] | None = None,
+        inputs: Sequence[str | os.PathLike[str] | None] = (),
         codec: str | None = None,
         crf: float | None = None,
         overwrite: bool = False,
@@ -76,6 +79,7 @@ class FileWriter:
         self._size = (info.width * scale, info.height * scale)
         for read in (source, info.path):
             self._target = check_target(path, source=read, overwrite=overwrite)
+        check_inputs(Path(path), inputs)
         self._extension = Path(path).suffix.lower()
         self._container = codecs.container_for(self._extension)
         if codec is not None:
@@ -147,7 +151,8 @@ class FileWriter:
             limited=self._choice.codec.limited,
             siting=self._siting,
         )
-        if self._last is None:
+        first = self._last is None
+        if first:
             self._begin(frame, picture)
         pts = round((frame.time - self._shift) / self._time_base)
         if self._last is not None and pts <= self._last:
@@ -160,7 +165,8 @@ class FileWriter:
         if self._choice.codec.captions:
             self._captions |= beside(picture) & {"closed captions"}
         self._durations[pts] = duration
-        with self._errors(), stamped(picture, pts, self._time_base, duration):
+        opening = kept_priority() if first else nullcontext()
+        with self._errors(), opening, stamped(picture, pts, self._time_base, duration):
             self._mux(self._video.encode(picture))
 
     def close(self) -> None:
@@ -269,7 +275,8 @@ class FileWriter:
             output, video, copy = self._assemble(io.BytesIO(), source, parts)
             picture = av.VideoFrame(*self._size, self._choice.pixel_format)
             picture.pts, picture.time_base = 0, self._time_base
-            packets = [*video.encode(picture), *video.encode(None)]
+            with kept_priority():
+                packets = [*video.encode(picture), *video.encode(None)]
             for packet in packets:
                 packet.pts = packet.dts = 0
             if copy is not None:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unblur.errors import ResourceError, WeightsError
+from unblur.errors import ResourceError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE_FOLDER = Path(__file__).parent
+_KINDS = {f"torch.{kind}" for kind in ("float64", "float32", "float16", "bfloat16")}
+_KINDS |= {f"torch.{kind}" for kind in ("int8", "uint8", "int16", "int32", "int64")}
 RENAMED = {
     "bsstnet-s": "motion-s",
     "bsstnet-m": "motion-m",
@@ -42,6 +44,13 @@ class StoredWeights:
 
 def home() -> Path:
     """`$UNBLUR_HOME`, or the platform's folder for a user's application data."""
+    try:
+        return _home()
+    except RuntimeError as error:
+        raise UsageError(f"no folder for weights ({error}): set UNBLUR_HOME to one") from error
+
+
+def _home() -> Path:
     if "UNBLUR_HOME" in os.environ:
         return Path(os.environ["UNBLUR_HOME"]).expanduser()
     if sys.platform == "win32":
@@ -102,11 +111,17 @@ def load(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"weights file not found: {path}: check the path")
     try:
         state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"{path} is not a safetensors file: convert a published checkpoint first with "
             f"`unblur weights convert {path.name}`"
         ) from error
+    kinds = sorted({str(tensor.dtype) for tensor in state.values()} - _KINDS)
+    if kinds:
+        raise WeightsError(
+            f"{path} holds numbers of the kind {' and '.join(kinds)}, which no network here has: "
+            "convert them to 16-bit floating point"
+        )
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(

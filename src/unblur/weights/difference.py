@@ -6,6 +6,9 @@ and the greatest change of a row are as fine as half precision of the whole, in 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 STEP = ".step"
 """Ends the name of the tensor that says how much a step is worth in each row of another."""
+BASE, HOLDS = "base_numbers", "holds"
+"""Entries of the head: `numbers_of` the file that the base ships in, and `holding`."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 STEPS = 127
 """Steps to either side."""
 
@@ -89,6 +95,7 @@ def load_whole(
     path: str | Path,
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     any_size: bool = False,
+    following: int = 0,
 ) -> dict[str, Tensor]:
     """Reads a file that holds all weights, or how they differ from others that ship.
 
@@ -96,6 +103,7 @@ def load_whole(
         path: of the file; its head names under `base` what the weights differ from.
         adapt: makes of the base's weights those that the network begins as.
         any_size: whether the file may be that of a network that is told or gives more or less.
+        following: how many files named this one as their base.
 
     Raises:
         WeightsError: a file is missing or damaged, or does not fit its base.
@@ -103,8 +111,24 @@ def load_whole(
     kept, base = load(path), head(path).get("base")
     if base is None:
         return kept
+    if not _NAME.fullmatch(base):
+        raise WeightsError(f"{path} names {base[:60]!r} as its base, which is no name of weights")
+    if following > 3:
+        raise WeightsError(f"{path} begins a chain of bases without an end: it cannot be used")
+    facts = head(path)
+    source = PACKAGE_FOLDER / f"{base}.safetensors"
+    if HOLDS in facts and facts[HOLDS] != holding(kept):
+        raise WeightsError(f"{path} is damaged: it does not hold what it was written with")
+    if BASE in facts and source.is_file() and facts[BASE] != numbers_of(source):
+        raise WeightsError(
+            f"{path} holds how weights differ from another {base} than ships with this version: "
+            "take the version of unblur that it was made by, or the whole weights"
+        )
+    lacking = [name for name in kept if name.endswith(STEP) and name[: -len(STEP)] not in kept]
+    if lacking:
+        raise WeightsError(f"{path} is damaged: it lacks {lacking[0][: -len(STEP)]}")
     # Those that ship, even where the user has others of that name.
-    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
+    start = load_start(source, adapt, following + 1)
     try:
         return added(kept, start, any_size)
     except (ValueError, KeyError) as error:
@@ -115,10 +139,12 @@ def load_whole(
 
 
 def load_start(
-    path: str | Path, adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    path: str | Path,
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    following: int = 0,
 ) -> dict[str, Tensor]:
     """What a network begins with, made by `adapt` of the weights in a file: see `load_whole`."""
-    return adapt(load_whole(path, adapt, any_size=True))
+    return adapt(load_whole(path, adapt, any_size=True, following=following))
 
 
 def save_difference(
@@ -137,8 +163,25 @@ def save_difference(
         adapt: as in `load_whole`.
         metadata: text for the head of the file.
     """
-    start = load_start(PACKAGE_FOLDER / f"{base}.safetensors", adapt)
-    save(path, difference(state, start), {**metadata, "base": base})
+    source = PACKAGE_FOLDER / f"{base}.safetensors"
+    kept = difference(state, load_start(source, adapt))
+    save(path, kept, {**metadata, "base": base, BASE: numbers_of(source), HOLDS: holding(kept)})
+
+
+def numbers_of(path: Path) -> str:
+    """Digest of the numbers in a safetensors file, whatever its head says beside them."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def holding(kept: Mapping[str, Tensor]) -> str:
+    """What tells whether a tensor was added or removed, or is of another kind or size."""
+    facts = sorted((name, str(x.dtype), list(x.shape)) for name, x in kept.items())
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def corner(x: Tensor, shape: Sequence[int]) -> Tensor:

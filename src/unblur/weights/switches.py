@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unblur.errors import WeightsError
+from unblur.schema import read_json
 from unblur.weights import load, metadata
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read_switches(path: str | Path) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
+        found = read_json(text)
     except ValueError as error:
         raise WeightsError(f"{path}: its head is damaged ({KEY}): copy the file again") from error
     if not isinstance(found, dict):

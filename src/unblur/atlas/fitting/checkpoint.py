@@ -18,7 +18,9 @@ from torch import Tensor
 from unblur.atlas.fitting.fit import Fitter
 from unblur.atlas.fitting.model import LayerStart
 from unblur.atlas.fitting.presets import FitConfig
+from unblur.disk import sync
 from unblur.errors import WeightsError
+from unblur.schema import conform, read_json
 
 FOLDER, STATE = "fit", "state.safetensors"
 OPACITY = "opacity"
@@ -66,7 +68,9 @@ def save_state(
     part = folder / f".{STATE}.part"
     clean = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     save_file(clean, part, metadata={"facts": json.dumps(facts)})
+    sync(part)
     os.replace(part, folder / STATE)
+    sync(folder)
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -80,12 +84,17 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts = conform(read_json(file.metadata()["facts"]), dict[str, Any], "facts")
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(
-            f"the state of the fit in {path} is damaged ({error}): delete it to start again"
-        ) from error
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        raise damaged(folder, error) from error
+
+
+def damaged(folder: Path, error: Exception) -> WeightsError:
+    """The error for a state that is not as it was written."""
+    return WeightsError(
+        f"the state of the fit in {folder / STATE} is damaged ({error}): delete it to start again"
+    )
 
 
 def starts_of(tensors: Mapping[str, Tensor], names: list[str]) -> list[LayerStart]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from unblur.atlas.fitting.canvas import Canvas
 from unblur.atlas.fitting.checkpoint import (
     FOLDER,
+    damaged,
     fingerprint,
     load_state,
     restore,
@@ -45,6 +46,7 @@ from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_s
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.device import choose_device
 from unblur.optics.lens import lens_radius
+from unblur.schema import conform
 from unblur.weights import find
 
 Tell = Callable[[Status], None]
@@ -200,15 +202,21 @@ def fit_frames(
     if config.mapping == "mlp":
         model = paper_model(frames, layer_names(len(masks)), radii, config)
     else:
-        if saved is not None:
-            starts = starts_of(saved[0], saved[1]["names"])
+        if saved is not None and state_folder is not None:
+            try:
+                starts = starts_of(saved[0], conform(saved[1]["names"], list[str], "names"))
+            except (LookupError, TypeError, ValueError) as error:
+                raise damaged(state_folder, error) from error
         else:
             starts = prepare(frames, motion, masks, config, radii)
         model = LayeredModel(starts, (H, W), config)
     targets = Targets(frames.to(device), motion, masks, config)
     fitter = Fitter(model.to(device), targets, config)
-    if saved is not None:
-        restore(fitter, *saved)
+    if saved is not None and state_folder is not None:
+        try:
+            restore(fitter, *saved)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise damaged(state_folder, error) from error
 
     def save() -> None:
         if state_folder is not None:

@@ -10,9 +10,11 @@ import torch
 
 from unblur.atlas.project.flow import Flow
 from unblur.atlas.project.maps import png
+from unblur.atlas.project.output import check_apart
+from unblur.atlas.project.project import Project
 from unblur.errors import UsageError
 from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, flow_to_rgb, kitti
-from unblur.video.output import Pending, check_target, full
+from unblur.video.output import check_target, write_whole
 
 FLO_MAGIC = 202021.25
 """The first four bytes of a `.flo`, which spell PIEH."""
@@ -27,6 +29,7 @@ def write_flow(
     picture: str | os.PathLike[str] | None = None,
     mask: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    project: Project | None = None,
 ) -> None:
     """Writes a flow; each file appears when it is complete.
 
@@ -37,6 +40,7 @@ def write_flow(
         picture: PNG of direction as hue and length as saturation; invalid pixels are dark.
         mask: PNG, white where the flow is valid.
         overwrite: replace files.
+        project: whose flow it is: nothing is written over its own files.
 
     Raises:
         UsageError: a file exists, or its name ends otherwise, or the motion is too long for it.
@@ -48,18 +52,14 @@ def write_flow(
         wanted[must_be_png(picture)] = png(as_bgr(rgb * 255, np.uint8))
     if mask is not None:
         wanted[must_be_png(mask)] = png(as_bgr(flow.valid * 255, np.uint8))
+    if project is not None:
+        for name in wanted:
+            check_apart(project, name)
     targets = [check_target(name, source=None, overwrite=overwrite) for name in wanted]
     if len(set(targets)) < 1 + (picture is not None) + (mask is not None):
         raise UsageError("flow, picture and mask need names of their own")
     for target, data in zip(targets, wanted.values(), strict=True):
-        pending = Pending(target, overwrite=overwrite)
-        try:
-            pending.path.write_bytes(data)
-            pending.publish()
-        except OSError as error:
-            raise full(target, error) from error
-        finally:
-            pending.discard()
+        write_whole(target, data, overwrite=overwrite)
 
 
 def encode_flow(flow: Flow, path: Path) -> bytes:

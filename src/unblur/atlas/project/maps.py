@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.errors import MediaError, NumericsError, UsageError
+from unblur.disk import read_bytes
+from unblur.errors import MediaError, NumericsError, ResourceError, UsageError
+from unblur.video.png import LARGEST_PROFILE, check_png, size_of
 
 Kind = Literal["uv", "alpha", "coc", "frames"]
 CHANNELS: dict[Kind, int] = {"uv": 2, "alpha": 1, "coc": 1, "frames": 3}
@@ -117,7 +119,7 @@ class Maps:
         path = self._folder / name
         found = self._cache.get(path)
         if found is None:
-            picture = read_png(path, self._files[name])
+            picture = read_png(path, self._files[name], self.shape[3], self.shape[2])
             found = decode(picture, self._kind, path)
             if found.shape != self.shape[1:]:
                 raise damaged(path)
@@ -195,21 +197,27 @@ def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_png(path: Path, expected: str) -> Array:
+def read_png(path: Path, expected: str, width: int, height: int) -> Array:
     """A picture whose content is `expected`; channels are BGR(A).
+
+    Args:
+        path: the file.
+        expected: its checksum.
+        width: that it must have, in pixels.
+        height: likewise.
 
     Raises:
         MediaError: the file is missing, damaged or was changed.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        data = read_bytes(path, 16 * width * height + LARGEST_PROFILE)
+    except (MediaError, ResourceError) as error:
         raise MediaError(
-            f"{path} cannot be read ({error.strerror or error}): the project is incomplete,"
-            " take a whole copy of it or fit it again"
+            f"{error}; the project is incomplete, take a whole copy of it or fit it again"
         ) from error
-    if checksum(data) != expected:
+    if checksum(data) != expected or size_of(data) != (width, height):
         raise damaged(path)
+    check_png(path, data)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None:
         raise damaged(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def write_frames(
     codec: str | None = None,
     crf: float | None = None,
     overwrite: bool = False,
+    inputs: Sequence[str | os.PathLike[str] | None] = (),
     progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
     """Writes frames of a project at their times; the first one comes at 0.
@@ -44,6 +45,7 @@ def write_frames(
         codec: see `unblur.video.create_video`.
         crf: see `unblur.video.create_video`.
         overwrite: replace an existing output.
+        inputs: what else is read for it, such as painted pictures.
         progress: called with (frames done, frames in all).
 
     Returns:
@@ -57,7 +59,9 @@ def write_frames(
         project, len(chosen), in_rgb=is_sequence_output(destination, codec), codec=codec
     )
     start = project.times[chosen[0]]
-    with create_video(destination, info, codec=codec, crf=crf, overwrite=overwrite) as writer:
+    with create_video(
+        destination, info, codec=codec, crf=crf, inputs=inputs, overwrite=overwrite
+    ) as writer:
         for count, (t, picture) in enumerate(zip(chosen, rendered, strict=True)):
             writer.write(as_frame(picture, count, project.times[t] - start, info))
             if progress:
@@ -71,10 +75,10 @@ def check_apart(project: Project, destination: str | os.PathLike[str]) -> None:
         return
     own = project.folder.resolve()
     target = Path(destination).resolve()
-    ours = [own / "frames", own / "maps", own / "fit"]
-    pictures = [own / f"atlas_{layer.name}.png" for layer in project.layers]
+    ours = [own / "frames", own / "maps", own / "fit", own / "atlas.json"]
+    ours += [own / f"atlas_{layer.name}.png" for layer in project.layers]
     inside = any(target == part or part in target.parents for part in ours)
-    if target == own or inside or target in pictures:
+    if target == own or inside:
         raise UsageError(f"{destination} is a part of the project: write to another place")
 
 

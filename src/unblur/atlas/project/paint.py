@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -16,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.atlas.project.clip import Layer
+from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.video.png import check_png, size_of
 
 CHANGED = 2 / 255
 """Difference to the atlas above which it was painted on."""
@@ -24,8 +29,17 @@ FEATHER = 2
 """Pixels over which a change fades out around what was painted."""
 KEPT = 3 / 255
 """Difference of an edited atlas's opacity to the atlas's own."""
-LARGEST_ENTRY = 2**30
-"""Bytes that a picture in an archive may have."""
+LARGEST_HEAD = 2**20
+"""Bytes that the list of a document's layers may have."""
+MOST_LAYERS = 1000
+DEEPEST = 32
+"""Levels of groups in groups."""
+MARGIN = 4
+"""Times the atlas's pixels that a picture may have: layers may reach beyond the canvas."""
+PICTURES = ",".join(
+    f"{kind}_pipe" for kind in ("bmp", "exr", "jpeg", "jpegxl", "j2k", "png", "tiff", "webp")
+)
+"""What FFmpeg calls files of one picture."""
 OVER = ("svg:src-over", "")
 
 
@@ -46,15 +60,14 @@ def read_edit(path: str | os.PathLike[str], layer: Layer) -> Tensor:
     """
     file = Path(path)
     suffix = file.suffix.lower()
-    try:
-        if suffix == ".ora":
-            rgba = read_openraster(file)
-        elif suffix in (".psd", ".psb"):
-            rgba = read_photoshop(file)
-        else:
-            rgba = as_rgba(file.read_bytes(), str(file))
-    except OSError as error:
-        raise MediaError(f"{file} cannot be read: {error.strerror or error}") from error
+    size = (layer.texture.shape[-2], layer.texture.shape[-1])
+    data = read_bytes(file, most_bytes(size))
+    if suffix == ".ora":
+        rgba = read_openraster(data, file, size)
+    elif suffix in (".psd", ".psb"):
+        rgba = read_photoshop(data, file, size)
+    else:
+        rgba = as_rgba(data, str(file), size)
     return overlay_of(rgba, layer, str(file))
 
 
@@ -97,8 +110,28 @@ def overlay_of(picture: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
     return torch.cat((rgb, opacity * weight))
 
 
-def as_rgba(data: bytes, name: str) -> Tensor:
-    """A picture file as (4, H, W) in [0, 1], opaque where it says nothing."""
+def most_bytes(size: tuple[int, int]) -> int:
+    """Bytes that a file may have which holds pictures for an atlas of (Ha, Wa)."""
+    return 64 * MARGIN * size[0] * size[1] + 2**26
+
+
+def as_rgba(data: bytes, name: str, size: tuple[int, int]) -> Tensor:
+    """A picture file as (4, H, W) in [0, 1], opaque where it says nothing.
+
+    Args:
+        data: of the file.
+        name: of the file, for messages.
+        size: (Ha, Wa) of the atlas it is for; much larger pictures are refused before they are
+            decoded.
+    """
+    check_png(name, data)
+    most = MARGIN * size[0] * size[1] + 2**16
+    claimed = claimed_size(data, most)
+    if claimed is not None and claimed[0] * claimed[1] > most:
+        raise UsageError(
+            f"{name} has more than {most} pixels and the atlas is {size[1]}x{size[0]}: paint on a"
+            " copy of the atlas itself"
+        )
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if found is None:
         raise MediaError(f"{name} is no picture that can be read: save it as PNG")
@@ -115,41 +148,74 @@ def as_rgba(data: bytes, name: str) -> Tensor:
     return values.permute(2, 0, 1).clamp(0, 1).contiguous()
 
 
-def read_openraster(path: Path) -> Tensor:
-    """A layered OpenRaster document, flattened: (4, H, W).
+def claimed_size(data: bytes, most: int) -> tuple[int, int] | None:
+    """Width and height by the header of a picture; None where FFmpeg cannot tell.
+
+    Args:
+        data: of the file.
+        most: pixels from which on FFmpeg is not to look any further; then both are huge.
+    """
+    if found := size_of(data):
+        return found
+    options = {"format_whitelist": PICTURES, "protocol_whitelist": "none", "max_pixels": str(most)}
+    try:
+        with av.open(io.BytesIO(data), options=options) as file:
+            context = file.streams.video[0].codec_context
+            return (context.width, context.height) if context.width else (2**31, 2**31)
+    except (av.FFmpegError, OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def read_openraster(data: bytes, path: Path, size: tuple[int, int]) -> Tensor:
+    """A layered OpenRaster document of an atlas's size (Ha, Wa), flattened: (4, H, W).
 
     Where its layers are mixed in other ways than by opacity, the flat picture in it is taken.
     https://www.openraster.org/baseline/baseline.html
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            stack = entry(archive, "stack.xml", path)
-            if b"<!DOCTYPE" in stack or b"<!ENTITY" in stack:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            stack = entry(archive, "stack.xml", path, LARGEST_HEAD)
+            # Encodings with zeros would hide the words.
+            if b"<!DOCTYPE" in stack or b"<!ENTITY" in stack or b"\0" in stack:
                 raise MediaError(f"{path} defines entities, which OpenRaster has not: save it anew")
             image = ElementTree.fromstring(stack)  # noqa: S314
             width, height = int(image.get("w", "")), int(image.get("h", ""))
-            if not (0 < width < 2**16 and 0 < height < 2**16):
-                raise ValueError("size")
+            if (height, width) != size:
+                raise UsageError(
+                    f"{path} is {width}x{height} and the atlas is {size[1]}x{size[0]}: paint on a"
+                    " copy of the atlas itself"
+                )
+            if sum(1 for _ in image.iter()) > MOST_LAYERS:
+                raise ValueError(f"more than {MOST_LAYERS} layers")
             root = image.find("stack")
             if root is None:
                 raise ValueError("stack")
             if plain(root):
                 canvas = torch.zeros(4, height, width)
                 return straight(lay_stack(root, archive, path, canvas))
-            flat = as_rgba(entry(archive, "mergedimage.png", path), f"{path}: mergedimage.png")
+            name = "mergedimage.png"
+            flat = as_rgba(entry(archive, name, path, most_bytes(size)), f"{path}: {name}", size)
             if flat.shape[1:] != (height, width):
                 raise ValueError("mergedimage.png")
             return flat
-    except (zipfile.BadZipFile, ElementTree.ParseError, ValueError, NotImplementedError) as error:
+    except _BAD_DOCUMENT as error:
         raise MediaError(
             f"{path} is no whole OpenRaster document ({error}): save it anew, or as PNG"
         ) from error
 
 
-def plain(node: ElementTree.Element) -> bool:
+_BAD_DOCUMENT = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, LookupError),
+    *(ElementTree.ParseError, ValueError, NotImplementedError),
+)
+
+
+def plain(node: ElementTree.Element, level: int = 0) -> bool:
     """Whether layers are mixed by opacity alone, all the way down."""
+    if level > DEEPEST:
+        raise ValueError("groups in groups without an end")
     own = node.get("composite-op", "") in OVER or node.get("visibility") == "hidden"
-    return own and all(plain(child) for child in node if child.tag in ("stack", "layer"))
+    return own and all(plain(child, level + 1) for child in node if child.tag in ("stack", "layer"))
 
 
 def lay_stack(
@@ -174,11 +240,12 @@ def placed(
 ) -> Tensor:
     """A layer at its place on the canvas, premultiplied."""
     name = node.get("src", "")
-    rgba = as_rgba(entry(archive, name, path), f"{path}: {name}")
+    H, W = canvas.shape[-2:]
+    data = entry(archive, name, path, most_bytes((H, W)))
+    rgba = as_rgba(data, f"{path}: {name}", (H, W))
     rgba[:3] *= rgba[3:]
     x, y = int(node.get("x", "0")), int(node.get("y", "0"))
     out = torch.zeros_like(canvas)
-    H, W = canvas.shape[-2:]
     h, w = rgba.shape[-2:]
     left, right, top, bottom = max(x, 0), min(x + w, W), max(y, 0), min(y + h, H)
     if left < right and top < bottom:
@@ -192,20 +259,28 @@ def straight(premultiplied: Tensor) -> Tensor:
     return torch.cat(((premultiplied[:3] / opacity.clamp_min(1e-6)).clamp(0, 1), opacity))
 
 
-def entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    """A file of an archive."""
+def entry(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes:
+    """A file of an archive, of at most so many bytes."""
     try:
         about = archive.getinfo(name)
     except KeyError:
         raise MediaError(f"{path} holds no {name}: save it anew, or as PNG") from None
-    if about.file_size > LARGEST_ENTRY:
+    with archive.open(about) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
         raise ResourceError(f"{path}: {name} is larger than any atlas: save the document anew")
-    return archive.read(about)
+    return data
 
 
-def read_photoshop(path: Path) -> Tensor:
-    """A Photoshop document, flattened by psd-tools: (4, H, W)."""
-    data = path.read_bytes()
+def read_photoshop(data: bytes, path: Path, size: tuple[int, int]) -> Tensor:
+    """A Photoshop document of an atlas's size (Ha, Wa), flattened by psd-tools: (4, H, W)."""
+    if data[:4] == b"8BPS" and len(data) >= 26:
+        claimed = struct.unpack_from(">II", data, 14)
+        if claimed != size:
+            raise UsageError(
+                f"{path} is {claimed[1]}x{claimed[0]} and the atlas is {size[1]}x{size[0]}: paint"
+                " on a copy of the atlas itself"
+            )
     try:
         from psd_tools import PSDImage
     except ImportError:

@@ -10,15 +10,14 @@ PROJECT/
 ```
 
 Anything else in it belongs to others (the fit keeps its checkpoints in `fit/`) and stays.
-`atlas.json` is written last and taken away first: a folder with it is complete.
+`atlas.json` is written last and taken away first: a folder with it is complete. A run that is
+killed while it puts its files there is taken up by the next one that opens the folder.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -43,13 +42,19 @@ from unblur.atlas.project.maps import (
     png,
     read_png,
 )
-from unblur.errors import MediaError, UsageError
+from unblur.disk import Staged, entries, read_bytes, recover
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.ops.color import known_transfers
+from unblur.schema import conform, read_json
 from unblur.video.output import full
+from unblur.video.probe import MAX_PIXELS, check_size
 
 C = TypeVar("C", bound=LayeredClip)
 FORMAT, VERSION = "unblur atlas", 1
 HEAD = "atlas.json"
+LARGEST_HEAD = 100_000_000
+MOST_FRAMES = 100_000
+LONGEST_NAME = 64
 FOREIGN = {"fit"}
 """What may lie in a folder that is no project yet."""
 
@@ -60,7 +65,10 @@ def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
     head = read_head(folder)
     held = Cache(cache)
     try:
-        T, H, W = (int(head[key]) for key in ("frames", "height", "width"))
+        T, H, W = (conform(head[key], int, key) for key in ("frames", "height", "width"))
+        check_size(folder / HEAD, W, H, MAX_PIXELS)
+        if not (0 < T <= MOST_FRAMES and H > 0 and W > 0):
+            raise ValueError("frames")
         times = tuple(Fraction(t) for t in head["times"])
         files: dict[str, str] = dict(head["files"])
         if head["transfer"] is not None and head["transfer"] not in known_transfers():
@@ -79,7 +87,11 @@ def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
         layers = []
         for about in head["layers"]:
             name = str(about["name"])
-            rgba = read_atlas(folder / f"atlas_{name}.png", files[f"atlas_{name}.png"])
+            if not name or set(name) & set("/\\\0") or len(name) > LONGEST_NAME:
+                raise ValueError(name)
+            size = int(about["width"]), int(about["height"])
+            check_size(folder / HEAD, *size, MAX_PIXELS)
+            rgba = read_atlas(folder / f"atlas_{name}.png", files[f"atlas_{name}.png"], *size)
             place = f"maps/{name}/"
             opaque = torch.ones(1).expand(T, 1, H, W)
             layers.append(
@@ -111,6 +123,7 @@ def read_head(folder: Path) -> dict[str, Any]:
     """The content of `atlas.json`."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: name a project made by `unblur atlas fit`")
+    recover(folder)
     path = folder / HEAD
     if not path.is_file():
         raise MediaError(
@@ -118,8 +131,8 @@ def read_head(folder: Path) -> dict[str, Any]:
             " completed"
         )
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        head = read_json(read_bytes(path, LARGEST_HEAD))
+    except (MediaError, ResourceError, ValueError) as error:
         raise damaged(path) from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise MediaError(f"{path} is not of a project of unblur: name another folder")
@@ -131,9 +144,9 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def read_atlas(path: Path, expected: str) -> Tensor:
+def read_atlas(path: Path, expected: str, width: int, height: int) -> Tensor:
     """(4, Ha, Wa) RGBA in [0, 1]."""
-    picture = read_png(path, expected)
+    picture = read_png(path, expected, width, height)
     if picture.ndim != 3 or picture.shape[2] != 4:
         raise damaged(path)
     values = torch.from_numpy(picture[:, :, [2, 1, 0, 3]].astype(np.float32))
@@ -159,17 +172,12 @@ def save_project(
         NumericsError: maps hold NaN or infinity.
         ResourceError: the disk is full.
     """
-    folder = Path(os.path.abspath(path))  # "." has no name
+    folder = Path(os.path.realpath(path))
     if bits not in (8, 16):
         raise ValueError("atlases have 8 or 16 bits")
     check_free(folder, overwrite)
-    part = folder.with_name(f".{folder.name[:24]}.{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write in {folder.parent} ({error.strerror or error}): choose another folder"
-        ) from error
+    staged = Staged(folder)
+    part = staged.path
     try:
         sums = {}
         for name, picture in pictures(project, bits):
@@ -179,11 +187,13 @@ def save_project(
             (part / name).write_bytes(data)
         text = json.dumps(describe(project, sums), indent=1) + "\n"
         (part / HEAD).write_text(text, encoding="utf-8")
-        put_in_place(part, folder)
+        older = [file.name for file in folder.glob("atlas_*.png")] if overwrite else []
+        remove = [name for name in older if not (part / name).exists()]
+        staged.put(overwrite=overwrite, remove=remove)
     except OSError as error:
         raise full(folder, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        staged.discard()
     return folder
 
 
@@ -191,13 +201,14 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """UsageError unless a project may be written there."""
     if not folder.exists():
         return
+    recover(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder for the project")
     if (folder / HEAD).exists():
         if not overwrite:
             raise UsageError(f"{folder} is a project already: choose another name or --overwrite")
         read_head(folder)  # what is foreign is not replaced
-    elif any(entry.name not in FOREIGN for entry in folder.iterdir()):
+    elif any(name not in FOREIGN for name in entries(folder)):
         raise UsageError(f"{folder} holds other files: choose a new folder for the project")
 
 
@@ -253,22 +264,6 @@ def describe(project: LayeredClip, sums: dict[str, str]) -> dict[str, Any]:
         "about": project.about,
         "files": sums,
     }
-
-
-def put_in_place(part: Path, folder: Path) -> None:
-    """Gives a complete folder its name, or its content to the folder of that name."""
-    if not folder.exists():
-        os.replace(part, folder)
-        return
-    (folder / HEAD).unlink(missing_ok=True)
-    ours = [folder / "frames", folder / "maps", *folder.glob("atlas_*.png")]
-    for old in ours:
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-    for entry in sorted(part.iterdir(), key=lambda entry: entry.name == HEAD):
-        os.replace(entry, folder / entry.name)
 
 
 def dilate(texture: Tensor, seen: Tensor) -> Tensor:

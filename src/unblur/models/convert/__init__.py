@@ -42,6 +42,13 @@ CHECKPOINTS = (
 )
 
 
+_DAMAGED = (
+    *(RuntimeError, EOFError, zipfile.BadZipFile, ValueError, LookupError, OSError),
+    *(TypeError, AttributeError, AssertionError, NotImplementedError, MemoryError, RecursionError),
+)
+"""What torch raises on files that are none of its own."""
+
+
 def convert_file(path: str | Path, name: str | None = None, stages: int = 1) -> Path:
     """Converts a published checkpoint and stores it in the user's weights folder.
 
@@ -117,6 +124,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is a web page, not a checkpoint: the download was redirected "
             "(log in or confirm in the browser, then download it again)"
         )
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -124,9 +132,25 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is not a plain state dict (it is damaged, or would run code when opened, "
             "which unblur never does): get the checkpoint from its authors"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{path} is damaged or no checkpoint: download it again") from error
     return unwrap(content, path)
+
+
+def check_archive(path: Path) -> None:
+    """Refuses archives that inflate: torch stores its tensors as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is damaged or no checkpoint: download it again") from error
+    if total > path.stat().st_size:
+        raise WeightsError(
+            f"{path} inflates to {total / 1e6:.0f} MB, which no checkpoint does: get it from its "
+            "authors"
+        )
 
 
 def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -141,13 +165,18 @@ def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     ):
         raise WeightsError(f"{path} holds no state dict (names with tensors): wrong file?")
+    # A view may claim more numbers than its storage has.
+    if sum(x.numel() * x.element_size() for x in content.values()) > 2 * path.stat().st_size:
+        raise WeightsError(f"{path} claims more numbers than it holds: get it from its authors")
     prefix = "module."
     whole = all(key.startswith(prefix) for key in content)
     return {key.removeprefix(prefix) if whole else key: value for key, value in content.items()}
 
 
 def refuse_non_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Raises `WeightsError` where a tensor holds NaN or infinity."""
+    """Raises `WeightsError` where a tensor holds NaN or infinity, or is no plain one."""
     for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise WeightsError(f"{path} holds {name} in a form that no network has: wrong file?")
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path} holds values that are not finite ({name}): damaged file")

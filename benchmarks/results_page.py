@@ -1,0 +1,204 @@
+"""The tables of docs/results.md that are made from stored results, and the storing of them.
+
+    python benchmarks/results_page.py                     # writes the tables from what is stored
+    python benchmarks/results_page.py --run NAME synth-motion --model motion-m
+    python benchmarks/results_page.py --again NAME        # the same command: are the digits equal?
+
+`--run` measures as `unblur evaluate` does and stores results/suites/NAME.json: means and rows, with
+the command, the commit, the processor, the load of the machine before and the date. Paths become
+the names of their folders. `--again` measures anew and compares, time aside; it ends with 1 where
+a figure differs by more than its column shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unblur.cli import main as unblur
+from unblur.evaluation.scores import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "benchmarks" / "results" / "suites"
+PAGE = ROOT / "docs" / "results.md"
+BEGIN = "<!-- made by benchmarks/results_page.py: begin -->"
+END = "<!-- made by benchmarks/results_page.py: end -->"
+SHOWN = ("psnr", "gain", "ssim", "tof", "detail", "sharpness", "mesh", "worse", "seconds")
+DIGITS = 9
+KEPT = ("suite", "version", "facts", "left_out", "means", "rows", "clips", "parameters")
+
+Stored = Mapping[str, Any]
+
+
+def measured(words: Sequence[str]) -> dict[str, Any]:
+    """What `unblur evaluate` finds.
+
+    Raises:
+        SystemExit: it fails; it has said why.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "result.json"
+        code = unblur(["evaluate", *words, "--json", str(file)])
+        if code:
+            raise SystemExit(code)
+        return json.loads(file.read_text(encoding="utf-8"))
+
+
+def stored(name: str, words: Sequence[str], result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with what it takes to make it again."""
+    kept = {key: result[key] for key in KEPT if key in result}
+    return {
+        "name": name,
+        "command": " ".join(("unblur evaluate", *map(named, words))),
+        "commit": commit(),
+        "cpu": cpu(),
+        "load": round(os.getloadavg()[0], 1),
+        "date": datetime.date.today().isoformat(),
+        "result": shortened(kept),
+    }
+
+
+def named(word: str) -> str:
+    """A path becomes the name of its folder: where it lay is nobody's business."""
+    layout, colon, rest = word.rpartition(":")
+    return layout + colon + Path(rest).name if "/" in rest else word
+
+
+def shortened(value: Any) -> Any:
+    """With a few digits after the point, and names in place of paths."""
+    if isinstance(value, Mapping):
+        return {key: shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shortened(item) for item in value]
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    return named(value) if isinstance(value, str) and value.startswith("/") else value
+
+
+def commit() -> str:
+    """The commit of the sources, and whether they differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = bool(git("status", "--porcelain", "--untracked-files=no", "src"))
+    return git("rev-parse", "--short=7", "HEAD") + (" with changes" if changed else "")
+
+
+def cpu() -> str:
+    """Name of the processor, and what of its instructions matters."""
+    lines = []
+    if (info := Path("/proc/cpuinfo")).is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    flags = facts.get("flags", "").split()
+    widest = "AMX" if "amx_bf16" in flags else "AVX-512" if "avx512f" in flags else ""
+    return ", ".join(
+        x for x in (facts.get("model name", platform.processor()).strip(), widest) if x
+    )
+
+
+def store(item: Stored) -> None:
+    """Keeps a result."""
+    STORE.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(item, indent=1) + "\n"
+    (STORE / f"{item['name']}.json").write_text(text, encoding="utf-8")
+
+
+def all_stored() -> list[dict[str, Any]]:
+    """Everything that is kept, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(STORE.glob("*.json"))]
+
+
+def tables(items: Sequence[Stored]) -> str:
+    """Two tables: figures, and where each row of them is from."""
+    head = ["row", "suite", "method", *(COLUMNS[name][0] for name in SHOWN)]
+    lines = [head, ["---", "---", "---", *["---:"] * len(SHOWN)]]
+    for item in items:
+        suite = suite_of(item["result"])
+        for row in item["result"]["means"]:
+            lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
+    sources = [
+        ["row", "command", "commit", "processor", "load", "date"],
+        ["---"] * 6,
+    ]
+    for item in items:
+        load = "not noted" if item["load"] is None else f"{item['load']}"
+        sources.append(
+            [item["name"], f"`{item['command']}`", item["commit"], item["cpu"], load, item["date"]]
+        )
+    return "\n\n".join(joined(part) for part in (lines, sources))
+
+
+def suite_of(result: Mapping[str, Any]) -> str:
+    """The suite, its version, and what its clips went through."""
+    facts = result["facts"]
+    more = [f"crf {facts['encoded'].rpartition(' ')[2]}"] if "encoded" in facts else []
+    more += [f"{facts['frames']} frames"] if isinstance(facts.get("frames"), int) else []
+    return ", ".join([f"{result['suite']} {result['version']}", *more])
+
+
+def figures(row: Mapping[str, Any]) -> list[str]:
+    """A row's numbers as its columns show them."""
+    return ["" if row.get(n) is None else f"{row[n]:.{COLUMNS[n][1]}f}" for n in SHOWN]
+
+
+def joined(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def page(text: str, items: Sequence[Stored]) -> str:
+    """The page with its tables made anew."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"docs/results.md lacks the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{tables(items)}\n\n{END}{after}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Means that differ by more than their column shows, time aside."""
+    anew = {(row["clip"], row["method"]): row for row in new["means"]}
+    found = []
+    for row in old["means"]:
+        other = anew.get((row["clip"], row["method"]))
+        for name, (heading, decimals) in COLUMNS.items():
+            if name == "seconds" or row.get(name) is None:
+                continue
+            value = None if other is None else other.get(name)
+            if value is None or abs(value - row[name]) > 10.0**-decimals:
+                found.append(f"{row['method']}: {heading} was {row[name]}, is {value}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", metavar="NAME", help="measure, and store as NAME")
+    parser.add_argument("--again", metavar="NAME", help="measure anew what is stored as NAME")
+    chosen, words = parser.parse_known_args()
+    if chosen.run:
+        store(stored(chosen.run, words, measured(words)))
+    elif chosen.again:
+        item = next(item for item in all_stored() if item["name"] == chosen.again)
+        words = words or item["command"].split()[2:]
+        different = differences(item["result"], measured(words))
+        print("\n".join(different) or "the same digits")
+        return 1 if different else 0
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), all_stored()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

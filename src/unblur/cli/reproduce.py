@@ -1,0 +1,103 @@
+"""`unblur reproduce PAPER`: the tables and figures of a paper, with what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unblur.cli.options import Quiet, Verbose
+from unblur.cli.signals import delayed
+from unblur.cli.terminal import say, show
+from unblur.errors import UsageError
+
+
+def reproduce(
+    paper: Annotated[
+        str,
+        typer.Argument(metavar="PAPER", show_default=False, help="bsstnet, dabit or atlas."),
+    ],
+    folder: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            show_default="reproduced/PAPER",
+            help="Where results go; what is there is not done again.",
+        ),
+    ] = None,
+    table: Annotated[int | None, typer.Option(metavar="N", help="This table alone.")] = None,
+    figure: Annotated[int | None, typer.Option(metavar="N", help="This figure alone.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", show_default="say what is there", help="Run what can be run for so long."
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:DIR",
+            show_default=False,
+            help="A data set: gopro:DIR, dvd:DIR or davis:DIR; may be repeated.",
+        ),
+    ] = None,
+    textures: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Texture bank that ablations are trained on.")
+    ] = None,
+    arm_minutes: Annotated[
+        float, typer.Option(metavar="M", help="Training of each arm of an ablation.")
+    ] = 30.0,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what the tables and figures of a paper need, and run what can be run.
+
+    Without --minutes nothing is run. DIR gets report.md, report.csv and images, published figures
+    beside those measured; the same command goes on where it stopped.
+    """
+    if table is not None and figure is not None:
+        raise UsageError("--table and --figure: name one of them")
+    part = None if table is None else f"table {table}"
+    part = part if figure is None else f"figure {figure}"
+    with delayed():
+        from unblur.reproduce import reproduce as start
+        from unblur.reproduce.page import overview
+
+    place = Path(folder or f"reproduced/{paper}")
+    found = start(
+        paper,
+        place,
+        part=part,
+        minutes=minutes,
+        data=read_places(data or ()),
+        textures=textures,
+        arm_minutes=arm_minutes,
+        device=device,
+        listen=None if quiet else lambda text: say(f"unblur: {text}"),
+    )
+    show(f"{overview(found)}\n\n{place / 'report.md'}")
+
+
+DATA = ("gopro", "dvd", "davis")
+
+
+def read_places(words: list[str] | tuple[()]) -> dict[str, str]:
+    """Folders of data sets by name.
+
+    >>> read_places(["gopro:here"])
+    {'gopro': 'here'}
+    """
+    found = {}
+    for word in words:
+        name, _, place = word.partition(":")
+        if name not in DATA or not place:
+            raise UsageError(f"--data {word}: write NAME:DIR, NAME out of {', '.join(DATA)}")
+        if not Path(place).is_dir():
+            raise UsageError(f"--data {word}: {place} is not a folder")
+        found[name] = place
+    return found

@@ -1,0 +1,345 @@
+"""What is wanted of a restoration: every option with its type, checked, and what does the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+import torch
+
+from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
+from unblur.engine.fusion import Fusion
+from unblur.engine.plan import choose_fit
+from unblur.engine.run import Runner, choose_look
+from unblur.errors import UsageError
+from unblur.guidance.align import DisAlignment
+from unblur.guidance.of_video import FocusOfVideo
+from unblur.ops import memory
+from unblur.ops.color import known_transfers
+from unblur.ops.device import choose_device
+from unblur.progress import Job, Listener, Plan
+from unblur.restorers.base import NO_STAND_IN, Restorer, RestorerInfo
+from unblur.restorers.registry import (
+    BEST,
+    Fuse,
+    Quality,
+    choose_model,
+    choose_precision,
+    choose_radius,
+    choose_scale,
+    load_model,
+    model_of,
+    preset,
+)
+from unblur.video import Format, Time, VideoReader
+
+LightChoice = Literal["auto", "linear", "encoded"]
+DEPTHS = ("builtin", "depth-anything")
+"""Sources of depth beside files."""
+When = str | float | Time
+"""A point in a video: seconds, or words such as `2.5s`, `f10`, `hh:mm:ss`."""
+
+
+class FrameOptions(TypedDict, total=False):
+    """Options for files and for frames."""
+
+    model: str | Restorer
+    quality: Quality
+    weights: str | os.PathLike[str] | None
+    device: str | torch.device
+    precision: str
+    light: LightChoice
+    strength: float
+    fuse: Fuse
+    scale: int | None
+    depth: str | os.PathLike[str] | None
+    depth_invert: bool
+    tile: int | None
+    window: int | None
+    max_memory: int | None
+    seed: int
+    progress: Listener | None
+
+
+class ArrayOptions(FrameOptions, total=False):
+    """Options for frames that a program holds."""
+
+    transfer: str | None
+
+
+class FileOptions(FrameOptions, total=False):
+    """Options for files."""
+
+    start: When | None
+    end: When | None
+    codec: str | None
+    crf: int | None
+    pixel_format: str | None
+    format: Format | None
+    stream: int | None
+    overwrite: bool
+    preview: bool
+    at: When | None
+    strict: bool
+    deinterlace: bool
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "model": "auto",
+    "quality": "auto",
+    "device": "auto",
+    "precision": "auto",
+    "light": "auto",
+    "strength": 1.0,
+    "fuse": "auto",
+    "depth_invert": False,
+    "seed": 0,
+    "overwrite": False,
+    "preview": False,
+    "strict": False,
+    "deinterlace": False,
+}
+"""Of all options; None where none is named."""
+_WORD, _WHOLE, _PATH = (str,), (Integral,), (str, os.PathLike)
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("quality", "precision", "light"), (_WORD, "a word")),
+    **dict.fromkeys(("codec", "pixel_format", "format", "transfer"), (_WORD, "a name")),
+    **dict.fromkeys(("scale", "tile", "window", "crf", "stream"), (_WHOLE, "a whole number")),
+    **dict.fromkeys(("max_memory", "seed"), (_WHOLE, "a whole number")),
+    **dict.fromkeys(("weights", "depth"), (_PATH, "a path")),
+    **dict.fromkeys(("start", "end", "at"), ((str, Real, Time), "seconds, or a word as '2.5s'")),
+    "device": ((str, torch.device), "a name as 'cpu' or 'cuda:0'"),
+    "strength": ((Real,), "a number from 0 to 1"),
+    "fuse": ((str, Integral), "'auto', 'off' or a whole number"),
+}
+
+
+def check_kinds(options: Mapping[str, Any]) -> None:
+    """Raises `UsageError` where the value of an option is of a kind that it cannot be."""
+    for name, value in options.items():
+        default = DEFAULTS.get(name)
+        if value is None and default is None:
+            continue
+        if name == "model":
+            check_model(value)
+        elif name == "progress":
+            if not callable(value):
+                raise UsageError(f"progress {value!r}: takes a function of one argument")
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise UsageError(f"{name} {value!r}: takes True or False")
+        else:
+            kinds, said = _KINDS[name]
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise UsageError(f"{name} {value!r}: takes {said}")
+
+
+def check_model(model: object) -> None:
+    """Raises `UsageError` for what is neither a name nor a restorer."""
+    parts = ("info", "windows", "guide", "run", "peak_bytes")
+    if not isinstance(model, str) and not all(hasattr(model, part) for part in parts):
+        raise UsageError(
+            f"model {model!r}: takes a name of unblur.list_models(), or what unblur.load_model() "
+            "gives"
+        )
+
+
+def when(time: When | None) -> str | Time | None:
+    """A point in a video as `unblur.video` takes it: numbers are seconds."""
+    if time is None or isinstance(time, str | Time):
+        return time
+    seconds = float(time)
+    if not 0 <= seconds < 1e12:
+        raise UsageError(f"{time} is not a time: give seconds from 0 on")
+    return f"{seconds:.9f}s"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options that fit together; made by `request`."""
+
+    model: str | Restorer
+    info: RestorerInfo
+    device: torch.device
+    options: ArrayOptions
+
+    def focus(self, reader: VideoReader | None) -> FocusOfVideo | None:
+        """Where depth and blur maps come from; None for a model that needs none."""
+        if not self.info.needs_depth:
+            return None
+        unasked = "depth-anything" if self.info.real_depth else "builtin"
+        choice = self.options["depth"] or unasked
+        return FocusOfVideo(choice, reader, self.options["depth_invert"], str(self.device))
+
+    def runner(
+        self,
+        job: Job,
+        size: tuple[int, int],
+        frames: int | None,
+        transfer: str | None,
+        focus: FocusOfVideo | None,
+    ) -> Runner:
+        """Loads the model, cuts the job up, and tells the job's plan.
+
+        Args:
+            job: gets the plan.
+            size: height and width of the frames.
+            frames: how many there will be, where known.
+            transfer: of their signal, as `ops.color` names it; None: sRGB's.
+            focus: what `focus` gave.
+        """
+        height, width = size
+        options, where = self.options, self.device
+        restorer = self._restorer(size, frames)
+        side = None
+        if frames and options["progress"] is not None:
+            side = side_for(frames, height, width)
+        room = memory.budget(where, options["max_memory"])
+        fusion = choose_fusion(options["fuse"], restorer.info, where)
+        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
+        if fusion is not None:
+            scale = restorer.info.scale
+            room = max(0, room - fusion.peak_bytes(scale * height, scale * width))
+        free = memory.free(where) if options["max_memory"] is None else None
+        tile, window = options["tile"], options["window"]
+        fit = choose_fit(restorer, height, width, room, tile, window, free)
+        look = choose_look(restorer, options["light"], transfer, options["strength"])
+        precision = options["precision"]
+        if precision == "auto" and isinstance(self.model, str):
+            precision = choose_precision(precision, restorer.info, where)
+        job.plan = Plan(
+            model=restorer.info.name,
+            device=str(where),
+            precision=precision,
+            total=frames,
+            width=width,
+            height=height,
+            seconds=sum(cost) * (frames or 0) or None,
+            light=look.light,
+            tile=fit.tiling.size if fit.tiling else None,
+            window=fit.window or restorer.info.window,
+        )
+        runner = Runner(restorer, look, fit, focus, fusion)
+        runner.cost = cost
+        return runner
+
+    def _restorer(self, size: tuple[int, int], frames: int | None) -> Restorer:
+        if not isinstance(self.model, str):
+            return self.model
+        options = self.options
+        device, precision = str(self.device), options["precision"]
+
+        def seconds() -> float | None:
+            if frames is None:
+                return None
+            best = load_model(BEST, device=device, precision=precision)
+            return frames * seconds_per_frame(best, *size)
+
+        return load_model(
+            choose_model(options["quality"], seconds) if self.model == "auto" else self.model,
+            weights=None if options["weights"] is None else Path(options["weights"]),
+            device=device,
+            precision=precision,
+            scale=options["scale"],
+        )
+
+
+def request(options: ArrayOptions) -> Request:
+    """Checks all options of a restoration; nothing is loaded yet.
+
+    Raises:
+        UsageError: one is wrong, or two do not fit each other.
+        WeightsError: the weights that are to name the model cannot be read.
+        ResourceError: the device is not there.
+    """
+    model, quality, weights = options["model"], options["quality"], options["weights"]
+    _check(options)
+    if not isinstance(model, str):
+        check_loaded(model, options)
+        info = model.info
+        device = getattr(model, "device", torch.device("cpu"))
+    else:
+        _check_quality(quality, model)
+        if model == quality == "auto" and weights is not None:
+            model = model_of(Path(weights))
+        info = preset(model).info
+        info = dataclasses.replace(info, scale=choose_scale(options["scale"], info))
+        device = choose_device(str(options["device"]))
+    _check_depth(info, options["depth"], options["depth_invert"])
+    choose_radius(options["fuse"], info)  # complains before anything is read
+    return Request(model, info, device, options)
+
+
+def check_loaded(restorer: Restorer, options: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for what had to be said when a model was loaded."""
+    for name in ("quality", "weights", "device", "precision", "scale"):
+        if options[name] != DEFAULTS.get(name):
+            raise UsageError(
+                f"{name} {options[name]!r}: {restorer.info.name} is loaded already; leave it out, "
+                "or give it to unblur.load_model"
+            )
+
+
+def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
+    """How the frames that a model restored are put together; None where they are left alone."""
+    radius = choose_radius(fuse, info)
+    return Fusion(radius, DisAlignment(), device) if radius else None
+
+
+def check_for_arrays(options: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for options that only files have."""
+    own = FileOptions.__annotations__.keys() - FrameOptions.__annotations__.keys()
+    for name in sorted(own & options.keys()):
+        if options[name] != DEFAULTS.get(name):
+            raise UsageError(f"{name} {options[name]!r} is for files: leave it out for frames")
+    depth = options["depth"]
+    if depth not in (None, *DEPTHS):
+        raise UsageError(f"depth '{depth}': frames take {' or '.join(DEPTHS)}")
+    transfer = options["transfer"]
+    if transfer is not None and transfer not in known_transfers():
+        known = ", ".join(sorted(known_transfers()))
+        raise UsageError(f"transfer '{transfer}' is not known: use one of {known}")
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    strength, light, tile = options["strength"], options["light"], options["tile"]
+    if not 0 <= strength <= 1:
+        raise UsageError(f"strength {strength}: takes 0 (input) to 1 (fully restored)")
+    if light not in get_args(LightChoice):
+        raise UsageError(f"light '{light}': use auto, linear or encoded")
+    if tile is not None and tile != 0 and tile < 32:
+        raise UsageError(f"tile {tile}: use at least 32 pixels, or 0 for whole frames")
+    for name in ("window", "max_memory"):
+        value = options[name]
+        if value is not None and value < 1:
+            raise UsageError(f"{name.replace('_', '-')} {value}: must be positive")
+    if not -(2**63) <= options["seed"] < 2**63:
+        raise UsageError(f"seed {options['seed']}: use a number of up to 18 digits")
+    crf = options.get("crf")
+    if crf is not None and not 0 <= crf <= 63:
+        raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
+
+
+def _check_quality(quality: str, model: str) -> None:
+    if quality not in get_args(Quality):
+        raise UsageError(f"quality '{quality}': use {', '.join(get_args(Quality))}")
+    if quality != "auto" and model != "auto":
+        raise UsageError(f"--quality {quality} chooses the model: leave out --model {model}")
+
+
+def _check_depth(info: RestorerInfo, depth: str | os.PathLike[str] | None, invert: bool) -> None:
+    if not info.needs_depth and (depth is not None or invert):
+        option = "--depth-invert" if depth is None else f"--depth {depth}"
+        raise UsageError(
+            f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
+            "blur such as --model focus-s"
+        )
+    if info.real_depth and depth == "builtin":
+        raise UsageError(NO_STAND_IN.format(name=info.name))
+    if invert and depth in (None, *DEPTHS):
+        raise UsageError("--depth-invert is for depth maps from files: name them by --depth DIR")

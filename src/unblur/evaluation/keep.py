@@ -1,0 +1,64 @@
+"""Scores of an evaluation that is stopped and goes on later: a file for each clip."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from unblur.errors import UsageError
+from unblur.evaluation.scores import Score, finite
+
+SETUP = "setup.json"
+
+
+class Kept:
+    """Scores of clips in a folder, by their number in the suite.
+
+    Args:
+        folder: where they are; made where it is not there.
+        setup: what they are of. Scores of another setup are refused.
+
+    Raises:
+        UsageError: the folder holds scores of another setup.
+    """
+
+    def __init__(self, folder: Path, setup: Mapping[str, Any]) -> None:
+        self.folder = folder
+        text = json.dumps(setup, indent=1, default=str)
+        path = folder / SETUP
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise UsageError(f"{folder} holds scores of other methods or clips: name another")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+
+    def read(self, number: int) -> tuple[str, dict[str, float], list[Score]] | None:
+        """Name, facts and scores of a clip; None where it was not measured yet."""
+        path = self.folder / f"{number:04}.json"
+        if not path.is_file():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        scores = [Score(**{k: _number(v) for k, v in one.items()}) for one in found["scores"]]
+        return found["clip"], {k: _number(v) for k, v in found["facts"].items()}, scores
+
+    def write(
+        self, number: int, clip: str, facts: Mapping[str, float], scores: Sequence[Score]
+    ) -> None:
+        """Keeps a clip's."""
+        every = {"clip": clip, "facts": dict(facts), "scores": [asdict(one) for one in scores]}
+        write_whole(self.folder / f"{number:04}.json", json.dumps(finite(every)))
+
+
+def _number(value: Any) -> Any:
+    """JSON's null is NaN."""
+    return float("nan") if value is None else value
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is never there in part."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

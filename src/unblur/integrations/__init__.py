@@ -1,0 +1,1 @@
+"""Programs that load unblur: ComfyUI and VapourSynth. Thin; what they call is public."""

@@ -1,0 +1,97 @@
+"""What is known of a paper's tables and figures, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from unblur.reproduce.parts import Known, Row, Train
+
+LEFT_OUT = ("clip",)
+
+
+def as_markdown(paper: str, found: Sequence[Known]) -> str:
+    """What each needs, and then each with what was found and what is published."""
+    lines = [f"# {paper}: tables and figures", "", overview(found)]
+    for known in found:
+        lines += ["", f"## {known.part.name}: {known.part.what}", ""]
+        if known.part.note:
+            lines += [known.part.note, ""]
+        for step, state in known.steps:
+            if isinstance(step, Train) and state.rows:
+                continue  # all arms stand in one table
+            lines += [f"{step.what}: {state.state}.", ""]
+            if state.rows:
+                lines += [table(state.rows), ""]
+        trained = [
+            row for step, state in known.steps if isinstance(step, Train) for row in state.rows
+        ]
+        if trained:
+            lines += [table(trained), "", "Over seeds:", "", table(over_seeds(trained)), ""]
+        if known.part.published:
+            lines += ["Published, not measured here:", "", table(known.part.published)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def overview(found: Sequence[Known]) -> str:
+    """A row for each step, in the order in which they are run."""
+    return table(
+        [
+            {"part": known.part.name, "step": step.what, "state": state.state}
+            for known in found
+            for step, state in known.steps
+        ]
+    )
+
+
+def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Mean gain of each arm, and how far its seeds lie apart."""
+    gains: dict[str, list[float]] = {}
+    for row in rows:
+        gains.setdefault(row["arm"], []).append(row["gain"])
+    return [
+        {
+            "arm": arm,
+            "seeds": len(found),
+            "mean gain": sum(found) / len(found),
+            "spread": max(found) - min(found),
+        }
+        for arm, found in gains.items()
+    ]
+
+
+def as_csv(found: Sequence[Known]) -> str:
+    """Every row, measured and published, one below the other."""
+    every: list[dict[str, Any]] = []
+    for known in found:
+        for step, state in known.steps:
+            head = {"part": known.part.name, "source": "measured", "step": step.name}
+            every += [{**head, **row} for row in state.rows]
+        head = {"part": known.part.name, "source": "published", "step": ""}
+        every += [{**head, **row} for row in known.part.published]
+    text = io.StringIO()
+    names = dict.fromkeys(["part", "source", "step"])
+    names.update(dict.fromkeys(name for row in every for name in row))
+    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(every)
+    return text.getvalue()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as Markdown; columns in the order in which they first occur."""
+    names = [n for n in dict.fromkeys(n for row in rows for n in row) if n not in LEFT_OUT]
+    lines = [names, ["---"] * len(names)]
+    lines += [[cell(row.get(name, "")) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def cell(value: Any) -> str:
+    """A value as it is read: dB with two digits, shares and SSIM with four."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+    return str(value)

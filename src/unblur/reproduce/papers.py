@@ -1,0 +1,349 @@
+"""The tables and figures of the three papers, with their figures as published.
+
+BSSTNet: Zhang, Xie, Yao, CVPR 2024. DaBiT: Morris and others, arXiv 2407.01230. Atlas: Ruan and
+others, Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unblur.evaluation.published import DAVIS_PAPER, DVD, GOPRO, Published
+from unblur.reproduce.parts import Evaluate, Need, Part, Script, Train, rows
+
+GOPRO_SET = Need("data", "gopro", "download GoPro from its authors and add --data gopro:DIR")
+DVD_SET = Need("data", "dvd", "download DVD (DeepVideoDeblurring) and add --data dvd:DIR")
+DAVIS = Need("data", "davis", "download DAVIS 2017, trainval 480p, and add --data davis:DIR")
+CLONE = Need("clone", "scripts", "clone the repository and install from it: pip install -e .")
+TEXTURES = Need("textures", "textures", "make a bank by `unblur data textures` and add --textures")
+YAML = Need("yaml", "pyyaml", "pip install 'unblur[train]'")
+
+
+def converted(name: str) -> Need:
+    """Published weights, which nobody else may ship."""
+    return Need("weights", name, "get the authors' checkpoint, then `unblur weights convert`")
+
+
+def trained(name: str, gpu: str) -> Need:
+    """Weights that only training gives."""
+    return Need("weights", name, f"`unblur train {name} RUN` ({gpu}), then copy its weights")
+
+
+def unavailable(name: str, why: str) -> Need:
+    """What cannot be had."""
+    return Need("none", name, why)
+
+
+def printed(table: Sequence[Published]) -> tuple[Mapping[str, Any], ...]:
+    """Published rows as a table."""
+    return tuple({k: v for k, v in row.as_row().items() if k != "source"} for row in table)
+
+
+def arms(
+    table: str, recipe: str, changes: Mapping[str, Mapping[str, Any]], seeds: int = 3
+) -> tuple[Train, ...]:
+    """An ablation from scratch: each arm with each seed, on the same clips in the same order.
+
+    All arms of a seed come first, so that a run that is stopped early has whole comparisons.
+    """
+    return tuple(
+        Train(
+            f"{table}-{name}-{seed}",
+            f"{name}, seed {seed}",
+            (YAML, TEXTURES),
+            recipe=recipe,
+            arm=name,
+            changes={"seed": seed, **change},
+        )
+        for seed in range(seeds)
+        for name, change in changes.items()
+    )
+
+
+RELEASED = {"gopro": "bsstnet-gopro", "dvd": "bsstnet-dvd"}
+
+
+def measured(data: str, need: Need) -> tuple[Evaluate, ...]:
+    """A data set by the published network and by what ships, as the paper counts."""
+    options = {"protocol": "paper"}
+    model = RELEASED[data]
+    network = (need, converted(model), converted("raft-things"))
+    return (
+        Evaluate(
+            f"{data}-shipped",
+            "what ships, by the paper's protocol",
+            (need,),
+            suite=data,
+            models=("motion-s", "motion-m", "maxim-stage1"),
+            options=options,
+            data=data,
+        ),
+        Evaluate(
+            f"{data}-released",
+            "the published network",
+            network,
+            suite=data,
+            models=(model,),
+            options=options,
+            data=data,
+        ),
+    )
+
+
+COST = Script(
+    "bsstnet-cost",
+    "GMAC, time and memory over T, sparse and dense",
+    (CLONE,),
+    words=("bsstnet.py",),
+    results=("bsstnet",),
+)
+NO_PROPAGATION: Mapping[str, Any] = {"branches": []}
+NO_TOKENS: Mapping[str, Any] = {"token_blocks": 0}
+
+BSSTNET = (
+    Part("table 1", "GoPro", measured("gopro", GOPRO_SET), printed(GOPRO)),
+    Part("table 2", "DVD", measured("dvd", DVD_SET), printed(DVD)),
+    Part(
+        "table 3",
+        "cost for a frame of 256x256",
+        (COST,),
+        rows(
+            "method GFLOPs ms",
+            ("RVRT", 88.8, 23),
+            ("Shift-Net+", 146, 45),
+            ("BSSTNet", 133, 28),
+        ),
+        "The paper's GFLOPs are of the size of GMAC of the network without optical flow.",
+    ),
+    Part(
+        "table 4",
+        "DVD over the number of frames, dense (SST) and sparse (BSST)",
+        (COST,),
+        rows(
+            "T SST_PSNR SST_SSIM SST_ms SST_GB SST_GFLOPs PSNR SSIM ms GB GFLOPs",
+            (12, 34.59, 0.9684, 470, 6.35, 171, 34.52, 0.9681, 336, 2.40, 122),
+            (24, 34.83, 0.9696, 925, 13.10, 251, 34.74, 0.9692, 684, 4.79, 127),
+            (36, 34.92, 0.9702, 1332, 20.40, 277, 34.85, 0.9697, 1026, 7.30, 130),
+            (48, 34.97, 0.9704, 1776, 28.27, 329, 34.95, 0.9703, 1368, 9.97, 133),
+            (60, "", "", "", "", "", 35.01, 0.9706, 1712, 12.78, 137),
+        ),
+        "Cost alone: PSNR over T needs a network trained for each T.",
+    ),
+    Part(
+        "table 5",
+        "DVD without propagation (BBFP) and sparse transformer (BSST)",
+        arms(
+            "table5",
+            "bsstnet-narrow",
+            {
+                "both": {},
+                "BSST": {"options": NO_PROPAGATION},
+                "BBFP": {"options": NO_TOKENS},
+                "neither": {"options": {**NO_PROPAGATION, **NO_TOKENS}},
+            },
+        ),
+        rows(
+            "arm PSNR SSIM",
+            ("neither", 33.78, 0.9645),
+            ("BSST", 34.74, 0.9692),
+            ("BBFP", 34.10, 0.9661),
+            ("both", 34.95, 0.9703),
+        ),
+        "Narrow networks on rendered scenes: gains compare with each other only.",
+    ),
+    Part(
+        "table 6",
+        "DVD, alignment by blur (BFA), or by flow alone (SFFA)",
+        arms(
+            "table6",
+            "bsstnet-narrow",
+            {
+                "BFA": {"options": {"alignment": "paper"}},
+                "SFFA": {"options": {"alignment": "flow"}},
+            },
+        ),
+        rows("arm PSNR SSIM", ("SFFA", 34.82, 0.9696), ("BFA", 34.95, 0.9703)),
+        "Narrow networks on rendered scenes: gains compare with each other only.",
+    ),
+    Part(
+        "table 7",
+        "DVD, which tokens are kept",
+        arms(
+            "table7",
+            "bsstnet-narrow",
+            {
+                "top 50": {"options": {"selection": "paper", "keep": 0.5}},
+                "top 25": {"options": {"selection": "paper", "keep": 0.25}},
+                "random 50": {"options": {"selection": "random", "keep": 0.5}},
+                "all": {"options": {"selection": "dense"}},
+            },
+        ),
+        rows(
+            "arm PSNR SSIM GFLOPs",
+            ("random 50", 33.92, 0.9651, 133),
+            ("all", 34.98, 0.9704, 329),
+            ("top 25", 34.78, 0.9694, 127),
+            ("top 50", 34.95, 0.9703, 133),
+        ),
+        "Narrow networks on rendered scenes: gains compare with each other only.",
+    ),
+)
+
+DABIT_SHIPPED = Evaluate(
+    "davis-shipped",
+    "what ships, and its ablations",
+    (DAVIS,),
+    suite="davis-blur",
+    models=("focus-s", "focus-m"),
+    options={"ablate": True},
+    data="davis",
+)
+DABIT = (
+    Part(
+        "table 1",
+        "DAVIS-Blur, the fixed setting, with V1, V2 and V3",
+        (
+            DABIT_SHIPPED,
+            Evaluate(
+                "davis-released",
+                "the published network at twice the size",
+                (DAVIS, converted("dabit"), converted("raft-things")),
+                suite="davis-blur",
+                models=("dabit",),
+                options={"scale": 2},
+                data="davis",
+            ),
+            Evaluate(
+                "davis-paper",
+                "the network of the paper, and its ablations",
+                (DAVIS, trained("dabit-paper", "a GPU for days")),
+                suite="davis-blur",
+                models=("dabit-paper@depth",),
+                options={"scale": 2, "ablate": True},
+                data="davis",
+            ),
+            Script(
+                "dabit-cost",
+                "GMAC, time and memory",
+                (CLONE,),
+                words=("dabit.py", "--quick"),
+                results=("dabit",),
+            ),
+        ),
+        printed(DAVIS_PAPER),
+        "The paper names neither its 50 sequences nor its depth: figures on others do not compare.",
+    ),
+    Part(
+        "figure 6",
+        "missed focus at night (looked at only, in the paper)",
+        (
+            Evaluate(
+                "night",
+                "rendered scenes by night",
+                suite="synth-lowlight",
+                models=("focus-s", "focus-m"),
+            ),
+        ),
+        note="BVI-RLV, whose scenes the paper shows, is replaced by rendered scenes.",
+    ),
+)
+
+ATLAS_CLIPS = Script(
+    "atlas-arms",
+    "three rendered clips: without lens, with one, with the circle of confusion",
+    (CLONE,),
+    words=("atlas.py",),
+    results=("atlas",),
+)
+ATLAS = (
+    Part(
+        "table 1",
+        "four rendered clips",
+        (ATLAS_CLIPS,),
+        rows(
+            "method PSNR SSIM FovVideoVDP FLIP tPSNR",
+            ("RDPD", 27.93, 0.92, 6.91, 0.10, 31.81),
+            ("Neucam", 25.17, 0.86, 5.66, 0.13, 28.64),
+            ("theirs", 29.23, 0.95, 7.20, 0.07, 33.15),
+        ),
+        "The paper's clips (Blender films) were not published: ours are rendered scenes.",
+    ),
+    Part(
+        "table 3",
+        "circle of confusion: RMSE of its diameter, px",
+        (
+            Script(
+                "coc",
+                "on rendered scenes",
+                (CLONE,),
+                words=("guidance.py",),
+                results=("guidance",),
+            ),
+            Evaluate(
+                "coc-sets",
+                "BLB and SSD",
+                (unavailable("BLB and SSD", "the sets of the paper were not published"),),
+            ),
+        ),
+        rows(
+            "method BLB SSD",
+            ("theirs", 8.77, 2.80),
+            ("IDOF", 8.30, 2.30),
+            ("from scratch", 12.26, 3.43),
+        ),
+    ),
+    Part(
+        "table 4",
+        "what the circle of confusion gives, scene truck: blurred again, and sharp",
+        (ATLAS_CLIPS,),
+        rows(
+            "COC blurred_PSNR blurred_SSIM sharp_PSNR sharp_SSIM",
+            ("none", 35.20, 0.917, 29.55, 0.796),
+            ("DMENet", 38.18, 0.962, 31.18, 0.872),
+            ("IDOF", 39.14, 0.977, 32.07, 0.915),
+            ("theirs", 39.76, 0.978, 32.19, 0.914),
+        ),
+        "The true circle of confusion as one more row is not done.",
+    ),
+    Part(
+        "table 5",
+        "optical flow through the atlas, over the gap in frames",
+        (
+            Script(
+                "atlas-flow",
+                "flow of the fitted clips",
+                (
+                    CLONE,
+                    unavailable("projects", "fit clips first: python benchmarks/atlas_edit.py fit"),
+                ),
+                words=("atlas_edit.py", "flow"),
+                results=("atlas_flow",),
+            ),
+        ),
+        rows(
+            "gap RMSE RAFT_RMSE EPE RAFT_EPE angle RAFT_angle length RAFT_length",
+            (1, 0.598, 0.614, 0.631, 0.592, 15.10, 9.818, 0.433, 0.493),
+            (3, 1.654, 1.773, 1.685, 1.543, 12.45, 10.67, 1.173, 1.217),
+            (5, 2.657, 3.330, 2.606, 2.442, 10.95, 11.14, 1.842, 1.793),
+            (7, 3.778, 4.109, 3.432, 3.168, 9.628, 11.45, 2.510, 2.217),
+            (9, 5.310, 6.193, 4.406, 4.653, 8.978, 11.23, 3.304, 3.493),
+        ),
+    ),
+    Part(
+        "figure 4",
+        "kernels of a lens",
+        (
+            Script(
+                "kernels",
+                "kernels over radius and beta",
+                (CLONE,),
+                words=("kernels.py", "--no-timing"),
+                results=("kernels",),
+            ),
+        ),
+    ),
+    Part("figure 6", "plain atlas, with a lens, with the circle of confusion", (ATLAS_CLIPS,)),
+)
+
+PAPERS = {"bsstnet": BSSTNET, "dabit": DABIT, "atlas": ATLAS}

@@ -1,0 +1,202 @@
+"""Runs what can be run of a paper, within some minutes, and writes what is known so far."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unblur.errors import ResourceError, UsageError
+from unblur.evaluation import evaluate
+from unblur.evaluation.keep import write_whole
+from unblur.reproduce.page import as_csv, as_markdown
+from unblur.reproduce.papers import PAPERS
+from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Script, State, Step, Train
+from unblur.training import recipe as recipes
+from unblur.training import train
+
+STATE = "state.json"
+IMAGES = "images"
+ARM_MINUTES = 30.0
+"""Training of each arm of an ablation, if nothing else is said."""
+
+
+def reproduce(
+    paper: str,
+    folder: str | Path,
+    *,
+    part: str | None = None,
+    minutes: float | None = None,
+    data: Mapping[str, str | Path] | None = None,
+    textures: str | Path | None = None,
+    arm_minutes: float = ARM_MINUTES,
+    device: str = "auto",
+    listen: Callable[[str], None] | None = None,
+) -> tuple[Known, ...]:
+    """Says what the tables and figures of a paper need, and runs what can be run.
+
+    Args:
+        paper: a name of `PAPERS`.
+        folder: results go there, and what was done there before is not done again: `report.md`,
+            `report.csv`, images, and a folder for each step.
+        part: `table N` or `figure N` alone.
+        minutes: begin nothing after so many; None runs nothing. A clip or script that has begun
+            is ended, a script after twice the time that was left.
+        data: folders of data sets by name: gopro, dvd, davis.
+        textures: texture bank that ablations are trained on.
+        arm_minutes: how long each arm of an ablation is trained, in all.
+        device: where networks run.
+        listen: hears of each step before it is run.
+
+    Raises:
+        UsageError: there is no such paper, table or figure.
+    """
+    if paper not in PAPERS:
+        raise UsageError(f"no paper called '{paper}': there are {', '.join(PAPERS)}")
+    parts = [one for one in PAPERS[paper] if part in (None, one.name)]
+    if not parts:
+        names = ", ".join(one.name for one in PAPERS[paper])
+        raise UsageError(f"{paper} has no {part} here: there are {names}")
+    have = Have(
+        {name: Path(place) for name, place in (data or {}).items()},
+        None if textures is None else Path(textures),
+    )
+    work = Work(Path(folder), have, minutes, arm_minutes, device)
+    found = []
+    for one in parts:
+        for step in one.steps:
+            if work.state(step).state in ("to run", "begun") and work.left() > 0:
+                if listen is not None:
+                    listen(f"{one.name}: {step.what}")
+                work.run(step)
+        found.append(Known(one, tuple((step, work.state(step)) for step in one.steps)))
+    work.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(work.folder / "report.md", as_markdown(paper, found))
+    write_whole(work.folder / "report.csv", as_csv(found))
+    return tuple(found)
+
+
+class Work:
+    """Steps in a folder, within some minutes."""
+
+    def __init__(
+        self, folder: Path, have: Have, minutes: float | None, arm_minutes: float, device: str
+    ) -> None:
+        self.folder, self.have, self.device = folder, have, device
+        self.minutes, self.arm_minutes = minutes, arm_minutes
+        self.began = time.monotonic()
+
+    def left(self) -> float:
+        """Minutes that are left."""
+        return (self.minutes or 0) - (time.monotonic() - self.began) / 60
+
+    def state(self, step: Step) -> State:
+        """Where a step is."""
+        path = self.folder / step.name / STATE
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            known = State(found["state"], tuple(found["rows"]))
+            if known.state == "done":
+                return known
+        missing = [said for need in step.needs if (said := need.missing(self.have)) is not None]
+        if missing:
+            return State("missing: " + "; ".join(missing))
+        return known if path.is_file() else State("to run")
+
+    def run(self, step: Step) -> None:
+        """Runs a step as far as the time goes, and notes what it found."""
+        place = self.folder / step.name
+        place.mkdir(parents=True, exist_ok=True)
+        if isinstance(step, Evaluate):
+            state = self.evaluated(step, place)
+        elif isinstance(step, Train):
+            state = self.trained(step, place)
+        elif isinstance(step, Script):
+            state = self.written(step, place)
+        else:
+            raise TypeError(f"{step.name} is no step that can be run")
+        text = json.dumps({"state": state.state, "rows": list(state.rows)}, indent=1)
+        write_whole(place / STATE, text)
+
+    def evaluated(self, step: Evaluate, place: Path) -> State:
+        """Means of a suite, or of the clips that there was time for."""
+        result = evaluate(
+            step.suite,
+            models=step.models,
+            data=() if step.data is None else self.have.data[step.data],
+            keep=place / "clips",
+            pictures=self.folder / IMAGES,
+            minutes=self.left(),
+            device=self.device,
+            **step.options,
+        )
+        (place / "result.json").write_text(result.json(), encoding="utf-8")
+        part = result.facts.get("clips")
+        rows = json.loads(result.json())["means"]
+        return State("begun" if part else "done", tuple(rows))
+
+    def trained(self, step: Train, place: Path) -> State:
+        """The gain of one arm after as long as all arms are trained."""
+        before = self.state(step).rows
+        spent = float(before[0]["minutes"]) if before else 0.0
+        outcome = train(
+            recipe_of(step),
+            place / "run",
+            textures=self.have.textures,
+            pool=self.folder / "pool",
+            minutes=min(self.left(), self.arm_minutes - spent),
+            device=self.device,
+        )
+        if not outcome.curve:
+            return State("begun")
+        last = outcome.curve[-1]
+        row = {
+            "arm": step.arm,
+            "seed": step.changes.get("seed", 0),
+            "gain": last.metrics["gain"],
+            "steps": last.step,
+        }
+        done = outcome.finished or last.minutes >= self.arm_minutes - 0.01
+        return State("done" if done else "begun", ({**row, "minutes": last.minutes},))
+
+    def written(self, step: Script, place: Path) -> State:
+        """The tables of a script, which runs in a copy of its folder and so leaves ours alone."""
+        scripts = place / "benchmarks"
+        shutil.copytree(
+            SCRIPTS, scripts, ignore=shutil.ignore_patterns("results"), dirs_exist_ok=True
+        )
+        (place / "docs" / IMAGES).mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(scripts / step.words[0]), *step.words[1:]]
+        try:
+            done = subprocess.run(  # noqa: S603 - a script of our own
+                command, capture_output=True, text=True, timeout=120 * max(self.left(), 0.01)
+            )
+        except subprocess.TimeoutExpired:
+            return State("begun")
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise ResourceError(f"{step.words[0]} failed: {lines[-1]}")
+        tables = [scripts / "results" / f"{name}.md" for name in step.results]
+        for image in (place / "docs" / IMAGES).iterdir():
+            (self.folder / IMAGES).mkdir(exist_ok=True)
+            shutil.copy(image, self.folder / IMAGES / image.name)
+        return State("done", tuple(row for path in tables for row in read_table(path)))
+
+
+def recipe_of(step: Train) -> recipes.Recipe:
+    """The recipe of an arm: one that ships, with its changes."""
+    return replace(recipes.load(step.recipe), **step.changes)
+
+
+def read_table(path: Path) -> Sequence[dict[str, str]]:
+    """Rows of the first Markdown table of a file; none where there is none."""
+    if not path.is_file():
+        return []
+    lines = [x for x in path.read_text(encoding="utf-8").splitlines() if x.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(cells[0], row, strict=False)) for row in cells[2:]]

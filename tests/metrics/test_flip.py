@@ -1,0 +1,77 @@
+"""FLIP against its authors' package: figures of version 1.7, and the package where it is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.metrics import flip, flip_map
+from unblur.metrics.flip import balanced
+
+
+def truth():
+    """Waves of three colours, (3, 48, 64)."""
+    y, x = np.mgrid[0:48, 0:64] / 64
+    waves = (
+        0.5 + 0.4 * np.sin(20 * x + 3 * y),
+        0.5 + 0.4 * np.cos(11 * y - 5 * x),
+        0.5 + 0.3 * np.sin(31 * x * y),
+    )
+    return torch.from_numpy(np.stack(waves))
+
+
+CASES = {
+    "darker": (lambda t: 0.8 * t, 0.55285251),
+    "shifted": (lambda t: t.roll(2, -1), 0.41561964),
+    "channels": (lambda t: t[[2, 0, 1]], 0.88304877),
+    "flat": (lambda t: torch.full_like(t, 0.5), 0.84053212),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_known_figures(name):
+    change, expected = CASES[name]
+    assert float(flip(change(truth()), truth())) == pytest.approx(expected, abs=2e-6)
+
+
+def test_known_pixels_of_the_map():
+    found = flip_map(truth().roll(2, -1), truth())
+    assert float(found[10, 20]) == pytest.approx(0.45445424, abs=2e-6)
+    assert float(found[40, 3]) == pytest.approx(0.5217684, abs=2e-6)
+
+
+@pytest.mark.parametrize("distance", [20.0, 67.0])
+def test_the_authors_package_at_other_distances(distance):
+    package = pytest.importorskip("flip_evaluator")
+    random = np.random.default_rng(0)
+    a, b = random.random((2, 32, 40, 3), np.float32)
+    _, mean, _ = package.evaluate(a, b, "LDR", parameters={"ppd": distance})
+    mine = (torch.from_numpy(y).permute(2, 0, 1) for y in (b, a))
+    assert float(flip(*mine, distance)) == pytest.approx(mean, abs=1e-5)
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=10)
+def test_it_is_symmetric_and_within_bounds(seed):
+    a, b = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(seed)).round()
+    assert 0 <= float(flip_map(a, b).min()) <= float(flip_map(a, b).max()) <= 1 + 1e-9
+    assert float(flip(a, b)) == pytest.approx(float(flip(b, a)))
+    assert float(flip(a, a)) == 0
+
+
+def test_green_and_blue_are_as_far_apart_as_can_be():
+    colours = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    green, blue = colours[..., None, None].expand(2, 3, 32, 32)
+    assert float(flip(green, blue)) == pytest.approx(1, abs=1e-6)
+
+
+def test_leading_axes_are_kept_and_kernels_are_balanced():
+    x = torch.rand(2, 3, 3, 24, 24)
+    found = flip(x, x.flip(0))
+    assert found.shape == (2, 3)
+    assert float(found[1, 2]) == pytest.approx(float(flip(x[1, 2], x[0, 2])), abs=1e-6)
+    kernel = balanced(torch.tensor([3.0, -1.0, 0.0, -1.0, 3.0]))
+    assert kernel.tolist() == [0.5, -0.5, 0, -0.5, 0.5]

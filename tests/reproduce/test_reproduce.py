@@ -1,0 +1,211 @@
+"""What the papers' tables need, and running it: on tiny data, with little to run."""
+
+from __future__ import annotations
+
+import csv
+import re
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from unblur.cli import main
+from unblur.errors import ResourceError, UsageError
+from unblur.models.bsstnet.config import SMALL
+from unblur.reproduce import PAPERS, parts, reproduce, run
+from unblur.reproduce.parts import Evaluate, Need, Part, Script, Train
+from unblur.training import recipe as recipes
+
+STEPS = [step for paper in PAPERS.values() for part in paper for step in part.steps]
+
+
+@pytest.fixture
+def gopro(tmp_path):
+    for name in ("a", "b"):
+        for i in range(6):
+            for kind, low in (("blur", 60), ("sharp", 0)):
+                path = tmp_path / "GoPro" / "test" / name / kind / f"{i:06}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image = np.random.default_rng(i).integers(low, 255, (48, 64, 3), np.uint8)
+                cv2.imwrite(str(path), image)
+    return tmp_path / "GoPro"
+
+
+NEED = Need("data", "gopro", "get it")
+MEASURE = Evaluate("measure", "a data set", (NEED,), suite="gopro", models=("none",), data="gopro")
+
+
+def only(monkeypatch, *steps):
+    """One paper with one table of these steps."""
+    part = Part("table 1", "a table", steps, ({"method": "theirs", "PSNR": 35.98},))
+    monkeypatch.setattr(run, "PAPERS", {"paper": (part,)})
+
+
+def test_every_step_has_a_folder_of_its_own_and_can_be_named():
+    for paper in PAPERS.values():
+        steps = {step.name: step for part in paper for step in part.steps}
+        for part in paper:
+            assert re.fullmatch(r"(table|figure) \d", part.name)
+            assert all(steps[step.name] == step for step in part.steps)
+    assert all(re.fullmatch(r"[\w -]+", step.name) for step in STEPS)
+
+
+def test_scripts_and_models_and_recipes_are_there():
+    from unblur.evaluation.suites import SUITES
+    from unblur.restorers.registry import preset
+
+    for step in STEPS:
+        if isinstance(step, Script):
+            assert (parts.SCRIPTS / step.words[0]).is_file()
+        elif isinstance(step, Evaluate) and step.suite:
+            assert step.suite in SUITES
+            assert all(preset(model.partition("@")[0]) for model in step.models)
+        elif isinstance(step, Train):
+            made = run.recipe_of(step)
+            assert made.seed == step.changes["seed"]
+            assert made.steps == recipes.load(step.recipe).steps
+
+
+def test_arms_of_an_ablation_differ_in_what_they_say_alone():
+    from dataclasses import replace
+
+    arms = {step.name: run.recipe_of(step) for step in STEPS if isinstance(step, Train)}
+    assert len(arms) == 3 * (4 + 2 + 4)
+    for name, recipe in arms.items():
+        replace(SMALL, **recipe.options)  # raises where an option is none of the network's
+        plain = recipes.load("bsstnet-narrow")
+        assert replace(recipe, options=plain.options, seed=plain.seed) == plain, name
+
+
+def test_nothing_is_run_unasked_and_what_is_missing_is_said(tmp_path, monkeypatch, gopro):
+    only(monkeypatch, MEASURE)
+    out = tmp_path / "out"
+    ((known),) = reproduce("paper", out)
+    assert known.steps[0][1].state == "missing: gopro: get it"
+    ((known),) = reproduce("paper", out, data={"gopro": gopro})
+    assert known.steps[0][1].state == "to run"
+    assert "theirs | 35.98" in (out / "report.md").read_text()
+    assert not (out / "measure").exists()
+
+
+def test_a_step_that_was_stopped_goes_on(tmp_path, monkeypatch, gopro):
+    only(monkeypatch, MEASURE)
+    out = tmp_path / "out"
+    evaluate = run.evaluate
+    monkeypatch.setattr(run, "evaluate", lambda *a, **k: evaluate(*a, **k, limit=1))
+    reproduce("paper", out, minutes=5, data={"gopro": gopro})
+    first = (out / "measure" / "clips" / "0000.json").read_bytes()
+    (out / "measure" / "state.json").unlink()  # as if stopped before the second clip
+
+    monkeypatch.setattr(run, "evaluate", evaluate)
+    ((known),) = reproduce("paper", out, minutes=5, data={"gopro": gopro})
+    assert known.steps[0][1].state == "done"
+    assert (out / "measure" / "clips" / "0000.json").read_bytes() == first
+    whole = evaluate("gopro", models=["none"], data=gopro).means()
+    for row, other in zip(known.steps[0][1].rows, whole, strict=True):
+        assert row["psnr"] == pytest.approx(other["psnr"])
+        assert row["ssim"] == pytest.approx(other["ssim"])
+    assert list((out / "images").iterdir())
+    with open(out / "report.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["source"] for row in table] == ["measured"] * 3 + ["published"]
+
+    def never(*_, **__):
+        raise AssertionError("it was done already")
+
+    monkeypatch.setattr(run, "evaluate", never)
+    reproduce("paper", out, minutes=5, data={"gopro": gopro})
+
+
+def test_without_time_no_clip_is_begun(tmp_path, gopro):
+    from unblur.evaluation import evaluate
+
+    result = evaluate("gopro", models=["none"], data=gopro, keep=tmp_path / "k", minutes=-1)
+    assert result.scores == ()
+    assert result.facts["clips"] == "0 of 2"
+    assert result.means() == []
+
+
+def test_scores_of_other_methods_are_not_taken(tmp_path, gopro):
+    from unblur.evaluation import evaluate
+
+    evaluate("gopro", models=["none"], data=gopro, keep=tmp_path / "k", minutes=-1)
+    with pytest.raises(UsageError, match="scores of other methods"):
+        evaluate("gopro", models=[], data=gopro, keep=tmp_path / "k")
+
+
+def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
+    need = Need("textures", "textures", "make them")
+    arms = [
+        Train(f"x-{arm}-{seed}", f"{arm}, seed {seed}", (need,), "bsstnet-narrow", arm,
+              {"seed": seed})
+        for seed in range(2) for arm in ("on", "off")
+    ]  # fmt: skip
+    only(monkeypatch, *arms)
+    spent: dict[str, float] = {}
+
+    def train(recipe, folder, *, minutes, **_):
+        name = folder.parent.name
+        spent[name] = spent.get(name, 0) + min(minutes, 2)
+        gain = 1.0 + ("-on" in name) + 0.1 * recipe.seed
+        point = SimpleNamespace(metrics={"gain": gain}, step=7, minutes=spent[name])
+        return SimpleNamespace(curve=(point,), finished=False)
+
+    monkeypatch.setattr(run, "train", train)
+    out = tmp_path / "out"
+    for _ in range(3):
+        found = reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
+    assert set(spent.values()) == {3}
+    assert [state.state for _, state in found[0].steps] == ["done"] * 4
+    text = (out / "report.md").read_text()
+    assert "| on | 2 | 2.05 | 0.1000 |" in text
+    assert "| off | 2 | 1.05 | 0.1000 |" in text
+
+
+def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
+    scripts = tmp_path / "benchmarks"
+    scripts.mkdir()
+    (scripts / "one.py").write_text(
+        "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent\n"
+        "(here / 'results').mkdir()\n"
+        "table = '| a | b |\\n|---|---|\\n| 1 | 2 |\\n'\n"
+        "(here / 'results' / 'one.md').write_text('About.\\n\\n' + table)\n"
+        "(here.parent / 'docs' / 'images' / 'one.png').write_bytes(b'x')\n"
+    )
+    (scripts / "two.py").write_text("raise SystemExit('two is not well')")
+    for module in (parts, run):
+        monkeypatch.setattr(module, "SCRIPTS", scripts)
+    clone = Need("clone", "scripts", "clone")
+    only(monkeypatch, Script("one", "a script", (clone,), ("one.py",), ("one",)))
+    out = tmp_path / "out"
+    ((known),) = reproduce("paper", out, minutes=1)
+    assert known.steps[0][1].rows == ({"a": "1", "b": "2"},)
+    assert (out / "images" / "one.png").is_file()
+    assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "two.py"]
+    only(monkeypatch, Script("two", "a script", (clone,), ("two.py",)))
+    with pytest.raises(ResourceError, match="two is not well"):
+        reproduce("paper", out, minutes=1)
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["reproduce", "bsstnet", "--table", "1", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "missing: gopro: download GoPro" in shown
+    assert "BSSTNet | 35.98 | 0.9792" in (out / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bsstnett"], "no paper called"),
+        (["dabit", "--table", "9"], "has no table 9"),
+        (["dabit", "--table", "1", "--figure", "1"], "name one"),
+        (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
+        (["dabit", "--data", "davis:/no/such"], "not a folder"),
+    ],
+)
+def test_wrong_requests_say_what_is_right(tmp_path, capsys, words, said):
+    assert main(["reproduce", *words, "--out", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""What a file does not hold any more is noticed, also where FFmpeg steps over it without a word."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import warnings
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+from media import VFR, make_clip, read_all
+
+from unblur.errors import MediaError, UnblurWarning
+from unblur.video import open_video
+from unblur.video.holes import ogg_holes
+
+FRAMES = 60
+KINDS = {
+    "h264.mkv": ("libx264", {"g": "15", "qp": "30"}),
+    "h265.mkv": ("libx265", {"x265-params": "keyint=15:log-level=none"}),
+    "vp9.webm": ("libvpx-vp9", {"g": "15", "cpu-used": "8"}),
+    "ffv1.mkv": ("ffv1", {}),
+    "vp8.ogv": ("libvpx", {"g": "15", "cpu-used": "8", "auto-alt-ref": "0"}),
+    "h264.nut": ("libx264", {"g": "15", "qp": "30"}),
+    "h264.flv": ("libx264", {"g": "15", "qp": "30"}),
+    "wmv.wmv": ("wmv2", {"b": "3000000"}),
+}
+
+
+def clip_of(folder: Path, kind: str, pts: int | list[int] = FRAMES) -> Path:
+    codec, options = KINDS[kind]
+    base = Fraction(1, 25) if kind in ("vp8.ogv", "wmv.wmv") else Fraction(1, 1000)
+    path = folder / kind
+    if not isinstance(pts, int):
+        base = Fraction(1, 1000)
+    return make_clip(path, codec=codec, options=options, pts=pts, time_base=base)
+
+
+def with_hole(path: Path, zeros: bool) -> Path:
+    """The file with a part of it overwritten that lies in its middle."""
+    data = bytearray(path.read_bytes())
+    size = min(12_000, len(data) // 5)
+    at = len(data) // 2
+    data[at : at + size] = bytes(size) if zeros else random.Random(1).randbytes(size)
+    damaged = path.with_name(f"hole-{zeros:d}-{path.name}")
+    damaged.write_bytes(data)
+    return damaged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_that_fell_into_a_hole_are_counted(tmp_path: Path, kind: str) -> None:
+    clip = clip_of(tmp_path, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        assert len(read_all(clip)[1]) == FRAMES  # a whole file is none the wiser
+    for zeros in (False, True):
+        damaged = with_hole(clip, zeros)
+        with open_video(damaged) as reader, pytest.warns(UnblurWarning, match="missing from it"):
+            times = [frame.time for frame in reader]
+        assert times == sorted(times)
+        assert len(times) < FRAMES <= len(times) + reader.decode_failures + 1
+        with pytest.raises(MediaError, match="is damaged"), open_video(damaged, strict=True) as r:
+            list(r)
+
+
+@pytest.mark.parametrize("kind", ["h264.mkv", "vp9.webm", "h264.nut"])
+def test_steps_that_a_camera_made_are_no_holes(tmp_path: Path, kind: str) -> None:
+    clip = clip_of(tmp_path, kind, [tick // 90 for tick in VFR])
+    with open_video(clip, strict=True) as reader:
+        assert len(list(reader)) == len(VFR)
+
+
+def test_zeros_in_a_frame_of_h265_are_noticed(tmp_path: Path) -> None:
+    clip = clip_of(tmp_path, "h265.mkv")
+    with av.open(str(clip)) as container:
+        frame = [bytes(packet) for packet in container.demux(video=0)][FRAMES // 2]
+    data = bytearray(clip.read_bytes())
+    at = data.index(frame) + len(frame) // 2
+    data[at : at + 20] = bytes(20)
+    clip.write_bytes(data)
+    with open_video(clip) as reader, pytest.warns(UnblurWarning, match="overwritten with zeros"):
+        list(reader)
+
+
+def test_h265_without_container_names_missing_references(tmp_path: Path) -> None:
+    codec, options = KINDS["h265.mkv"]
+    whole = make_clip(tmp_path / "whole.hevc", codec=codec, options=options, pts=FRAMES)
+    with av.open(str(whole)) as source:
+        packets = [bytes(packet) for packet in source.demux(video=0)]
+    raw = tmp_path / "raw.hevc"
+    raw.write_bytes(b"".join(packets[:16] + packets[20:]))
+    with open_video(raw) as reader, pytest.warns(UnblurWarning) as said:
+        list(reader)
+    assert any("leans on one that is missing" in str(each.message) for each in said)
+
+
+def test_pages_of_ogg_are_checked(tmp_path: Path) -> None:
+    clip = Path(__file__).with_name("theora.ogv")
+    assert ogg_holes(clip) == 0
+    data = bytearray(clip.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = tmp_path / "damaged.ogv"
+    damaged.write_bytes(data)
+    assert ogg_holes(damaged) > 0
+    damaged.write_bytes(b"")
+    assert ogg_holes(damaged) == 0
+
+
+@pytest.mark.parametrize("audio", [None, "aac"])
+def test_a_clock_that_begins_below_zero_is_counted_back(tmp_path: Path, audio: str | None) -> None:
+    """Matroska's demuxer gives no times below zero."""
+    clip = make_clip(
+        tmp_path / "late.mkv",
+        pts=[40 * n - 500 for n in range(30)],
+        time_base=Fraction(1, 1000),
+        options={"bf": "3"},
+        audio=audio,
+        muxer_options={"avoid_negative_ts": "disabled"},
+    )
+    with pytest.warns(UnblurWarning, match="counted back"), open_video(clip) as reader:
+        times = [frame.time for frame in reader]
+    assert len(times) == 30
+    assert {b - a for a, b in pairwise(times)} == {Fraction(1, 25)}
+
+
+@pytest.mark.parametrize("kind", ["h264.mkv", "h265.mkv"])
+def test_a_damaged_file_gives_the_same_frames_at_every_run(tmp_path: Path, kind: str) -> None:
+    damaged = with_hole(clip_of(tmp_path, kind), zeros=False)
+
+    def digest() -> str:
+        found = hashlib.sha256()
+        with warnings.catch_warnings(), open_video(damaged) as reader:
+            warnings.simplefilter("ignore", UnblurWarning)
+            for frame in reader:
+                found.update(frame.picture.to_ndarray().tobytes())
+        return found.hexdigest()
+
+    assert len({digest() for _ in range(4)}) == 1
