@@ -79,7 +79,8 @@ class Watch(threading.Thread):
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
-        self.server, self.peak, self.stopped = server, 0.0, threading.Event()
+        self.server, self.stopped = server, threading.Event()
+        self.peak = server.memory()
 
     def run(self) -> None:
         while not self.stopped.wait(0.1):

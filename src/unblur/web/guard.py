@@ -91,9 +91,10 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, decorated(send))
             return
-        limit = self.limit(scope)
-        bounded = Bounded(receive, limit, self.settings, is_upload=is_upload(scope))
-        await self.app(scope, bounded, decorated(send))
+        if "content-length" in headers or "transfer-encoding" in headers:
+            limit = self.limit(scope)
+            receive = Bounded(receive, limit, self.settings, is_upload=is_upload(scope))
+        await self.app(scope, receive, decorated(send))
 
     def refuse(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to what may not pass; None for what may."""
