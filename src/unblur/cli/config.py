@@ -10,6 +10,7 @@ max-memory = "3GB"
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,6 +80,10 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        if not os.access(file.parent, os.X_OK):  # of somebody else, and nothing is known of it
+            return {}
+        raise UsageError(f"{file} cannot be read: {error}; correct it or remove it") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}; correct it or remove it") from error
     for name, table in tables.items():
