@@ -13,6 +13,7 @@ from unblur import __version__
 from unblur.cli import (
     analyze,
     atlas,
+    clean,
     data,
     depth,
     evaluate,
@@ -60,6 +61,7 @@ def program(
 
 
 app.command("restore")(restore.restore)
+app.command("clean")(clean.clean)
 app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)

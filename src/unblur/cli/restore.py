@@ -197,6 +197,14 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace OUT if it exists.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            rich_help_panel=OUTPUT,
+            help="Go on where the same command was interrupted; begin where it was not.",
+        ),
+    ] = False,
     preview: Annotated[
         bool,
         typer.Option(
@@ -279,6 +287,7 @@ def restore(
                 pixel_format=pixel_format,
                 stream=stream,
                 overwrite=overwrite,
+                resume=resume,
                 max_memory=max_memory,
                 seed=seed,
                 preview=preview,

@@ -7,8 +7,9 @@ import os
 import tempfile
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,6 +19,8 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import torch
 from torch import Tensor
 
+from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
+from unblur.commands.unfinished import unfinished
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
@@ -51,6 +54,7 @@ from unblur.video import (
     VideoWriter,
     create_video,
     open_video,
+    place_of,
 )
 
 LightChoice = Literal["auto", "linear", "encoded"]
@@ -126,6 +130,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
     pixel_format: str | None = None,
     stream: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     max_memory: int | None = None,
     seed: int = 0,
     preview: bool = False,
@@ -166,6 +171,8 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         pixel_format: FFmpeg's name of the format to encode; by default the nearest that plays.
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
+        resume: go on where an interrupted job with the same options stopped; begin where there is
+            none.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
         preview: only the first 2 seconds, input and result side by side, without sound; of a
@@ -185,14 +192,15 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         ResourceError: disk, memory, device or codec are not enough.
         NumericsError: the network gave values that are not finite.
     """
+    given = dict(locals())
     if at is not None and not preview:
         raise UsageError(f"--at {at} is for previews only: add --preview, or use --start")
     if at is not None and start is not None:
         raise UsageError(f"--at {at} and --start {start} both say where to begin: leave one out")
     if preview and not isinstance(source, Tensor) and destination is not None:
         if Path(destination).suffix.lower() in STILLS:
-            of_videos = ("of_videos", "preview", "at", "codec", "crf", "pixel_format")
-            options = {k: v for k, v in locals().items() if k not in of_videos}
+            of_videos = ("preview", "at", "codec", "crf", "pixel_format", "resume")
+            options = {k: v for k, v in given.items() if k not in of_videos}
             return _restore_still(at, **options)
         start = at or start
     _check(strength, light, tile, window, crf, max_memory)
@@ -219,6 +227,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         frames: int | None,
         transfer: str | None,
         focus: FocusOfVideo | None,
+        before: Chosen | None = None,
     ) -> Runner:
         def seconds() -> float | None:
             if frames is None:
@@ -226,7 +235,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             best = load_model(BEST, device=device, precision=precision)
             return frames * seconds_per_frame(best, height, width)
 
-        chosen = choose_model(quality, seconds) if model == "auto" else model
+        if before is not None:
+            chosen = before.model
+        else:
+            chosen = choose_model(quality, seconds) if model == "auto" else model
         restorer = load_model(
             chosen, weights=weights, device=device, precision=precision, scale=scale
         )
@@ -238,7 +250,10 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         if fusion is not None:
             size = restorer.info.scale
             room = max(0, room - fusion.peak_bytes(size * height, size * width))
-        fit = choose_fit(restorer, height, width, room, tile, window)
+        if before is not None:
+            fit = before.fit
+        else:
+            fit = choose_fit(restorer, height, width, room, tile, window)
         look = choose_look(restorer, light, transfer, strength)
         job.plan = Plan(
             model=chosen,
@@ -275,9 +290,16 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             source, start=start, end=end, strict=strict, deinterlace=deinterlace, stream=stream
         )
 
-    with reading() as reader:
+    with reading() as reader, ExitStack() as closing_last:
         shape = reader.info
         focus = None if untouched else focus_of(reader)  # looks at all depth maps
+        place = None if preview else place_of(target, codec)
+        work = None
+        if place is not None:
+            facts = facts_of(given, shape, str(where))
+            work = closing_last.enter_context(
+                unfinished(place, facts, resume=resume, keep_frames=not untouched)
+            )
         with create_video(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
@@ -289,32 +311,56 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             scale=info.scale,
             start=start,
             end=end,
+            kept=work.kept if work else None,
         ) as writer:
             runner, shots, total = None, None, _expected_frames(reader, preview)
+            before = chosen_before(work)
             if untouched:
                 size = shape.width, shape.height
                 job.plan = Plan("none", str(where), None, total, "frames", *size)
             else:
-                runner = prepare(shape.height, shape.width, total, shape.color.transfer, focus)
+                runner = prepare(
+                    shape.height, shape.width, total, shape.color.transfer, focus, before
+                )
                 info = runner.restorer.info
-                if runner.needs_shots:
+                if runner.needs_shots and before is not None and before.shots is not None:
+                    shots = before.shots
+                elif runner.needs_shots:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
                     shots = _look_through(reading(), preview, job)
+                if shots is not None:
                     total = shots[-1].stop if shots else 0
                 if focus is not None and total is not None:
                     focus.expect(total)
+            again = Again(writer, work.kept if work else None)
+            if work is not None:
+
+                def note(fit: Fit) -> None:
+                    name = info.name if before is None else before.model
+                    Chosen(name, fit, shots, digest_of(name)).note(work)
+
+                note(runner.fit if runner else Fit(None, None))
+                if runner is not None:
+                    runner.refitted = note
+            begin = runner.begin(shots, again.first) if runner else again.first
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
                 closing(prefetch(_first_seconds(reader) if preview else reader)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
-                restored = _keep(frames) if runner is None else runner.restore(frames, shots, held)
-                done = 0
-                for item in _restoring(restored, runner, shots, total, job):
+                skip = focus.skip if focus is not None else _pass_over
+                coming = again.pass_on(frames, begin, sink.put, skip)
+                restored: Iterator[tuple[Frame, Tensor | None]] = _keep(coming)
+                if runner is not None:
+                    restored = runner.restore(coming, shots, held, again.first)
+                done = again.first
+                for item in _restoring(restored, runner, shots, total, job, done):
                     sink.put(item)
                     done += 1
+                if shots is not None and again.first == total:  # all was done but the end
+                    deque(coming, 0)
                 job.begin(FINISH)
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
@@ -398,7 +444,11 @@ def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
             return find_shots(_counted(frames, job))
 
 
-def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
+def _pass_over(frame: Frame) -> None:
+    """For frames that nothing is to be done with."""
+
+
+def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Tensor | None]]:
     return ((frame, None) for frame in frames)
 
 
@@ -472,12 +522,18 @@ def _restoring(
     shots: Sequence[Shot] | None,
     total: int | None,
     job: Job,
+    done: int = 0,
 ) -> Iterator[T]:
-    """Passes restored frames on and tells of each, and of what the network does between them."""
+    """Passes restored frames on and tells of each, and of what the network does between them.
+
+    `done` of them were restored before.
+    """
     expected = job.plan.seconds if job.plan else None
-    job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    job.begin(
+        RESTORE, total, None if expected is None or not total else expected / total, done=done
+    )
     fused = runner.cost.fused if runner else 0.0
-    out, seen = 0, 0.0
+    out, seen = done, float(done)
 
     def tell(restored: float) -> None:
         # Frames come out late (windows, fusion): those that the network has done count, too.
@@ -488,7 +544,7 @@ def _restoring(
     if runner is not None:
         work = outputs_in_all(runner.restorer, shots, runner.fit.window) if shots else total
         each = min(1.0, total / work) if total and work else 1.0
-        runner.tick = lambda frames: tell(frames * each)
+        runner.tick = lambda frames: tell(done + frames * each)
     for item in restored:
         yield item
         out += 1

@@ -106,7 +106,7 @@ class Motion(NamedTuple):
 
 
 def fuse(
-    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion
+    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion, first: int = 0
 ) -> Iterator[tuple[P, Tensor]]:
     """Puts the frames of one shot together with their neighbours.
 
@@ -114,6 +114,7 @@ def fuse(
         restored: what belongs to each frame, its picture before and after it was restored,
             (3, H, W) each, encoded RGB in [0, 1].
         fusion: how.
+        first: so many at the beginning are neighbours, and do not come out.
 
     Yields:
         What belongs to each frame, and its picture; no more are held than lie within the radius.
@@ -142,9 +143,11 @@ def fuse(
         change = change_map(before, after)
         kept[arrived] = belonging, Kept(codes, fusion.alignment.look(after), change)
         arrived += 1
-        if arrived > radius:
+        if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
-    for index in range(max(0, arrived - radius), arrived):
+        else:
+            kept.pop(arrived - 1 - 2 * radius, None)
+    for index in range(max(first, arrived - radius), arrived):
         yield finished(index)
 
 

@@ -126,6 +126,8 @@ class Runner:
         self.fusion = fusion
         self.tick: Callable[[float], None] | None = None
         """Called with the number of frames that the network has restored, with a part of one."""
+        self.refitted: Callable[[Fit], None] | None = None
+        """Called when the job had to be cut up otherwise."""
         self.cost = Cost()
         """What a frame is expected to take."""
         self._restored = 0
@@ -140,13 +142,15 @@ class Runner:
         frames: Iterable[P],
         shots: Sequence[Shot] | None,
         held: Held[P] | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[P, Tensor]]:
         """Restores a stream of frames, holding no more of them than the windows need.
 
         Args:
-            frames: in order of presentation.
+            frames: in order of presentation, from `begin(shots, first)` on.
             shots: of all frames; None for a restorer that takes each frame by itself.
             held: where they wait for their windows; in memory if None.
+            first: frame to begin with; it and all after it come out as if all had been restored.
 
         Yields:
             Each frame with its restored picture `(3, scale * H, scale * W)`, in the frame's own
@@ -162,17 +166,52 @@ class Runner:
         source = iter(frames)
         held = InMemory() if held is None else held
         for shot in shots:
-            restored = self._restore_shot(source, shot, held)
-            yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
+            if shot.stop > first:
+                yield from self._restore_rest(source, shot, held, max(first, shot.start))
+
+    def begin(self, shots: Sequence[Shot] | None, first: int) -> int:
+        """The earliest frame that `restore` must be given for `first` and those after it."""
+        shot = next((shot for shot in shots or () if shot.start <= first < shot.stop), None)
+        if shot is None:
+            return first
+        return shot.start + self._begin(shot, self._windows(shot, first))
+
+    def _begin(self, shot: Shot, windows: Sequence[Window]) -> int:
+        """The same within a shot; depth and blur of a frame lean on all frames before it."""
+        return 0 if self.focus is not None else min(oldest_needed(list(windows)))
+
+    def _windows(self, shot: Shot, first: int) -> list[Window]:
+        """The windows of a shot that matter to frames from `first` on."""
+        wanted = self._unfused(shot, first) - shot.start
+        windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
+        return [window for window in windows if max(window.outputs) >= wanted]
+
+    def _unfused(self, shot: Shot, first: int) -> int:
+        """The earliest frame of a shot that `first` is fused with."""
+        return max(shot.start, first - (self.fusion.radius if self.fusion is not None else 0))
+
+    def _restore_rest(
+        self, source: Iterator[P], shot: Shot, held: Held[P], first: int
+    ) -> Iterator[tuple[P, Tensor]]:
+        """The frames of a shot from `first` on with their pictures."""
+        begin = self._unfused(shot, first)
+        restored = self._restore_shot(source, shot, held, self._windows(shot, first), begin)
+        if self.fusion is None:
+            return restored
+        return self._fuse(restored, self.fusion, first - begin)
 
     def _restore_shot(
-        self, source: Iterator[P], shot: Shot, held: Held[P]
+        self,
+        source: Iterator[P],
+        shot: Shot,
+        held: Held[P],
+        windows: list[Window],
+        first: int,
     ) -> Iterator[tuple[P, Tensor]]:
         """Its frames with their pictures, ready to be written unless they are to be fused."""
-        arrived = shot.start
+        arrived = shot.start + self._begin(shot, windows)
         if self.focus is not None:
             self.focus.restart()
-        windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
         oldest_wanted = [window.outputs[0] for window in windows[1:]] + [shot.stop]
         found: dict[int, Tensor] = {}
         for window, oldest, unfinished in zip(
@@ -197,6 +236,8 @@ class Runner:
             if self.fusion is None:
                 restored = self._put_back(pictures[positions], restored)
             for index, picture in zip(window.outputs, restored, strict=True):
+                if shot.start + index < first:
+                    continue
                 found[index] = (found[index] + picture) / 2 if index in found else picture
             for index in [i for i in found if i < unfinished]:
                 yield held.get(shot.start + index)[0], found.pop(index)
@@ -241,9 +282,12 @@ class Runner:
         return torch.lerp(enlarged(before, scale), restored, self.look.strength) + excess
 
     def _fuse(
-        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion
+        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion, first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
-        """Frames of a shot with their pictures, put together with their neighbours."""
+        """Frames of a shot with their pictures, put together with their neighbours.
+
+        The `first` ones only take part.
+        """
 
         def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
             for frame, picture in restored:
@@ -251,7 +295,7 @@ class Runner:
                 # Compared as people see them, so not in linear light.
                 yield frame, self.look.encoded(before), self.look.encoded(picture)
 
-        for frame, picture in fuse(before_and_after(), fusion):
+        for frame, picture in fuse(before_and_after(), fusion, first):
             taken = self.look.stored(picture)
             yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
 
@@ -288,6 +332,8 @@ class Runner:
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
             self.fit = Fit(smaller.pop(0), self.fit.window)
+            if self.refitted is not None:
+                self.refitted(self.fit)
 
 
 def enlarged(

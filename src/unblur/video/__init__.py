@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
 from unblur.errors import UsageError
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.video.kept import Kept
 from unblur.video.probe import MAX_PIXELS, probe_file
 from unblur.video.reader import FileReader
 from unblur.video.sequence import RATE, Gaps, SequenceReader, is_sequence, probe_sequence
-from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
+from unblur.video.sequence_writer import SequenceWriter, folder_for, is_sequence_output
 from unblur.video.timecode import Time, parse_time
 from unblur.video.writer import FileWriter
 
@@ -22,6 +24,7 @@ __all__ = [
     "MAX_PIXELS",
     "ColorTags",
     "Frame",
+    "Kept",
     "MasteringDisplay",
     "StreamInfo",
     "Time",
@@ -31,6 +34,7 @@ __all__ = [
     "create_video",
     "open_video",
     "parse_time",
+    "place_of",
     "probe",
 ]
 
@@ -73,6 +77,11 @@ class VideoReader(Protocol):
 
 class VideoWriter(Protocol):
     """What `create_video` gives: a context manager; an exception leaves no file behind."""
+
+    @property
+    def frames(self) -> int:
+        """How many it holds; at first those of an interrupted job that it goes on with."""
+        ...
 
     def write(self, frame: Frame) -> None:
         """Writes one frame; they come in presentation order."""
@@ -155,6 +164,13 @@ def open_video(
     )
 
 
+def place_of(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
+    """The file or folder that an output becomes, links followed; None for a single picture."""
+    if is_sequence_output(path, codec):
+        return folder_for(path, codec)
+    return Path(os.path.realpath(path))
+
+
 def create_video(
     path: str | os.PathLike[str],
     info: VideoInfo,
@@ -167,6 +183,7 @@ def create_video(
     start: Time | str | None = None,
     end: Time | str | None = None,
     pixel_format: str | None = None,
+    kept: Kept | None = None,
 ) -> VideoWriter:
     """Creates a video file, or pictures, from frames.
 
@@ -186,6 +203,7 @@ def create_video(
         end: what was given to `open_video`.
         pixel_format: FFmpeg's name of the format to encode, as `yuv444p`; None: the nearest to the
             source's, for RGB in MP4 and MOV one that all players show.
+        kept: where what is done is kept until all is; what is there already, is gone on with.
 
     Raises:
         UsageError: the output exists, is the input, its folder is missing or not writable, or
@@ -197,7 +215,9 @@ def create_video(
             raise UsageError("pictures have no --crf: leave it out")
         if pixel_format is not None:
             raise UsageError("pictures have no --pixel-format: leave it out")
-        return SequenceWriter(path, info, source=source, codec=codec, overwrite=overwrite)
+        return SequenceWriter(
+            path, info, source=source, codec=codec, overwrite=overwrite, kept=kept
+        )
     return FileWriter(
         path,
         info,
@@ -209,4 +229,5 @@ def create_video(
         start=start,
         end=end,
         pixel_format=pixel_format,
+        kept=kept,
     )

@@ -18,6 +18,7 @@ from unblur.errors import UsageError
 from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
+from unblur.video.kept import PICTURES, Kept, write_whole
 from unblur.video.output import full
 from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
 from unblur.video.pixels.layout import layout_of, native_format
@@ -56,6 +57,12 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
     return not suffix and (is_pattern or codec in set(WRITABLE.values()))
 
 
+def folder_for(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
+    """The folder that the pictures of an output get to lie in; None for a single picture."""
+    target = _target(path, codec)
+    return None if target.single else Path(os.path.realpath(target.folder))
+
+
 class SequenceWriter:
     """Writes frames as pictures; a context manager.
 
@@ -73,6 +80,7 @@ class SequenceWriter:
         source: str | os.PathLike[str] | None = None,
         codec: str | None = None,
         overwrite: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         """Checks that the output may be written and makes room for it.
 
@@ -83,6 +91,7 @@ class SequenceWriter:
             source: what must not be overwritten, besides `info.path`.
             codec: `png`, `tiff` or `exr`; None follows the suffix, and is PNG without one.
             overwrite: replace a sequence that is there. Other files in its folder stay.
+            kept: where the pictures grow, and stay if the job is interrupted.
 
         Raises:
             UsageError: the output exists, is the input, or cannot be made there.
@@ -91,8 +100,9 @@ class SequenceWriter:
         self._overwrite = overwrite
         self._target = target = _target(path, codec)
         self._first = _first_number(info)
-        self._written = 0
+        self.frames = 0
         self._names: set[str] = set()
+        self._kept = kept
         _check(target, [Path(p) for p in (info.path, source) if p is not None], overwrite)
         own = native_format(info.pixel_format)
         layout = layout_of(own)
@@ -100,12 +110,16 @@ class SequenceWriter:
         parent = target.folder if target.single else target.folder.parent
         stem = (target.name if target.single else target.folder.name)[:24]  # long names still fit
         self._temporary = parent / f".{stem}.{secrets.token_hex(4)}.part"
+        if kept is not None:
+            self._temporary = kept.folder / PICTURES
         try:
-            self._temporary.mkdir()
+            self._temporary.mkdir(exist_ok=kept is not None)
         except OSError as error:
             raise UsageError(
                 f"cannot write in {parent} ({error.strerror or error}): choose another folder"
             ) from error
+        if kept is not None:
+            self._take_up()
 
     def __enter__(self) -> SequenceWriter:
         return self
@@ -129,7 +143,7 @@ class SequenceWriter:
             UsageError: a second frame for a single picture.
         """
         target = self._target
-        if target.single and self._written:
+        if target.single and self.frames:
             raise UsageError(
                 f"{target.folder / target.name} is one picture and the input has more:"
                 f" write to a pattern such as {Path(target.name).stem}/%05d{_suffix(target.name)}"
@@ -142,20 +156,17 @@ class SequenceWriter:
             aspect=self._info.sample_aspect_ratio,
         )
         try:
-            with open(self._temporary / name, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(self._temporary / name, data)
         except OSError as error:
             raise full(self._target.folder / name, error) from error
         self._names.add(name)
-        self._written += 1
+        self.frames += 1
 
     def close(self) -> None:
         """Gives the pictures their final place. Without any picture nothing appears."""
         if not self._temporary.is_dir():
             return
-        if not self._written:
+        if not self.frames:
             self.abort()
             return
         folder = self._target.folder
@@ -181,12 +192,28 @@ class SequenceWriter:
             raise full(folder, error) from error
 
     def abort(self) -> None:
-        """Removes everything that was written."""
+        """Removes everything that was written, unless another job is to go on with it."""
+        if self._kept is not None:
+            return
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _take_up(self) -> None:
+        """Counts the pictures that an interrupted job had written, and removes the rest."""
+        found = {file.name for file in _sequence_files(self._target, self._temporary)}
+        numbered = sorted((int(_number(self._target, name)), name) for name in found)
+        for place, (number, name) in enumerate(numbered):
+            if number != numbered[0][0] + place:
+                break
+            self._names.add(name)
+        self.frames = len(self._names)
+        for file in self._temporary.iterdir():
+            if file.name not in self._names:
+                file.unlink()
 
     def _move_into(self, folder: Path) -> None:
         """Replaces the sequence in `folder`; files that are none of it stay."""
-        stale = [file for file in _sequence_files(self._target) if file.name not in self._names]
+        old = _sequence_files(self._target, folder)
+        stale = [file for file in old if file.name not in self._names]
         for name in sorted(self._names):
             os.replace(self._temporary / name, folder / name)
         for file in stale:
@@ -196,7 +223,7 @@ class SequenceWriter:
     def _name(self, frame: Frame) -> str:
         # A picture keeps its number; frames of a video are counted.
         is_sequence = self._info.container == "sequence"
-        number = self._first + (frame.index if is_sequence else self._written)
+        number = self._first + (frame.index if is_sequence else self.frames)
         return _PATTERN.sub(lambda match: f"{number:{match[1] or ''}d}", self._target.name)
 
     def _stored(self, frame: Frame) -> av.VideoFrame:
@@ -279,11 +306,16 @@ def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
         )
 
 
-def _sequence_files(target: _Target) -> list[Path]:
-    """The files in the target's folder that bear names of its pattern."""
+def _sequence_files(target: _Target, folder: Path) -> list[Path]:
+    """The files in a folder that bear names of the target's pattern."""
+    return [file for file in folder.iterdir() if _number(target, file.name)]
+
+
+def _number(target: _Target, name: str) -> str:
+    """The number in a name of the target's pattern; empty for another name."""
     before, after = re.split(r"%(?:0\d{1,2})?d", target.name)
-    pattern = re.compile(re.escape(before) + "[0-9]+" + re.escape(after))
-    return [file for file in target.folder.iterdir() if pattern.fullmatch(file.name)]
+    found = re.fullmatch(re.escape(before) + "([0-9]+)" + re.escape(after), name)
+    return found[1] if found else ""
 
 
 def _first_number(info: VideoInfo) -> int:

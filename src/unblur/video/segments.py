@@ -1,0 +1,68 @@
+"""Encoding in segments that lean on nothing before them, so that each can be made by itself."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import av
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+
+class Segments:
+    """Encodes pictures for a stream, each so many of them by an encoder of their own.
+
+    An encoder remembers what it wrote: only one that begins anew gives the same bits whenever it
+    begins. Where segments end depends on the job alone.
+
+    Args:
+        stream: of the output; its own encoder, which must not be open yet, encodes the first one.
+        length: frames of a segment.
+        number: of the first segment to encode; the ones before exist.
+    """
+
+    def __init__(self, stream: VideoStream, length: int, number: int = 0) -> None:
+        self.number, self.length = number, length
+        self._stream = stream
+        self._options = dict(stream.codec_context.options)
+        self._encoder: VideoCodecContext | None = None
+        self._frames = 0
+
+    def encode(self, picture: av.VideoFrame) -> list[Packet[Any]]:
+        """Packets that are ready after one more picture."""
+        if self._encoder is None:
+            own = self._stream.codec_context
+            self._encoder = own if self.number == 0 else another(own, self._options)
+        self._frames += 1
+        return self._of_stream(self._encoder.encode(picture))
+
+    @property
+    def full(self) -> bool:
+        """Whether the segment has all its frames."""
+        return self._frames == self.length
+
+    def end(self) -> list[Packet[Any]]:
+        """The rest of the segment; the next picture begins another."""
+        encoder, self._encoder = self._encoder, None
+        self.number, self._frames = self.number + 1, 0
+        return [] if encoder is None else self._of_stream(encoder.encode(None))
+
+    def _of_stream(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        for packet in packets:
+            packet.stream = self._stream
+        return packets
+
+
+def another(encoder: VideoCodecContext, options: dict[str, str]) -> VideoCodecContext:
+    """An encoder with the same settings, which gives the same bits."""
+    other = cast(VideoCodecContext, av.CodecContext.create(encoder.codec.name, "w"))
+    other.width, other.height, other.pix_fmt = encoder.width, encoder.height, encoder.pix_fmt
+    other.time_base, other.framerate = encoder.time_base, encoder.framerate
+    other.bit_rate = 0  # as `add_stream` sets it
+    other.sample_aspect_ratio = encoder.sample_aspect_ratio
+    other.colorspace, other.color_range = encoder.colorspace, encoder.color_range
+    other.color_primaries, other.color_trc = encoder.color_primaries, encoder.color_trc
+    other.flags, other.codec_tag = encoder.flags, encoder.codec_tag
+    other.options = dict(options)
+    return other
