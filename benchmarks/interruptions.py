@@ -112,6 +112,7 @@ def main() -> None:
                 limit = random.uniform(0, seconds) if kills < given.kills else None
                 ended, _ = session([str(clip), str(out), "--resume", *options], limit)
                 kills += not ended
+                ended |= out.exists()  # killed on its last steps
             same = out.read_bytes() == whole.read_bytes()
             equal = same or decoded(out) == decoded(whole)
             unequal += not equal

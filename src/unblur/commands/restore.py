@@ -255,12 +255,18 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
         else:
             fit = choose_fit(restorer, height, width, room, tile, window)
         look = choose_look(restorer, light, transfer, strength)
+        used = precision
+        if precision == "auto":
+            used = choose_precision(precision, restorer.info, where)
+        exactly = None
+        if used != "fp32":
+            exactly = partial(
+                load_model, chosen, weights=weights, device=device, precision="fp32", scale=scale
+            )
         job.plan = Plan(
             model=chosen,
             device=str(where),
-            precision=precision
-            if precision != "auto"
-            else choose_precision(precision, restorer.info, where),
+            precision=used,
             total=frames,
             width=width,
             height=height,
@@ -269,7 +275,7 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
             tile=fit.tiling.size if fit.tiling else None,
             window=fit.window or restorer.info.window,
         )
-        runner = Runner(restorer, look, fit, focus, fusion)
+        runner = Runner(restorer, look, fit, focus, fusion, exactly)
         runner.cost = cost
         return runner
 
@@ -362,6 +368,13 @@ def restore(  # type: ignore[misc]  # the overloads leave the options to this si
                 if shots is not None and again.first == total:  # all was done but the end
                     deque(coming, 0)
                 job.begin(FINISH)
+            if runner is not None and runner.repeated:
+                warnings.warn(
+                    f"{runner.repeated} windows were computed again in fp32, since {info.name} gave"
+                    " values that are not finite: --precision fp32 does so from the beginning",
+                    UnblurWarning,
+                    stacklevel=2,
+                )
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
             if focus is not None and not preview:

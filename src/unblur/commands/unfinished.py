@@ -103,7 +103,7 @@ def unfinished(
     try:
         yield job
     except BaseException:
-        kept.end_log()
+        kept.close()
         if _holds_work(folder) and (job.begun or time.monotonic() - began >= WORTH):
             _tidy(folder)
             lock.close()

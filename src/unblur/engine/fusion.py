@@ -9,12 +9,13 @@ left as it was stays so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
     LEAST,
@@ -163,7 +164,22 @@ def both_ways(here: Kept, there: Kept, alignment: Alignment) -> tuple[Motion, Mo
 
 
 def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) -> Tensor:
-    """The frame (3, H, W) with what its neighbours add, in blocks of rows."""
+    """The frame (3, H, W) with what its neighbours add; in smaller pieces where memory is short."""
+    ways = [(fusion, rows) for rows in (ROWS, ROWS // 4, HOP)]
+    if fusion.device.type != "cpu":
+        ways.append((replace(fusion, device=torch.device("cpu")), ROWS))
+    for way, rows in ways[:-1]:
+        try:
+            return in_blocks(this, others, way, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+        memory.give_back_all()
+    return in_blocks(this, others, *ways[-1])
+
+
+def in_blocks(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, size: int) -> Tensor:
+    """The frame (3, H, W) with what its neighbours add, in blocks of so many rows."""
     device = fusion.device
     centre = this.picture(device)
     if not others:
@@ -172,11 +188,11 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
     height, width = centre.shape[-2:]
     change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
     blocks = []
-    for top in range(0, height, ROWS):
-        start, stop = max(0, top - HOP), min(height, top + ROWS + HOP + SLACK)
+    for top in range(0, height, size):
+        start, stop = max(0, top - HOP), min(height, top + size + HOP + SLACK)
         aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in pictures]
         mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)), fusion.power)
-        blocks.append(mixed[:, top - start : top - start + min(ROWS, height - top)])
+        blocks.append(mixed[:, top - start : top - start + min(size, height - top)])
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
 
 

@@ -16,6 +16,7 @@ from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.shots import Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
@@ -109,6 +110,8 @@ class Runner:
         fit: how the job is cut up.
         focus: where depth and blur maps come from, for a restorer that needs them.
         fusion: how restored frames are put together with their neighbours; None: not at all.
+        exactly: gives the same restorer in full precision, for windows in which the values of this
+            one are not finite; None where it is in full precision.
     """
 
     def __init__(
@@ -118,12 +121,17 @@ class Runner:
         fit: Fit,
         focus: Focus | None = None,
         fusion: Fusion | None = None,
+        exactly: Callable[[], Restorer] | None = None,
     ) -> None:
         self.restorer = restorer
         self.look = look
         self.fit = fit
         self.focus = focus
         self.fusion = fusion
+        self.exactly = exactly
+        self.repeated = 0
+        """Windows that were computed again in full precision."""
+        self._exact: Restorer | None = None
         self.tick: Callable[[float], None] | None = None
         """Called with the number of frames that the network has restored, with a part of one."""
         self.refitted: Callable[[Fit], None] | None = None
@@ -258,7 +266,12 @@ class Runner:
         """What the network makes of some frames of a window, stored RGB in [0, 1]."""
         look = self.look
         shown = look.show(pictures.clamp(0, 1))
-        restored = self._with_less_memory_if_needed(shown, outputs, priors)
+        restored = self._with_less_memory_if_needed(self.restorer, shown, outputs, priors)
+        if not torch.isfinite(restored).all() and self.exactly is not None:
+            exact = self._exact = self._exact or self.exactly()
+            self.repeated += 1
+            restored = self._with_less_memory_if_needed(exact, shown, outputs, priors)
+        self._restored += len(outputs)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
@@ -307,30 +320,28 @@ class Runner:
         return lambda share: tick(before + (guided + (1 - guided) * share) * len(outputs))
 
     def _with_less_memory_if_needed(
-        self, shown: Tensor, outputs: list[int], priors: Priors | None
+        self, restorer: Restorer, shown: Tensor, outputs: list[int], priors: Priors | None
     ) -> Tensor:
         height, width = shown.shape[-2:]
         smaller = [
             fit.tiling
-            for fit in candidates(self.restorer, height, width, None, self.fit.window)
+            for fit in candidates(restorer, height, width, None, self.fit.window)
             if fit.tiling is not None
             and (self.fit.tiling is None or fit.tiling.size < self.fit.tiling.size)
         ]
         while True:
             try:
-                done = run_tiled(
-                    self.restorer, shown, outputs, self.fit, priors, self._tell(outputs)
-                )
-                self._restored += len(outputs)
-                return done
+                return run_tiled(restorer, shown, outputs, self.fit, priors, self._tell(outputs))
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if not memory.is_out_of_memory(error):
                     raise
                 if not smaller:
                     raise ResourceError(
                         f"out of memory on frames of {width}x{height} even with the smallest "
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
+            # Here the error is gone, and with it the tensors that its frames held.
+            memory.give_back_all()
             self.fit = Fit(smaller.pop(0), self.fit.window)
             if self.refitted is not None:
                 self.refitted(self.fit)
@@ -431,11 +442,3 @@ def oldest_needed(windows: list[Window]) -> list[int]:
     """For each window the smallest input that it or a later one needs."""
     smallest = [min(window.inputs) for window in windows]
     return list(accumulate(reversed(smallest), min))[::-1]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for running out of memory, which PyTorch's CPU allocator only says in words."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text

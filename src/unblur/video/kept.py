@@ -14,7 +14,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +36,9 @@ MOST_BYTES = 2_000_000_000
 FLUSH = 5.0
 """Seconds of work that a power cut may cost; a killed process loses none."""
 PICTURES = "pictures"
+GROWING = ".growing"
+"""Ending of a file that is not complete."""
+_PIECE = 1 << 20
 _HEAD = struct.Struct("<III")
 _LEAST = 8
 
@@ -44,7 +47,7 @@ _LEAST = 8
 class Segment:
     """Packets of some frames that lean on no others."""
 
-    packets: list[Packet[Any]]
+    packets: Iterator[Packet[Any]]
     state: dict[str, Any]
     """Where the writer stood behind it."""
 
@@ -63,6 +66,10 @@ class Kept:
         self.length = MOST_FRAMES
         """Frames of a segment."""
         self._log: IO[bytes] | None = None
+        self._packets: IO[bytes] | None = None
+        self._growing = -1
+        self._facts: list[dict[str, Any]] = []
+        self._check = 0
         self._number = -1
         self._again = 0
         self._flushed = time.monotonic()
@@ -76,41 +83,82 @@ class Kept:
             yield found
             number += 1
 
-    def add_segment(
-        self, number: int, packets: Sequence[Packet[Any]], state: dict[str, Any]
-    ) -> None:
-        """Keeps a segment, and forgets its frames.
+    def add_packet(self, number: int, packet: Packet[Any]) -> None:
+        """Keeps the next packet of segment `number`, if the disk takes it.
 
-        Packets that hold more than their bytes (opacity of VP9) cannot be kept: then the frames
-        stay, and are encoded again.
+        Packets that hold more than their bytes (opacity of VP9) cannot be kept. Of a segment that
+        is not kept the frames stay, and are encoded again.
         """
-        if any(packet.has_sidedata("matroska_block_additional") for packet in packets):
-            self.end_log()
-            return
-        facts = [_facts(packet) for packet in packets]
-        data = b"".join(bytes(packet) for packet in packets)
-        head = json.dumps({"state": state, "packets": facts, "crc": zlib.crc32(data)}).encode()
-        self._write(f"{number:05d}.packets", _HEAD.pack(len(head), zlib.crc32(head), 0), head, data)
+        try:
+            if number != self._growing:
+                self._growing, self._facts, self._check = number, [], 0
+                self._packets = self._packets_file(number, GROWING).open("wb")
+            if self._packets is None:
+                return
+            if packet.has_sidedata("matroska_block_additional"):
+                self._give_up_packets()
+                return
+            data = bytes(packet)
+            self._packets.write(data)
+            self._check = zlib.crc32(data, self._check)
+            self._facts.append(_facts(packet))
+        except OSError:
+            self._give_up_packets()
+
+    def end_segment(self, number: int, state: dict[str, Any]) -> None:
+        """A segment is complete: its packets are kept from now on, and its frames are not."""
         self.end_log()
+        if self._packets is None:
+            return
+        told = {"state": state, "packets": self._facts, "crc": self._check}
+        head = json.dumps(told).encode()
+        try:
+            self._packets.write(head)
+            self._packets.write(_HEAD.pack(len(head), zlib.crc32(head), 0))
+            self._packets.flush()
+            os.fsync(self._packets.fileno())
+            self._packets.close()
+            os.replace(self._packets_file(number, GROWING), self._packets_file(number))
+        except OSError:
+            self._give_up_packets()
+            return
+        self._packets = None
         self._frames_file(number).unlink(missing_ok=True)
+
+    def _give_up_packets(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._packets is not None:
+                self._packets.close()
+            self._packets_file(self._growing, GROWING).unlink(missing_ok=True)
+        self._packets = None
 
     def _segment(self, number: int) -> Segment | None:
         try:
-            content = (self.folder / f"{number:05d}.packets").read_bytes()
-            size, check, _ = _HEAD.unpack_from(content)
-            head, data = content[_HEAD.size : _HEAD.size + size], content[_HEAD.size + size :]
-            if zlib.crc32(head) != check:
-                return None
-            told = json.loads(head)
+            with self._packets_file(number).open("rb") as file:
+                end = file.seek(-_HEAD.size, os.SEEK_END)
+                size, check, _ = _HEAD.unpack(file.read())
+                start = file.seek(end - size)
+                head = file.read(size)
+                if zlib.crc32(head) != check:
+                    return None
+                told = json.loads(head)
+                check = 0
+                file.seek(0)
+                while data := file.read(min(_PIECE, start - file.tell())):
+                    check = zlib.crc32(data, check)
         except (OSError, ValueError, struct.error):
             return None
-        if zlib.crc32(data) != told["crc"]:
+        if check != told["crc"]:
             return None
-        packets, at = [], 0
-        for facts in told["packets"]:
-            packets.append(_packet(data[at : at + facts["size"]], facts))
-            at += facts["size"]
-        return Segment(packets, told["state"])
+        return Segment(self._read(number, told["packets"]), told["state"])
+
+    def _read(self, number: int, packets: list[dict[str, Any]]) -> Iterator[Packet[Any]]:
+        with self._packets_file(number).open("rb") as file:
+            for facts in packets:
+                yield _packet(file.read(facts["size"]), facts)
+
+    def _packets_file(self, number: int, ending: str = "") -> Path:
+        return self.folder / f"{number:05d}.packets{ending}"
 
     # -- frames ------------------------------------------------------------------------------------
 
@@ -225,21 +273,20 @@ class Kept:
     def _frames_file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.frames"
 
-    # -- files -------------------------------------------------------------------------------------
-
-    def _write(self, name: str, *contents: bytes) -> None:
-        """A file that has its name once it is complete and on disk."""
-        write_whole(self.folder / name, *contents)
+    def close(self) -> None:
+        """Closes the files that grow; what is complete stays."""
+        self.end_log()
+        self._give_up_packets()
 
     def remove(self) -> None:
         """Removes the folder and all that is in it."""
-        self.end_log()
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def write_whole(path: Path, *contents: bytes) -> None:
     """Writes a file that has its name once it is complete and on disk."""
-    growing = path.with_name(path.name + ".growing")
+    growing = path.with_name(path.name + GROWING)
     with growing.open("wb") as file:
         for content in contents:
             file.write(content)

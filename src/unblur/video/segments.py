@@ -17,13 +17,15 @@ class Segments:
     begins. Where segments end depends on the job alone.
 
     Args:
-        stream: of the output; its own encoder, which must not be open yet, encodes the first one.
+        stream: of the output; its own encoder, which must not be open yet, encodes nothing.
         length: frames of a segment.
-        number: of the first segment to encode; the ones before exist.
+
+    Attributes:
+        number: of the segment in work, counted by who writes.
     """
 
-    def __init__(self, stream: VideoStream, length: int, number: int = 0) -> None:
-        self.number, self.length = number, length
+    def __init__(self, stream: VideoStream, length: int) -> None:
+        self.number, self.length = 0, length
         self._stream = stream
         self._options = dict(stream.codec_context.options)
         self._encoder: VideoCodecContext | None = None
@@ -32,8 +34,8 @@ class Segments:
     def encode(self, picture: av.VideoFrame) -> list[Packet[Any]]:
         """Packets that are ready after one more picture."""
         if self._encoder is None:
-            own = self._stream.codec_context
-            self._encoder = own if self.number == 0 else another(own, self._options)
+            # That of the stream only writes the header: what it took it would keep to the end.
+            self._encoder = another(self._stream.codec_context, self._options)
         self._frames += 1
         return self._of_stream(self._encoder.encode(picture))
 
@@ -43,9 +45,8 @@ class Segments:
         return self._frames == self.length
 
     def end(self) -> list[Packet[Any]]:
-        """The rest of the segment; the next picture begins another."""
-        encoder, self._encoder = self._encoder, None
-        self.number, self._frames = self.number + 1, 0
+        """The rest of the segment; the next picture begins another, once it has a number."""
+        encoder, self._encoder, self._frames = self._encoder, None, 0
         return [] if encoder is None else self._of_stream(encoder.encode(None))
 
     def _of_stream(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:

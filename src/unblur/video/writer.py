@@ -117,7 +117,6 @@ class FileWriter:
         self._done = False
         self._closing = ExitStack()
         self._kept = kept
-        self._segment: list[Packet[Any]] = []
         self.frames = 0
         folder = None if kept is None else kept.folder
         self._pending = Pending(self._target, overwrite=overwrite, folder=folder)
@@ -335,9 +334,9 @@ class FileWriter:
 
     def _end_segment(self, *, keep: bool = True) -> None:
         """Encodes what is left of a segment, and keeps it."""
-        number = self._encoder.number
         self._mux(self._encoder.end())
-        packets, self._segment = self._segment, []
+        number = self._encoder.number
+        self._encoder.number += 1
         if self._kept is None or not keep:
             return
         state = {
@@ -351,7 +350,7 @@ class FileWriter:
             "beside": sorted(self._beside),
             "captions": sorted(self._captions),
         }
-        self._kept.add_segment(number, packets, state)
+        self._kept.end_segment(number, state)
 
     def _begin(self, frame: Frame, picture: av.VideoFrame) -> None:
         """Settles what depends on the first frame: its time and its colour tags."""
@@ -397,7 +396,7 @@ class FileWriter:
             packet = bare(packet)
             packet.stream = self._video
             if self._kept is not None:
-                self._segment.append(bare(packet))  # muxing empties the other
+                self._kept.add_packet(self._encoder.number, packet)
             self._put(packet)
 
     def _put(self, packet: Packet[Any]) -> None:
