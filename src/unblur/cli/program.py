@@ -13,6 +13,7 @@ from unblur import __version__
 from unblur.cli import (
     analyze,
     atlas,
+    batch,
     clean,
     data,
     depth,
@@ -61,6 +62,7 @@ def program(
 
 
 app.command("restore")(restore.restore)
+app.command("batch")(batch.batch)
 app.command("clean")(clean.clean)
 app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
