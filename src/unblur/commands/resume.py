@@ -35,7 +35,6 @@ def facts_of(options: Mapping[str, Any], info: VideoInfo, device: str) -> dict[s
         device: that the job runs on.
     """
     depth = options["depth"]
-    own = sorted(weights.user_folder().glob("*.safetensors"))
     return {
         "the content of the input": fingerprint(Path(options["source"])),
         "the input as it decodes": str(
@@ -52,8 +51,17 @@ def facts_of(options: Mapping[str, Any], info: VideoInfo, device: str) -> dict[s
         },
         "the weights file": content_hash(Path(options["weights"])) if options["weights"] else "",
         "the depth maps": fingerprint(Path(depth)) if depth and os.path.exists(depth) else "",
-        "weights of your own": str([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in own]),
+        "weights of your own": _own_weights(),
     }
+
+
+def _own_weights() -> str:
+    """What lies in the user's folder of weights, which may guide a network or replace it."""
+    try:
+        own = sorted(weights.user_folder().glob("*.safetensors"))
+        return str([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in own])
+    except OSError:  # not for this user
+        return ""
 
 
 @dataclass(frozen=True)
