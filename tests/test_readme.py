@@ -83,6 +83,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     shutil.copy(tmp_path / "in.mp4", tmp_path / "in.mov")
+    for name in ("a.mp4", "clips/b.mp4", "more/c.mov"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "in.mp4", tmp_path / name)
     (tmp_path / "frames").mkdir()
     (tmp_path / "out").mkdir()
     for number, picture in enumerate(pictures[:3]):

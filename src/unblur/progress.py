@@ -92,6 +92,7 @@ class Job:
         self._began = self._stage_began = time.monotonic()
         self._pace: float | None = None
         self._position = 0.0
+        self._before = 0
         self._later: float | None = None
         self._share = 0.0
 
@@ -101,6 +102,7 @@ class Job:
         total: int | None = None,
         pace: float | None = None,
         later: float | None = 0.0,
+        done: int = 0,
     ) -> None:
         """Goes on to a stage.
 
@@ -109,9 +111,11 @@ class Job:
             total: frames it has, where known.
             pace: expected seconds for each of them, where known.
             later: expected seconds of the stages after it; None where they are not known.
+            done: frames that were done before, by a job that was interrupted.
         """
+        self._before = done
         self.stage, self.total, self._pace, self._later = stage, total, pace, later
-        self._stage_began, self._position = time.monotonic(), 0.0
+        self._stage_began, self._position = time.monotonic(), float(done)
         self._tell()
 
     def at(self, position: float) -> None:
@@ -127,7 +131,7 @@ class Job:
         left = self._left(spent, elapsed)
         if left is not None and elapsed + left > 0:
             self._share = max(self._share, elapsed / (elapsed + left))
-        fps = self._position / spent if spent > 0 else 0.0
+        fps = (self._position - self._before) / spent if spent > 0 else 0.0
         done = int(self._position + 1e-6)
         self.listener(
             Progress(self.stage, done, self.total, fps, left, elapsed, self._share, self.plan)
@@ -139,10 +143,11 @@ class Job:
             return FINISHING * elapsed
         if self.total is None or self._later is None:
             return None
+        here = self._position - self._before
         if self._pace is not None:
-            pace = (spent + PRIOR * self._pace) / (self._position + PRIOR)
-        elif self._position > 0:
-            pace = spent / self._position
+            pace = (spent + PRIOR * self._pace) / (here + PRIOR)
+        elif here > 0:
+            pace = spent / here
         else:
             return None
         here = max(0.0, self.total - self._position) * pace + self._later

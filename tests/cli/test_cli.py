@@ -121,6 +121,7 @@ def test_defaults_are_those_of_the_function(calls):
         pixel_format=None,
         stream=None,
         overwrite=False,
+        resume=False,
         max_memory=None,
         seed=0,
         preview=False,

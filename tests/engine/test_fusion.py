@@ -187,3 +187,17 @@ def test_pictures_stored_in_linear_light_are_compared_encoded():
     found = run(to_linear(frames, SRGB), [Shot(0, 3)], Look("encoded", "linear"))
     expected = to_linear(fused(frames + 0.05, by_dis()), SRGB)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_running_out_of_memory_leads_to_smaller_blocks_and_the_same_frames(monkeypatch):
+    frames = panning(4, height=480)
+    expected = fused(frames, by_dis())
+    whole = engine.in_blocks
+
+    def greedy(this, others, fusion, size):
+        if others and size > engine.HOP:
+            raise RuntimeError("CUDA out of memory. Tried to allocate ...")
+        return whole(this, others, fusion, size)
+
+    monkeypatch.setattr(engine, "in_blocks", greedy)
+    torch.testing.assert_close(fused(frames, by_dis()), expected, atol=STEP, rtol=0)

@@ -225,6 +225,28 @@ def test_values_that_are_not_finite_are_an_error_not_a_black_frame():
         Runner(Broken(), ENCODED, Fit(None, None)).restore_window(torch.rand(1, 3, 8, 8), [0])
 
 
+def test_values_that_are_not_finite_are_computed_again_in_full_precision():
+    class Overflowing(Untouched):
+        """Bright frames are too much for it."""
+
+        def run(self, frames, guidance, outputs):
+            bright = frames[outputs] > 0.5
+            return frames[outputs].masked_fill(bright, float("inf"))
+
+    made = []
+
+    def exactly():
+        made.append(1)
+        return Untouched()
+
+    runner = Runner(Overflowing(), ENCODED, Fit(None, None), exactly=exactly)
+    for level, repeated in ((0.2, 0), (0.7, 1), (0.9, 2), (0.1, 2)):
+        picture = torch.full((1, 3, 8, 8), level)
+        assert torch.equal(runner.restore_window(picture, [0]), picture)
+        assert runner.repeated == repeated
+    assert len(made) == 1
+
+
 class Greedy(Untouched):
     """Runs out of memory on tiles of more than 128 pixels."""
 

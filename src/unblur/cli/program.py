@@ -13,6 +13,8 @@ from unblur import __version__
 from unblur.cli import (
     analyze,
     atlas,
+    batch,
+    clean,
     completion,
     config,
     data,
@@ -64,6 +66,8 @@ def program(
 
 
 app.command("restore")(restore.restore)
+app.command("batch")(batch.batch)
+app.command("clean")(clean.clean)
 app.command("analyze")(analyze.analyze)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)

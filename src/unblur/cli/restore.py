@@ -212,6 +212,14 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace OUT if it exists.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            rich_help_panel=OUTPUT,
+            help="Go on where the same command was interrupted; begin where it was not.",
+        ),
+    ] = False,
     preview: Annotated[
         bool,
         typer.Option(
@@ -296,6 +304,7 @@ def restore(
                 format=None if format is None else format.value,
                 stream=stream,
                 overwrite=overwrite,
+                resume=resume,
                 max_memory=max_memory,
                 seed=seed,
                 preview=preview,

@@ -6,12 +6,14 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 import torch
 
+from unblur.commands.resume import Chosen
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
@@ -83,6 +85,7 @@ class FileOptions(FrameOptions, total=False):
     format: Format | None
     stream: int | None
     overwrite: bool
+    resume: bool
     preview: bool
     at: When | None
     strict: bool
@@ -100,6 +103,7 @@ DEFAULTS: Mapping[str, Any] = {
     "depth_invert": False,
     "seed": 0,
     "overwrite": False,
+    "resume": False,
     "preview": False,
     "strict": False,
     "deinterlace": False,
@@ -183,6 +187,7 @@ class Request:
         frames: int | None,
         transfer: str | None,
         focus: FocusOfVideo | None,
+        before: Chosen | None = None,
     ) -> Runner:
         """Loads the model, cuts the job up, and tells the job's plan.
 
@@ -192,10 +197,12 @@ class Request:
             frames: how many there will be, where known.
             transfer: of their signal, as `ops.color` names it; None: sRGB's.
             focus: what `focus` gave.
+            before: what the job that is gone on with chose.
         """
         height, width = size
         options, where = self.options, self.device
-        restorer = self._restorer(size, frames)
+        name = None if before is None else before.model
+        restorer = self._restorer(size, frames, name)
         side = None
         if frames and options["progress"] is not None:
             side = side_for(frames, height, width)
@@ -207,7 +214,10 @@ class Request:
             room = max(0, room - fusion.peak_bytes(scale * height, scale * width))
         free = memory.free(where) if options["max_memory"] is None else None
         tile, window = options["tile"], options["window"]
-        fit = choose_fit(restorer, height, width, room, tile, window, free)
+        if before is not None:
+            fit = before.fit
+        else:
+            fit = choose_fit(restorer, height, width, room, tile, window, free)
         look = choose_look(restorer, options["light"], transfer, options["strength"])
         precision = options["precision"]
         if precision == "auto" and isinstance(self.model, str):
@@ -224,28 +234,39 @@ class Request:
             tile=fit.tiling.size if fit.tiling else None,
             window=fit.window or restorer.info.window,
         )
-        runner = Runner(restorer, look, fit, focus, fusion)
+        exactly = None
+        if isinstance(self.model, str) and precision != "fp32":
+            exactly = partial(self._load, restorer.info.name, "fp32")
+        runner = Runner(restorer, look, fit, focus, fusion, exactly)
         runner.cost = cost
         return runner
 
-    def _restorer(self, size: tuple[int, int], frames: int | None) -> Restorer:
+    def _restorer(self, size: tuple[int, int], frames: int | None, before: str | None) -> Restorer:
         if not isinstance(self.model, str):
             return self.model
-        options = self.options
-        device, precision = str(self.device), options["precision"]
+        precision = self.options["precision"]
+        if before is not None:
+            return self._load(before, precision)
 
         def seconds() -> float | None:
             if frames is None:
                 return None
-            best = load_model(BEST, device=device, precision=precision)
+            best = load_model(BEST, device=str(self.device), precision=precision)
             return frames * seconds_per_frame(best, *size)
 
+        chosen = self.model
+        if chosen == "auto":
+            chosen = choose_model(self.options["quality"], seconds)
+        return self._load(chosen, precision)
+
+    def _load(self, name: str, precision: str) -> Restorer:
+        own = self.options["weights"]
         return load_model(
-            choose_model(options["quality"], seconds) if self.model == "auto" else self.model,
-            weights=None if options["weights"] is None else Path(options["weights"]),
-            device=device,
+            name,
+            weights=None if own is None else Path(own),
+            device=str(self.device),
             precision=precision,
-            scale=options["scale"],
+            scale=self.options["scale"],
         )
 
 

@@ -7,8 +7,9 @@ import os
 import tempfile
 import time
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -31,6 +32,8 @@ from unblur.commands.request import (
     request,
     when,
 )
+from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
+from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
@@ -54,6 +57,7 @@ from unblur.video import (
     create_video,
     is_pipe,
     open_video,
+    place_of,
 )
 from unblur.video.output import check_target, write_whole
 from unblur.video.pipe import PipeReader
@@ -135,6 +139,7 @@ def restore(
     format: Format | None = None,
     stream: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     max_memory: int | None = None,
     seed: int = 0,
     preview: bool = False,
@@ -182,6 +187,8 @@ def restore(
         format: of standard output (`-`): `y4m` or `nut`; by default what comes in, else NUT.
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
+        resume: go on where an interrupted job with the same options stopped; begin where there is
+            none.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
         preview: only the first 2 seconds, input and result side by side, without sound; of a
@@ -223,7 +230,16 @@ def restore(
         if Path(destination).suffix.lower() in STILLS:
             if is_pipe(source):
                 raise UsageError("a preview of one frame is of a file: name one, or write a video")
-            of_videos = ("format", "preview", "at", "codec", "crf", "pixel_format", "transfer")
+            of_videos = (
+                "format",
+                "preview",
+                "at",
+                "codec",
+                "crf",
+                "pixel_format",
+                "transfer",
+                "resume",
+            )
             options = {k: v for k, v in named.items() if k not in of_videos}
             options |= {"start": start, "end": end}
             return _restore_still(at, source, destination, **options)
@@ -264,7 +280,7 @@ def restore(
     live = is_pipe(source)
     if live and not untouched:
         check_live(info)
-    with reading() as reader:
+    with reading() as reader, ExitStack() as closing_last:
         shape = reader.info
         others = reader.others if isinstance(reader, PipeReader) else None
         if is_pipe(target) and isinstance(reader, PipeReader):
@@ -272,6 +288,17 @@ def restore(
         elif live or is_pipe(target):
             _warn_of_video_only(reader)
         focus = None if untouched else wanted.focus(reader)  # looks at all depth maps
+        nameable = isinstance(wanted.model, str)
+        place = None if preview or live or is_pipe(target) else place_of(target, codec)
+        work = None
+        if place is not None and nameable:
+            given = {**named, "source": source, "destination": destination}
+            facts = facts_of(given, shape, str(where))
+            work = closing_last.enter_context(
+                unfinished(place, facts, resume=resume, keep_frames=not untouched)
+            )
+        elif resume:
+            raise UsageError("--resume is for files that a named model restores: leave it out")
         with create_video(
             target,
             dataclasses.replace(shape, width=2 * shape.width + GAP) if preview else shape,
@@ -286,39 +313,67 @@ def restore(
             end=end,
             format=format,
             others=None if preview else others,
+            kept=work.kept if work else None,
         ) as writer:
             runner, shots, total = None, None, _expected_frames(reader, preview)
+            before = chosen_before(work)
             if untouched:
                 size = shape.width, shape.height
                 job.plan = Plan("none", str(where), None, total, "frames", *size)
             else:
                 size = shape.height, shape.width
-                runner = wanted.runner(job, size, total, shape.color.transfer, focus)
+                runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
                 info = runner.restorer.info
-                if runner.needs_shots and not live:
+                if runner.needs_shots and before is not None and before.shots is not None:
+                    shots = before.shots
+                elif runner.needs_shots and not live:
                     expected = job.plan.seconds if job.plan else None
                     job.begin(LOOK, total, later=expected)
                     shots = _look_through(reading(), preview, job)
+                if shots is not None:
                     total = shots[-1].stop if shots else 0
                 if focus is not None and total is not None:
                     focus.expect(total)
+            again = Again(writer, work.kept if work else None)
+            if work is not None:
+
+                def note(fit: Fit) -> None:
+                    name = info.name if before is None else before.model
+                    Chosen(name, fit, shots, digest_of(name)).note(work)
+
+                note(runner.fit if runner else Fit(None, None))
+                if runner is not None:
+                    runner.refitted = note
+            begin = runner.begin(shots, again.first) if runner else again.first
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
                 closing(_coming(reader, preview, live)) as frames,
                 background(partial(_write, writer, preview)) as sink,
             ):
+                skip = focus.skip if focus is not None else _pass_over
+                coming = again.pass_on(frames, begin, sink.put, skip)
+                restored: Iterator[tuple[Frame, Tensor | None]]
                 if runner is None:
-                    restored: Iterator[tuple[Frame, Tensor | None]] = _keep(frames)
+                    restored = _keep(coming)
                 elif live:
-                    restored = runner.restore_live(frames)
+                    restored = runner.restore_live(coming)
                 else:
-                    restored = runner.restore(frames, shots, held)
-                done = 0
-                for item in _restoring(restored, runner, shots, total, job):
+                    restored = runner.restore(coming, shots, held, again.first)
+                done = again.first
+                for item in _restoring(restored, runner, shots, total, job, done):
                     sink.put(item)
                     done += 1
+                if shots is not None and again.first == total:  # all was done but the end
+                    deque(coming, 0)
                 job.begin(FINISH)
+            if runner is not None and runner.repeated:
+                warnings.warn(
+                    f"{runner.repeated} windows were computed again in fp32, since {info.name} gave"
+                    " values that are not finite: --precision fp32 does so from the beginning",
+                    UnblurWarning,
+                    stacklevel=2,
+                )
             if done == 0:
                 raise MediaError(f"{source} holds no frames in the chosen range")
             if focus is not None and not preview:
@@ -420,7 +475,11 @@ def _warn_of_video_only(reader: VideoReader) -> None:
         )
 
 
-def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, None]]:
+def _pass_over(frame: Frame) -> None:
+    """For frames that nothing is to be done with."""
+
+
+def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Tensor | None]]:
     return ((frame, None) for frame in frames)
 
 
@@ -453,12 +512,18 @@ def _restoring(
     shots: Sequence[Shot] | None,
     total: int | None,
     job: Job,
+    done: int = 0,
 ) -> Iterator[T]:
-    """Passes restored frames on and tells of each, and of what the network does between them."""
+    """Passes restored frames on and tells of each, and of what the network does between them.
+
+    `done` of them were restored before.
+    """
     expected = job.plan.seconds if job.plan else None
-    job.begin(RESTORE, total, None if expected is None or not total else expected / total)
+    job.begin(
+        RESTORE, total, None if expected is None or not total else expected / total, done=done
+    )
     fused = runner.cost.fused if runner else 0.0
-    out, seen = 0, 0.0
+    out, seen = done, float(done)
 
     def tell(restored: float) -> None:
         # Frames come out late (windows, fusion): those that the network has done count, too.
@@ -469,7 +534,7 @@ def _restoring(
     if runner is not None:
         work = outputs_in_all(runner.restorer, shots, runner.fit.window) if shots else total
         each = min(1.0, total / work) if total and work else 1.0
-        runner.tick = lambda frames: tell(frames * each)
+        runner.tick = lambda frames: tell(done + frames * each)
     for item in restored:
         yield item
         out += 1

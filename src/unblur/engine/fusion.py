@@ -9,12 +9,13 @@ left as it was stays so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
     LEAST,
@@ -106,7 +107,7 @@ class Motion(NamedTuple):
 
 
 def fuse(
-    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion
+    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion, first: int = 0
 ) -> Iterator[tuple[P, Tensor]]:
     """Puts the frames of one shot together with their neighbours.
 
@@ -114,6 +115,7 @@ def fuse(
         restored: what belongs to each frame, its picture before and after it was restored,
             (3, H, W) each, encoded RGB in [0, 1].
         fusion: how.
+        first: so many at the beginning are neighbours, and do not come out.
 
     Yields:
         What belongs to each frame, and its picture; no more are held than lie within the radius.
@@ -142,9 +144,11 @@ def fuse(
         change = change_map(before, after)
         kept[arrived] = belonging, Kept(codes, fusion.alignment.look(after), change)
         arrived += 1
-        if arrived > radius:
+        if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
-    for index in range(max(0, arrived - radius), arrived):
+        else:
+            kept.pop(arrived - 1 - 2 * radius, None)
+    for index in range(max(first, arrived - radius), arrived):
         yield finished(index)
 
 
@@ -160,7 +164,22 @@ def both_ways(here: Kept, there: Kept, alignment: Alignment) -> tuple[Motion, Mo
 
 
 def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) -> Tensor:
-    """The frame (3, H, W) with what its neighbours add, in blocks of rows."""
+    """The frame (3, H, W) with what its neighbours add; in smaller pieces where memory is short."""
+    ways = [(fusion, rows) for rows in (ROWS, ROWS // 4, HOP)]
+    if fusion.device.type != "cpu":
+        ways.append((replace(fusion, device=torch.device("cpu")), ROWS))
+    for way, rows in ways[:-1]:
+        try:
+            return in_blocks(this, others, way, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+        memory.give_back_all()
+    return in_blocks(this, others, *ways[-1])
+
+
+def in_blocks(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, size: int) -> Tensor:
+    """The frame (3, H, W) with what its neighbours add, in blocks of so many rows."""
     device = fusion.device
     centre = this.picture(device)
     if not others:
@@ -169,11 +188,11 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
     height, width = centre.shape[-2:]
     change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
     blocks = []
-    for top in range(0, height, ROWS):
-        start, stop = max(0, top - HOP), min(height, top + ROWS + HOP + SLACK)
+    for top in range(0, height, size):
+        start, stop = max(0, top - HOP), min(height, top + size + HOP + SLACK)
         aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in pictures]
         mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)), fusion.power)
-        blocks.append(mixed[:, top - start : top - start + min(ROWS, height - top)])
+        blocks.append(mixed[:, top - start : top - start + min(size, height - top)])
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
 
 

@@ -17,6 +17,7 @@ from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import Picture, Shot, ShotDetector
@@ -100,14 +101,20 @@ class Arrivals(Generic[P]):
         source: the frames, those of later shots may follow.
         held: where they wait.
         focus: where maps come from.
-        start: number of the first in `held`.
+        start: number of the shot's first in `held`.
+        came: number of the first that comes, where not all of the shot do.
     """
 
     def __init__(
-        self, source: Iterator[P], held: Held[P], focus: Focus | None, start: int = 0
+        self,
+        source: Iterator[P],
+        held: Held[P],
+        focus: Focus | None,
+        start: int = 0,
+        came: int | None = None,
     ) -> None:
         self.source, self.held, self.focus = source, held, focus
-        self.start = self.end = start
+        self.start, self.end = start, start if came is None else came
         if focus is not None:
             focus.restart()
 
@@ -134,6 +141,8 @@ class Runner:
         fit: how the job is cut up.
         focus: where depth and blur maps come from, for a restorer that needs them.
         fusion: how restored frames are put together with their neighbours; None: not at all.
+        exactly: gives the same restorer in full precision, for windows in which the values of this
+            one are not finite; None where it is in full precision.
     """
 
     def __init__(
@@ -143,14 +152,21 @@ class Runner:
         fit: Fit,
         focus: Focus | None = None,
         fusion: Fusion | None = None,
+        exactly: Callable[[], Restorer] | None = None,
     ) -> None:
         self.restorer = restorer
         self.look = look
         self.fit = fit
         self.focus = focus
         self.fusion = fusion
+        self.exactly = exactly
+        self.repeated = 0
+        """Windows that were computed again in full precision."""
+        self._exact: Restorer | None = None
         self.tick: Callable[[float], None] | None = None
         """Called with the number of frames that the network has restored, with a part of one."""
+        self.refitted: Callable[[Fit], None] | None = None
+        """Called when the job had to be cut up otherwise."""
         self.cost = Cost()
         """What a frame is expected to take."""
         self._restored = 0
@@ -165,13 +181,15 @@ class Runner:
         frames: Iterable[P],
         shots: Sequence[Shot] | None,
         held: Held[P] | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[P, Tensor]]:
         """Restores a stream of frames, holding no more of them than the windows need.
 
         Args:
-            frames: in order of presentation.
+            frames: in order of presentation, from `begin(shots, first)` on.
             shots: of all frames; None for a restorer that takes each frame by itself.
             held: where they wait for their windows; in memory if None.
+            first: frame to begin with; it and all after it come out as if all had been restored.
 
         Yields:
             Each frame with its restored picture `(3, scale * H, scale * W)`, in the frame's own
@@ -187,10 +205,42 @@ class Runner:
         source = iter(frames)
         held = InMemory() if held is None else held
         for shot in shots:
-            arrivals = Arrivals(source, held, self.focus, shot.start)
-            steps = self._steps(shot, arrivals)
-            restored = self._restore_shot(arrivals, steps)
-            yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
+            if shot.stop > first:
+                yield from self._restore_rest(source, shot, held, max(first, shot.start))
+
+    def begin(self, shots: Sequence[Shot] | None, first: int) -> int:
+        """The earliest frame that `restore` must be given for `first` and those after it."""
+        shot = next((shot for shot in shots or () if shot.start <= first < shot.stop), None)
+        if shot is None:
+            return first
+        return shot.start + self._begin(shot, self._windows(shot, first))
+
+    def _begin(self, shot: Shot, windows: Sequence[Window]) -> int:
+        """The same within a shot; depth and blur of a frame lean on all frames before it."""
+        return 0 if self.focus is not None else min(oldest_needed(list(windows)))
+
+    def _windows(self, shot: Shot, first: int) -> list[Window]:
+        """The windows of a shot that matter to frames from `first` on."""
+        wanted = self._unfused(shot, first) - shot.start
+        windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
+        return [window for window in windows if max(window.outputs) >= wanted]
+
+    def _unfused(self, shot: Shot, first: int) -> int:
+        """The earliest frame of a shot that `first` is fused with."""
+        return max(shot.start, first - (self.fusion.radius if self.fusion is not None else 0))
+
+    def _restore_rest(
+        self, source: Iterator[P], shot: Shot, held: Held[P], first: int
+    ) -> Iterator[tuple[P, Tensor]]:
+        """The frames of a shot from `first` on with their pictures."""
+        begin, windows = self._unfused(shot, first), self._windows(shot, first)
+        came = shot.start + self._begin(shot, windows)
+        arrivals = Arrivals(source, held, self.focus, shot.start, came)
+        steps = self._steps(shot, windows, arrivals)
+        restored = self._restore_shot(arrivals, steps, begin - shot.start)
+        if self.fusion is None:
+            return restored
+        return self._fuse(restored, self.fusion, first - begin)
 
     def restore_live(self, frames: Iterable[P]) -> Generator[tuple[P, Tensor], None, None]:
         """As `restore`, of frames whose end and shots are not known: see `engine.live`.
@@ -206,10 +256,9 @@ class Runner:
             restored = self._restore_shot(arrivals, steps)
             yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
 
-    def _steps(self, shot: Shot, arrivals: Arrivals[P]) -> Iterator[Step]:
+    def _steps(self, shot: Shot, windows: list[Window], arrivals: Arrivals[P]) -> Iterator[Step]:
         """The windows of a shot that is known to its end."""
         length = shot.stop - shot.start
-        windows = self.restorer.windows(length, self.fit.window)
         unfinished = [window.outputs[0] for window in windows[1:]] + [length]
         for step in map(Step, windows, oldest_needed(windows), unfinished):
             if not arrivals.reach(max(step.window.inputs)):
@@ -220,9 +269,12 @@ class Runner:
             yield step
 
     def _restore_shot(
-        self, arrivals: Arrivals[P], steps: Iterable[Step]
+        self, arrivals: Arrivals[P], steps: Iterable[Step], first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
-        """Its frames with their pictures, ready to be written unless they are to be fused."""
+        """Its frames with their pictures, ready to be written unless they are to be fused.
+
+        Those before `first`, of the shot, are left out.
+        """
         held, start = arrivals.held, arrivals.start
         found: dict[int, Tensor] = {}
         for window, oldest, unfinished in steps:
@@ -233,6 +285,8 @@ class Runner:
             if self.fusion is None:
                 restored = self._put_back(pictures[positions], restored)
             for index, picture in zip(window.outputs, restored, strict=True):
+                if index < first:
+                    continue
                 found[index] = (found[index] + picture) / 2 if index in found else picture
             for index in [i for i in found if i < unfinished]:
                 yield held.get(start + index)[0], found.pop(index)
@@ -253,7 +307,12 @@ class Runner:
         """What the network makes of some frames of a window, stored RGB in [0, 1]."""
         look = self.look
         shown = look.show(pictures.clamp(0, 1))
-        restored = self._with_less_memory_if_needed(shown, outputs, priors)
+        restored = self._with_less_memory_if_needed(self.restorer, shown, outputs, priors)
+        if not torch.isfinite(restored).all() and self.exactly is not None:
+            exact = self._exact = self._exact or self.exactly()
+            self.repeated += 1
+            restored = self._with_less_memory_if_needed(exact, shown, outputs, priors)
+        self._restored += len(outputs)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
@@ -278,9 +337,12 @@ class Runner:
         return torch.lerp(before, restored, self.look.strength) + excess
 
     def _fuse(
-        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion
+        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion, first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
-        """Frames of a shot with their pictures, put together with their neighbours."""
+        """Frames of a shot with their pictures, put together with their neighbours.
+
+        The `first` ones only take part.
+        """
 
         def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
             for frame, picture in restored:
@@ -288,7 +350,7 @@ class Runner:
                 # Compared as people see them, so not in linear light.
                 yield frame, self.look.encoded(before), self.look.encoded(picture)
 
-        for frame, picture in fuse(before_and_after(), fusion):
+        for frame, picture in fuse(before_and_after(), fusion, first):
             taken = self.look.stored(picture)
             yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
 
@@ -300,31 +362,31 @@ class Runner:
         return lambda share: tick(before + (guided + (1 - guided) * share) * len(outputs))
 
     def _with_less_memory_if_needed(
-        self, shown: Tensor, outputs: list[int], priors: Priors | None
+        self, restorer: Restorer, shown: Tensor, outputs: list[int], priors: Priors | None
     ) -> Tensor:
         height, width = shown.shape[-2:]
         smaller = [
             fit.tiling
-            for fit in candidates(self.restorer, height, width, None, self.fit.window)
+            for fit in candidates(restorer, height, width, None, self.fit.window)
             if fit.tiling is not None
             and (self.fit.tiling is None or fit.tiling.size < self.fit.tiling.size)
         ]
         while True:
             try:
-                done = run_tiled(
-                    self.restorer, shown, outputs, self.fit, priors, self._tell(outputs)
-                )
-                self._restored += len(outputs)
-                return done
+                return run_tiled(restorer, shown, outputs, self.fit, priors, self._tell(outputs))
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if not memory.is_out_of_memory(error):
                     raise
                 if not smaller:
                     raise ResourceError(
                         f"out of memory on frames of {width}x{height} even with the smallest "
                         "tiles: lower --window, use --device cpu, or take a smaller model"
                     ) from error
+            # Here the error is gone, and with it the tensors that its frames held.
+            memory.give_back_all()
             self.fit = Fit(smaller.pop(0), self.fit.window)
+            if self.refitted is not None:
+                self.refitted(self.fit)
 
 
 def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:
@@ -411,11 +473,3 @@ def oldest_needed(windows: list[Window]) -> list[int]:
     """For each window the smallest input that it or a later one needs."""
     smallest = [min(window.inputs) for window in windows]
     return list(accumulate(reversed(smallest), min))[::-1]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for running out of memory, which PyTorch's CPU allocator only says in words."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text

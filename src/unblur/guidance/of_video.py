@@ -48,6 +48,12 @@ class DepthOfVideo:
         self._seen += 1
         return self._files.read(frame.index - self._first)[None]
 
+    def skip(self, frame: Frame) -> None:
+        """A frame comes whose depth is not wanted."""
+        if self._files is not None and self._seen == 0 and self._of_part:
+            self._first = frame.index
+        self._seen += 1
+
     def restart(self) -> None:
         """The next frame is the first of a shot."""
         if self._estimator is not None:
@@ -100,6 +106,10 @@ class FocusOfVideo:
         if self._by_depth is None:  # the stand-in for depth is itself a measure of blur
             return held, held
         return held, self._by_depth(rgb, depth.to(rgb)).cpu().half()
+
+    def skip(self, frame: Frame) -> None:
+        """A frame comes whose maps are not wanted."""
+        self._depth.skip(frame)
 
     def restart(self) -> None:
         """The next frame is the first of a shot."""

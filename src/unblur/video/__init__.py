@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
 from unblur.errors import UsageError
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
+from unblur.video.kept import Kept
 from unblur.video.pipe import Format, Others, PipeReader, PipeWriter, is_pipe
 from unblur.video.probe import MAX_PIXELS, probe_file
 from unblur.video.reader import FileReader
 from unblur.video.sequence import RATE, Gaps, SequenceReader, is_sequence, probe_sequence
-from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
+from unblur.video.sequence_writer import SequenceWriter, folder_for, is_sequence_output
 from unblur.video.timecode import Time, parse_time
 from unblur.video.writer import FileWriter
 
@@ -24,6 +26,7 @@ __all__ = [
     "ColorTags",
     "Format",
     "Frame",
+    "Kept",
     "MasteringDisplay",
     "StreamInfo",
     "Time",
@@ -34,6 +37,7 @@ __all__ = [
     "is_pipe",
     "open_video",
     "parse_time",
+    "place_of",
     "probe",
 ]
 
@@ -76,6 +80,11 @@ class VideoReader(Protocol):
 
 class VideoWriter(Protocol):
     """What `create_video` gives: a context manager; an exception leaves no file behind."""
+
+    @property
+    def frames(self) -> int:
+        """How many it holds; at first those of an interrupted job that it goes on with."""
+        ...
 
     def write(self, frame: Frame) -> None:
         """Writes one frame; they come in presentation order."""
@@ -168,6 +177,13 @@ def open_video(
     )
 
 
+def place_of(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
+    """The file or folder that an output becomes, links followed; None for a single picture."""
+    if is_sequence_output(path, codec):
+        return folder_for(path, codec)
+    return Path(os.path.realpath(path))
+
+
 def create_video(
     path: str | os.PathLike[str],
     info: VideoInfo,
@@ -183,6 +199,7 @@ def create_video(
     pixel_format: str | None = None,
     format: Format | None = None,
     others: Others | None = None,
+    kept: Kept | None = None,
 ) -> VideoWriter:
     """Creates a video file, or pictures, from frames.
 
@@ -206,6 +223,7 @@ def create_video(
             source's, for RGB in MP4 and MOV one that all players show.
         format: of standard output: `y4m`, or `nut` (None).
         others: of a `PipeReader`: streams beside the video, which NUT keeps.
+        kept: where what is done is kept until all is; what is there already, is gone on with.
 
     Raises:
         UsageError: the output exists, is the input, its folder is missing or not writable, or
@@ -225,7 +243,13 @@ def create_video(
         if pixel_format is not None:
             raise UsageError("pictures have no --pixel-format: leave it out")
         return SequenceWriter(
-            path, info, source=source, codec=codec, inputs=inputs, overwrite=overwrite
+            path,
+            info,
+            source=source,
+            codec=codec,
+            inputs=inputs,
+            overwrite=overwrite,
+            kept=kept,
         )
     return FileWriter(
         path,
@@ -239,4 +263,5 @@ def create_video(
         start=start,
         end=end,
         pixel_format=pixel_format,
+        kept=kept,
     )

@@ -118,6 +118,11 @@ CODECS = {
 }
 _SHOWN_IN_420 = ("h264", "h265", "av1", "vp9")
 """Codecs that phones, browsers and televisions decode, but hardly with other colour resolution."""
+_UP_TO_AVX2 = "MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+"""Instructions that x264 is to use where it would use AVX-512: there it reads memory that nobody
+wrote as it weighs macroblocks, and encodes the same frames otherwise from time to time."""
+_AVX2_AND_512 = (11, 13)
+"""OpenCV's numbers for them."""
 _ALIASES = {
     "x264": "h264",
     "libx264": "h264",
@@ -303,6 +308,8 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
             raise UsageError(f"--crf {quality:g} is outside {low:g} to {high:g} of {choice.key}")
         options["crf"] = f"{quality:g}"
     params = [codec.quiet] if codec.quiet else []
+    if choice.key == "h264" and _has_avx512():
+        params.append(f"asm={_UP_TO_AVX2}")
     if choice.key == "h264" and info.constant_rate:
         params.append("force-cfr=1")  # else the stream tells the container's clock as its rate
     if codec.params:
@@ -310,6 +317,12 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
     if params and codec.params:
         options[codec.params] = ":".join(params)
     return options
+
+
+def _has_avx512() -> bool:
+    import cv2
+
+    return all(cv2.checkHardwareSupport(code) for code in _AVX2_AND_512)
 
 
 def _chroma(source: Layout, target: Layout) -> list[tuple[int, int]]:

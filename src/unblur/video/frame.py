@@ -133,6 +133,10 @@ class Frame:
 
         return [channel.copy() for channel in channels_of(source)], unpacked
 
+    def with_picture(self, picture: av.VideoFrame) -> Frame:
+        """Another picture at the time of this frame."""
+        return replace(self, picture=_timed(picture, self))
+
     def non_finite(self) -> int:
         """How many of the picture's values, colour and alpha, are NaN or infinite."""
         layout = layout_of(readable_name(self.picture))

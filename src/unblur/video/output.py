@@ -46,8 +46,8 @@ def check_target(
 class Pending:
     """A file under a hidden name beside its target until `publish`."""
 
-    def __init__(self, target: Path, *, overwrite: bool) -> None:
-        """Creates the empty file.
+    def __init__(self, target: Path, *, overwrite: bool, folder: Path | None = None) -> None:
+        """Creates the empty file, in `folder` of the same disk where one is given.
 
         Raises:
             UsageError: the folder cannot be written to.
@@ -56,7 +56,7 @@ class Pending:
         self._target = target
         self._overwrite = overwrite
         # The name is cut so that a long one still fits with what is added to it.
-        self.path = target.with_name(
+        self.path = (target.parent if folder is None else folder) / (
             f".{target.stem[:24]}.{secrets.token_hex(4)}.part{target.suffix}"
         )
         try:

@@ -293,6 +293,7 @@ class PipeWriter:
             raise UsageError(f"format '{format}': use {' or '.join(FORMATS)}")
         self._file = _standard("output") if file is None else file
         self._info, self._format, self._shifted = info, format, shifted
+        self.frames = 0
         self._others = others or Others()
         self._shift: Fraction | None = None
         self._last: int | None = None
@@ -313,6 +314,7 @@ class PipeWriter:
 
     def write(self, frame: Frame) -> None:
         """Writes one frame; they come in presentation order."""
+        self.frames += 1
         if self._shift is None:
             self._shift = frame.time if self._shifted else Fraction(0)
             if self._format == "y4m":

@@ -21,6 +21,7 @@ from unblur.errors import UnblurWarning, UsageError
 from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.info import VideoInfo
+from unblur.video.kept import PICTURES, Kept, write_whole
 from unblur.video.output import full
 from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
 from unblur.video.pixels.layout import layout_of, native_format
@@ -59,6 +60,12 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
     return not suffix and (is_pattern or codec in set(WRITABLE.values()))
 
 
+def folder_for(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
+    """The folder that the pictures of an output get to lie in; None for a single picture."""
+    target = _target(path, codec)
+    return None if target.single else Path(os.path.realpath(target.folder))
+
+
 class SequenceWriter:
     """Writes frames as pictures; a context manager.
 
@@ -77,6 +84,7 @@ class SequenceWriter:
         codec: str | None = None,
         inputs: Sequence[str | os.PathLike[str] | None] = (),
         overwrite: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         """Checks that the output may be written and makes room for it.
 
@@ -88,6 +96,7 @@ class SequenceWriter:
             codec: `png`, `tiff` or `exr`; None follows the suffix, and is PNG without one.
             inputs: what else the run reads.
             overwrite: replace pictures that are there. Other files in their folder stay.
+            kept: where the pictures grow, and stay if the job is interrupted.
 
         Raises:
             UsageError: the output exists, is the input, or cannot be made there.
@@ -96,25 +105,30 @@ class SequenceWriter:
         self._overwrite = overwrite
         self._target = target = _target(path, codec)
         self._first = _first_number(info)
-        self._written = 0
+        self.frames = 0
         self._names: set[str] = set()
+        self._kept = kept
         read = [Path(p) for p in (info.path, source, *inputs) if p is not None]
         _check(target, read, overwrite)
         own = native_format(info.pixel_format)
         layout = layout_of(own)
         self._half = layout.bits == 16 if layout.is_float else layout.bits <= 10
-        self._staged = None if target.single else Staged(target.folder)
+        self._staged = None if target.single or kept is not None else Staged(target.folder)
         if self._staged is not None:
             self._temporary = self._staged.path
             return
         self._temporary = target.folder / hidden_name(target.name)
+        if kept is not None:
+            self._temporary = kept.folder / PICTURES
         try:
-            self._temporary.mkdir()
+            self._temporary.mkdir(exist_ok=kept is not None)
         except OSError as error:
             raise UsageError(
                 f"cannot write in {target.folder} ({error.strerror or error}): choose another"
                 " folder"
             ) from error
+        if kept is not None:
+            self._take_up()
 
     def __enter__(self) -> SequenceWriter:
         return self
@@ -138,7 +152,7 @@ class SequenceWriter:
             UsageError: a second frame for a single picture.
         """
         target = self._target
-        if target.single and self._written:
+        if target.single and self.frames:
             raise UsageError(
                 f"{target.folder / target.name} is one picture and the input has more:"
                 f" write to a pattern such as {Path(target.name).stem}/%05d{_suffix(target.name)}"
@@ -151,28 +165,28 @@ class SequenceWriter:
             aspect=self._info.sample_aspect_ratio,
         )
         try:
-            with open(self._temporary / name, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(self._temporary / name, data)
         except OSError as error:
             raise full(self._target.folder / name, error) from error
         self._names.add(name)
-        self._written += 1
+        self.frames += 1
 
     def close(self) -> None:
         """Gives the pictures their final place. Without any picture nothing appears."""
         if not self._temporary.is_dir():
             return
-        if not self._written:
+        if not self.frames:
             self.abort()
             return
         folder, name = self._target.folder, self._target.name
         try:
-            if self._staged is None:
+            if self._target.single:
                 put_file(self._temporary / name, folder / name, overwrite=self._overwrite)
                 return
             others = _others(self._target, self._names) if self._overwrite else []
+            if self._staged is None:
+                self._staged = Staged(folder)
+                self._staged.adopt(self._temporary)
             self._staged.put(overwrite=self._overwrite)
         except FileExistsError as error:
             raise UsageError(
@@ -185,7 +199,7 @@ class SequenceWriter:
             self.abort()
         if others:
             warnings.warn(
-                f"{folder} holds {len(others)} pictures beside the {self._written} that were"
+                f"{folder} holds {len(others)} pictures beside the {self.frames} that were"
                 f" written, {others[0]} among them: they stay; remove them if they are of an older"
                 " run",
                 UnblurWarning,
@@ -193,16 +207,29 @@ class SequenceWriter:
             )
 
     def abort(self) -> None:
-        """Removes everything that was written and has no place yet."""
+        """Removes what was written and has no place yet, unless another job is to go on with it."""
         if self._staged is not None:
             self._staged.discard()
-        else:
+        elif self._kept is None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _take_up(self) -> None:
+        """Counts the pictures that an interrupted job had written, and removes the rest."""
+        found = _of_pattern(self._target, self._temporary)
+        numbered = sorted((int(_number(self._target, name)), name) for name in found)
+        for place, (number, name) in enumerate(numbered):
+            if number != numbered[0][0] + place:
+                break
+            self._names.add(name)
+        self.frames = len(self._names)
+        for file in self._temporary.iterdir():
+            if file.name not in self._names:
+                file.unlink()
 
     def _name(self, frame: Frame) -> str:
         # A picture keeps its number; frames of a video are counted.
         is_sequence = self._info.container == "sequence"
-        number = self._first + (frame.index if is_sequence else self._written)
+        number = self._first + (frame.index if is_sequence else self.frames)
         return _PATTERN.sub(lambda match: f"{number:{match[1] or ''}d}", self._target.name)
 
     def _stored(self, frame: Frame) -> av.VideoFrame:
@@ -291,11 +318,19 @@ def _others(target: _Target, names: Collection[str]) -> list[str]:
     """Names of the target's pattern in its folder that are none of `names`."""
     if not target.folder.is_dir():
         return []
+    return [name for name in _of_pattern(target, target.folder) if name not in names]
+
+
+def _of_pattern(target: _Target, folder: Path) -> list[str]:
+    """The names in a folder that are of the target's pattern."""
+    return [name for name in entries(folder) if _number(target, name)]
+
+
+def _number(target: _Target, name: str) -> str:
+    """The number in a name of the target's pattern; empty for another name."""
     before, after = re.split(r"%(?:0\d{1,2})?d", target.name)
-    pattern = re.compile(re.escape(before) + "[0-9]+" + re.escape(after))
-    return [
-        name for name in entries(target.folder) if pattern.fullmatch(name) and name not in names
-    ]
+    found = re.fullmatch(re.escape(before) + "([0-9]+)" + re.escape(after), name)
+    return found[1] if found else ""
 
 
 def _first_number(info: VideoInfo) -> int:

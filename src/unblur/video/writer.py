@@ -17,7 +17,8 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -36,13 +37,15 @@ from unblur.video import codecs, matroska
 from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
 from unblur.video.frame import Frame
-from unblur.video.info import Siting, VideoInfo
+from unblur.video.info import ColorTags, Siting, VideoInfo
+from unblur.video.kept import Kept, bare, frames_per_segment
 from unblur.video.losses import check_mirror, warn_after, warn_before
 from unblur.video.output import DISK_ERRORS, Pending, check_target, full
 from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.rehearsal import Outcome, Parts, rehearse
 from unblur.video.remux import StreamCopy, has_own_tags
+from unblur.video.segments import Segments
 from unblur.video.side_data import beside
 from unblur.video.span import longest_frame, resolve
 from unblur.video.timecode import Time, parse_time
@@ -56,7 +59,12 @@ class FileWriter:
     """Writes a video file; a context manager. Leaving it by an exception leaves no file.
 
     See `unblur.video.create_video` for the arguments.
+
+    Attributes:
+        frames: how many it holds; at first those that `kept` had.
     """
+
+    frames: int
 
     def __init__(
         self,
@@ -72,6 +80,7 @@ class FileWriter:
         start: Time | str | None = None,
         end: Time | str | None = None,
         pixel_format: str | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self._info = info
         self._range = (start, end)
@@ -111,10 +120,18 @@ class FileWriter:
         self._captions: frozenset[str] = frozenset()
         self._done = False
         self._closing = ExitStack()
-        self._pending = Pending(self._target, overwrite=overwrite)
+        self._kept = kept
+        self.frames = 0
+        folder = None if kept is None else kept.folder
+        self._pending = Pending(self._target, overwrite=overwrite, folder=folder)
         try:
             with self._errors():
                 self._open(Path(source) if source is not None else None)
+                length = frames_per_segment(info.pixel_format, *self._size)
+                self._encoder = Segments(self._video, length)
+                if kept is not None:
+                    kept.length = length
+                self._take_up()
         except BaseException:
             self._abort()
             raise
@@ -151,8 +168,7 @@ class FileWriter:
             limited=self._choice.codec.limited,
             siting=self._siting,
         )
-        first = self._last is None
-        if first:
+        if self._last is None:
             self._begin(frame, picture)
         pts = round((frame.time - self._shift) / self._time_base)
         if self._last is not None and pts <= self._last:
@@ -165,9 +181,13 @@ class FileWriter:
         if self._choice.codec.captions:
             self._captions |= beside(picture) & {"closed captions"}
         self._durations[pts] = duration
-        opening = kept_priority() if first else nullcontext()
-        with self._errors(), opening, stamped(picture, pts, self._time_base, duration):
-            self._mux(self._video.encode(picture))
+        self.frames += 1
+        with self._errors(), stamped(picture, pts, self._time_base, duration):
+            if self._kept is not None:
+                self._kept.add_frame(self._encoder.number, frame)
+            self._mux(self._encoder.encode(picture))
+            if self._encoder.full:
+                self._end_segment()
 
     def close(self) -> None:
         """Writes what is left, and gives the file its name.
@@ -182,7 +202,7 @@ class FileWriter:
             if self._last is None:
                 raise MediaError(f"{self._target} would have no frames: nothing was written")
             with self._errors():
-                self._mux(self._video.encode(None))
+                self._end_segment(keep=False)
                 if self._copy is not None:
                     self._copy.advance(None)
                 self._output.close()
@@ -302,23 +322,68 @@ class FileWriter:
         last = resolve(source, start, end, allowed, self._info.stream_index).end
         return None if last is None else last * self._info.time_base
 
+    def _take_up(self) -> None:
+        """Writes what an interrupted job had encoded."""
+        for segment in () if self._kept is None else self._kept.segments():
+            state = segment.state
+            if self._last is None:
+                self._tags = ColorTags(**state["tags"])
+                self._set_up(Fraction(state["shift"]), Fraction(state["begin"]))
+            for packet in segment.packets:
+                packet.stream = self._video
+                self._put(packet)
+            self._last, self._decoded = state["last"], state["decoded"]
+            self._moved, self.frames = state["moved"], state["frames"]
+            self._beside, self._captions = map(frozenset, (state["beside"], state["captions"]))
+            self._encoder.number += 1
+
+    def _end_segment(self, *, keep: bool = True) -> None:
+        """Encodes what is left of a segment, and keeps it."""
+        self._mux(self._encoder.end())
+        number = self._encoder.number
+        self._encoder.number += 1
+        if self._kept is None or not keep:
+            return
+        state = {
+            "tags": asdict(self._tags),
+            "shift": str(self._shift),
+            "begin": str(self._start),
+            "last": self._last,
+            "decoded": self._decoded,
+            "moved": self._moved,
+            "frames": self.frames,
+            "beside": sorted(self._beside),
+            "captions": sorted(self._captions),
+        }
+        self._kept.end_segment(number, state)
+
     def _begin(self, frame: Frame, picture: av.VideoFrame) -> None:
         """Settles what depends on the first frame: its time and its colour tags."""
-        self._shift = frame.time if self._cut_start else Fraction(0)
+        shift = frame.time if self._cut_start else Fraction(0)
         if not self._cut_start and frame.time < 0:
-            self._shift = frame.time
+            shift = frame.time
             warnings.warn(
                 f"{self._info.path} starts {-float(frame.time):.3f} s before zero, which players"
                 " cut off: all streams are moved to start at zero",
                 UnblurWarning,
                 stacklevel=3,
             )
-        if self._copy is not None:
-            self._copy.start(self._shift, frame.time if self._cut_start else None)
         tags = self._info.color
         if picture is not frame.picture:
             tags = converted_tags(picture, tags)
         self._tags = tags
+        self._set_up(shift, frame.time)
+
+    def _set_up(self, shift: Fraction, begin: Fraction) -> None:
+        """Begins to copy the other streams, and tells the encoder the colour tags.
+
+        Args:
+            shift: seconds taken off every time.
+            begin: time of the first frame.
+        """
+        self._shift, self._start, tags = shift, begin, self._tags
+        if self._copy is not None:
+            self._copy.start(shift, begin if self._cut_start else None)
         context = self._video.codec_context
         matrix, primaries, transfer, range_ = tags.codes()
         if tags.primaries in self._choice.codec.unknown_primaries:
@@ -333,10 +398,18 @@ class FileWriter:
                 packet.duration = duration
             if packet.pts is not None and packet.dts is not None:
                 packet.dts = self._decoded = self._decoding_time(packet.pts, packet.dts)
-            reached = (packet.dts or 0) * packet.time_base
-            self._output.mux(packet)
-            if self._copy is not None:
-                self._copy.advance(reached)
+            packet = bare(packet)
+            packet.stream = self._video
+            if self._kept is not None:
+                self._kept.add_packet(self._encoder.number, packet)
+            self._put(packet)
+
+    def _put(self, packet: Packet[Any]) -> None:
+        """Writes a packet, and all of the other streams that come before it."""
+        reached = (packet.dts or 0) * packet.time_base
+        self._output.mux(packet)
+        if self._copy is not None:
+            self._copy.advance(reached)
 
     def _decoding_time(self, pts: int, dts: int) -> int:
         """The encoder's own, unless that cannot be.

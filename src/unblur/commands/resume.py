@@ -1,0 +1,158 @@
+"""What a restoration needs in order to go on where an interrupted one stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from torch import Tensor
+
+from unblur import weights
+from unblur.commands.unfinished import Unfinished, content_hash, fingerprint, plain
+from unblur.engine.plan import Fit
+from unblur.errors import MediaError, UsageError
+from unblur.ops.shots import Shot
+from unblur.restorers.base import Tiling
+from unblur.video import Frame, VideoInfo, VideoWriter
+from unblur.video.kept import Kept
+
+NO_MATTER = ("source", "destination", "overwrite", "resume", "progress", "preview", "at")
+"""Options of a restoration that its frames do not depend on, or that no job with parts has."""
+
+
+def facts_of(options: Mapping[str, Any], info: VideoInfo, device: str) -> dict[str, Any]:
+    """All that the frames of a job depend on, by the names that a user knows.
+
+    Args:
+        options: of `unblur.restore`, as they were given.
+        info: of the source.
+        device: that the job runs on.
+    """
+    depth = options["depth"]
+    return {
+        "the content of the input": fingerprint(Path(options["source"])),
+        "the input as it decodes": str(
+            (info.width, info.height, info.pixel_format, str(info.time_base), info.stream_index)
+        ),
+        "unblur": str(vars(sys.modules["unblur"]).get("__version__")),
+        "PyTorch": str(torch.__version__),
+        "PyAV": av.__version__,
+        "device": device,
+        **{
+            "--" + name.replace("_", "-"): plain(value)
+            for name, value in options.items()
+            if name not in NO_MATTER
+        },
+        "the weights file": content_hash(Path(options["weights"])) if options["weights"] else "",
+        "the depth maps": fingerprint(Path(depth)) if depth and os.path.exists(depth) else "",
+        "weights of your own": _own_weights(),
+    }
+
+
+def _own_weights() -> str:
+    """What lies in the user's folder of weights, which may guide a network or replace it."""
+    try:
+        own = sorted(weights.user_folder().glob("*.safetensors"))
+        return str([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in own])
+    except OSError:  # not for this user
+        return ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a job chose by itself when it began, which may come out otherwise another time."""
+
+    model: str
+    fit: Fit
+    shots: list[Shot] | None
+    digest: str = ""
+    """SHA-256 of the weights that ship for the model, empty where there are none."""
+
+    def note(self, job: Unfinished) -> None:
+        """Keeps it for whoever goes on."""
+        tiling = None if self.fit.tiling is None else asdict(self.fit.tiling)
+        job.note(
+            model=self.model,
+            digest=self.digest,
+            tiling=tiling,
+            window=self.fit.window,
+            shots=None if self.shots is None else [list(shot) for shot in self.shots],
+        )
+
+
+def digest_of(model: str) -> str:
+    """SHA-256 of the weights of a model, empty where it has none."""
+    path = weights.find(model)
+    return "" if path is None else content_hash(path)
+
+
+def chosen_before(job: Unfinished | None) -> Chosen | None:
+    """What the job that is gone on with chose; None where none is.
+
+    Raises:
+        UsageError: the weights are others than they were.
+    """
+    if job is None or not job.begun:
+        return None
+    told = job.chosen
+    tiling = None if told["tiling"] is None else Tiling(**told["tiling"])
+    shots = None if told["shots"] is None else [Shot(*shot) for shot in told["shots"]]
+    if told["digest"] != digest_of(told["model"]):
+        raise UsageError(
+            f"{job.target} cannot be gone on with: the weights of {told['model']} changed since it"
+            f" was begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
+        )
+    return Chosen(told["model"], Fit(tiling, told["window"]), shots, told["digest"])
+
+
+class Again:
+    """Frames that an interrupted job had done, and those that are still to come.
+
+    Args:
+        writer: of the output; it has written what was encoded.
+        kept: what was done; None where nothing is kept.
+    """
+
+    def __init__(self, writer: VideoWriter, kept: Kept | None) -> None:
+        self._kept = kept
+        self._encoded = writer.frames
+        number = 0 if kept is None else self._encoded // kept.length
+        self._waiting = [] if kept is None else kept.waiting(number)
+        self.first = self._encoded + len(self._waiting)
+        """The first frame that is to be restored."""
+
+    def pass_on(
+        self,
+        frames: Iterable[Frame],
+        begin: int,
+        write: Callable[[tuple[Frame, Tensor | None]], None],
+        skip: Callable[[Frame], None],
+    ) -> Iterator[Frame]:
+        """The frames of the source from number `begin` on.
+
+        Those that were restored and are not encoded yet are written on the way, the ones before
+        `begin` are passed to `skip`.
+
+        Raises:
+            MediaError: the source has fewer frames than were done.
+        """
+        position = -1
+        for position, frame in enumerate(frames):
+            waiting = position - self._encoded
+            if 0 <= waiting < len(self._waiting) and self._kept is not None:
+                write((self._kept.frame(*self._waiting[waiting], frame), None))
+            if position >= begin:
+                yield frame
+            else:
+                skip(frame)
+        if position + 1 < self.first:
+            raise MediaError(
+                f"the input ended at frame {position + 1}, and {self.first} were done before: is"
+                " it still what it was?"
+            )

@@ -1,0 +1,323 @@
+"""Jobs that were interrupted: what was done of them, whether it still fits, and who works on it.
+
+Beside an output in work lies a hidden folder, `.NAME.HASH.unblur`. Its journal says what the job
+is; a lock in it says that a process is at work, and ends with that process however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unblur.errors import UnblurWarning, UsageError
+from unblur.video.kept import PICTURES, Kept, write_whole
+
+JOURNAL, LOCK, ENDING = "journal.json", "lock", ".unblur"
+WORTH = 5.0
+"""Seconds of work that are worth keeping when a job ends early and can still tidy up."""
+SAMPLE = 1 << 20
+"""Bytes at the beginning, in the middle and at the end of a file by which it is known again."""
+_TRIES = 10
+
+
+@dataclass
+class Unfinished:
+    """A job at work on an output."""
+
+    target: Path
+    kept: Kept
+    begun: bool
+    """Whether an interrupted job is gone on with."""
+    facts: Mapping[str, Any]
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """What was decided when the job began, and must stay."""
+
+    def note(self, **chosen: Any) -> None:
+        """Keeps what was decided."""
+        if chosen.items() <= self.chosen.items():
+            return
+        self.chosen.update(chosen)
+        told = {"target": str(self.target), "facts": self.facts, "chosen": self.chosen}
+        with contextlib.suppress(OSError):  # without a journal the work is done again, no more
+            write_whole(self.kept.folder / JOURNAL, json.dumps(told, indent=1).encode())
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What an interrupted job left."""
+
+    folder: Path
+    target: Path
+    """The output that it was to become."""
+    size: int
+    """Bytes."""
+    at_work: bool
+    """Whether a process works on it right now."""
+
+
+@contextlib.contextmanager
+def unfinished(
+    target: Path, facts: Mapping[str, Any], *, resume: bool, keep_frames: bool
+) -> Iterator[Unfinished | None]:
+    """Keeps what is done of an output while the block runs, and afterwards if it fails.
+
+    Args:
+        target: the output.
+        facts: what must be the same for its work to be taken up; words that a user knows.
+        resume: whether an interrupted job may be gone on with.
+        keep_frames: see `Kept`.
+
+    Yields:
+        The job; None where no folder can be made.
+
+    Raises:
+        UsageError: another process works on it; it was begun before, and by another request.
+    """
+    facts = json.loads(json.dumps(dict(facts)))
+    folder = folder_of(target)
+    try:
+        lock = _locked(folder, target)
+    except OSError:
+        yield None
+        return
+    kept = Kept(folder, keep_frames=keep_frames)
+    job = Unfinished(target, kept, False, facts)
+    try:
+        _take_up(job, resume)
+    except BaseException:
+        lock.close()
+        raise
+    began = time.monotonic()
+    try:
+        yield job
+    except BaseException:
+        kept.close()
+        if _holds_work(folder) and (job.begun or time.monotonic() - began >= WORTH):
+            _tidy(folder)
+            lock.close()
+            warnings.warn(
+                f"what was done of {target} is kept: run the same command with --resume to go on,"
+                f" or `unblur clean '{target}'` to remove it",
+                UnblurWarning,
+                stacklevel=3,
+            )
+        else:
+            _remove(kept, lock)
+        raise
+    _remove(kept, lock)
+
+
+def folder_of(target: Path) -> Path:
+    """Where what is done of an output lies."""
+    code = hashlib.sha256(target.name.encode(errors="surrogateescape")).hexdigest()[:8]
+    return target.with_name(f".{target.stem[:24]}.{code}{ENDING}")
+
+
+def leftovers(path: Path) -> list[Leftover]:
+    """What interrupted jobs left of an output, or of all outputs in a folder."""
+    where = Path(os.path.realpath(path))
+    folders = [folder_of(where)]
+    if where.is_dir():
+        folders += sorted(where.glob(f".*{ENDING}"))
+    found = []
+    for folder in folders:
+        if not (folder / LOCK).is_file():  # not one of ours
+            continue
+        told = _journal(folder)
+        name = told.get("target") or (folder / LOCK).read_text().partition("\n")[2].strip()
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files)
+        found.append(Leftover(folder, Path(name), size, _is_locked(folder)))
+    return found
+
+
+def remove(left: Leftover) -> None:
+    """Removes what an interrupted job left; UsageError where a process works on it."""
+    lock = _locked(left.folder, left.target)
+    _remove(Kept(left.folder), lock)
+
+
+def fingerprint(path: Path) -> str:
+    """By which a file, or a folder or pattern of files, is known again."""
+    if path.is_file():
+        status = path.stat()
+        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
+        with path.open("rb") as file:
+            for start in (0, max(0, status.st_size // 2), max(0, status.st_size - SAMPLE)):
+                file.seek(start)
+                digest.update(file.read(SAMPLE))
+        return digest.hexdigest()
+    folder, ending = (path, "") if path.is_dir() else (path.parent, path.suffix)
+    digest = hashlib.sha256()
+    for each in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if each.is_file() and each.name.endswith(ending) and not each.name.startswith("."):
+            status = each.stat()
+            digest.update(f"{each.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(SAMPLE):
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A value as a journal holds it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {k: plain(v) for k, v in dataclasses.asdict(value).items()}
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    return str(value)
+
+
+def _take_up(job: Unfinished, resume: bool) -> None:
+    """Goes on with what lies there, or begins anew; UsageError where neither is right."""
+    folder, told = job.kept.folder, _journal(job.kept.folder)
+    if not (told and _holds_work(folder)):
+        _empty(folder)
+        return
+    remedy = f"or remove what was done by `unblur clean '{job.target}'`"
+    if not resume:
+        raise UsageError(
+            f"{job.target} was begun before and is not complete: add --resume to go on, {remedy}"
+        )
+    before = told["facts"]
+    for name in [*before, *(n for n in job.facts if n not in before)]:
+        then, now = before.get(name), job.facts.get(name)
+        if then != now:
+            raise UsageError(
+                f"{job.target} cannot be gone on with: {_difference(name, then, now)}; "
+                f"make it the same again, {remedy}"
+            )
+    job.begun, job.chosen = True, told["chosen"]
+    _tidy(folder)
+
+
+def _difference(name: str, then: Any, now: Any) -> str:
+    if name.startswith("--"):
+        said = [f"{name} {value}" if value not in (None, False) else f"no {name}" for value in
+                (then, now)]  # fmt: skip
+        return f"it was begun with {said[0]}, now there is {said[1]}"
+    if isinstance(then, str) and isinstance(now, str) and max(len(then), len(now)) < 40:
+        return f"it was begun with {name} {then}, now it is {now}"
+    return f"{name} changed since it was begun"
+
+
+def _journal(folder: Path) -> dict[str, Any]:
+    """What the journal says; nothing where there is none."""
+    try:
+        told = json.loads((folder / JOURNAL).read_bytes())
+        return told if isinstance(told["facts"], dict) and isinstance(told["chosen"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _holds_work(folder: Path) -> bool:
+    done = [*folder.glob("*.packets"), *folder.glob("*.frames"), *folder.glob(f"{PICTURES}/*")]
+    return any(file.stat().st_size > 0 for file in done)
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what is of no use to who goes on: the output under way, half-written files."""
+    for file in [*folder.glob(".*"), *folder.glob("*.growing"), *folder.glob("*/*.growing")]:
+        file.unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.name != LOCK:
+            each.unlink(missing_ok=True)
+
+
+def _remove(kept: Kept, lock: _Lock) -> None:
+    if os.name == "nt":  # where an open file cannot be removed
+        lock.close()
+    kept.remove()
+    lock.close()
+
+
+class _Lock:
+    """A lock that ends with its process."""
+
+    def __init__(self, file: int) -> None:
+        self._file: int | None = file
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
+
+
+def _locked(folder: Path, target: Path) -> _Lock:
+    """Makes the folder, and takes it for this process; UsageError where another one has it."""
+    path = folder / LOCK
+    for _ in range(_TRIES):
+        folder.mkdir(exist_ok=True)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # who had it removed it just now
+            continue
+        if not _try_lock(file):
+            os.close(file)
+            who = _content(path).partition("\n")[0]
+            raise UsageError(
+                f"{target} is being written by another job{f' ({who})' if who else ''}: wait for"
+                " it, or choose another name"
+            )
+        if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n{target}".encode())
+            return _Lock(file)
+        os.close(file)
+    raise OSError(errno.EAGAIN, "its folder comes and goes", str(folder))
+
+
+def _is_locked(folder: Path) -> bool:
+    file = os.open(folder / LOCK, os.O_RDWR)
+    try:
+        return not _try_lock(file)
+    finally:
+        os.close(file)
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _try_lock(file: int) -> bool:
+    """Whether the file is this process's alone from now on; True where nothing can be locked."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(file, 1 << 20, os.SEEK_SET)  # beyond what is read
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            os.lseek(file, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True

@@ -1,0 +1,339 @@
+"""What is done of an output that is not complete yet, kept so that an interrupted job can go on.
+
+A folder beside the output holds it. A file of packets is complete when it has its name. A log of
+frames grows, and what was half-written at its end when the job died is found by its check sum and
+left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from av.packet import Packet
+
+from unblur.video.frame import Frame
+from unblur.video.pixels.layout import layout_of, native_format
+from unblur.video.pixels.planes import channels_of, empty_picture, readable, tags_of
+from unblur.video.side_data import copy_of
+
+MOST_FRAMES = 250
+"""Frames of a segment: what H.264 and H.265 put between two key frames at most, so that segments
+add hardly any."""
+MOST_BYTES = 2_000_000_000
+"""That the frames of a segment may take before it is encoded; large frames come in shorter ones."""
+FLUSH = 5.0
+"""Seconds of work that a power cut may cost; a killed process loses none."""
+PICTURES = "pictures"
+GROWING = ".growing"
+"""Ending of a file that is not complete."""
+_PIECE = 1 << 20
+_HEAD = struct.Struct("<III")
+_LEAST = 8
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Packets of some frames that lean on no others."""
+
+    packets: Iterator[Packet[Any]]
+    state: dict[str, Any]
+    """Where the writer stood behind it."""
+
+
+class Kept:
+    """The folder of an output in work: segments that are complete, and frames of the next one.
+
+    Args:
+        folder: exists, and belongs to this job alone.
+        keep_frames: whether frames are worth keeping, until their segment is complete.
+    """
+
+    def __init__(self, folder: Path, *, keep_frames: bool = True) -> None:
+        self.folder = folder
+        self.keep_frames = keep_frames
+        self.length = MOST_FRAMES
+        """Frames of a segment."""
+        self._log: IO[bytes] | None = None
+        self._packets: IO[bytes] | None = None
+        self._growing = -1
+        self._facts: list[dict[str, Any]] = []
+        self._check = 0
+        self._number = -1
+        self._again = 0
+        self._flushed = time.monotonic()
+
+    # -- segments ----------------------------------------------------------------------------------
+
+    def segments(self) -> Iterator[Segment]:
+        """Complete segments from the first on, up to one that is missing or damaged."""
+        number = 0
+        while (found := self._segment(number)) is not None:
+            yield found
+            number += 1
+
+    def add_packet(self, number: int, packet: Packet[Any]) -> None:
+        """Keeps the next packet of segment `number`, if the disk takes it.
+
+        Packets that hold more than their bytes (opacity of VP9) cannot be kept. Of a segment that
+        is not kept the frames stay, and are encoded again.
+        """
+        try:
+            if number != self._growing:
+                self._growing, self._facts, self._check = number, [], 0
+                self._packets = self._packets_file(number, GROWING).open("wb")
+            if self._packets is None:
+                return
+            if packet.has_sidedata("matroska_block_additional"):
+                self._give_up_packets()
+                return
+            data = bytes(packet)
+            self._packets.write(data)
+            self._check = zlib.crc32(data, self._check)
+            self._facts.append(_facts(packet))
+        except OSError:
+            self._give_up_packets()
+
+    def end_segment(self, number: int, state: dict[str, Any]) -> None:
+        """A segment is complete: its packets are kept from now on, and its frames are not."""
+        self.end_log()
+        if self._packets is None:
+            return
+        told = {"state": state, "packets": self._facts, "crc": self._check}
+        head = json.dumps(told).encode()
+        try:
+            self._packets.write(head)
+            self._packets.write(_HEAD.pack(len(head), zlib.crc32(head), 0))
+            self._packets.flush()
+            os.fsync(self._packets.fileno())
+            self._packets.close()
+            os.replace(self._packets_file(number, GROWING), self._packets_file(number))
+        except OSError:
+            self._give_up_packets()
+            return
+        self._packets = None
+        self._frames_file(number).unlink(missing_ok=True)
+
+    def _give_up_packets(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._packets is not None:
+                self._packets.close()
+            self._packets_file(self._growing, GROWING).unlink(missing_ok=True)
+        self._packets = None
+
+    def _segment(self, number: int) -> Segment | None:
+        try:
+            with self._packets_file(number).open("rb") as file:
+                end = file.seek(-_HEAD.size, os.SEEK_END)
+                size, check, _ = _HEAD.unpack(file.read())
+                start = file.seek(end - size)
+                head = file.read(size)
+                if zlib.crc32(head) != check:
+                    return None
+                told = json.loads(head)
+                check = 0
+                file.seek(0)
+                while data := file.read(min(_PIECE, start - file.tell())):
+                    check = zlib.crc32(data, check)
+        except (OSError, ValueError, struct.error):
+            return None
+        if check != told["crc"]:
+            return None
+        return Segment(self._read(number, told["packets"]), told["state"])
+
+    def _read(self, number: int, packets: list[dict[str, Any]]) -> Iterator[Packet[Any]]:
+        with self._packets_file(number).open("rb") as file:
+            for facts in packets:
+                yield _packet(file.read(facts["size"]), facts)
+
+    def _packets_file(self, number: int, ending: str = "") -> Path:
+        return self.folder / f"{number:05d}.packets{ending}"
+
+    # -- frames ------------------------------------------------------------------------------------
+
+    def add_frame(self, number: int, frame: Frame) -> None:
+        """Keeps the next frame of segment `number`, if the disk takes it.
+
+        A frame that cannot be kept costs its work again after an interruption, and no more.
+        """
+        if not self.keep_frames:
+            return
+        if self._again:  # it is in the log
+            self._again -= 1
+            return
+        source = readable(frame.picture)
+        told = {
+            "format": source.format.name,
+            "size": (source.width, source.height),
+            "tags": {name: int(value) for name, value in tags_of(source).items()},
+            "index": frame.index,
+        }
+        head = json.dumps(told).encode()
+        data = b"".join(np.ascontiguousarray(x).tobytes() for x in channels_of(source))
+        check = zlib.crc32(data, zlib.crc32(head))
+        try:
+            if number != self._number:
+                self.end_log()
+                self._number = number
+                self._log = self._frames_file(number).open("ab")
+            if self._log is None:
+                return
+            for part in (_HEAD.pack(len(head), len(data), check), head, data):
+                self._log.write(part)
+            self._log.flush()
+            if time.monotonic() - self._flushed > FLUSH:
+                os.fsync(self._log.fileno())
+                self._flushed = time.monotonic()
+        except OSError:
+            self._give_up_log()
+
+    def waiting(self, number: int) -> list[tuple[int, tuple[int, int]]]:
+        """Frames that are kept from segment `number` on: of which segment, and where in its log.
+
+        What comes after them is removed, since it will be done again.
+        """
+        found: list[tuple[int, tuple[int, int]]] = []
+        for log in sorted(self.folder.glob("*.frames")):
+            own = int(log.stem)
+            expected = number if not found else found[-1][0] + 1
+            whole = not found or len(found) % self.length == 0
+            if own != expected or not whole:
+                log.unlink()
+                continue
+            found += [(own, place) for place in self._places(own)]
+        self._again = len(found)
+        return found
+
+    def _places(self, number: int) -> list[tuple[int, int]]:
+        """Places in the log of segment `number` where whole frames begin, and their sizes.
+
+        What is half-written at its end is cut off.
+        """
+        found, at = [], 0
+        try:
+            with self._frames_file(number).open("rb+") as log:
+                while len(head := log.read(_HEAD.size)) == _HEAD.size:
+                    size, length, check = _HEAD.unpack(head)
+                    content = log.read(size + length)
+                    if len(content) != size + length or zlib.crc32(content) != check:
+                        break
+                    found.append((at, _HEAD.size + size + length))
+                    at += found[-1][1]
+                log.truncate(at)
+        except OSError:
+            return []
+        return found
+
+    def frame(self, number: int, place: tuple[int, int], source: Frame) -> Frame:
+        """A frame from the log of segment `number`, which was made of `source`."""
+        with self._frames_file(number).open("rb") as log:
+            log.seek(place[0])
+            content = log.read(place[1])
+        size, _, _ = _HEAD.unpack_from(content)
+        told = json.loads(content[_HEAD.size : _HEAD.size + size])
+        width, height = told["size"]
+        same = (source.picture.format.name, source.width, source.height)
+        whole = "closed captions" in source.beside and same == (told["format"], width, height)
+        if whole:
+            picture = copy_of(source.picture)  # with its captions
+        else:
+            picture = empty_picture(told["format"], width, height, told["tags"])
+        at = _HEAD.size + size
+        for channel in channels_of(picture):
+            samples = np.ndarray(channel.shape, channel.dtype, content, at)
+            channel[...] = samples
+            at += samples.nbytes
+        return source.with_picture(picture)
+
+    def end_log(self) -> None:
+        """Closes the log of frames that grows."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
+        self._log = None
+
+    def _give_up_log(self) -> None:
+        """The output needs the space more than the log does."""
+        with contextlib.suppress(OSError):
+            if self._log is not None:
+                self._log.truncate(0)
+        self.end_log()
+
+    def _frames_file(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.frames"
+
+    def close(self) -> None:
+        """Closes the files that grow; what is complete stays."""
+        self.end_log()
+        self._give_up_packets()
+
+    def remove(self) -> None:
+        """Removes the folder and all that is in it."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_whole(path: Path, *contents: bytes) -> None:
+    """Writes a file that has its name once it is complete and on disk."""
+    growing = path.with_name(path.name + GROWING)
+    with growing.open("wb") as file:
+        for content in contents:
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(growing, path)
+
+
+def frames_per_segment(pixel_format: str, width: int, height: int) -> int:
+    """How many frames of that kind are encoded on their own; the same for every job like it."""
+    size = frame_bytes(pixel_format, width, height)
+    return max(_LEAST, min(MOST_FRAMES, MOST_BYTES // max(1, size)))
+
+
+def frame_bytes(pixel_format: str, width: int, height: int) -> int:
+    """Bytes of the samples of a frame."""
+    layout = layout_of(native_format(pixel_format))
+    down, across = layout.subsampling
+    planes = len(layout.color) + (layout.alpha is not None)
+    pixels = width * height
+    chroma = -(-height // down) * -(-width // across)
+    count = pixels * (planes - 2) + 2 * chroma if layout.family == "yuv" else pixels * planes
+    return int(count * np.dtype(layout.dtype).itemsize)
+
+
+def bare(packet: Packet[Any]) -> Packet[Any]:
+    """A packet with what can be kept of it, so that the first run writes what another would."""
+    if packet.has_sidedata("matroska_block_additional"):
+        return packet
+    return _packet(bytes(packet), _facts(packet))
+
+
+def _facts(packet: Packet[Any]) -> dict[str, Any]:
+    return {
+        "size": packet.size,
+        "pts": packet.pts,
+        "dts": packet.dts,
+        "duration": packet.duration,
+        "key": packet.is_keyframe,
+        "base": str(packet.time_base),
+    }
+
+
+def _packet(data: bytes, facts: dict[str, Any]) -> Packet[Any]:
+    packet: Packet[Any] = Packet(data)
+    packet.time_base = Fraction(facts["base"])
+    packet.pts, packet.dts = facts["pts"], facts["dts"]
+    packet.duration = facts["duration"]
+    packet.is_keyframe = facts["key"]
+    return packet

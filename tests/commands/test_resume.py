@@ -1,0 +1,372 @@
+"""Jobs that are interrupted go on where they stood, and give what they would have given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import unblur
+from unblur.cli import main
+from unblur.commands import unfinished as parts
+from unblur.commands.unfinished import folder_of, leftovers
+from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.restorers.base import Preset, Window
+from unblur.restorers.none import Untouched
+from unblur.restorers.registry import PRESETS
+
+FRAMES, SEGMENT = 26, 10
+SHOTS = (15, 11)
+
+
+class Mixing(Untouched):
+    """What comes out depends on every frame of a window, and some frames are in two windows."""
+
+    info = dataclasses.replace(
+        Untouched.info, name="mixing", passes_through=False, window=6, fuse=1
+    )
+
+    def windows(self, length, limit=None):
+        size = min(6, length)
+        starts = [*range(0, length - size, 4), length - size]
+        return [Window(tuple(range(a, a + size)), tuple(range(a, a + size))) for a in starts]
+
+    def run(self, frames, guidance, outputs):
+        return 0.7 * frames[list(outputs)] + 0.3 * frames.mean(0)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing is tidied up after it."""
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch):
+    monkeypatch.setattr("unblur.video.kept.MOST_FRAMES", SEGMENT)
+    monkeypatch.setitem(PRESETS, "mixing", Preset(Mixing.info, lambda options: Mixing()))
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Two shots with sound."""
+    path = tmp_path / "in.mov"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as file:
+        video, sound = file.add_stream("mpeg4", rate=25), file.add_stream("pcm_s16le", rate=8000)
+        video.width, video.height, video.pix_fmt = 64, 32, "yuv420p"
+        sound.layout = "mono"
+        number = 0
+        for length in SHOTS:
+            shot = rng.integers(0, 255, (4, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            for i in range(length):
+                shown = av.VideoFrame.from_ndarray(np.ascontiguousarray(shot[:, i : i + 64]))
+                shown.pts, shown.time_base = number + (number > 20), Fraction(1, 25)
+                file.mux(video.encode(shown))
+                number += 1
+        file.mux(video.encode(None))
+        tone = av.AudioFrame.from_ndarray(
+            rng.integers(-999, 999, (1, 8000), np.int16), "s16", "mono"
+        )
+        tone.rate, tone.pts = 8000, 0
+        file.mux(sound.encode(tone))
+        file.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture
+def whole(clip, tmp_path):
+    """What comes out without interruption, in Matroska."""
+    unblur.restore(clip, tmp_path / "whole.mkv", model="mixing")
+    return tmp_path / "whole.mkv"
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """A function that restores until a number of frames were written, and then is no more."""
+
+    def run(source, target, after, **options):
+        written = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(parts, "_tidy", lambda folder: None)
+            patch.setattr(parts, "_remove", lambda kept, lock: lock.close())
+            from unblur.commands import restore
+
+            write = restore._write
+
+            def count(writer, preview, item):
+                nonlocal written
+                if written == after:
+                    raise Killed
+                written += 1
+                write(writer, preview, item)
+
+            patch.setattr(restore, "_write", count)
+            patch.setattr("unblur.video.output.Pending.publish", die)
+            with pytest.raises(Killed):
+                unblur.restore(source, target, **options)
+
+    def die(self):
+        raise Killed
+
+    return run
+
+
+def content(path):
+    """Bytes of a file, or of the files in a folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("after", [0, 7, SEGMENT, SEGMENT + 1, 17, FRAMES])
+def test_what_is_resumed_equals_what_was_not_interrupted(clip, tmp_path, killed, after):
+    options = {"model": "mixing", "start": "f1"}
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    unblur.restore(clip, whole, **options)
+    killed(clip, out, after, **options)
+    assert not out.exists()
+    report = unblur.restore(clip, out, resume=True, **options)
+    assert report.frames == FRAMES - 1
+    assert content(out) == content(whole)
+    assert visible(tmp_path) == ["in.mov", "out.mp4", "whole.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(
+            "out.mp4",
+            {"model": "bsstnet-tiny", "window": 6, "fuse": 2, "end": "f12"},
+            marks=pytest.mark.slow,
+        ),
+        ("out.mkv", {"model": "none", "codec": "ffv1"}),
+        ("out.mkv", {"model": "mixing", "codec": "h265"}),
+        ("frames", {"model": "mixing", "codec": "png"}),
+    ],
+    ids=["network", "untouched", "h265", "pictures"],
+)
+@pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
+def test_a_job_that_is_killed_again_and_again(clip, tmp_path, killed, name, options):
+    whole, out = tmp_path / f"whole_{name}", tmp_path / name
+    unblur.restore(clip, whole, **options)
+    for after in (8, 11):
+        killed(clip, out, after, resume=True, **options)
+    unblur.restore(clip, out, resume=True, **options)
+    assert content(out) == content(whole)
+
+
+@pytest.mark.parametrize("damage", ["half a frame", "a wrong byte", "a lost segment"])
+def test_what_was_half_written_is_done_again(clip, whole, tmp_path, killed, damage):
+    out = tmp_path / "out.mkv"
+    killed(clip, out, 17, model="mixing")
+    folder = folder_of(out)
+    log, first = folder / "00001.frames", folder / "00000.packets"
+    if damage == "half a frame":
+        os.truncate(log, log.stat().st_size - 5)
+    elif damage == "a wrong byte":
+        data = bytearray(first.read_bytes())
+        data[-10] ^= 1
+        first.write_bytes(data)
+    else:
+        first.unlink()
+    unblur.restore(clip, out, model="mixing", resume=True)
+    assert content(out) == content(whole)
+
+
+def test_work_is_not_done_twice(clip, tmp_path, killed, monkeypatch):
+    killed(clip, tmp_path / "out.mkv", 23, model="mixing", fuse="off")
+    runs = []
+    run = Mixing.run
+    monkeypatch.setattr(Mixing, "run", lambda *given: runs.append(1) or run(*given))
+    said = []
+    unblur.restore(
+        clip, tmp_path / "out.mkv", model="mixing", fuse="off", resume=True, progress=said.append
+    )
+    assert len(runs) == 2  # of the windows of 15 and 11 frames, the two that frame 23 is in
+    assert min(p.done for p in said if p.stage == "restore") == 23
+    assert "look through" not in {p.stage for p in said}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"strength": 0.5}, r"--strength 1.0, now there is --strength 0.5"),
+        ({"end": "f20"}, "no --end, now there is --end f20"),
+        ({"model": "bsstnet-tiny"}, "--model mixing"),
+        ("input", "the content of the input changed"),
+        ("version", "unblur"),
+        ("weights", "the weights of mixing changed"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
+def test_whatever_differs_is_refused_by_name(clip, tmp_path, killed, monkeypatch, change, said):
+    out = tmp_path / "out.mkv"
+    killed(clip, out, 12, model="mixing")
+    before = content(folder_of(out))
+    options = {"model": "mixing"}
+    if change == "input":
+        os.utime(clip, (1, 1))
+    elif change == "version":
+        monkeypatch.setattr(unblur, "__version__", "9.9")
+    elif change == "weights":
+        monkeypatch.setattr("unblur.commands.resume.digest_of", lambda model: "other")
+    else:
+        options |= change
+    with pytest.raises(UsageError, match=said) as refused:
+        unblur.restore(clip, out, resume=True, **options)
+    assert "unblur clean" in str(refused.value)
+    after = content(folder_of(out))
+    assert {k: v for k, v in after.items() if k != "lock"} == {
+        k: v for k, v in before.items() if k in after and k != "lock"
+    }
+
+
+def test_without_resume_nothing_is_lost(clip, tmp_path, killed, capfd):
+    out = tmp_path / "out.mkv"
+    killed(clip, out, 12, model="mixing")
+    with pytest.raises(UsageError, match=r"add --resume to go on, or .*`unblur clean"):
+        unblur.restore(clip, out, model="mixing")
+    assert main(["clean", str(tmp_path), "--dry-run"]) == 0
+    assert folder_of(out).is_dir()
+    assert main(["clean", str(out)]) == 0
+    assert "out.mkv" in capfd.readouterr().out
+    assert visible(tmp_path) == ["in.mov"]
+    unblur.restore(clip, out, model="mixing")
+
+
+def test_clean_knows_only_what_it_made(tmp_path):
+    for name in (".mine.unblur", ".out.12345678.unblur"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dear.txt").write_text("mine")
+    (tmp_path / ".out.part.mkv").write_text("mine")
+    assert leftovers(tmp_path) == []
+    assert main(["clean", str(tmp_path)]) == 0
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_jobs_on_one_output(clip, tmp_path):
+    out = tmp_path / "out.mkv"
+    met = []
+
+    def second(now):
+        if now.stage == "restore" and not met:
+            with pytest.raises(UsageError, match=r"another job \(process \d+ on .*\)") as refused:
+                unblur.restore(clip, out, model="mixing", resume=True)
+            met.append(str(refused.value))
+            met.extend(leftovers(out))
+
+    unblur.restore(clip, out, model="mixing", progress=second)
+    assert met[1].at_work
+    assert met[1].target == out
+    assert out.exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_what_is_worth_little_is_not_kept(clip, tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(parts, "WORTH", seconds)
+
+    def stop(now):
+        if now.stage == "restore" and now.done == 12:
+            raise KeyboardInterrupt
+
+    def begin():
+        unblur.restore(clip, tmp_path / "out.mkv", model="mixing", progress=stop)
+
+    if seconds:
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+        assert visible(tmp_path) == ["in.mov"]
+        return
+    with pytest.raises(KeyboardInterrupt), pytest.warns(match="with --resume to go on"):
+        begin()
+    assert len(leftovers(tmp_path)) == 1
+    unblur.restore(clip, tmp_path / "whole.mkv", model="mixing")
+    unblur.restore(clip, tmp_path / "out.mkv", model="mixing", resume=True)
+    assert content(tmp_path / "out.mkv") == content(tmp_path / "whole.mkv")
+
+
+def test_an_input_that_became_shorter(clip, tmp_path, killed, monkeypatch):
+    killed(clip, tmp_path / "out.mkv", 25, model="mixing")
+    monkeypatch.setattr("unblur.commands.resume.fingerprint", lambda path: "")
+    journal = folder_of(tmp_path / "out.mkv") / "journal.json"
+    facts = json.loads(journal.read_text())
+    facts["facts"]["the content of the input"] = ""
+    journal.write_text(json.dumps(facts))
+    short = tmp_path / "short.mov"
+    unblur.restore(clip, short, model="none", end="f12", codec="prores")
+    with pytest.raises((MediaError, UsageError)):
+        unblur.restore(short, tmp_path / "out.mkv", model="mixing", resume=True)
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and os.geteuid() == 0), reason="mounts a tiny disk"
+)
+def test_a_full_disk_is_no_end(clip, tmp_path, monkeypatch):
+    """Once there is room again, the job goes on."""
+    monkeypatch.setattr(parts, "WORTH", 0.0)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=72k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("not allowed to mount")
+    try:
+        options = {"model": "mixing", "codec": "ffv1"}
+        with (
+            pytest.raises(ResourceError, match="free some space") as full,
+            pytest.warns(match="--resume"),
+        ):
+            unblur.restore(clip, disk / "out.mkv", **options)
+        assert full.value.exit_code == 4
+        subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)
+        unblur.restore(clip, tmp_path / "whole.mkv", **options)
+        said = []
+        unblur.restore(clip, disk / "out.mkv", resume=True, progress=said.append, **options)
+        assert min(p.done for p in said if p.stage == "restore") >= SEGMENT
+        assert content(disk / "out.mkv") == content(tmp_path / "whole.mkv")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_frames_within_reach_are_enough(monkeypatch):
+    """A frame's picture does not depend on where its job was taken up."""
+    from unblur.engine.fusion import Fusion
+    from unblur.engine.plan import Fit
+    from unblur.engine.run import Look, Runner
+    from unblur.guidance.align import DisAlignment
+    from unblur.ops.shots import Shot
+
+    @dataclasses.dataclass(frozen=True)
+    class Plain:
+        number: int
+        picture: torch.Tensor
+
+        def rgb(self):
+            return self.picture
+
+    noise = torch.rand(23, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    frames = [Plain(i, x) for i, x in enumerate(noise)]
+    shots = [Shot(0, 14), Shot(14, 23)]
+    fusion = Fusion(2, DisAlignment(), torch.device("cpu"))
+    for with_fusion in (None, fusion):
+        runner = Runner(
+            Mixing(), Look("encoded", "iec61966-2-1"), Fit(None, None), None, with_fusion
+        )
+        whole = dict((f.number, x) for f, x in runner.restore(frames, shots))
+        for first in (0, 1, 5, 6, 12, 13, 14, 15, 22):
+            begin = runner.begin(shots, first)
+            rest = list(runner.restore(frames[begin:], shots, None, first))
+            assert [frame.number for frame, _ in rest] == list(range(first, 23))
+            for frame, picture in rest:
+                assert torch.equal(picture, whole[frame.number])
