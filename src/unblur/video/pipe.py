@@ -99,7 +99,7 @@ class _Going:
 
 
 class _Sorted:
-    """A container whose video packets come out, and whose others are put aside."""
+    """A container whose packets come out, and whose others than the video's are put aside, too."""
 
     def __init__(self, container: InputContainer, others: Others) -> None:
         self._container, self._others = container, others
@@ -107,12 +107,12 @@ class _Sorted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def demux(self, stream: VideoStream) -> Iterator[Packet[Any]]:
+    def demux(self) -> Iterator[Packet[Any]]:
+        of_others = {stream.index for stream in self._others.streams}
         for packet in self._container.demux():
-            if packet.stream_index == stream.index:
-                yield packet
-            elif packet.size:
+            if packet.stream_index in of_others and packet.size:
                 self._others.packets.append(packet)
+            yield packet
 
 
 class PipeReader:
