@@ -17,7 +17,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
@@ -122,6 +122,7 @@ class FileWriter:
         self._closing = ExitStack()
         self._kept = kept
         self.frames = 0
+        self._headed = False
         folder = None if kept is None else kept.folder
         self._pending = Pending(self._target, overwrite=overwrite, folder=folder)
         try:
@@ -407,7 +408,9 @@ class FileWriter:
     def _put(self, packet: Packet[Any]) -> None:
         """Writes a packet, and all of the other streams that come before it."""
         reached = (packet.dts or 0) * packet.time_base
-        self._output.mux(packet)
+        with nullcontext() if self._headed else kept_priority():
+            self._output.mux(packet)  # the first opens the encoder of the stream for its header
+        self._headed = True
         if self._copy is not None:
             self._copy.advance(reached)
 
