@@ -5,7 +5,7 @@
 
 Every network has about 10 GMAC per frame of 256 x 256 (those at full size 40), optical flow not
 counted, and learns from the same rendered clips (scenes of the recipe `motion-s`, kept in POOL)
-by the same losses for the same time of one thread of the processor: forward and backward pass,
+by the same losses for the same time of one thread of the CPU: forward and backward pass,
 optimizer, and optical flow, but not making or reading clips, nor validation. So other work beside
 it disturbs little. The cosine of the learning rate ends with that time. Rate, crop and batch are
 what each kind needs. `--data` names folders of sharp frames for averages of real ones. Writes
@@ -52,7 +52,7 @@ FROM_SCRATCH: Mapping[str, Any] = {"start_from": None, "learning_rate": 6e-4, "r
 
 
 def pixelwise(net: nn.Module) -> nn.Module:
-    """The network with each pixel's channels together in its weights: faster on a processor."""
+    """The network with each pixel's channels together in its weights: faster on a CPU."""
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -292,7 +292,7 @@ def write(name: str, points: list[dict[str, Any]]) -> None:
     lines: list[dict[str, Any]] = [*table.earlier("architectures", "row", [name]), *points]
     lines.sort(key=lambda line: list(ROWS).index(line["row"]))
     about = (
-        f"Minutes of one thread of the processor; {VALIDATION_CLIPS} held-out scenes of 256x256, "
+        f"Minutes of one thread of the CPU; {VALIDATION_CLIPS} held-out scenes of 256x256, "
         f"input {float(lines[0]['input']):.2f} dB; GMAC per frame of 256x256 without optical flow. "
         f"torch {lines[0]['torch']}."
     )

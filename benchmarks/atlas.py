@@ -8,7 +8,7 @@ Scenes of held-out textures: two or three layers at their own depths, the focus 
 nearest to the farthest while camera and objects move. Masks are the true layers, made rough (grown
 by 2 pixels); `automatic masks` has none. Rows are added to results/atlas.csv as they are done, and
 those that are there are not computed again; results/atlas.md is the table. `seconds` is the
-processor's time on one thread, flow and masks included.
+CPU's time on one thread, flow and masks included.
 
 | row | what |
 |---|---|
@@ -21,7 +21,7 @@ processor's time on one thread, flow and masks included.
 | full, automatic masks | what moves |
 
 `--filmed` takes a real clip instead, its FRAMES sharp and MASKS of its foreground, one folder of
-pictures each: the frames are made small and blurred by the lens of `unblur simulate focus`,
+images each: the frames are made small and blurred by the lens of `unblur simulate focus`,
 foreground and background at a depth each, while the focus goes from one to the other.
 
 `out of focus` is the PSNR over pixels whose circle of confusion has a radius above 1 pixel; PSNR,
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--only", help="this row alone")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--filmed", type=Path, nargs=2, metavar=("FRAMES", "MASKS"))
-    parser.add_argument("--pictures", type=Path, help="folder for pictures of what is made")
+    parser.add_argument("--images", type=Path, help="folder for images of what is made")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -129,7 +129,7 @@ def main() -> None:
             made = filmed(options.filmed[0], options.filmed[1], *size)
         else:
             made = clip(*CLIPS[name], *size)
-        result = run(row, made, preset(options.preset), options.pictures, name)
+        result = run(row, made, preset(options.preset), options.images, name)
         done.append({"clip": name, "row": row} | result)
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, FIELDS)
@@ -171,26 +171,24 @@ def drawn(seed: int, layers: int, frames: int, width: int) -> Scenes:
 def filmed(folder: Path, masks: Path, frames: int, height: int, width: int) -> Rendered:
     """A real clip, blurred on purpose: focus goes from the foreground to the background."""
     files = [sorted(x.iterdir())[:frames] for x in (folder, masks)]
-    pictures, shapes = (
-        torch.stack([small(path, height, width) for path in some]) for some in files
-    )
+    images, shapes = (torch.stack([small(path, height, width) for path in some]) for some in files)
     front = (shapes.mean(1, keepdim=True) > 0.5).float()  # (T, 1, H, W)
     blurred, radii = [], []
-    for t, (picture, shape) in enumerate(zip(pictures, front, strict=True)):
-        light, radius = refocus(to_linear(picture), 1 - shape, t / (len(front) - 1), LENS)
+    for t, (image, shape) in enumerate(zip(images, front, strict=True)):
+        light, radius = refocus(to_linear(image), 1 - shape, t / (len(front) - 1), LENS)
         blurred.append(from_linear(light).clamp(0, 1).mul(255).round() / 255)
         radii.append(radius)
     layers = torch.cat((1 - front, front), 1)[None]
     return Rendered(
-        pictures[None], torch.stack(blurred)[None], coc=torch.stack(radii)[None], layers=layers
+        images[None], torch.stack(blurred)[None], coc=torch.stack(radii)[None], layers=layers
     )
 
 
 def small(path: Path, height: int, width: int) -> Tensor:
-    """A picture (3, H, W) in [0, 1], made small."""
+    """An image (3, H, W) in [0, 1], made small."""
     codes = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if codes is None:
-        raise SystemExit(f"{path} is no picture")
+        raise SystemExit(f"{path} is no image")
     codes = cv2.cvtColor(codes, cv2.COLOR_BGR2RGB)
     shrunk = cv2.resize(
         codes.astype(np.float32) / 255, (width, height), interpolation=cv2.INTER_AREA
@@ -199,7 +197,7 @@ def small(path: Path, height: int, width: int) -> Tensor:
 
 
 def run(
-    row: str, made: Rendered, config: FitConfig, pictures: Path | None, name: str
+    row: str, made: Rendered, config: FitConfig, images: Path | None, name: str
 ) -> dict[str, str]:
     """Figures of one row."""
     assert made.coc is not None
@@ -213,8 +211,8 @@ def run(
     seconds = time.process_time() - began
     soft = (radius > 1).expand_as(truth)
     error = (shown - truth).square()[soft].mean()
-    if pictures is not None and fitter is not None:
-        draw(pictures, f"{name}_{row}".replace(" ", "_"), fitter, made, shown)
+    if images is not None and fitter is not None:
+        draw(images, f"{name}_{row}".replace(" ", "_"), fitter, made, shown)
     return {
         "psnr": f"{psnr(shown, truth).mean():.2f}",
         "out of focus": f"{-10 * error.log10():.2f}",
@@ -296,15 +294,15 @@ def draw(folder: Path, name: str, fitter: Fitter, made: Rendered, shown: Tensor)
     ]
     save(folder / f"{name}.png", torch.cat([torch.cat(list(row), 2) for row in rows], 1))
     for i, atlas in enumerate(fitter.model.atlases()):
-        picture = from_working(atlas[:3], fitter.model.config.linear)
+        image = from_working(atlas[:3], fitter.model.config.linear)
         if len(atlas) > 3:
-            picture = picture * torch.sigmoid(atlas[3:])
-        save(folder / f"{name}_atlas{i}.png", picture)
+            image = image * torch.sigmoid(atlas[3:])
+        save(folder / f"{name}_atlas{i}.png", image)
 
 
-def save(path: Path, picture: Tensor) -> None:
+def save(path: Path, image: Tensor) -> None:
     """Writes (3, H, W) RGB."""
-    codes = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).flip(-1)
+    codes = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).flip(-1)
     cv2.imwrite(str(path), codes.contiguous().numpy())
 
 

@@ -9,7 +9,7 @@ CLIP is `stream`, `garden` or `confetti`, the rendered clips of `atlas.py`. `fit
 row `full` there.
 
 `speed` renders a project of 512x288 whose maps are in memory, on one thread, and counts the
-processor's time, so that other work beside disturbs little: two cores do no worse than one.
+CPU's time, so that other work beside disturbs little: two cores do no worse than one.
 
 `flow` compares the flow of fitted projects with the truth, between frames up to 9 apart, beside
 OpenCV's DIS and flow-s on the clip as it was given, out of focus. CLIP alone takes the clip's own
@@ -193,8 +193,8 @@ def draw_strip(options: argparse.Namespace) -> None:
         project.refocus([front.name], chosen, aperture=8, bokeh="hexagon", highlights=12),
         project.refocus([project.layers[-1].name], chosen, aperture=8),
     ]
-    picture = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-    codes = picture.permute(1, 2, 0).mul(255).round().byte().numpy()[:, :, ::-1]
+    image = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    codes = image.permute(1, 2, 0).mul(255).round().byte().numpy()[:, :, ::-1]
     cv2.imwrite(str(STRIP), codes, [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/atlas_steps.py [--width N] [--steps N]
 
-Two layers, frames of noise: only time counts. Seconds are the processor's, on one thread, of a step
+Two layers, frames of noise: only time counts. Seconds are the CPU's, on one thread, of a step
 with two frames. Writes results/atlas_steps.csv and results/atlas_steps.md beside this file.
 """
 
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def seconds(fitter: Fitter, steps: int) -> float:
-    """Of the processor, for a step; the first is not counted."""
+    """Of the CPU, for a step; the first is not counted."""
     fitter.one_step(0.1)
     began = time.process_time()
     for _ in range(steps):

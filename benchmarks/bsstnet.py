@@ -6,7 +6,7 @@
 Clips of 256 x 256 pixels in which every window is blurred at some time, so the cost is the most
 that a clip of its length can take. Flow from outside (RAFT) is not counted, as in the paper, whose
 GFLOPs are multiply-adds. Each row runs in a process of its own, so that its peak memory is its own.
-With `--threads 1` on a CPU the time is the processor's, so other work beside it disturbs little.
+With `--threads 1` on a CPU the time is the CPU's, so other work beside it disturbs little.
 Writes results/bsstnet.csv and results/bsstnet.md beside this file, a row at a time.
 """
 

@@ -13,7 +13,7 @@ the network, the clips and the seed of the recipe `coc-s`:
 | transfer, encoder goes on | the same, the second part for the whole network, in as much time |
 | scratch, as long | the circle of confusion alone, in as much time as both parts of `transfer` |
 
-Time is the processor's on one thread, rendering left out. Errors are those of the diameter in
+Time is the CPU's on one thread, rendering left out. Errors are those of the diameter in
 pixels on the scenes of held-out textures of benchmarks/guidance.py. Writes
 results/coc_transfer.csv and results/coc_transfer.md beside this file; runs stay in DIR.
 """
@@ -43,7 +43,7 @@ from unblur.weights import load
 COUNT = 28
 """Scenes of each kind that errors are measured on."""
 Trained = tuple[Path, float]
-"""Weights, and seconds of the processor that they took."""
+"""Weights, and seconds of the CPU that they took."""
 
 
 def main() -> None:

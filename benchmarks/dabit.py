@@ -7,7 +7,7 @@ Windows of the release: 10 frames that are restored and 6 references, blurred ev
 cost is the most a window of this size can take. `focus-s` restores the 10 without references; size
 small of `dabit` is `dabit-narrow`. Costs are per restored frame; those of the flow
 network are per frame of the 10, both directions. Each row runs in a process of its own, so that its
-peak memory is its own. With `--threads 1` on a CPU the time is the processor's, so other work
+peak memory is its own. With `--threads 1` on a CPU the time is the CPU's, so other work
 beside it disturbs little. Writes results/dabit.csv and results/dabit.md beside this file.
 """
 

@@ -6,7 +6,7 @@ Scenes of held-out textures, drawn as those of the suite `synth-motion` are, eve
 compressed. The truth is the flow between the middles of two exposures. End-point errors are in
 pixels of the frame, over all pixels of all pairs, both ways; `visible` leaves out those that are
 hidden in the other frame or leave it. Times are per pair of frames of 854x480, both ways; on one
-thread they are the processor's, so other work beside disturbs little. Writes results/flow.csv and
+thread they are the CPU's, so other work beside disturbs little. Writes results/flow.csv and
 results/flow.md beside this file.
 """
 

@@ -13,7 +13,7 @@ Of scenes that move those pixels are judged that are blurred by motion alone: mo
 pixels within the exposure, with a circle of confusion below half a pixel. `kept` is the PSNR of the
 output against the blurred input there, above 60 dB counts as 60: motion blur that stays as it was
 filmed. `gain` is that against the sharp truth; there it tells whether the blur was made less. A
-name with `@coc` behind is told the true circle of confusion. Writes results/focus_cases.csv and
+name with `@coc` behind is given the true circle of confusion. Writes results/focus_cases.csv and
 results/focus_cases.md beside this file; rows of other models stay.
 """
 
@@ -114,7 +114,7 @@ def clips(case: Case, count: int) -> Iterator[tuple[Clip, Tensor]]:
             scenes = out_of_focus(scenes, case.radius)
         made = render(scenes, SIDE, SIDE, FRAMES, truth={"coc", "depth", "extent"})
         if made.coc is None or made.depth is None or made.extent is None:
-            raise ValueError("the renderer left out a truth it was asked for")
+            raise ValueError("the renderer left out a truth it was requested")
         judged = torch.ones_like(made.coc[0], dtype=torch.bool)
         if case.radius is None:
             judged = (made.extent[0] > MOVED) & (made.coc[0] < IN_FOCUS)

@@ -90,7 +90,7 @@ def render_scene(index: int, motion: Range) -> Scene:
     scenes = sample_scenes(config, held_out(), 1, torch.Generator().manual_seed(SEED + index))
     made = render(scenes, SIDE, SIDE, FRAMES, truth={"flow"})
     if made.flow_forward is None or made.flow_backward is None:
-        raise ValueError("the renderer left out a truth it was asked for")
+        raise ValueError("the renderer left out a truth it was requested")
     blurred = (made.blurred[0] * 255).round() / 255
     return Scene(
         blurred,
@@ -116,7 +116,7 @@ def measure(net: Aligned, scene: Scene, variant: str) -> tuple[float, ...]:
     for neighbour in range(2 * net.config.neighbours):
         for kind in VARIANTS[variant]:
             seen[1 + 3 * neighbour + KINDS[kind]].zero_()
-    residual = net.residual(torch.cat(seen, 1), clip.pictures[:, MIDDLE])
+    residual = net.residual(torch.cat(seen, 1), clip.images[:, MIDDLE])
     change = F.pixel_shuffle(residual[:, : net.config.channels], net.config.scale)
     before, truth = blurred[:, MIDDLE], scene.sharp[None, MIDDLE]
     after = (before + change * out_of_focus(radius[:, MIDDLE])).clamp(0, 1)

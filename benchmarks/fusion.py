@@ -119,7 +119,7 @@ def fused(blurred: Tensor, restored: Tensor, changes: dict[str, Any]) -> Tensor:
     """(T, 3, H, W) of a clip."""
     fusion = Fusion(**{"radius": 2, "alignment": DisAlignment(), "device": CPU, **changes})
     items = ((None, before, after) for before, after in zip(blurred, restored, strict=True))
-    return torch.stack([picture for _, picture in fuse(items, fusion)])
+    return torch.stack([image for _, image in fuse(items, fusion)])
 
 
 def mean(values: list[float]) -> float:

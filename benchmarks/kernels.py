@@ -3,9 +3,9 @@
     python benchmarks/kernels.py [--no-timing]
 
 After Fig. 4 of Video Defocus Deblurring with Atlases: Gaussian, hard disk, extended box (Gwosdek et
-al. 2011), tanh disk (Busam et al. 2019) and the soft disk (eq. 2), as pictures, as profiles, and on
-a sharp picture whose blurred one is known. That is blurred by an ideal lens: the area of a disk
-within each pixel, in linear light. Times are processor seconds of one thread, so that other work
+al. 2011), tanh disk (Busam et al. 2019) and the soft disk (eq. 2), as images, as profiles, and on
+a sharp image whose blurred one is known. That is blurred by an ideal lens: the area of a disk
+within each pixel, in linear light. Times are CPU seconds of one thread, so that other work
 beside disturbs little. Writes results/kernels.csv and results/kernels.md beside this file, and
 docs/images/kernels.png.
 """
@@ -46,7 +46,7 @@ HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "kernels.png"
 TEXTURE = 2
 SIDE = 192
-"""Of the picture that is blurred."""
+"""Of the image that is blurred."""
 REACH = 40
 SEED = 460_000
 TRUE_RADII = (1.0, 2.0, 4.0, 8.0)
@@ -65,7 +65,7 @@ Kernel = Callable[[Tensor, int], Tensor]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--no-timing", action="store_true", help="draw the picture only")
+    parser.add_argument("--no-timing", action="store_true", help="draw the image only")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sharp = scene()
@@ -86,7 +86,7 @@ def main() -> None:
 
 def scene() -> Tensor:
     """(1, 3, SIDE, SIDE) a held-out texture with some bright points, linear light."""
-    rgb = held_out().pictures[TEXTURE][:, :SIDE, :SIDE].float() / 255
+    rgb = held_out().images[TEXTURE][:, :SIDE, :SIDE].float() / 255
     sharp = 0.7 * to_linear(rgb)[None]
     generator = torch.Generator().manual_seed(SEED)
     for row, col in torch.randint(8, SIDE - 8, (7, 2), generator=generator).tolist():
@@ -94,20 +94,20 @@ def scene() -> Tensor:
     return sharp
 
 
-def blurred(picture: Tensor, kernel: Tensor) -> Tensor:
-    """Convolution of (1, 3, H, W) by one kernel (1, K, K); the picture wraps around."""
-    field = torch.zeros(picture.shape[-2:])
+def blurred(image: Tensor, kernel: Tensor) -> Tensor:
+    """Convolution of (1, 3, H, W) by one kernel (1, K, K); the image wraps around."""
+    field = torch.zeros(image.shape[-2:])
     side = kernel.shape[-1]
     field[:side, :side] = kernel[0]
     field = field.roll((-(side // 2), -(side // 2)), (0, 1))
     return torch.fft.irfft2(
-        torch.fft.rfft2(picture) * torch.fft.rfft2(field), s=picture.shape[-2:]
+        torch.fft.rfft2(image) * torch.fft.rfft2(field), s=image.shape[-2:]
     ).clamp_min(0)
 
 
-def seen(picture: Tensor) -> Tensor:
+def seen(image: Tensor) -> Tensor:
     """As a video shows it: sRGB, clipped."""
-    return from_linear(picture.clamp(0, 1))
+    return from_linear(image.clamp(0, 1))
 
 
 # How near each kernel comes to an ideal lens.
@@ -155,11 +155,11 @@ def fit(sharp: Tensor, name: str, kernel: Kernel, true: float) -> dict[str, obje
 def speed(height: int, width: int, largest: float) -> dict[str, object]:
     """Seconds forward and backward, of the blur and of a loop over taps; and how they differ."""
     generator = torch.Generator().manual_seed(SEED)
-    picture = torch.rand(1, 3, height, width, generator=generator)
+    image = torch.rand(1, 3, height, width, generator=generator)
     radius = largest * torch.rand(1, 1, height, width, generator=generator)
     towards = torch.rand(1, 4, height, width, generator=generator)
-    fast = timed(mix, picture, radius, towards)
-    slow = timed(loop, picture, radius, towards)
+    fast = timed(mix, image, radius, towards)
+    slow = timed(loop, image, radius, towards)
     errors = [(a - b).norm() / b.norm() for a, b in zip(fast[2:], slow[2:], strict=True)]
     return {
         "frame": f"{width}x{height}",
@@ -184,9 +184,9 @@ def timed(method: Callable[..., Result], *inputs: Tensor) -> Result:
     return min(results, key=lambda result: result[0] + result[1])
 
 
-def mix(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
+def mix(image: Tensor, radius: Tensor, towards: Tensor) -> Result:
     """`scatter`: seconds forward and backward, light, and both gradients."""
-    x, r = picture.clone().requires_grad_(), radius.clone().requires_grad_()
+    x, r = image.clone().requires_grad_(), radius.clone().requires_grad_()
     started = time.process_time()
     light = torch.cat(scatter(x, r), 1)
     between = time.process_time()
@@ -197,7 +197,7 @@ def mix(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
     return between - started, ended - between, light.detach(), x.grad, r.grad
 
 
-def loop(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
+def loop(image: Tensor, radius: Tensor, towards: Tensor) -> Result:
     """The same by autograd, tap by tap: strips of 24 rows, or it would need 10 GB.
 
     Small strips stay in the cache, and the areas of the disks are made before the clock starts (a
@@ -207,12 +207,12 @@ def loop(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
     taps = [t for t in product(range(-reach, reach + 1), repeat=2) if math.hypot(*t) <= reach]
     squares = sorted({i * i + j * j for i, j in taps})
     copies = {s: sum(i * i + j * j == s for i, j in taps) for s in squares}
-    width = picture.shape[-1]
+    width = image.shape[-1]
     light = torch.zeros_like(towards)
     grads, spent = [], [0.0, 0.0]
-    for top in range(0, picture.shape[-2], 24):
+    for top in range(0, image.shape[-2], 24):
         rows = slice(top, top + 24)
-        x = picture[..., rows, :].clone().requires_grad_()
+        x = image[..., rows, :].clone().requires_grad_()
         r = radius[..., rows, :].clone().requires_grad_()
         area = area_of(r, squares, copies)
         leaf = area.detach().requires_grad_()
@@ -225,7 +225,7 @@ def loop(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
             sent = soft_disk(r - math.hypot(i, j), beta) * sources
             arrived[..., reach + i : reach + i + height, reach + j : reach + j + width] += sent
         between = time.process_time()
-        low, high = max(top - reach, 0), min(top + height + reach, picture.shape[-2])
+        low, high = max(top - reach, 0), min(top + height + reach, image.shape[-2])
         inside = slice(low - top + reach, high - top + reach)
         part = arrived[..., inside, reach:-reach]
         (part * towards[..., low:high, :]).sum().backward()
@@ -235,10 +235,10 @@ def loop(picture: Tensor, radius: Tensor, towards: Tensor) -> Result:
         light[..., low:high, :] += part.detach()
         area.backward(leaf.grad)
         grads.append((x.grad, r.grad))
-    by_picture, by_radius = (
+    by_image, by_radius = (
         torch.cat([g for g in part if g is not None], -2) for part in zip(*grads, strict=True)
     )
-    return spent[0], spent[1], light, by_picture, by_radius
+    return spent[0], spent[1], light, by_image, by_radius
 
 
 def area_of(radius: Tensor, squares: Sequence[int], copies: dict[int, int]) -> Tensor:
@@ -250,7 +250,7 @@ def area_of(radius: Tensor, squares: Sequence[int], copies: dict[int, int]) -> T
     return total
 
 
-# The picture.
+# The image.
 
 CELL = 128
 HEAD = 20
@@ -258,14 +258,14 @@ COLOURS = ((60, 60, 60), (46, 87, 228), (76, 175, 80), (200, 120, 40), (150, 50,
 
 
 def sheet(sharp: Tensor) -> np.ndarray:
-    """Kernels, profiles, and blurred pictures; (H, W, 3) BGR uint8."""
+    """Kernels, profiles, and blurred images; (H, W, 3) BGR uint8."""
     truth = blurred(sharp, disk(torch.tensor([6.0]), REACH))
-    pictures = [("sharp", crop(sharp)), ("blurred, R = 6", crop(truth))]
+    images = [("sharp", crop(sharp)), ("blurred, R = 6", crop(truth))]
     kernels: list[tuple[str, np.ndarray]] = []
     for kind, name in NAMES.items():
         made = KERNELS[kind](torch.tensor([6.0]), REACH)
-        kernels.append((name, kernel_picture(made)))
-        pictures.append((name, crop(blurred(sharp, made))))
+        kernels.append((name, kernel_image(made)))
+        images.append((name, crop(blurred(sharp, made))))
     radii = [
         (f"r = {r:g}", crop(blurred(sharp, soft_kernel(torch.tensor([r]), REACH))))
         for r in (0.0, 1.0, 2.0, 4.0, 6.0, 9.0, 13.0)
@@ -275,14 +275,14 @@ def sheet(sharp: Tensor) -> np.ndarray:
         for b in BETAS
     ]
     small = [
-        (f"r = 0, {name}", kernel_picture(soft_kernel(torch.tensor([0.0]), REACH, beta), 6))
+        (f"r = 0, {name}", kernel_image(soft_kernel(torch.tensor([0.0]), REACH, beta), 6))
         for name, beta in (("beta = 2", 2.0), ("identity", None))
     ]
     plots = np.concatenate((profiles_of_kernels(), profiles_of_beta()), 1)
     rows = [
         strip(kernels + small),
         plots,
-        strip(pictures),
+        strip(images),
         strip(radii),
         strip(betas + [("", blank())] * 2),
     ]
@@ -293,14 +293,14 @@ def blank() -> np.ndarray:
     return np.full((CELL, CELL, 3), 255, np.uint8)
 
 
-def crop(picture: Tensor) -> np.ndarray:
-    """The middle of a picture, grey; (CELL, CELL, 3) uint8."""
+def crop(image: Tensor) -> np.ndarray:
+    """The middle of an image, grey; (CELL, CELL, 3) uint8."""
     start = (SIDE - CELL) // 2
-    grey = seen(picture)[0, :, start : start + CELL, start : start + CELL].mean(0)
+    grey = seen(image)[0, :, start : start + CELL, start : start + CELL].mean(0)
     return np.repeat((grey * 255).round().byte().numpy()[..., None], 3, 2)
 
 
-def kernel_picture(kernel: Tensor, around: int = 10) -> np.ndarray:
+def kernel_image(kernel: Tensor, around: int = 10) -> np.ndarray:
     """A kernel, its greatest value white; (CELL, CELL, 3) uint8."""
     part = kernel[0, REACH - around : REACH + around + 1, REACH - around : REACH + around + 1]
     values = (part / part.max() * 255).round().byte().numpy()
@@ -309,11 +309,11 @@ def kernel_picture(kernel: Tensor, around: int = 10) -> np.ndarray:
 
 
 def strip(cells: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
-    """Pictures side by side, each with its name on top."""
+    """Images side by side, each with its name on top."""
     page = np.full((HEAD + CELL + 4, len(cells) * (CELL + 4), 3), 255, np.uint8)
-    for i, (name, picture) in enumerate(cells):
+    for i, (name, image) in enumerate(cells):
         write(page, name, (i * (CELL + 4) + 2, 14))
-        page[HEAD : HEAD + CELL, i * (CELL + 4) : i * (CELL + 4) + CELL] = picture
+        page[HEAD : HEAD + CELL, i * (CELL + 4) : i * (CELL + 4) + CELL] = image
     return page
 
 
@@ -389,9 +389,9 @@ def markdown(fits: Sequence[dict[str, object]], speeds: Sequence[dict[str, objec
             "",
             *as_table(widths),
             "",
-            "## On a picture that an ideal lens blurred",
+            "## On an image that an ideal lens blurred",
             "",
-            "PSNR in dB of the sharp picture blurred by each kernel, against the true one: with",
+            "PSNR in dB of the sharp image blurred by each kernel, against the true one: with",
             "r = R, with r converted so that both are as wide, and with the best r.",
             "`soft disk` is what `disk_blur` does; with a beta it is eq. 2 as in the paper.",
             "",
@@ -401,7 +401,7 @@ def markdown(fits: Sequence[dict[str, object]], speeds: Sequence[dict[str, objec
             "",
             "Processor seconds of one thread for 3 channels and a weight, radii drawn evenly for",
             "every pixel, against an autograd loop over the taps of the disk, in the same run.",
-            "Difference (root of squares): result / gradient of the picture / of the radius.",
+            "Difference (root of squares): result / gradient of the image / of the radius.",
             f"torch {torch.__version__}.",
             "",
             *as_table(speeds),

@@ -41,7 +41,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 def main() -> None:
     scenes = sample_scenes(SCENES, held_out(), 6, torch.Generator().manual_seed(3))
     clip = render(scenes, 192, 288, 8, truth={"flow", "coc"})
-    assert clip.coc is not None  # as asked for
+    assert clip.coc is not None  # as requested
     assert clip.flow_forward is not None
     assert clip.flow_backward is not None
     mask = (clip.coc > 1).float()  # (B, T, 1, H, W)

@@ -8,7 +8,7 @@ both directions, where the true radius of the circle of confusion is above 2 pix
 told where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
 coc-s finds in them (`found mask`). What a flow is worth to `focus-s` is the gain in PSNR of the
 frame in the middle of each clip; the true flow tells what there is to gain at most. Times are per
-pair of frames of 854x480, both ways, flow itself included; on one thread they are the processor's.
+pair of frames of 854x480, both ways, flow itself included; on one thread they are the CPU's.
 Writes results/refocus.csv and results/refocus.md beside this file.
 """
 
@@ -122,8 +122,8 @@ def accuracy(
             error = STRIDE * (torch.cat(result) - truth).norm(dim=1)
             errors.setdefault(title, []).append(error[judged])
         sharp = made.sharp[0, MIDDLE]
-        for title, picture in restored(restorer, frames, tried).items():
-            gain = psnr(picture, sharp, cap=50) - psnr(frames[MIDDLE], sharp, cap=50)
+        for title, image in restored(restorer, frames, tried).items():
+            gain = psnr(image, sharp, cap=50) - psnr(frames[MIDDLE], sharp, cap=50)
             gains.setdefault(title, []).append(float(gain))
     return [
         row_of(name, parts, errors["DIS"], torch.cat(radii), torch.cat(hidden))
@@ -135,11 +135,11 @@ def accuracy(
 def restored(restorer: Restorer, frames: Tensor, flows: dict[str, Flows]) -> dict[str, Tensor]:
     """The frame in the middle, (3, H, W), by what is guided by each of the flows."""
     guidance = restorer.guide(frames)
-    pictures = {}
+    images = {}
     for title, (forward, backward) in flows.items():
         guided = {**guidance, "flow_forward": forward, "flow_backward": backward}
-        pictures[title] = restorer.run(frames, guided, [MIDDLE])[0].clamp(0, 1)
-    return pictures
+        images[title] = restorer.run(frames, guided, [MIDDLE])[0].clamp(0, 1)
+    return images
 
 
 def row_of(
@@ -179,9 +179,9 @@ def scene(index: int, radius: tuple[float, float]) -> Rendered:
 
 
 def known(x: Tensor | None) -> Tensor:
-    """What the renderer was asked for."""
+    """What the renderer was requested."""
     if x is None:
-        raise ValueError("the renderer left out a truth it was asked for")
+        raise ValueError("the renderer left out a truth it was requested")
     return x
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from unblur.engine.run import choose_look, find_shots
+from unblur.engine.run import choose_rendition, find_shots
 from unblur.restorers.registry import DEFAULT, load_model
 from unblur.video import create_video, open_video
 
@@ -60,10 +60,10 @@ def stages(clip: Path, model: str, folder: Path) -> dict[str, float]:
 
     frames, decode = timed(decoded)
     n = len(frames)
-    pictures, rgb = timed(lambda: torch.stack([frame.rgb() for frame in frames]))
+    images, rgb = timed(lambda: torch.stack([frame.rgb() for frame in frames]))
     _, cuts = timed(lambda: find_shots(frames))
-    look = choose_look(restorer, "auto", None, 1.0)
-    shown = look.show(pictures)
+    look = choose_rendition(restorer, "auto", None, 1.0)
+    shown = look.show(images)
     with torch.inference_mode():
         restorer.run(shown[:1], restorer.guide(shown[:1]), [0])  # the first run takes longer
         guidance, guide = timed(lambda: restorer.guide(shown))

@@ -1,4 +1,4 @@
-"""Draws scenes with every truth beside them: the picture sheet of docs/scenes.md.
+"""Draws scenes with every truth beside them: the image sheet of docs/scenes.md.
 
     python benchmarks/scene_sheet.py OUT.jpg [--textures DIR] [--seed N]
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.guidance.flow_picture import flow_to_rgb
+from unblur.guidance.flow_image import flow_to_rgb
 from unblur.synth import Mode, SceneConfig, TextureBank, held_out, render, sample_scenes
 
 SIZE = 160
@@ -31,7 +31,7 @@ COLOURS = torch.tensor(
 
 
 def row(mode: Mode, textures: TextureBank, batch: int, seed: int) -> Tensor:
-    """(batch, 8, 3, H, W) pictures of some scenes."""
+    """(batch, 8, 3, H, W) images of some scenes."""
     config = SceneConfig(mode=mode, interpolation="bicubic", static=0, motion=(8, 40), light=0.1)
     scenes = sample_scenes(config, textures, batch, torch.Generator().manual_seed(seed))
     r = render(scenes, SIZE, SIZE, 2)
@@ -43,17 +43,17 @@ def row(mode: Mode, textures: TextureBank, batch: int, seed: int) -> Tensor:
 
 
 def sheet(rows: Tensor) -> np.ndarray:
-    """Puts (N, 8, 3, H, W) pictures on one, names on top; BGR uint8."""
+    """Puts (N, 8, 3, H, W) images on one, names on top; BGR uint8."""
     step = SIZE + GAP
     height, width = HEAD + len(rows) * step, rows.shape[1] * step - GAP
     page = np.full((height, width, 3), 255, np.uint8)
     for i, name in enumerate(NAMES):
         spot = (i * step + 2, 15)
         cv2.putText(page, name, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    for y, pictures in enumerate(rows):
-        for x, picture in enumerate(pictures):
+    for y, images in enumerate(rows):
+        for x, image in enumerate(images):
             top, left = HEAD + y * step, x * step
-            rgb = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            rgb = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
             page[top : top + SIZE, left : left + SIZE] = rgb[:, :, ::-1]
     return page
 

@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    name = platform.processor() or platform.machine()
+    name = platform.CPU() or platform.machine()
     if options.device == "cuda":
         name = torch.cuda.get_device_name()
     rows = []

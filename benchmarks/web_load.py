@@ -199,7 +199,7 @@ def slow_body(server: Server) -> tuple[int, float]:
 
 
 def slow_reader(server: Server, clip: str, count: int) -> float:
-    """MB by which the server's memory grows while clients ask for a file and do not read it."""
+    """MB by which the server's memory grows while clients request a file and do not read it."""
     before = server.memory()
     request = f"GET /api/clips/{clip}/file HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
     socks = []

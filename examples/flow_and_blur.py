@@ -16,7 +16,7 @@ import torch
 
 from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import bidirectional_flow, dis_flow, load_raft
-from unblur.guidance.flow_picture import motion_picture
+from unblur.guidance.flow_image import motion_image
 from unblur.video import open_video
 
 HERE = Path(__file__).parent
@@ -43,10 +43,10 @@ def main() -> None:
         at = int(blur[:-1].std((1, 2, 3)).argmax())
     if not 0 <= at < len(forward):
         parser.error(f"--frame must be from 0 to {len(forward) - 1}")
-    picture = motion_picture(frames[at], forward[at], blur[at])
+    image = motion_image(frames[at], forward[at], blur[at])
 
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     cv2.imwrite(str(options.out), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     print(f"frame {at}, flow by {'RAFT' if raft else 'DIS'} and blur map: {options.out}")
 

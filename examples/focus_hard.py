@@ -89,44 +89,44 @@ def texture(name: str) -> np.ndarray:
     """A held-out one, (S, S, 3) RGB."""
     bank = held_out()
     place = next(i for i, source in enumerate(bank.sources) if source.name == name)
-    return np.ascontiguousarray(bank.pictures[place].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(bank.images[place].permute(1, 2, 0).numpy())
 
 
 def text() -> np.ndarray:
     """Lines of several sizes, on paper and on the texture itself."""
-    picture = texture(BEHIND_TEXT)
-    cv2.rectangle(picture, (20, 90), (430, 205), (236, 232, 222), -1)
+    image = texture(BEHIND_TEXT)
+    cv2.rectangle(image, (20, 90), (430, 205), (236, 232, 222), -1)
     y = 112
     for size, color in ((0.35, (30, 30, 40)), (0.45, (30, 30, 40)), (0.6, (150, 30, 30))):
         for line in LINES[: 3 if size < 0.6 else 1]:
-            put(picture, line, (30, y), size, color)
+            put(image, line, (30, y), size, color)
             y += round(34 * size) + 2
     y = 232
     for size in (0.4, 0.55, 0.8):
         for line in LINES[:2]:
-            put(picture, line, (30, y), size, (250, 250, 245))
+            put(image, line, (30, y), size, (250, 250, 245))
             y += round(36 * size) + 2
-    return picture
+    return image
 
 
 def put(
-    picture: np.ndarray, line: str, at: tuple[int, int], size: float, color: tuple[int, int, int]
+    image: np.ndarray, line: str, at: tuple[int, int], size: float, color: tuple[int, int, int]
 ) -> None:
     """A line of text with soft edges."""
-    cv2.putText(picture, line, at, cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
+    cv2.putText(image, line, at, cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
 
 
 def sky() -> np.ndarray:
     """A clear sky with bare twigs in it, above a texture."""
-    picture = texture(BELOW_SKY)
-    side = len(picture)
+    image = texture(BELOW_SKY)
+    side = len(image)
     high = np.linspace(0, 1, side)[:, None, None]
     blue = (np.array([90, 135, 205]) * (1 - high) + np.array([205, 222, 238]) * high).round()
     x = np.arange(side)
     skyline = (0.55 * side + 18 * np.sin(x / 37) + 9 * np.sin(x / 11)).astype(int)
     above = np.arange(side)[:, None] < skyline
-    picture = np.where(above[..., None], np.broadcast_to(blue, picture.shape), picture)
-    picture = np.ascontiguousarray(picture.astype(np.uint8))
+    image = np.where(above[..., None], np.broadcast_to(blue, image.shape), image)
+    image = np.ascontiguousarray(image.astype(np.uint8))
     generator = np.random.default_rng(0)
     for _ in range(9):
         place = np.array([generator.uniform(60, side - 60), 0.62 * side])
@@ -135,20 +135,20 @@ def sky() -> np.ndarray:
             angle += generator.uniform(-0.4, 0.4)
             end = place + generator.uniform(14, 30) * np.array([np.cos(angle), np.sin(angle)])
             ends = [tuple(int(v) for v in p.round()) for p in (place, end)]
-            cv2.line(picture, ends[0], ends[1], (45, 38, 30), 3 - joint // 2, cv2.LINE_AA)
+            cv2.line(image, ends[0], ends[1], (45, 38, 30), 3 - joint // 2, cv2.LINE_AA)
             place = end
-    return picture
+    return image
 
 
-def out_of_focus(name: str, picture: np.ndarray, radius: float) -> Row:
-    """A clip that drifts over a picture, blurred by a disk where the camera adds up light."""
-    sharp = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+def out_of_focus(name: str, image: np.ndarray, radius: float) -> Row:
+    """A clip that drifts over an image, blurred by a disk where the camera adds up light."""
+    sharp = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     blurred = disk_blur(to_linear(sharp, SRGB), radius)
     generator = torch.Generator().manual_seed(0)
-    top = (picture.shape[0] - SIDE) // 2
+    top = (image.shape[0] - SIDE) // 2
     frames = []
     for t in range(FRAMES):
-        left = (picture.shape[1] - SIDE) // 2 + STEP * (t - MIDDLE)
+        left = (image.shape[1] - SIDE) // 2 + STEP * (t - MIDDLE)
         frames.append([x[:, top : top + SIDE, left : left + SIDE] for x in (blurred, sharp)])
     light, truth = (torch.stack(x) for x in zip(*frames, strict=True))
     light = light + NOISE * torch.randn(light.shape, generator=generator)

@@ -58,28 +58,28 @@ def main() -> None:
         went = float((mask[t] - left[0, t]).mean())
         print(f"frame {t}: {float(mask[t].mean()):.0%} blurred, {went:.0%} replaced")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    picture = sheet([row[options.frames] for row in rows])
-    cv2.imwrite(str(options.out), picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    image = sheet([row[options.frames] for row in rows])
+    cv2.imwrite(str(options.out), image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     print(options.out)
 
 
 def told(clip: Path, count: int, depth: str) -> tuple[Tensor, Tensor, Tensor]:
     """The first frames (T, 3, H, W), and their depth and blur map (T, 1, H, W)."""
-    pictures, depths, blurs = [], [], []
+    images, depths, blurs = [], [], []
     with open_video(clip) as reader:
         focus = FocusOfVideo(depth, reader)
         for frame, _ in zip(reader, range(count), strict=False):
-            pictures.append(frame.rgb()[None].clamp(0, 1))
-            far, blurred = focus(frame, pictures[-1])
+            images.append(frame.rgb()[None].clamp(0, 1))
+            far, blurred = focus(frame, images[-1])
             depths.append(far.float())
             blurs.append(blurred.float())
-    if len(pictures) < count:
-        raise SystemExit(f"{clip} has {len(pictures)} frames: name smaller numbers by --frames")
-    return torch.cat(pictures), torch.cat(depths), torch.cat(blurs)
+    if len(images) < count:
+        raise SystemExit(f"{clip} has {len(images)} frames: name smaller numbers by --frames")
+    return torch.cat(images), torch.cat(depths), torch.cat(blurs)
 
 
 def sheet(rows: list[Tensor]) -> cv2.typing.MatLike:
-    """Rows of pictures (n, 3, H, W) below each other, as 8-bit BGR."""
+    """Rows of images (n, 3, H, W) below each other, as 8-bit BGR."""
     shrink = partial(cv2.resize, interpolation=cv2.INTER_AREA)
     lines = []
     for row in rows:

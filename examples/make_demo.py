@@ -4,7 +4,7 @@ Usage: python examples/make_demo.py [--out FOLDER] [--seed N]
 
 A camera sensor adds up light while the shutter is open. So each frame is the mean of many
 sub-frames in linear light, and its sharp truth is the sub-frame in the middle of the exposure.
-The same seed gives the same pictures.
+The same seed gives the same images.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
 
 def photo(name: str) -> np.ndarray:
     """A photograph of this folder: (H, W, 3) RGB, linear light."""
-    picture = cv2.imread(str(HERE / "photos" / name))
-    if picture is None:
+    image = cv2.imread(str(HERE / "photos" / name))
+    if image is None:
         raise SystemExit(f"examples/photos/{name} is missing: get it from the repository again")
-    return to_linear(picture[:, :, ::-1] / 255.0)
+    return to_linear(image[:, :, ::-1] / 255.0)
 
 
 def signpost() -> np.ndarray:
@@ -120,7 +120,7 @@ def render(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     camera, roll, sway = Shake(random, SHAKE), Shake(random, 0.25), Shake(random, SWAY)
     middle = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
 
-    def picture(time: float) -> np.ndarray:
+    def image(time: float) -> np.ndarray:
         shake, turn = camera(time), roll(time)
         back = place(background, turn[0], middle + shake, cv2.BORDER_REFLECT_101)
         drift = np.array([-170 + 2.2 * time, 70])  # the sign passes by slowly
@@ -136,7 +136,7 @@ def render(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for frame in range(FRAMES):
         light = np.zeros((HEIGHT, WIDTH, 3), np.float32)
         for k in range(SUBFRAMES):
-            sub = picture(frame + EXPOSURE * (k / (SUBFRAMES - 1) - 0.5))
+            sub = image(frame + EXPOSURE * (k / (SUBFRAMES - 1) - 0.5))
             light += sub
             if k == SUBFRAMES // 2:
                 sharp = sub

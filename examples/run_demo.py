@@ -22,7 +22,7 @@ from unblur.video import Frame, create_video, open_video
 
 HERE = Path(__file__).parent
 BLURRED, SHARP = HERE / "demo_blurred.mp4", HERE / "demo_sharp.mp4"
-SHOWN = 10  # the frame in the picture: it gains about what the clip does
+SHOWN = 10  # the frame in the image: it gains about what the clip does
 LEFT, TOP, WIDTH, HEIGHT = 24, 165, 320, 180  # of the part shown twice as large, on the sign
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder of the results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    restored, video, picture = (
+    restored, video, image = (
         options.out / name for name in ("restored.mp4", "side_by_side.mp4", "before_after.png")
     )
 
@@ -44,7 +44,7 @@ def main() -> None:
 
     before, after, truth = read(BLURRED), read(restored), read(SHARP)
     psnr_before, psnr_after = mean_psnr(before, truth), mean_psnr(after, truth)
-    draw(picture, blurred=before[SHOWN], restored=after[SHOWN], truth=truth[SHOWN])
+    draw(image, blurred=before[SHOWN], restored=after[SHOWN], truth=truth[SHOWN])
     write_beside(video, before, after)
 
     print(f"{report.frames} frames in {report.seconds:.0f} s with {report.model}")
@@ -52,7 +52,7 @@ def main() -> None:
         f"PSNR against the sharp truth: blurred {psnr_before:.2f} dB, "
         f"restored {psnr_after:.2f} dB, gained {psnr_after - psnr_before:+.2f} dB"
     )
-    for name, path in (("restored", restored), ("side by side", video), ("picture", picture)):
+    for name, path in (("restored", restored), ("side by side", video), ("image", image)):
         print(f"{name + ':':14}{path}")
 
 

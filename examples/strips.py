@@ -55,11 +55,11 @@ def around(clip: Path, frame: int, average: int) -> tuple[Tensor, Tensor]:
     first, last = max(0, frame - reach), frame + reach
     kept = []
     with open_video(clip) as reader:
-        for picture in reader:
-            if picture.index > last:
+        for image in reader:
+            if image.index > last:
                 break
-            if picture.index >= first:
-                kept.append(picture.rgb().clamp(0, 1))
+            if image.index >= first:
+                kept.append(image.rgb().clamp(0, 1))
     frames = torch.stack(kept)
     light = to_linear(frames, SRGB)
     count = len(frames) // average

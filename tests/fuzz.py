@@ -45,7 +45,7 @@ from unblur.errors import UnblurError
 from unblur.models.convert import read_state_dict
 from unblur.training import checkpoint, recipe
 from unblur.video import open_video
-from unblur.video.pictures import read_picture
+from unblur.video.images import read_image
 from unblur.weights import difference, load, model_names
 from unblur.weights.switches import read_switches
 
@@ -230,7 +230,7 @@ def all_targets(folder: Path) -> dict[str, Target]:
     (folder / "project").mkdir()
     return {
         "media": Target(read_media, list(media_files(folder))),
-        "images": Target(lambda path: read_picture(path, 1 << 22), list(image_files(folder))),
+        "images": Target(lambda path: read_image(path, 1 << 22), list(image_files(folder))),
         "weights": Target(read_weights, list(weights_files(folder))),
         "pth": Target(read_state_dict, [("a.pth", torch_file())]),
         "recipes": Target(recipe.load, list(recipe_files())),
@@ -362,13 +362,13 @@ def painted_files() -> Iterator[tuple[str, bytes]]:
 
     layer = analytic.project(frames=1).layers[0]
     height, width = layer.texture.shape[-2:]
-    picture = png(layer.texture.mul(255).byte().permute(1, 2, 0).contiguous().numpy())
-    yield "a.png", picture
+    image = png(layer.texture.mul(255).byte().permute(1, 2, 0).contiguous().numpy())
+    yield "a.png", image
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         text = f"<image w='{width}' h='{height}'><stack><layer src='a.png'/></stack></image>"
         archive.writestr("stack.xml", text)
-        archive.writestr("a.png", picture)
+        archive.writestr("a.png", image)
     yield "b.ora", file.getvalue()
 
 

@@ -21,7 +21,7 @@ from unblur.errors import MediaError, ResourceError, UsageError, WeightsError
 from unblur.models.convert import convert_file, maxim
 from unblur.ops.memory import resident
 from unblur.video import open_video
-from unblur.video.pictures import read_picture
+from unblur.video.images import read_image
 from unblur.video.png import SIGNATURE
 from unblur.weights import difference, load
 
@@ -60,7 +60,7 @@ def test_profiles_and_texts_of_png_are_bounded(tmp_path: Path, kind: str) -> Non
     path.write_bytes(png(16, PROFILES[kind]))
     before = resident()
     with pytest.raises(MediaError, match="larger than 16 MB"):
-        read_picture(path, MB)
+        read_image(path, MB)
     with pytest.raises(MediaError, match="larger than 16 MB"):
         unblur.probe(path)
     (tmp_path / "a.mkv").write_bytes(path.read_bytes())
@@ -69,7 +69,7 @@ def test_profiles_and_texts_of_png_are_bounded(tmp_path: Path, kind: str) -> Non
     assert resident() - before < 48 * MB
     small = chunk(b"iCCP", b"c\0\0" + zlib.compress(b"profile")) + chunk(b"tEXt", b"a\0b")
     path.write_bytes(png(16, small + chunk(b"iTXt", b"k\0\0\0\0\0text")))
-    assert read_picture(path, MB).picture.width == 16
+    assert read_image(path, MB).image.width == 16
 
 
 def test_png_in_a_container_is_bounded_too(tmp_path: Path) -> None:

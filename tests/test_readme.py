@@ -67,9 +67,9 @@ def parse(words: list[str]) -> None:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the inputs the pages speak of: 12 s of small pictures, one a second."""
+    """A folder with the inputs the pages speak of: 12 s of small images, one a second."""
     with av.open(str(DEMO)) as demo:
-        pictures = [
+        images = [
             frame.to_ndarray(format="rgb24")[160:224, 64:128]
             for frame in demo.decode(video=0)
             if frame.pts is not None
@@ -77,8 +77,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with av.open(str(tmp_path / "in.mp4"), "w") as file:
         stream = file.add_stream("libx264", rate=1)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -88,11 +88,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(tmp_path / "in.mp4", tmp_path / name)
     (tmp_path / "frames").mkdir()
     (tmp_path / "out").mkdir()
-    for number, picture in enumerate(pictures[:3]):
+    for number, image in enumerate(images[:3]):
         with av.open(str(tmp_path / "frames" / f"{number:05d}.png"), "w", format="image2") as file:
             stream = file.add_stream("png")
             stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             file.mux(stream.encode(None))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNBLUR_HOME", str(tmp_path / "home"))

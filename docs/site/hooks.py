@@ -29,20 +29,20 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     base = ROOT if name.name == "index.md" else docs / name.parent
 
     def shown(match: re.Match[str]) -> str:
-        picture, text, target, _ = match.groups()
+        image, text, target, _ = match.groups()
         if (docs / name.parent / target).exists():
             own = (docs / name.parent / target).resolve()
             if own.is_relative_to(docs.resolve()):
                 return match[0]
         if files.get_file_from_path(target) is not None or not (base / target).exists():
             return match[0]  # a page that is made, or a dead link, of which mkdocs tells
-        return "" if picture else text if "`" in text or "/" in text else f"{text} (`{target}`)"
+        return "" if image else text if "`" in text or "/" in text else f"{text} (`{target}`)"
 
     return LINK.sub(shown, markdown)
 
 
 def reference() -> str:
-    """A page that asks for each public name where it is defined."""
+    """A page that requests each public name where it is defined."""
     tree = ast.parse((ROOT / "src" / "unblur" / "__init__.py").read_text(encoding="utf-8"))
     tables = {
         node.targets[0].id: ast.literal_eval(node.value)

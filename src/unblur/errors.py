@@ -19,7 +19,7 @@ class UsageError(UnblurError):
 
 
 class MediaError(UnblurError):
-    """A video or picture that cannot be read."""
+    """A video or image that cannot be read."""
 
     exit_code = 3
 

@@ -81,7 +81,7 @@ class Job:
     the share is that of time, and the bar does not stand still in a stage that has few frames.
 
     Args:
-        listener: called with each change; None: nobody is told.
+        listener: called with each change; None: nothing is called.
     """
 
     def __init__(self, listener: Listener | None) -> None:

@@ -43,7 +43,7 @@ def test_openraster_holds_no_more_than_the_atlas(tmp_path: Path, name: str) -> N
     assert resident() - before < 64 * MB
 
 
-def test_pictures_far_larger_than_the_atlas_are_not_decoded() -> None:
+def test_images_far_larger_than_the_atlas_are_not_decoded() -> None:
     gray = np.zeros((2000, 3000), np.uint8)
     for ending in (".jpg", ".tif", ".webp", ".bmp", ".png"):
         data = cv2.imencode(ending, gray)[1].tobytes()

@@ -21,7 +21,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def picture(path: Path) -> torch.Tensor:
+def image(path: Path) -> torch.Tensor:
     """(3, H, W) in [0, 1]."""
     codes = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:, :, ::-1]
     return torch.from_numpy(codes.astype(np.float32)).permute(2, 0, 1) / 255
@@ -38,7 +38,7 @@ def test_render(clip: str, words: list[str], tmp_path: Path, capsys) -> None:
     assert [file.name for file in files] == ["00001.png", "00002.png", "00003.png"]
     mode, layer = (words[1] if words else "sharp"), (words[3] if len(words) > 2 else None)
     expected = unblur.atlas.open(clip).render(mode, [1], layer=layer)[0]
-    assert (picture(files[0]) - expected).abs().max() < 0.51 / 255
+    assert (image(files[0]) - expected).abs().max() < 0.51 / 255
 
 
 def test_a_video_keeps_the_times(clip: str, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_edit(clip: str, tmp_path: Path, capsys) -> None:
         out = tmp_path / mode
         assert main([*words, f"{out}/", "--mode", mode]) == 0
         x, y = analytic.front_inverse(torch.tensor([54.0, 36.0]), 2).round().long().tolist()
-        red, green, _ = picture(out / "00003.png")[:, y, x].tolist()
+        red, green, _ = image(out / "00003.png")[:, y, x].tolist()
         assert red > 0.95
         assert green < 0.1
     assert (
@@ -87,7 +87,7 @@ def test_refocus(clip: str, tmp_path: Path, capsys) -> None:
     expected = unblur.atlas.open(clip).refocus(
         ["foreground@0s", "background@f3"], [3], aperture=3, bokeh="hexagon", beta=4, highlights=5
     )[0]
-    assert (picture(out / "00004.png") - expected).abs().max() < 0.51 / 255
+    assert (image(out / "00004.png") - expected).abs().max() < 0.51 / 255
     assert main(["atlas", "refocus", clip, f"{tmp_path}/b/", "--track", "30,22@f1"]) == 0
     assert main(["atlas", "refocus", clip, f"{tmp_path}/c/", "--focus", "background@9s"]) == 2
     assert "past the end" in capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_refocus(clip: str, tmp_path: Path, capsys) -> None:
 
 def test_flow(clip: str, tmp_path: Path, capsys) -> None:
     out, words = tmp_path / "out.flo", ["--from", "0s", "--to", "f3"]
-    more = ["--picture", str(tmp_path / "wheel.png"), "--mask", str(tmp_path / "mask.png")]
+    more = ["--image", str(tmp_path / "wheel.png"), "--mask", str(tmp_path / "mask.png")]
     assert main(["atlas", "flow", clip, str(out), *words, *more]) == 0
     assert "frame 0 to 3" in capsys.readouterr().out
     read = torch.from_numpy(cv2.readOpticalFlow(str(out))).permute(2, 0, 1)

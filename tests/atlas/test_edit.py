@@ -29,7 +29,7 @@ FRAMES = [0, 2, 5, 7, 9]
 
 @pytest.fixture(scope="module")
 def project() -> Project:
-    """Its clip is not what the layers render, so that the two are told apart."""
+    """Its clip is not what the layers render, so that the two are distinguished."""
     made = analytic.project()
     return replace(made, frames=(0.8 * made.frames[:] + 0.1))
 
@@ -90,7 +90,7 @@ def test_the_front_layer_hides_paint_behind_it(project: Project) -> None:
 
 
 def test_paint_is_as_blurred_as_its_layer(project: Project) -> None:
-    """Against the lens itself: a black picture, painted."""
+    """Against the lens itself: a black image, painted."""
     black = replace(project, frames=torch.zeros_like(project.frames[:]))
     paint = dot((45.0, 26.0), 2.0)
     found = edit(black, {"background": paint}, "reblurred", [1])[0]
@@ -163,17 +163,17 @@ def png(rgba: Tensor, deep: bool = False) -> bytes:
     return cv2.imencode(".png", codes[:, :, [2, 1, 0, 3]])[1].tobytes()
 
 
-def openraster(path: Path, stack: str, **pictures: Tensor) -> Path:
+def openraster(path: Path, stack: str, **images: Tensor) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mimetype", "image/openraster")
         size = f'w="{analytic.WA}" h="{analytic.HA}"'
         archive.writestr("stack.xml", f'<?xml version="1.0"?><image {size}>{stack}</image>')
-        for name, rgba in pictures.items():
+        for name, rgba in images.items():
             archive.writestr(f"{name}.png", png(rgba))
     return path
 
 
-def test_pictures_of_all_depths_are_read(project: Project, tmp_path: Path) -> None:
+def test_images_of_all_depths_are_read(project: Project, tmp_path: Path) -> None:
     paint = dot((54.0, 36.0))
     for deep in (False, True):
         (tmp_path / "paint.png").write_bytes(png(paint, deep))
@@ -202,7 +202,7 @@ def test_layers_of_openraster_are_laid_over_each_other(project: Project, tmp_pat
     assert found[3, 60, 3] == 0
 
 
-def test_other_mixes_take_the_flat_picture(project: Project, tmp_path: Path) -> None:
+def test_other_mixes_take_the_flat_image(project: Project, tmp_path: Path) -> None:
     stack = '<stack><layer src="red.png" composite-op="svg:multiply"/></stack>'
     red = dot((54.0, 36.0))
     path = openraster(tmp_path / "a.ora", stack, red=red)
@@ -216,8 +216,8 @@ def test_other_mixes_take_the_flat_picture(project: Project, tmp_path: Path) -> 
     ("name", "content", "message"),
     [
         ("missing.png", None, "cannot be read"),
-        ("empty.png", b"", "no picture"),
-        ("text.png", b"hello", "no picture"),
+        ("empty.png", b"", "no image"),
+        ("text.png", b"hello", "no image"),
         ("a.ora", b"hello", "no whole OpenRaster"),
     ],
 )

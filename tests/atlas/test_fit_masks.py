@@ -42,10 +42,10 @@ def test_labels_of_two_layers_are_rough_masks() -> None:
 
 
 def test_labels_of_three_layers_are_greys() -> None:
-    picture = torch.tensor([[[0.0, 0.5, 1.0, 0.5]]])
-    assert labels_of([picture, picture], 3)[1].tolist() == [[0, 1, 2, 1]]
+    image = torch.tensor([[[0.0, 0.5, 1.0, 0.5]]])
+    assert labels_of([image, image], 3)[1].tolist() == [[0, 1, 2, 1]]
     with pytest.raises(UsageError, match="3 greys, and these have 2"):
-        labels_of([picture[..., :2]], 3)
+        labels_of([image[..., :2]], 3)
 
 
 class FakeSam:

@@ -64,7 +64,7 @@ def opacity(fitter: Fitter) -> Tensor:
 
 @pytest.mark.slow
 def test_masks_are_where_opacity_begins() -> None:
-    """As long as they count; what the networks make of the pictures comes after."""
+    """As long as they count; what the networks make of the images comes after."""
     config = replace(SMALL, phases=(Phase(30, 1, 1),), bootstrap_until=10.0)
     inside, outside = LABELS > 0, LABELS == 0
     alpha = opacity(fitted(config))

@@ -118,7 +118,7 @@ def test_times_past_the_end_are_refused(project: Project) -> None:
 
 def test_files_hold_the_flow(project: Project, tmp_path: Path) -> None:
     found = project.flow(0, 5)
-    write_flow(found, tmp_path / "a.flo", picture=tmp_path / "wheel.png", mask=tmp_path / "m.png")
+    write_flow(found, tmp_path / "a.flo", image=tmp_path / "wheel.png", mask=tmp_path / "m.png")
     read = torch.from_numpy(cv2.readOpticalFlow(str(tmp_path / "a.flo"))).permute(2, 0, 1)
     assert torch.equal(read, found.flow)
     write_flow(found, tmp_path / "k.png")
@@ -135,7 +135,7 @@ def test_files_are_refused_before_any_is_written(project: Project, tmp_path: Pat
     found = project.flow(0, 1)
     for words in (
         {"path": "a.txt"},
-        {"path": "a.flo", "picture": "a.jpg"},
+        {"path": "a.flo", "image": "a.jpg"},
         {"path": "a.png", "mask": "a.png"},
         {"path": "none/a.png"},
     ):

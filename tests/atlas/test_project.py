@@ -73,7 +73,7 @@ def test_maps_are_read_as_they_are_needed(own: Path) -> None:
     project = unblur.atlas.open(own)
     uv = project.layers[0].uv
     first = uv[0]
-    (own / "maps" / "foreground" / "uv" / "00001.png").write_bytes(b"no picture")
+    (own / "maps" / "foreground" / "uv" / "00001.png").write_bytes(b"no image")
     assert torch.equal(uv[0], first)
     assert uv[2].shape == (2, analytic.H, analytic.W)
     assert uv[[0, 2]].shape == (2, 2, analytic.H, analytic.W)

@@ -21,9 +21,9 @@ def make_clip(tmp_path):
         still = rng.integers(0, 256, (size[1], size[0] + frames, 3), dtype=np.uint8)
         with av.open(str(path), "w") as file:
             if video:
-                picture = file.add_stream(codec, rate=rate)
-                picture.width, picture.height = size
-                picture.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                image = file.add_stream(codec, rate=rate)
+                image.width, image.height = size
+                image.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             if audio:
                 sound = file.add_stream("aac", rate=48000)
             if video:
@@ -31,8 +31,8 @@ def make_clip(tmp_path):
                     cut = np.ascontiguousarray(still[:, index : index + size[0]])
                     frame = av.VideoFrame.from_ndarray(cut, format="rgb24")
                     frame.pts, frame.time_base = index, Fraction(1, rate)
-                    file.mux(picture.encode(frame))
-                file.mux(picture.encode())
+                    file.mux(image.encode(frame))
+                file.mux(image.encode())
             if audio:
                 for index in range(frames * 48000 // rate // 1024):
                     noise = rng.standard_normal((1, 1024)).astype(np.float32) / 10

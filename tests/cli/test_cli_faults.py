@@ -131,7 +131,7 @@ def zero_frames_mp4(path, clip):
         file.start_encoding()
 
 
-def a_folder_without_pictures(path, clip):
+def a_folder_without_images(path, clip):
     path.mkdir()
     (path / "notes.txt").write_text("none here")
 
@@ -150,7 +150,7 @@ UNREADABLE = (
     only_a_few_bytes,
     zero_frames,
     zero_frames_mp4,
-    a_folder_without_pictures,
+    a_folder_without_images,
 )
 
 
@@ -173,7 +173,7 @@ def test_audio_only(refused, make_clip, tmp_path):
 
 
 def test_cover_art_only(refused, make_clip, tmp_path):
-    """Music with a picture of its cover holds no video either."""
+    """Music with an image of its cover holds no video either."""
     sound = make_clip("sound.mp4", frames=25, video=False, audio=True)
     cover = tmp_path / "cover.jpg"
     song = tmp_path / "song.m4a"
@@ -188,15 +188,15 @@ def test_cover_art_only(refused, make_clip, tmp_path):
         av.open(str(song), "w", format="mp4") as file,
     ):
         into = file.add_stream_from_template(tone.streams.audio[0])
-        picture = file.add_stream_from_template(art.streams.video[0])
-        picture.disposition = av.stream.Disposition.attached_pic
+        image = file.add_stream_from_template(art.streams.video[0])
+        image.disposition = av.stream.Disposition.attached_pic
         for packet in tone.demux(audio=0):
             if packet.dts is not None:
                 packet.stream = into
                 file.mux(packet)
         for packet in art.demux(video=0):
             if packet.dts is not None:
-                packet.stream = picture
+                packet.stream = image
                 file.mux(packet)
     sound.unlink()
     refused(3, song, tmp_path / "out.mp4", "--model", "none", said=[song.name])
@@ -206,7 +206,7 @@ def test_a_pattern_that_matches_nothing(refused, tmp_path):
     refused(3, tmp_path / "none_%05d.png", tmp_path / "out.mp4", "--model", "none")
 
 
-# -- what is asked for -----------------------------------------------------------------------------
+# -- what is requested -----------------------------------------------------------------------------
 
 
 def test_an_existing_output_is_kept(refused, restored, make_clip, tmp_path):
@@ -365,7 +365,7 @@ def test_a_full_disk(refused, make_clip, tmp_path, name, old):
         words += [] if "%" in name else ["--crf", "0"]
         if old:
             if "%" in name:
-                pytest.skip("pictures are many files")
+                pytest.skip("images are many files")
             (disk / name).write_bytes(b"dear to somebody")
             words.append("--overwrite")
         refused(4, *words, folder=disk, said=["disk"])
@@ -538,7 +538,7 @@ def test_a_model_whose_weights_are_not_here(refused, make_clip, tmp_path):
 
 @pytest.fixture
 def damaged(make_clip, tmp_path):
-    """A video whose pictures 8 and 9 of 20 are noise; every picture stands alone."""
+    """A video whose images 8 and 9 of 20 are noise; every image stands alone."""
     clip = make_clip("clip.mkv", frames=20, size=(64, 48), codec="mjpeg")
     bad = tmp_path / "damaged.mkv"
     with av.open(str(clip)) as source, av.open(str(bad), "w") as file:

@@ -82,13 +82,13 @@ def test_the_command_writes_table_json_and_report(joined, tmp_path, capsys):
 
 
 def test_a_report_replaces_nothing_unasked_and_never_the_input(tmp_path, capsys):
-    picture, report = tmp_path / "in.png", tmp_path / "look.html"
-    picture.write_bytes(as_png(np.full((40, 48, 3), 90, np.uint8)))
-    before = picture.read_bytes()
-    words = ["analyze", str(picture), "--no-estimate", "-q"]
-    assert main([*words, "--report", str(picture), "--overwrite"]) == 2
+    image, report = tmp_path / "in.png", tmp_path / "look.html"
+    image.write_bytes(as_png(np.full((40, 48, 3), 90, np.uint8)))
+    before = image.read_bytes()
+    words = ["analyze", str(image), "--no-estimate", "-q"]
+    assert main([*words, "--report", str(image), "--overwrite"]) == 2
     assert "is the input itself" in capsys.readouterr().err
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
     report.write_text("mine")
     assert main([*words, "--report", str(report)]) == 2
     assert report.read_text() == "mine"

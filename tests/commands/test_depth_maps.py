@@ -27,21 +27,21 @@ H, W, T = 96, 120, 3
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A texture that stands still, with a little noise, as three pictures."""
+    """A texture that stands still, with a little noise, as three images."""
     folder = tmp_path / "in"
     folder.mkdir()
-    picture = held_out().pictures[7, :, :H, :W].permute(1, 2, 0).numpy().astype(np.float32)
+    image = held_out().images[7, :, :H, :W].permute(1, 2, 0).numpy().astype(np.float32)
     random = np.random.default_rng(0)
     for t in range(T):
-        noisy = picture + random.normal(0, 2, picture.shape)
+        noisy = image + random.normal(0, 2, image.shape)
         cv2.imwrite(str(folder / f"{t:05}.png"), noisy.clip(0, 255).round()[:, :, ::-1])
     return folder
 
 
 def read(folder: Path) -> Tensor:
     """(T, C, H, W) as stored, RGB."""
-    pictures = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(folder.iterdir())]
-    arrays = [p[..., None] if p.ndim == 2 else p[:, :, ::-1] for p in pictures]
+    images = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(folder.iterdir())]
+    arrays = [p[..., None] if p.ndim == 2 else p[:, :, ::-1] for p in images]
     return torch.from_numpy(np.stack(arrays).astype(np.float32)).permute(0, 3, 1, 2)
 
 
@@ -81,13 +81,13 @@ def pan(tmp_path: Path) -> Path:
     """
     folder = tmp_path / "pan"
     folder.mkdir()
-    bank = held_out().pictures
+    bank = held_out().images
     at = 0
     for shot, steps in enumerate([(0, 2, 6, 12, 20), (0, 5)]):
         still, moves = (bank[i].permute(1, 2, 0).numpy()[:, :, ::-1] for i in (shot, shot + 9))
         for x in steps:
-            picture = np.concatenate((still[:H, :128], moves[:H, x : x + 128]), 1)
-            cv2.imwrite(str(folder / f"{at:05}.png"), picture)
+            image = np.concatenate((still[:H, :128], moves[:H, x : x + 128]), 1)
+            cv2.imwrite(str(folder / f"{at:05}.png"), image)
             at += 1
     return folder
 

@@ -154,7 +154,7 @@ def test_what_is_resumed_equals_what_was_not_interrupted(clip, tmp_path, killed,
         ("out.mkv", {"model": "mixing", "codec": "h265"}),
         ("frames", {"model": "mixing", "codec": "png"}),
     ],
-    ids=["network", "untouched", "h265", "pictures"],
+    ids=["network", "untouched", "h265", "images"],
 )
 @pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
 def test_a_job_that_is_killed_again_and_again(clip, tmp_path, killed, name, options):
@@ -340,20 +340,20 @@ def test_a_full_disk_is_no_end(clip, tmp_path, monkeypatch):
 
 
 def test_frames_within_reach_are_enough(monkeypatch):
-    """A frame's picture does not depend on where its job was taken up."""
+    """A frame's image does not depend on where its job was taken up."""
     from unblur.engine.fusion import Fusion
     from unblur.engine.plan import Fit
-    from unblur.engine.run import Look, Runner
+    from unblur.engine.run import Rendition, Runner
     from unblur.guidance.align import DisAlignment
     from unblur.ops.shots import Shot
 
     @dataclasses.dataclass(frozen=True)
     class Plain:
         number: int
-        picture: torch.Tensor
+        image: torch.Tensor
 
         def rgb(self):
-            return self.picture
+            return self.image
 
     noise = torch.rand(23, 3, 24, 32, generator=torch.Generator().manual_seed(0))
     frames = [Plain(i, x) for i, x in enumerate(noise)]
@@ -361,12 +361,12 @@ def test_frames_within_reach_are_enough(monkeypatch):
     fusion = Fusion(2, DisAlignment(), torch.device("cpu"))
     for with_fusion in (None, fusion):
         runner = Runner(
-            Mixing(), Look("encoded", "iec61966-2-1"), Fit(None, None), None, with_fusion
+            Mixing(), Rendition("encoded", "iec61966-2-1"), Fit(None, None), None, with_fusion
         )
         whole = dict((f.number, x) for f, x in runner.restore(frames, shots))
         for first in (0, 1, 5, 6, 12, 13, 14, 15, 22):
             begin = runner.begin(shots, first)
             rest = list(runner.restore(frames[begin:], shots, None, first))
             assert [frame.number for frame, _ in rest] == list(range(first, 23))
-            for frame, picture in rest:
-                assert torch.equal(picture, whole[frame.number])
+            for frame, image in rest:
+                assert torch.equal(image, whole[frame.number])

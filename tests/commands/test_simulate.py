@@ -93,7 +93,7 @@ def moving(speed: float, frames: int) -> Tensor:
     )
 
 
-def test_blur_of_a_moving_picture_is_the_integral_of_its_light(tmp_path: Path) -> None:
+def test_blur_of_a_moving_image_is_the_integral_of_its_light(tmp_path: Path) -> None:
     speed, exposure = 4.0, 0.9
     frames = moving(speed, 4)
     write(tmp_path / "in", frames)
@@ -114,7 +114,7 @@ def shifted(by: float) -> Tensor:
     return moving(by, 2)[1]
 
 
-def test_a_still_picture_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_still_image_stays_as_it_is(tmp_path: Path) -> None:
     write(tmp_path / "in", moving(0, 3))
     motion(tmp_path / "in", tmp_path / "out" / "%05d.png", exposure=1.0)
     for before, after in zip(

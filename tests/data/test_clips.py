@@ -25,9 +25,9 @@ TREES = {
 
 def write(path, value, side=24):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = np.full((side, side + 8, 3), value, np.uint8)
-    picture[:4, :4] = (255, 0, 0)  # OpenCV's blue
-    assert cv2.imwrite(str(path), picture)
+    image = np.full((side, side + 8, 3), value, np.uint8)
+    image[:4, :4] = (255, 0, 0)  # OpenCV's blue
+    assert cv2.imwrite(str(path), image)
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -75,7 +75,7 @@ def test_wrong_requests_and_broken_trees(tmp_path):
     with pytest.raises(MediaError, match=r"no sharp frame for 000.png"):
         ClipFolder.find(f"gopro:{tmp_path}")
     (tmp_path / "b/blur").mkdir(parents=True)
-    (tmp_path / "b/blur/000.png").write_text("not a picture")
+    (tmp_path / "b/blur/000.png").write_text("not an image")
     write(tmp_path / "b/sharp/000.png", 1)
     (clip,) = ClipFolder.find(f"gopro:{tmp_path / 'b'}")
     with pytest.raises(MediaError, match="cannot be read"):

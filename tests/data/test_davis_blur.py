@@ -33,8 +33,8 @@ def davis(tmp_path: Path) -> tuple[Path, Path]:
         frames.mkdir(parents=True)
         (depth / name).mkdir(parents=True)
         for t in range(3):
-            picture = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-            cv2.imwrite(str(frames / f"{t:05}.jpg"), picture)
+            image = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            cv2.imwrite(str(frames / f"{t:05}.jpg"), image)
             cv2.imwrite(str(depth / name / f"{t:05}.png"), ramp)
     return root, depth
 
@@ -142,20 +142,20 @@ def test_what_is_missing_is_named(davis: tuple[Path, Path], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (np.zeros((HEIGHT, WIDTH), np.uint8), "one value only"),
         (np.zeros((HEIGHT, WIDTH + 1), np.uint8), "its frame 108x60"),
-        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "must be a gray picture"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "must be a gray image"),
     ],
     ids=["constant", "size", "colour"],
 )
 def test_wrong_depth_is_refused(
-    davis: tuple[Path, Path], tmp_path: Path, picture: np.ndarray, message: str
+    davis: tuple[Path, Path], tmp_path: Path, image: np.ndarray, message: str
 ) -> None:
     root, depth = davis
     for path in (depth / "bear").iterdir():
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
     with pytest.raises(MediaError, match=message):
         build_davis_blur(root, tmp_path / "out", depth=depth, only=["bear"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["DAVIS", "depth"]

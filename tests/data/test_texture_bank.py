@@ -22,10 +22,10 @@ PHOTO = "https://example.org/photo"
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A photograph half of which is sky, one that is held out, and a table."""
     folder = tmp_path_factory.mktemp("photos")
-    picture = np.tile(leaves(1, 256), (4, 4, 1))
-    picture[:, :512] = (200, 160, 90)
-    cv2.imwrite(str(folder / "meadow.png"), picture)
-    cv2.imwrite(str(folder / "life_by_Aitzol_Berasategi.png"), picture)
+    image = np.tile(leaves(1, 256), (4, 4, 1))
+    image[:, :512] = (200, 160, 90)
+    cv2.imwrite(str(folder / "meadow.png"), image)
+    cv2.imwrite(str(folder / "life_by_Aitzol_Berasategi.png"), image)
     (folder / "sources.csv").write_text(
         f"name,photo,author,licence,url\nmeadow.png,Meadow,A. Person,CC0-1.0,{PHOTO}\n"
     )
@@ -39,9 +39,9 @@ def test_tiles_are_sharp_and_keep_their_licence(photos: Path, tmp_path: Path) ->
     assert 1 <= len(cut) <= 3
     assert all((s.author, s.licence, s.url) == ("A. Person", "CC0-1.0", PHOTO) for s in cut)
     assert len(bank) == len(cut) + 2
-    for picture, source in zip(bank.pictures, bank.sources, strict=True):
+    for image, source in zip(bank.images, bank.sources, strict=True):
         if source in cut:
-            tile = picture.permute(1, 2, 0).numpy()
+            tile = image.permute(1, 2, 0).numpy()
             assert detail(tile).gradient > 6
             assert np.abs(tile.astype(int) - (90, 160, 200)).mean() > 10  # not the sky
 

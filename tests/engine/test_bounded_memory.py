@@ -43,7 +43,7 @@ print(report.frames, peak_resident())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="told apart on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="distinguished on Linux only")
 def test_peak_is_not_that_of_the_process_that_started_it():
     held = np.ones(1 << 30, np.uint8)
     code = "from unblur.ops.memory import peak_resident; print(peak_resident())"
@@ -52,7 +52,7 @@ def test_peak_is_not_that_of_the_process_that_started_it():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="nobody tells the peak there")
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing says the peak there")
 @pytest.mark.parametrize("model", ["none", "windowed", "far"])
 def test_five_times_longer_same_peak(tmp_path, model):
     peaks = []
@@ -73,11 +73,11 @@ def test_five_times_longer_same_peak(tmp_path, model):
 
 def make_clip(path, frames):
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 255, (240, 960, 3), np.uint8)
+    image = rng.integers(0, 255, (240, 960, 3), np.uint8)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 426, 240, "yuv420p"
         for i in range(frames):
-            shown = np.ascontiguousarray(picture[:, i % 500 : i % 500 + 426])
+            shown = np.ascontiguousarray(image[:, i % 500 : i % 500 + 426])
             file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         file.mux(stream.encode(None))

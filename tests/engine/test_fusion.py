@@ -11,7 +11,7 @@ from torch import Tensor
 from unblur.engine import fusion as engine
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.plan import Fit
-from unblur.engine.run import Look, Runner
+from unblur.engine.run import Rendition, Runner
 from unblur.guidance.align import DisAlignment
 from unblur.metrics import gaussian_blur, psnr
 from unblur.ops.color import SRGB, to_linear
@@ -19,7 +19,7 @@ from unblur.ops.shots import Shot
 from unblur.restorers.none import Untouched
 
 CPU = torch.device("cpu")
-ENCODED = Look("encoded", "iec61966-2-1")
+ENCODED = Rendition("encoded", "iec61966-2-1")
 STEP = 1 / 65535
 """What a frame loses while it waits."""
 
@@ -44,7 +44,7 @@ def fused(frames: Tensor, fusion: Fusion, change: float = 0.05) -> Tensor:
     """Of frames that a restorer changed by so much everywhere."""
     found = list(fuse(((t, x - change, x) for t, x in enumerate(frames)), fusion))
     assert [index for index, _ in found] == list(range(len(frames)))
-    return torch.stack([picture for _, picture in found])
+    return torch.stack([image for _, image in found])
 
 
 def test_a_frame_alone_and_frames_that_stand_still_are_unchanged():
@@ -98,15 +98,15 @@ class Still:
     def __init__(self):
         self.pairs = []
 
-    def look(self, picture):
-        return picture
+    def look(self, image):
+        return image
 
     def flow(self, here, there):
         self.pairs.append((float(here[0, 0, 0]), float(there[0, 0, 0])))
         return torch.zeros(2, *(-(-side // 2) for side in here.shape[-2:]))
 
-    def take(self, picture, columns, rows):
-        return picture[:, rows.long(), columns.long()]
+    def take(self, image, columns, rows):
+        return image[:, rows.long(), columns.long()]
 
 
 def test_neighbours_within_the_radius_and_the_shot_each_pair_once():
@@ -142,10 +142,10 @@ def test_blocks_of_rows_do_not_show(monkeypatch, height):
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    picture: Tensor
+    image: Tensor
 
     def rgb(self):
-        return self.picture
+        return self.image
 
 
 class Lifting(Untouched):
@@ -155,12 +155,12 @@ class Lifting(Untouched):
         return frames[list(outputs)] + 0.05
 
 
-def run(frames: Tensor, shots: list[Shot], look: Look = ENCODED) -> Tensor:
+def run(frames: Tensor, shots: list[Shot], look: Rendition = ENCODED) -> Tensor:
     shown = [Shown(frame) for frame in frames]
     runner = Runner(Lifting(), look, Fit(None, None), fusion=by_dis())
     found = list(runner.restore(shown, shots))
     assert [frame for frame, _ in found] == shown
-    return torch.stack([picture for _, picture in found])
+    return torch.stack([image for _, image in found])
 
 
 def test_shots_are_fused_by_themselves_and_frames_come_back_in_order():
@@ -182,9 +182,9 @@ def test_values_outside_the_range_come_back_and_strength_mixes():
     torch.testing.assert_close(half, (found + frames) / 2, atol=1e-6, rtol=0)
 
 
-def test_pictures_stored_in_linear_light_are_compared_encoded():
+def test_images_stored_in_linear_light_are_compared_encoded():
     frames = panning(3)
-    found = run(to_linear(frames, SRGB), [Shot(0, 3)], Look("encoded", "linear"))
+    found = run(to_linear(frames, SRGB), [Shot(0, 3)], Rendition("encoded", "linear"))
     expected = to_linear(fused(frames + 0.05, by_dis()), SRGB)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import unblur
 from unblur.engine.held import InMemory, OnDisk, held_for
 from unblur.engine.plan import Fit
-from unblur.engine.run import Look, Runner
+from unblur.engine.run import Rendition, Runner
 from unblur.errors import ResourceError
 from unblur.ops.shots import Shot
 from unblur.restorers import registry
@@ -57,7 +57,7 @@ class Far(Untouched):
 
 
 class Maps:
-    """Depth that follows the picture; the blur map is the same, or another."""
+    """Depth that follows the image; the blur map is the same, or another."""
 
     def __init__(self, same: bool) -> None:
         self.same = same
@@ -65,7 +65,7 @@ class Maps:
     def restart(self):
         self.count = 0
 
-    def __call__(self, picture, rgb):
+    def __call__(self, image, rgb):
         self.count += 1
         depth = (rgb[:, :1] / self.count).half()
         return depth, depth if self.same else (1 - depth)
@@ -76,8 +76,8 @@ def noise(count: int) -> list[Frame]:
     frames = []
     for i in range(count):
         codes = rng.integers(0, 256, (HEIGHT * 3 // 2, WIDTH), np.uint8)
-        picture = av.VideoFrame.from_ndarray(codes, "yuv420p")
-        frames.append(Frame(picture, i, i, Fraction(1, 25)))
+        image = av.VideoFrame.from_ndarray(codes, "yuv420p")
+        frames.append(Frame(image, i, i, Fraction(1, 25)))
     return frames
 
 
@@ -91,7 +91,7 @@ def test_results_are_those_of_memory(tmp_path_factory, lengths, same):
     found = []
     for place in (nullcontext(InMemory()), held_for(INFO, shots, str(folder / "out.mkv"))):
         with place as held:
-            runner = Runner(Far(), Look("encoded", "bt709"), Fit(None, None), Maps(same))
+            runner = Runner(Far(), Rendition("encoded", "bt709"), Fit(None, None), Maps(same))
             found.append(list(runner.restore(iter(frames), shots, held)))
     for (a, x), (b, y) in zip(*found, strict=True):
         assert (a.index, a.pts) == (b.index, b.pts)
@@ -104,7 +104,7 @@ def test_only_those_that_look_at_the_whole_clip_wait_on_disk(tmp_path):
     shots = [Shot(0, 3), Shot(3, 8)]
     near = dataclasses.replace(INFO, reach=80)
     assert isinstance(held_for(near, shots, "out.mkv").__enter__(), InMemory)
-    for target in ("out.mkv", "new/%05d.png", "pictures/"):
+    for target in ("out.mkv", "new/%05d.png", "images/"):
         with held_for(INFO, shots, str(tmp_path / target)) as held:
             assert isinstance(held, OnDisk)
             assert held.folder == tmp_path.resolve()
@@ -147,8 +147,8 @@ def test_nothing_stays_behind(tmp_path: Path, monkeypatch, fault):
         stream = file.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for frame in noise(9):
-            frame.picture.pts = None
-            file.mux(stream.encode(frame.picture))
+            frame.image.pts = None
+            file.mux(stream.encode(frame.image))
         file.mux(stream.encode(None))
 
     files = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unblur.engine.live import check_live, unfolding
 from unblur.engine.plan import Fit
-from unblur.engine.run import Look, Runner, find_shots
+from unblur.engine.run import Rendition, Runner, find_shots
 from unblur.errors import UsageError
 from unblur.ops.shots import marked
 from unblur.restorers.bsstnet import overlapping_windows
@@ -19,7 +19,7 @@ from unblur.restorers.dabit import DabitRestorer
 from unblur.restorers.none import Untouched
 from unblur.restorers.registry import PRESETS, preset
 
-ENCODED = Look("encoded", "iec61966-2-1")
+ENCODED = Rendition("encoded", "iec61966-2-1")
 
 
 class Windowed(Untouched):
@@ -67,10 +67,10 @@ def test_windows_unfold_as_they_would_be_of_the_whole_shot(kind, length, limit):
 
 @dataclasses.dataclass
 class Shown:
-    picture: torch.Tensor
+    image: torch.Tensor
 
     def rgb(self):
-        return self.picture
+        return self.image
 
 
 def clip(lengths, seed):

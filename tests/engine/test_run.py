@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.engine.plan import Fit
-from unblur.engine.run import Look, Runner, choose_look, run_tiled
+from unblur.engine.run import Rendition, Runner, choose_rendition, run_tiled
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Tiling, Window
 from unblur.restorers.none import Untouched
 
-ENCODED = Look("encoded", "iec61966-2-1")
+ENCODED = Rendition("encoded", "iec61966-2-1")
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbered:
-    """A picture whose red is its number."""
+    """An image whose red is its number."""
 
     number: int
 
@@ -64,8 +64,8 @@ def test_each_frame_comes_back_once_and_no_window_crosses_a_cut(lengths):
     runner = Runner(restorer, ENCODED, Fit(None, None))
     got = list(runner.restore((Numbered(i) for i in range(edges[-1])), shots))
     assert [frame.number for frame, _ in got] == list(range(edges[-1]))
-    for frame, picture in got:
-        assert torch.equal(picture, frame.rgb())
+    for frame, image in got:
+        assert torch.equal(image, frame.rgb())
     for window in restorer.seen:
         assert any(shot.start <= window[0] and window[-1] < shot.stop for shot in shots)
 
@@ -96,7 +96,7 @@ class Counting:
     def restart(self):
         self.count = 0
 
-    def __call__(self, picture, rgb):
+    def __call__(self, image, rgb):
         self.count += 1
         return torch.full((1, 1, 4, 6), float(self.count)), rgb[:, :1]
 
@@ -107,7 +107,7 @@ def test_frames_in_several_windows_are_averaged_and_each_brings_its_maps():
     shots = [Shot(0, 6), Shot(6, 10)]
     got = list(runner.restore((Numbered(i) for i in range(10)), shots))
     assert [frame.number for frame, _ in got] == list(range(10))
-    added = [float(picture[0, 0, 0]) - frame.number / 1000 for frame, picture in got]
+    added = [float(image[0, 0, 0]) - frame.number / 1000 for frame, image in got]
     assert added == pytest.approx([0, 0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2], abs=1e-6)
     seen = [priors.depth[:, 0, 0, 0].tolist() for priors in restorer.priors]
     assert seen == [[1, 2, 3, 4, 1], [3, 4, 5, 6, 1], [1, 2, 3, 4, 1]]
@@ -174,45 +174,45 @@ class InLinearLight(Untouched):
 
 
 def test_the_network_sees_linear_light_when_it_wants_to():
-    picture = torch.zeros(1, 3, 1, 2)
-    picture[..., 0] = 1
+    image = torch.zeros(1, 3, 1, 2)
+    image[..., 0] = 1
     for light, mean in [
         ("auto", float(from_linear(torch.tensor(0.5), "iec61966-2-1"))),
         ("encoded", 0.5),
     ]:
-        look = choose_look(InLinearLight(), light, None, 1.0)
-        out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+        look = choose_rendition(InLinearLight(), light, None, 1.0)
+        out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
         torch.testing.assert_close(out, torch.full_like(out, mean))
 
 
 def test_auto_light_leaves_pq_and_hlg_encoded():
-    assert choose_look(InLinearLight(), "auto", "smpte2084", 1.0).light == "encoded"
-    assert choose_look(InLinearLight(), "auto", "arib-std-b67", 1.0).light == "encoded"
-    assert choose_look(InLinearLight(), "linear", "smpte2084", 1.0).light == "linear"
+    assert choose_rendition(InLinearLight(), "auto", "smpte2084", 1.0).light == "encoded"
+    assert choose_rendition(InLinearLight(), "auto", "arib-std-b67", 1.0).light == "encoded"
+    assert choose_rendition(InLinearLight(), "linear", "smpte2084", 1.0).light == "linear"
 
 
-def test_pictures_stored_in_linear_light_are_shown_encoded_where_that_is_wanted():
-    picture = torch.zeros(1, 3, 1, 2)
-    picture[..., 0] = 1
-    look = choose_look(InLinearLight(), "encoded", "linear", 1.0)
-    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+def test_images_stored_in_linear_light_are_shown_encoded_where_that_is_wanted():
+    image = torch.zeros(1, 3, 1, 2)
+    image[..., 0] = 1
+    look = choose_rendition(InLinearLight(), "encoded", "linear", 1.0)
+    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
     expected = float(to_linear(torch.tensor(0.5), "iec61966-2-1"))
     torch.testing.assert_close(out, torch.full_like(out, expected))
 
 
 def test_values_outside_the_range_come_back():
-    picture = torch.tensor([-0.2, 0.4, 3.5]).expand(1, 3, 2, 3)
+    image = torch.tensor([-0.2, 0.4, 3.5]).expand(1, 3, 2, 3)
     for light in ("encoded", "linear"):
-        look = choose_look(Untouched(), light, "linear", 1.0)
-        out = Runner(Untouched(), look, Fit(None, None)).restore_window(picture, [0])
-        torch.testing.assert_close(out, picture, rtol=0, atol=1e-6)
+        look = choose_rendition(Untouched(), light, "linear", 1.0)
+        out = Runner(Untouched(), look, Fit(None, None)).restore_window(image, [0])
+        torch.testing.assert_close(out, image, rtol=0, atol=1e-6)
 
 
 def test_strength_mixes():
-    picture = torch.zeros(1, 3, 1, 2)
-    picture[..., 0] = 1
-    look = choose_look(InLinearLight(), "encoded", None, 0.5)
-    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(picture, [0])
+    image = torch.zeros(1, 3, 1, 2)
+    image[..., 0] = 1
+    look = choose_rendition(InLinearLight(), "encoded", None, 0.5)
+    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
     torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.75, 0.25]))
 
 
@@ -241,8 +241,8 @@ def test_values_that_are_not_finite_are_computed_again_in_full_precision():
 
     runner = Runner(Overflowing(), ENCODED, Fit(None, None), exactly=exactly)
     for level, repeated in ((0.2, 0), (0.7, 1), (0.9, 2), (0.1, 2)):
-        picture = torch.full((1, 3, 8, 8), level)
-        assert torch.equal(runner.restore_window(picture, [0]), picture)
+        image = torch.full((1, 3, 8, 8), level)
+        assert torch.equal(runner.restore_window(image, [0]), image)
         assert runner.repeated == repeated
     assert len(made) == 1
 
@@ -259,11 +259,11 @@ class Greedy(Untouched):
 
 
 def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure():
-    picture = torch.rand(1, 3, 600, 700)
+    image = torch.rand(1, 3, 600, 700)
     runner = Runner(Greedy(), ENCODED, Fit(None, None))
-    torch.testing.assert_close(runner.restore_window(picture, [0]), picture, rtol=0, atol=1e-6)
+    torch.testing.assert_close(runner.restore_window(image, [0]), image, rtol=0, atol=1e-6)
     assert runner.fit.tiling.size == 128
     hopeless = Greedy()
     hopeless.largest = 1
     with pytest.raises(ResourceError, match="even with the smallest tiles"):
-        Runner(hopeless, ENCODED, Fit(None, None)).restore_window(picture, [0])
+        Runner(hopeless, ENCODED, Fit(None, None)).restore_window(image, [0])

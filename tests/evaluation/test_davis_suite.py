@@ -25,7 +25,7 @@ def davis(tmp_path_factory):
     """Two sequences of DAVIS by name and layout, a textured object going over a texture."""
     root = tmp_path_factory.mktemp("data") / "DAVIS"
     back, front = (
-        held_out().pictures[i, :, :HEIGHT, : WIDTH + 8].permute(1, 2, 0).numpy()[:, :, ::-1]
+        held_out().images[i, :, :HEIGHT, : WIDTH + 8].permute(1, 2, 0).numpy()[:, :, ::-1]
         for i in (0, 3)
     )
     for name in ("camel", "cows"):
@@ -123,7 +123,7 @@ def test_what_is_missing_is_said(davis, tmp_path):
 def test_from_the_command_line(davis, tmp_path, capsys):
     words = ["evaluate", "davis-blur", "--data", str(davis), "--limit", "1", "--frames", "2"]
     words += ["--model", "none", "--json", str(tmp_path / "t.json")]
-    assert main([*words, "--pictures", str(tmp_path)]) == 0
+    assert main([*words, "--images", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     for said in (
         "blur paper (paper-50)",

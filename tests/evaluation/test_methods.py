@@ -24,7 +24,7 @@ SIDE, LENGTH = 128, 11
 def sharp():
     """Two textures with room around them, (2, 3, SIDE + 2 LENGTH, SIDE + 2 LENGTH)."""
     side = SIDE + 2 * LENGTH
-    return held_out().pictures[[0, 3], :, :side, :side].float() / 255
+    return held_out().images[[0, 3], :, :side, :side].float() / 255
 
 
 def inner(x):

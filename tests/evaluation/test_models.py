@@ -12,7 +12,7 @@ from torch import Tensor
 import unblur
 from unblur.errors import UsageError, WeightsError
 from unblur.evaluation.clip import Clip
-from unblur.evaluation.models import Choice, Picture, Rows, choose_focus, methods
+from unblur.evaluation.models import Choice, ClipFrame, Rows, choose_focus, methods
 from unblur.evaluation.run import choose_depth, choose_methods
 from unblur.guidance.flow import dis_flow
 from unblur.models.dabit import TINY, Dabit
@@ -46,8 +46,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
 
 
 def texture(frames: int, scale: int) -> Tensor:
-    picture = held_out().pictures[7:8, :, : scale * SIDE, : scale * SIDE + 8].float() / 255
-    return torch.cat([picture[..., t : t + scale * SIDE] for t in range(frames)])
+    image = held_out().images[7:8, :, : scale * SIDE, : scale * SIDE + 8].float() / 255
+    return torch.cat([image[..., t : t + scale * SIDE] for t in range(frames)])
 
 
 @pytest.fixture
@@ -134,7 +134,9 @@ def test_rows_of_a_model_that_is_guided(clip, tiny):
 
 def test_the_true_blur_guides_where_it_is_known(clip):
     known = replace(clip, radius=12 * clip.depth)
-    depth, blur = choose_focus("coc", known, torch.device("cpu"))(Picture(clip.blurred[2], 2), None)
+    depth, blur = choose_focus("coc", known, torch.device("cpu"))(
+        ClipFrame(clip.blurred[2], 2), None
+    )
     assert torch.equal(depth[0], clip.depth[2])
     torch.testing.assert_close(blur, depth)  # a map of 1 is a radius of 12 px
     (method,) = methods("tiny@coc", Rows(), "cpu")

@@ -25,7 +25,7 @@ from unblur.synth import held_out
 
 @pytest.fixture(scope="module")
 def sharp():
-    return held_out().pictures[:1, :, :120, :136].float() / 255  # (1, 3, 120, 136)
+    return held_out().images[:1, :, :120, :136].float() / 255  # (1, 3, 120, 136)
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_an_archive_can_be_made_anew(tmp_path):
     assert len(encoded_clips(makers, "synth-motion", 29)) == 1
 
 
-def picture(path, value, size=(40, 48)):
+def image(path, value, size=(40, 48)):
     x = np.full((*size, 3), value, np.uint8)
     x[10:20, 10:20] = 255 - value
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,14 +61,14 @@ def picture(path, value, size=(40, 48)):
 
 
 def test_partners_are_found_by_name(tmp_path):
-    picture(tmp_path / "one_blur.png", 10)
-    picture(tmp_path / "one_sharp.png", 20)
+    image(tmp_path / "one_blur.png", 10)
+    image(tmp_path / "one_sharp.png", 20)
     (clip,) = [make() for make in paired_clips(tmp_path, tmp_path)]
     assert clip.name == "one"
     assert clip.blurred[0, :, 0, 0] == pytest.approx([10 / 255] * 3)
     assert clip.sharp[0, :, 0, 0] == pytest.approx([20 / 255] * 3)
     assert (clip.scored, clip.blurred.shape) == ((0,), (1, 3, 40, 48))
-    picture(tmp_path / "two_blur.png", 10)
+    image(tmp_path / "two_blur.png", 10)
     with pytest.raises(MediaError, match="two_blur"):
         paired_clips(tmp_path, tmp_path)
 
@@ -92,14 +92,14 @@ def test_videos_and_folders_are_clips(tmp_path):
         data = encode(frames, Encoding("libx264", {"crf": "4"}))
         (tmp_path / side / "v.mkv").write_bytes(data)
         for n in range(2):
-            picture(tmp_path / side / "stills" / f"{n}.png", 30 + n)
+            image(tmp_path / side / "stills" / f"{n}.png", 30 + n)
     clips = [make() for make in paired_clips(tmp_path / "blurred", tmp_path / "sharp")]
     assert [(c.name, len(c.blurred)) for c in clips] == [("stills", 2), ("v", 3)]
 
 
 def test_partners_of_unlike_size_are_refused(tmp_path):
-    picture(tmp_path / "a" / "x.png", 10)
-    picture(tmp_path / "b" / "x.png", 10, (40, 50))
+    image(tmp_path / "a" / "x.png", 10)
+    image(tmp_path / "b" / "x.png", 10, (40, 50))
     (make,) = paired_clips(tmp_path / "a", tmp_path / "b")
     with pytest.raises(MediaError, match="50x40"):
         make()
@@ -109,8 +109,8 @@ def test_partners_of_unlike_size_are_refused(tmp_path):
 
 
 def test_pairs_are_measured(tmp_path, capsys):
-    picture(tmp_path / "a_blur.png", 10)
-    picture(tmp_path / "a_sharp.png", 12)
+    image(tmp_path / "a_blur.png", 10)
+    image(tmp_path / "a_sharp.png", 12)
     order = ["evaluate", "pairs", "--blurred", str(tmp_path), "--sharp", str(tmp_path), "-q"]
     assert main([*order, "--model", "none"]) == 0
     table = capsys.readouterr().out

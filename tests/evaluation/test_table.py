@@ -16,7 +16,7 @@ import unblur
 from unblur.cli import main
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
-from unblur.evaluation.pictures import most_detailed
+from unblur.evaluation.images import most_detailed
 from unblur.evaluation.scores import Evaluation, Score, score
 
 
@@ -139,7 +139,7 @@ def test_from_the_command_line(footage, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["evaluate", "real-average", "--data", str(footage), "--frames", "3", "--limit", "1"]
     words += ["--model", "none", "--model", "none@linear", "--json", str(out / "t.json")]
-    assert main([*words, "--csv", str(out / "t.csv"), "--pictures", str(out)]) == 0
+    assert main([*words, "--csv", str(out / "t.csv"), "--images", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "real-average, version 1" in shown
     assert "no wiener: the true blur of real frames is not known" in shown

@@ -1,4 +1,4 @@
-"""Motion between sharp frames, and pictures moved along it."""
+"""Motion between sharp frames, and images moved along it."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def test_frames_of_any_size(size):
 
 
 def test_taking_from_whole_pixels_is_exact_and_the_border_goes_on():
-    picture = texture(20, 30)
+    image = texture(20, 30)
     rows, columns = torch.meshgrid(torch.arange(-2.0, 22), torch.arange(-3.0, 33), indexing="ij")
-    taken = DisAlignment().take(picture, columns, rows)
-    expected = torch.nn.functional.pad(picture[None], (3, 3, 2, 2), mode="replicate")[0]
+    taken = DisAlignment().take(image, columns, rows)
+    expected = torch.nn.functional.pad(image[None], (3, 3, 2, 2), mode="replicate")[0]
     torch.testing.assert_close(taken, expected, atol=1e-6, rtol=0)
 
 
 def test_between_pixels_it_is_bicubic():
-    picture = texture(20, 30)
+    image = texture(20, 30)
     rows, columns = torch.meshgrid(
         torch.arange(4.0, 16) + 0.25, torch.arange(4.0, 26) - 0.375, indexing="ij"
     )
     grid = torch.stack((2 * (columns + 0.5) / 30 - 1, 2 * (rows + 0.5) / 20 - 1), -1)
     expected = torch.nn.functional.grid_sample(
-        picture[None], grid[None], mode="bicubic", align_corners=False
+        image[None], grid[None], mode="bicubic", align_corners=False
     )[0]
-    taken = DisAlignment().take(picture, columns, rows)
+    taken = DisAlignment().take(image, columns, rows)
     torch.testing.assert_close(taken, expected, atol=1e-4, rtol=0)

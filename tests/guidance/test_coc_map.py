@@ -28,7 +28,7 @@ def photos() -> Tensor:
     """Linear light of held-out photographs full of detail, (4, 3, 192, 192)."""
     bank = held_out()
     forest = [i for i, source in enumerate(bank.sources) if source.name.startswith("life")]
-    return to_linear(bank.pictures[forest[:4], :, :192, :192].float() / 255)
+    return to_linear(bank.images[forest[:4], :, :192, :192].float() / 255)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def scenes() -> list[Rendered]:
 
 
 def seen(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
-    """A picture (3, H, W) of linear light blurred by a disk, as a frame (1, 3, H, W)."""
+    """An image (3, H, W) of linear light blurred by a disk, as a frame (1, 3, H, W)."""
     frame = from_linear(disk_blur(light, radius))[None]
     generator = torch.Generator().manual_seed(1)
     return (frame + noise * torch.randn(frame.shape, generator=generator)).clamp(0, 1)

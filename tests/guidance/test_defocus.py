@@ -23,9 +23,9 @@ RADII = (0.0, 3.0, 5.0, 8.0)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
+def images() -> Tensor:
     """Linear light of three textures, (3, 3, 200, 240)."""
-    return to_linear(held_out().pictures[::7][:3, :, :200, :240].float() / 255)
+    return to_linear(held_out().images[::7][:3, :, :200, :240].float() / 255)
 
 
 def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
@@ -34,16 +34,16 @@ def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
     return (encoded + noise * torch.randn(encoded.shape, generator=generator)).clamp(0, 1)
 
 
-def test_blur_of_depths_follows_the_lens(pictures: Tensor) -> None:
+def test_blur_of_depths_follows_the_lens(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
     focus = 0.3
-    picture = from_linear(refocus(pictures[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
-    curve = defocus_of_depths(picture, depth[None])[0]  # (11,)
+    image = from_linear(refocus(images[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
+    curve = defocus_of_depths(image, depth[None])[0]  # (11,)
     assert int(curve.argmin()) in (2, 3, 4)
     assert curve[3] < 0.1
     assert curve[3] < curve[6] < curve[9]
     assert curve[0] > curve[3]
-    learned = blur_of_depths(DefocusMap()(picture), depth[None])[0]
+    learned = blur_of_depths(DefocusMap()(image), depth[None])[0]
     assert int(learned.argmin()) in (2, 3, 4)
     assert learned[3] < learned[6] < learned[9]
     everywhere = at_depth(curve[None], depth[None])[0, 0]
@@ -52,11 +52,11 @@ def test_blur_of_depths_follows_the_lens(pictures: Tensor) -> None:
     assert (everywhere.std(1) < 1e-6).all()  # what lies equally far is equally blurred
 
 
-def test_a_depth_without_detail_takes_that_of_its_neighbours(pictures: Tensor) -> None:
+def test_a_depth_without_detail_takes_that_of_its_neighbours(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
     hole = (depth - 0.5).abs() < 0.15
-    picture = blurred(torch.where(hole, 0.3, pictures[0]), 5.0)
-    curve = defocus_of_depths(picture[None], depth[None])[0]
+    image = blurred(torch.where(hole, 0.3, images[0]), 5.0)
+    curve = defocus_of_depths(image[None], depth[None])[0]
     assert (curve > 0.1).all()
     assert 0 < curve[5] < 1
     blur = torch.full((1, 1, 200, 240), 0.5)
@@ -78,9 +78,9 @@ def test_any_size_and_nothing_to_see(size: tuple[int, int]) -> None:
     assert 0 <= float(curve.min()) <= float(curve.max()) <= 1
 
 
-def test_a_static_clip_with_noise_does_not_flicker(pictures: Tensor) -> None:
+def test_a_static_clip_with_noise_does_not_flicker(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
-    still = from_linear(refocus(pictures[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
+    still = from_linear(refocus(images[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
     noise = 0.01 * torch.randn(8, *still.shape, generator=torch.Generator().manual_seed(2))
     clip = (still + noise).clamp(0, 1)
     by_depth = BlurFromDepth()

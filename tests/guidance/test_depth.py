@@ -1,4 +1,4 @@
-"""Depth from the picture and from a network."""
+"""Depth from the image and from a network."""
 
 from __future__ import annotations
 

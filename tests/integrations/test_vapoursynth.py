@@ -42,7 +42,7 @@ class Doubling(Neighbourly):
 LENGTH = 45
 
 
-def picture(n):
+def image(n):
     """(3, 24, 32): two shots."""
     rng = np.random.default_rng(int(n >= 20))
     return np.roll(rng.random((3, 24, 32), np.float32), n, 2)
@@ -55,7 +55,7 @@ def clip():
     def paint(n, f):
         out = f.copy()
         for plane in range(3):
-            np.asarray(out[plane])[...] = picture(n)[plane]
+            np.asarray(out[plane])[...] = image(n)[plane]
         out.props.update({"Number": n, "_Transfer": 1, "_SceneChangePrev": int(n == 20)})
         return out
 
@@ -67,7 +67,7 @@ def shown(frame):
 
 
 def test_frames_are_right_at_any_seek(clip):
-    whole = torch.from_numpy(np.stack([picture(n) for n in range(LENGTH)]))
+    whole = torch.from_numpy(np.stack([image(n) for n in range(LENGTH)]))
     expected = unblur.restore(whole, model=Neighbourly(), transfer="bt709").numpy()
     sharp = restore(clip, model=Neighbourly())
     for n in [30, 44, 0, 19, 20, 15, 16, 31, 32, 44]:

@@ -53,7 +53,7 @@ def test_psnr_and_ssim_equal_scikit_image():
         assert float(ssim_uniform(x, truth, 33)[i]) == pytest.approx(expected, abs=1e-5)
 
 
-def pictures(file):
+def images(file):
     """Restored frames and their truth (T, 3, H, W) of a golden file."""
     return (
         torch.from_numpy(file[name]).permute(0, 3, 1, 2).float() / 255 for name in ("pred", "gt")
@@ -62,13 +62,13 @@ def pictures(file):
 
 def test_psnr_and_ssim_equal_those_of_the_release(goldens):
     file = np.load(goldens / "metrics.npz")
-    x, truth = pictures(file)
+    x, truth = images(file)
     for metric, name in ((psnr, "psnr"), (ssim, "ssim")):
         expected = torch.from_numpy(file[name]).float()
         torch.testing.assert_close(metric(x, truth), expected, atol=2e-5, rtol=0)
 
 
-def test_ssim_of_a_window_larger_than_the_picture_is_refused():
+def test_ssim_of_a_window_larger_than_the_image_is_refused():
     x, truth = pair(0)
     for metric, least in ((ssim, 11), (ssim_uniform, 65)):
         with pytest.raises(ValueError, match=f"at least {least}x{least}"):
@@ -123,7 +123,7 @@ def test_ssim_equals_its_definition_in_one_window():
     torch.testing.assert_close(ssim(x, truth)[0], expected.float())
 
 
-def test_a_picture_equal_to_its_truth():
+def test_a_image_equal_to_its_truth():
     _, truth = pair(2)
     assert float(psnr(truth, truth, cap=50).max()) == 50
     for metric in (ssim, detail, sharpness):

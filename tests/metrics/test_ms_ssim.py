@@ -1,4 +1,4 @@
-"""MS-SSIM: as the reference library has it, on small pictures too, and as a loss."""
+"""MS-SSIM: as the reference library has it, on small images too, and as a loss."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_as_many_scales_as_fit(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(11, 11), (21, 64), (72, 128), (144, 256)])
-def test_equal_pictures_score_one_and_noise_less(size: tuple[int, int]) -> None:
+def test_equal_images_score_one_and_noise_less(size: tuple[int, int]) -> None:
     x, truth = pair(*size)
     torch.testing.assert_close(ms_ssim(truth, truth), torch.ones(2))
     more, _ = pair(*size, noise=0.3)

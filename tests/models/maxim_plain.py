@@ -20,14 +20,14 @@ class Plain:
         self.state, self.stages, self.tiles = state, stages, tiles
 
     def __call__(self, x: Tensor) -> Tensor:
-        pictures = [x, x[:, 1::2, 1::2], x[:, 2::4, 2::4]]
+        images = [x, x[:, 1::2, 1::2], x[:, 2::4, 2::4]]
         before = None
         for s in range(self.stages):
-            picture, before = self.stage(f"stages.{s}", pictures, before, s == self.stages - 1)
-        return picture
+            image, before = self.stage(f"stages.{s}", images, before, s == self.stages - 1)
+        return image
 
-    def stage(self, n: str, pictures: list[Tensor], before: tuple | None, last: bool) -> tuple:
-        shallow = [self.conv(f"{n}.inputs.{i}", pictures[i], padding=1) for i in range(3)]
+    def stage(self, n: str, images: list[Tensor], before: tuple | None, last: bool) -> tuple:
+        shallow = [self.conv(f"{n}.inputs.{i}", images[i], padding=1) for i in range(3)]
         if before:
             shallow = [
                 self.cross(f"{n}.fuse_sam.{i}", shallow[i], before[2][i], i)[0] for i in range(3)
@@ -64,11 +64,11 @@ class Plain:
         attended = []
         for i in range(1 if last else 3):
             sam = f"{n}.sam.{i}"
-            picture = self.conv(f"{sam}.picture", decoded[i], padding=1) + pictures[i]
+            image = self.conv(f"{sam}.picture", decoded[i], padding=1) + images[i]
             if i == 0:
-                made = picture
+                made = image
             if not last:
-                mask = torch.sigmoid(self.conv(f"{sam}.mask", picture, padding=1))
+                mask = torch.sigmoid(self.conv(f"{sam}.mask", image, padding=1))
                 features = self.conv(f"{sam}.feature", decoded[i], padding=1)
                 attended.append(decoded[i] + features * mask)
         return made, (skips, decoded, attended)

@@ -111,7 +111,7 @@ def test_what_is_in_focus_is_left_alone_and_the_rest_is_not():
     assert ((y - x)[..., 24:].abs().amax(2) > 0).float().mean() > 0.9
 
 
-def test_radii_of_neighbours_come_along_with_their_pictures():
+def test_radii_of_neighbours_come_along_with_their_images():
     radius = torch.rand(1, 2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     x = radius.expand(-1, -1, 3, -1, -1)
     flow = torch.full((1, 1, 2, 8, 8), 0.7)

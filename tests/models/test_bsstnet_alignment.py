@@ -14,7 +14,7 @@ C, H, W = 4, 8, 8
 
 
 def earlier(seed: int) -> Reference:
-    """A step that lies elsewhere in the picture: what is moved and what is not differ."""
+    """A step that lies elsewhere in the image: what is moved and what is not differ."""
     generator = torch.Generator().manual_seed(seed)
 
     def rand(channels: int) -> Tensor:

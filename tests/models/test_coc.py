@@ -13,7 +13,7 @@ from unblur.models.coc import USUAL, Coc, CocConfig
 TINY = CocConfig(widths=(4, 6, 8), deepest=(1, 2))
 
 
-def picture(height: int, width: int, frames: int = 1) -> torch.Tensor:
+def image(height: int, width: int, frames: int = 1) -> torch.Tensor:
     """Noise."""
     generator = torch.Generator().manual_seed(height * 100 + width)
     return torch.rand(frames, 3, height, width, generator=generator)
@@ -31,35 +31,35 @@ def shaken(net: Coc) -> Coc:
 @settings(max_examples=25, deadline=None)
 def test_any_size(height, width):
     with torch.no_grad():
-        found = shaken(Coc(TINY))(picture(height, width, 2))
+        found = shaken(Coc(TINY))(image(height, width, 2))
     assert found.shape == (2, 2, height, width)
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()
 
 
 def test_a_fresh_network_says_the_same_everywhere():
-    found = Coc()(picture(40, 56))
+    found = Coc()(image(40, 56))
     torch.testing.assert_close(found, torch.tensor(USUAL)[:, None, None].expand_as(found))
-    assert torch.equal(Coc(CocConfig(outputs=3))(picture(40, 56)), torch.zeros(1, 3, 40, 56))
+    assert torch.equal(Coc(CocConfig(outputs=3))(image(40, 56)), torch.zeros(1, 3, 40, 56))
 
 
 @pytest.mark.parametrize(("change", "offset"), [(0.5, 0.0), (1.0, 0.2)])
 def test_brightness_and_contrast_hardly_matter(change, offset):
-    net, frame = shaken(Coc(TINY)), picture(48, 64)
+    net, frame = shaken(Coc(TINY)), image(48, 64)
     with torch.no_grad():
         a, b = net(frame * 0.8), net(frame * 0.8 * change + offset)
-        other = net(picture(48, 64).flip(-1))
+        other = net(image(48, 64).flip(-1))
     assert (a - b).abs().mean() < 0.25 * (a - other).abs().mean()
 
 
 def test_each_frame_by_itself():
-    net, frames = shaken(Coc(TINY)), picture(32, 48, 3)
+    net, frames = shaken(Coc(TINY)), image(32, 48, 3)
     with torch.no_grad():
         torch.testing.assert_close(net(frames)[1:2], net(frames[1:2]))
 
 
 def test_half_precision_changes_little():
-    net, frame = shaken(Coc(TINY)), picture(64, 64)
+    net, frame = shaken(Coc(TINY)), image(64, 64)
     with torch.no_grad():
         exact = net(frame)
         with torch.autocast("cpu", torch.bfloat16):
@@ -70,7 +70,7 @@ def test_half_precision_changes_little():
 def test_it_sees_far_around():
     """A disk of 16 pixels has to be told from one of 12 by its rim alone."""
     net = shaken(Coc())
-    frame = picture(256, 256).requires_grad_()
+    frame = image(256, 256).requires_grad_()
     net(frame)[0, 0, 128, 128].backward()
     assert frame.grad is not None
     seen = (frame.grad.abs().sum(1)[0] > 1e-6 * frame.grad.abs().max()).nonzero()
@@ -81,5 +81,5 @@ def test_it_stays_small():
     net = Coc()
     assert sum(p.numel() for p in net.parameters()) < 0.45e6
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(picture(480, 854))
+        net(image(480, 854))
     assert counter.get_total_flops() / 2 < 5e9

@@ -94,9 +94,9 @@ def test_features_may_be_kept_between_the_steps() -> None:
         ]
         mixed = NET.mix(torch.cat(each, 1), blur, mask, *flows)
         both = NET.decode(mixed, frames, (1, 2))
-        for scale, picture in both.items():
+        for scale, image in both.items():
             whole = NET(frames, depth, blur, mask, *flows, scale=scale)
-            torch.testing.assert_close(picture, whole, rtol=0, atol=1e-5)
+            torch.testing.assert_close(image, whole, rtol=0, atol=1e-5)
 
 
 def test_samples_of_a_batch_do_not_touch() -> None:
@@ -163,8 +163,8 @@ def test_gradients_reach_every_parameter(config: DabitConfig) -> None:
     frames, depth, blur, mask, *flows = clip(1, 3, 60, 120)
     blur[..., 60:] = 0  # a sharp window beside a blurred one
     mixed = net.mix(net.encode(frames, depth, blur, mask), blur, mask, *flows)
-    pictures = net.decode(mixed, frames, (1, 2))
-    sum(picture.square().mean() for picture in pictures.values()).backward()
+    images = net.decode(mixed, frames, (1, 2))
+    sum(image.square().mean() for image in images.values()).backward()
     assert not [
         name
         for name, p in net.named_parameters()

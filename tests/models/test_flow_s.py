@@ -17,9 +17,9 @@ def clip(frames: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tens
     """Noise, and guesses of its flow both ways."""
     generator = torch.Generator().manual_seed(frames * 1000 + height * 10 + width)
     size = (1, frames - 1, 2, -(-height // 4), -(-width // 4))
-    pictures = torch.rand(1, frames, 3, height, width, generator=generator)
+    images = torch.rand(1, frames, 3, height, width, generator=generator)
     forward, backward = 3 * torch.randn(2, *size, generator=generator)
-    return pictures, forward, backward
+    return images, forward, backward
 
 
 def shaken(net: FlowS) -> FlowS:
@@ -33,9 +33,9 @@ def shaken(net: FlowS) -> FlowS:
 @given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70))
 @settings(max_examples=25, deadline=None)
 def test_any_size_and_length(frames, height, width):
-    pictures, forward, backward = clip(frames, height, width)
+    images, forward, backward = clip(frames, height, width)
     with torch.no_grad():
-        found = shaken(FlowS(TINY))(pictures, forward, backward)
+        found = shaken(FlowS(TINY))(images, forward, backward)
     for flow, guess in zip(found, (forward, backward), strict=True):
         assert flow.shape == guess.shape
         assert flow.dtype == torch.float32
@@ -43,18 +43,18 @@ def test_any_size_and_length(frames, height, width):
 
 
 def test_a_fresh_network_gives_back_a_guess_without_contradictions():
-    pictures = clip(3, 40, 72)[0]
+    images = clip(3, 40, 72)[0]
     forward = torch.tensor([1.0, -0.5])[:, None, None].expand(1, 2, 2, 10, 18)
-    found = FlowS()(pictures, forward, -forward)
+    found = FlowS()(images, forward, -forward)
     torch.testing.assert_close(found, (forward, -forward), atol=1e-4, rtol=0)
 
 
 def test_where_the_guess_contradicts_itself_it_is_mended():
-    pictures = clip(2, 64, 64)[0]
+    images = clip(2, 64, 64)[0]
     forward = torch.tensor([1.0, -0.5])[:, None, None].repeat(1, 1, 1, 16, 16)
     wrong = forward.clone()
     wrong[..., 4:8, 4:8] = 9.0
-    found = FlowS()(pictures, wrong, -forward)[0]
+    found = FlowS()(images, wrong, -forward)[0]
     assert (wrong - forward).norm(dim=2).mean() > 0.5
     assert (found - forward).norm(dim=2).mean() < 0.05
 
@@ -62,10 +62,10 @@ def test_where_the_guess_contradicts_itself_it_is_mended():
 def test_the_two_directions_are_one_problem():
     """A clip that runs backwards has the flows of the clip, exchanged."""
     net = shaken(FlowS(TINY))
-    pictures, forward, backward = clip(3, 48, 64)
+    images, forward, backward = clip(3, 48, 64)
     with torch.no_grad():
-        a = net(pictures, forward, backward)
-        b = net(pictures.flip(1), backward.flip(1), forward.flip(1))
+        a = net(images, forward, backward)
+        b = net(images.flip(1), backward.flip(1), forward.flip(1))
     torch.testing.assert_close(b[0].flip(1), a[1])
     torch.testing.assert_close(b[1].flip(1), a[0])
 
@@ -73,10 +73,10 @@ def test_the_two_directions_are_one_problem():
 @pytest.mark.parametrize(("change", "offset"), [(0.5, 0.0), (1.0, 0.2)])
 def test_brightness_and_contrast_hardly_matter(change, offset):
     net = shaken(FlowS(TINY))
-    pictures, forward, backward = clip(2, 48, 64)
+    images, forward, backward = clip(2, 48, 64)
     with torch.no_grad():
-        a = net(pictures * 0.8, forward, backward)[0]
-        b = net(pictures * 0.8 * change + offset, forward, backward)[0]
+        a = net(images * 0.8, forward, backward)[0]
+        b = net(images * 0.8 * change + offset, forward, backward)[0]
         moved = (a - forward).abs().mean()
     assert moved > 0.05
     assert (a - b).abs().mean() < 0.25 * moved
@@ -84,11 +84,11 @@ def test_brightness_and_contrast_hardly_matter(change, offset):
 
 def test_half_precision_changes_little():
     net = shaken(FlowS(TINY))
-    pictures, forward, backward = clip(2, 64, 64)
+    images, forward, backward = clip(2, 64, 64)
     with torch.no_grad():
-        exact = net(pictures, forward, backward)[0]
+        exact = net(images, forward, backward)[0]
         with torch.autocast("cpu", torch.bfloat16):
-            rough = net(pictures, forward, backward)[0]
+            rough = net(images, forward, backward)[0]
     assert (rough - exact).norm() < 0.05 * (exact - forward).norm()
 
 
@@ -119,10 +119,10 @@ def test_the_reverse_of_a_flow_and_its_opposite_are_the_same():
 def test_it_stays_small():
     net = FlowS()
     assert sum(p.numel() for p in net.parameters()) < 1e6
-    pictures, forward, backward = clip(5, 256, 256)
+    images, forward, backward = clip(5, 256, 256)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(pictures[:, :4], forward[:, :3], backward[:, :3])
+        net(images[:, :4], forward[:, :3], backward[:, :3])
         three = counter.get_total_flops()
-        net(pictures, forward, backward)
+        net(images, forward, backward)
     another = counter.get_total_flops() - 2 * three
     assert another / 2 < 0.5e9  # multiply-adds for one frame more

@@ -130,34 +130,34 @@ def compare_all(
     x = random_input(size, numbers)
     found = intermediates(network.stages[0], network, x)
     assert set(found) == INTERMEDIATES
-    picture = network(x).permute(0, 2, 3, 1)
-    return {name: difference(found[name], numbers[f"{size}/{name}"]) for name in found}, picture
+    image = network(x).permute(0, 2, 3, 1)
+    return {name: difference(found[name], numbers[f"{size}/{name}"]) for name in found}, image
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_shipped_weights_give_the_published_numbers(
     size: str, shipped: Maxim, numbers: dict[str, np.ndarray]
 ) -> None:
-    # Only half precision of the stored weights separates the two: measured 6.2e-4 on the picture
+    # Only half precision of the stored weights separates the two: measured 6.2e-4 on the image
     # (values -0.1 to 1.2) and 4.3e-4 on the intermediates.
-    differences, picture = compare_all(shipped, size, numbers)
+    differences, image = compare_all(shipped, size, numbers)
     assert max(differences.values()) < 1e-3, differences
-    assert difference(picture, numbers[f"{size}/stage0"]) < 1.2e-3
+    assert difference(image, numbers[f"{size}/stage0"]) < 1.2e-3
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_full_precision_equals_the_published_graph(
     size: str, full: Maxim, numbers: dict[str, np.ndarray]
 ) -> None:
-    differences, picture = compare_all(full, size, numbers)
+    differences, image = compare_all(full, size, numbers)
     assert max(differences.values()) < 1e-5, differences
-    assert difference(picture, numbers[f"{size}/final"]) < 1e-4
+    assert difference(image, numbers[f"{size}/final"]) < 1e-4
     first = Maxim()
     kept = {k: v for k, v in full.state_dict().items() if k in first.state_dict()}
     fit(first, kept, "first stage")
     with torch.no_grad():
-        picture = first(random_input(size, numbers)).permute(0, 2, 3, 1)
-    assert difference(picture, numbers[f"{size}/stage0"]) < 1e-5
+        image = first(random_input(size, numbers)).permute(0, 2, 3, 1)
+    assert difference(image, numbers[f"{size}/stage0"]) < 1e-5
 
 
 def test_shipped_weights_are_the_package_in_half_precision(package: Path) -> None:

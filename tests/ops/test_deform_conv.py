@@ -106,7 +106,7 @@ def test_gradients():
 
 
 def moved_by_a_flow() -> list[Tensor]:
-    """A wide picture moved by 300 columns: half precision would miss by a quarter pixel."""
+    """A wide image moved by 300 columns: half precision would miss by a quarter pixel."""
     x, weight = draw(0, 1, 8, 6, 600), draw(1, 4, 8, 3, 3, scale=0.1)
     offset = draw(2, 1, 36, 6, 600)
     offset[:, 1::2] += 300

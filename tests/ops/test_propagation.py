@@ -14,10 +14,10 @@ from unblur.ops.propagation import propagate_pixels
 
 
 def panning(length: int = 6, dx: int = 3, dy: int = -2) -> tuple[Tensor, Tensor, Tensor]:
-    """A camera over a picture: sharp frames (1, T, 3, 40, 48), flow forward and backward."""
-    picture = torch.rand(3, 120, 140, generator=torch.Generator().manual_seed(0))
+    """A camera over an image: sharp frames (1, T, 3, 40, 48), flow forward and backward."""
+    image = torch.rand(3, 120, 140, generator=torch.Generator().manual_seed(0))
     frames = torch.stack(
-        [picture[:, 40 - dy * t : 80 - dy * t, 40 - dx * t : 88 - dx * t] for t in range(length)]
+        [image[:, 40 - dy * t : 80 - dy * t, 40 - dx * t : 88 - dx * t] for t in range(length)]
     )[None]
     flow = torch.tensor([dx, dy]).float().reshape(1, 1, 2, 1, 1).expand(1, length - 1, 2, 40, 48)
     return frames, flow, -flow

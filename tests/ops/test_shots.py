@@ -8,14 +8,14 @@ from unblur.ops.shots import Shot, ShotDetector, find_cuts
 
 
 def world(seed: int) -> torch.Tensor:
-    """A large soft picture `(3, 200, 400)` to look around in."""
+    """A large soft image `(3, 200, 400)` to look around in."""
     small = torch.rand(3, 12, 24, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(small[None], (200, 400), mode="bilinear")[0]
 
 
 def pan(seed: int, frames: int, speed: int) -> list[torch.Tensor]:
-    picture = world(seed)
-    return [picture[:, 40:130, i * speed : i * speed + 160] for i in range(frames)]
+    image = world(seed)
+    return [image[:, 40:130, i * speed : i * speed + 160] for i in range(frames)]
 
 
 def shots(frames: list[torch.Tensor]) -> list[Shot]:
@@ -54,6 +54,6 @@ def test_real_footage_is_cut_where_clips_were_joined(shared):
     for name in names:
         files = sorted((shared / "data/davis480" / name).iterdir())[:20]
         for file in files:
-            picture = cv2.imread(str(file))[..., ::-1].copy()
-            frames.append(torch.from_numpy(picture).permute(2, 0, 1) / 255)
+            image = cv2.imread(str(file))[..., ::-1].copy()
+            frames.append(torch.from_numpy(image).permute(2, 0, 1) / 255)
     assert [shot.start for shot in shots(frames)] == [0, 20, 40, 60]

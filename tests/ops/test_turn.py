@@ -1,4 +1,4 @@
-"""Mirrored and turned pictures keep their flow."""
+"""Mirrored and turned images keep their flow."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_composed_flow_warps_like_two_warps():
     torch.testing.assert_close(once, twice, atol=1e-5, rtol=0)
 
 
-def test_opposite_translations_are_consistent_until_they_leave_the_picture():
+def test_opposite_translations_are_consistent_until_they_leave_the_image():
     flow = uniform_flow(6, 10, 3, 0)
     valid = consistency(flow, -flow)
     assert valid[..., :7].eq(1).all()

@@ -30,7 +30,7 @@ def test_what_is_split_comes_together_again(seed: int, h: int, w: int) -> None:
     assert torch.allclose(energy, x.square().sum())
 
 
-def test_flat_pictures_have_no_details_and_stripes_one_kind() -> None:
+def test_flat_images_have_no_details_and_stripes_one_kind() -> None:
     stripes = torch.tensor([0.0, 1.0]).repeat(4).expand(6, 8)
     assert not haar(torch.full((6, 8), 0.3))[1].any()
     kinds = haar(stripes)[1].abs().sum((-1, -2))

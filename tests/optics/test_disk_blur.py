@@ -116,8 +116,8 @@ def test_gradients_of_layers():
 )
 def test_constants_stay(height, width, largest, beta, seed):
     radius = largest * draw(seed, 1, 1, height, width).float()
-    picture = torch.full((1, 3, height, width), 0.7)
-    assert (disk_blur(picture, radius, beta) - 0.7).abs().max() < 1e-5
+    image = torch.full((1, 3, height, width), 0.7)
+    assert (disk_blur(image, radius, beta) - 0.7).abs().max() < 1e-5
 
 
 def test_a_lone_wide_disk_among_narrow_ones_stays_finite():

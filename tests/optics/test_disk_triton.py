@@ -35,12 +35,12 @@ def test_is_its_definition(monkeypatch, beta):
 
     monkeypatch.setattr(disk_triton, "BLOCK", 16)
     generator = torch.Generator().manual_seed(0)
-    picture, towards = (torch.rand(1, c, 3, 4, generator=generator).double() for c in (2, 3))
+    image, towards = (torch.rand(1, c, 3, 4, generator=generator).double() for c in (2, 3))
     radius = 0.1 + 1.5 * torch.rand(1, 1, 3, 4, generator=generator).double()
-    exact = picture.clone().requires_grad_(), radius.clone().requires_grad_()
+    exact = image.clone().requires_grad_(), radius.clone().requires_grad_()
     truth = spread_all_at_once(torch.cat((exact[0], torch.ones_like(radius)), 1), exact[1], beta)
     (truth * towards).sum().backward()
-    ours = [x.float().to(DEVICE).requires_grad_() for x in (picture, radius)]
+    ours = [x.float().to(DEVICE).requires_grad_() for x in (image, radius)]
     out = disk_triton.spread(*ours, beta)
     (out * towards.float().to(DEVICE)).sum().backward()
     torch.testing.assert_close(out.cpu().double(), truth, atol=1e-5, rtol=0)
@@ -51,10 +51,10 @@ def test_is_its_definition(monkeypatch, beta):
 @pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
 def test_on_a_gpu_it_equals_the_mix_of_kernels():
     generator = torch.Generator().manual_seed(0)
-    picture = torch.rand(2, 3, 90, 120, generator=generator)
+    image = torch.rand(2, 3, 90, 120, generator=generator)
     radius = 16 * torch.rand(2, 1, 90, 120, generator=generator)
-    here = picture.clone().requires_grad_(), radius.clone().requires_grad_()
-    there = picture.cuda().requires_grad_(), radius.cuda().requires_grad_()
+    here = image.clone().requires_grad_(), radius.clone().requires_grad_()
+    there = image.cuda().requires_grad_(), radius.cuda().requires_grad_()
     out = disk_blur(*there)
     truth = disk_blur(*here)
     assert (out.cpu() - truth).abs().max() < 0.02

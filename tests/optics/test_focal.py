@@ -1,4 +1,4 @@
-"""Focal blur on sharp pictures: as the release, as the paper, and as a lens."""
+"""Focal blur on sharp images: as the release, as the paper, and as a lens."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_paper_is_symmetric_and_blurs_the_farthest_most() -> None:
 def test_paper_keeps_the_contrast(goldens: Path) -> None:
     g = golden(goldens)
     setting = LayeredBlur(11, 60, 5, mode="paper")
-    picture = 60 + g["img"] / 4
-    blurred, sides = layered_blur(picture, g["depth"], 0.0, setting)
+    image = 60 + g["img"] / 4
+    blurred, sides = layered_blur(image, g["depth"], 0.0, setting)
     assert torch.equal(
-        blurred[(sides == 1).expand(3, -1, -1)], picture[(sides == 1).expand(3, -1, -1)]
+        blurred[(sides == 1).expand(3, -1, -1)], image[(sides == 1).expand(3, -1, -1)]
     )
-    assert picture.min() - 1e-3 <= blurred.min()
-    assert blurred.max() <= picture.max() + 1e-3
-    stretched, _ = layered_blur(picture, g["depth"], 0.0, LayeredBlur(11, 60, 5))
+    assert image.min() - 1e-3 <= blurred.min()
+    assert blurred.max() <= image.max() + 1e-3
+    stretched, _ = layered_blur(image, g["depth"], 0.0, LayeredBlur(11, 60, 5))
     assert (stretched.min(), stretched.max()) == (0, 255)
 
 
-def test_a_flat_picture_stays_flat_and_finite() -> None:
+def test_a_flat_image_stays_flat_and_finite() -> None:
     flat = torch.full((3, 16, 20), 90.0)
     depth = torch.linspace(0, 255, 20).expand(1, 16, 20)
     blurred, _ = layered_blur(flat, depth, 30.0, LayeredBlur(7, 60, 4, mode="paper"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.engine.plan import Fit
-from unblur.engine.run import Look, Runner, run_tiled
+from unblur.engine.run import Rendition, Runner, run_tiled
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
 from unblur.ops.shots import Shot
@@ -163,17 +163,19 @@ def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() 
 
 
 def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
-    pictures = [_Picture(frame) for frame in half_blurred()[0]]
-    told = Runner(lonely(), Look("encoded", "iec61966-2-1"), Fit(None, None), _SharpOnTheLeft())
+    images = [_Image(frame) for frame in half_blurred()[0]]
+    told = Runner(
+        lonely(), Rendition("encoded", "iec61966-2-1"), Fit(None, None), _SharpOnTheLeft()
+    )
     assert lonely().info.needs_shots
-    restored = [picture for _, picture in told.restore(pictures, [Shot(0, 3)])]
-    for picture, out in zip(pictures, restored, strict=True):
-        torch.testing.assert_close(out[..., :25], picture.frame[..., :25], rtol=0, atol=1e-6)
-        assert (out != picture.frame)[..., 25:].float().mean() > 0.9
+    restored = [image for _, image in told.restore(images, [Shot(0, 3)])]
+    for image, out in zip(images, restored, strict=True):
+        torch.testing.assert_close(out[..., :25], image.frame[..., :25], rtol=0, atol=1e-6)
+        assert (out != image.frame)[..., 25:].float().mean() > 0.9
 
 
 @dataclass
-class _Picture:
+class _Image:
     frame: Tensor
 
     def rgb(self) -> Tensor:
@@ -181,7 +183,7 @@ class _Picture:
 
 
 class _SharpOnTheLeft:
-    def __call__(self, picture: _Picture, rgb: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: _Image, rgb: Tensor) -> tuple[Tensor, Tensor]:
         blur = torch.zeros_like(rgb[:, :1])
         blur[..., 25:] = 0.5
         return blur, blur

@@ -46,8 +46,8 @@ def test_restores_as_the_engine_calls_it(monkeypatch: pytest.MonkeyPatch) -> Non
     quick = replace(FITS["cpu"], phases=(Phase(2, 2, 1),), largest_radius=4.0)
     monkeypatch.setitem(FITS, "cpu", quick)
     restorer = AtlasRestorer(torch.device("cpu"))
-    picture = torch.rand(3, 20, 28, generator=torch.Generator().manual_seed(0))
-    big = torch.nn.functional.interpolate(picture[None], size=(40, 56), mode="bicubic")[0]
+    image = torch.rand(3, 20, 28, generator=torch.Generator().manual_seed(0))
+    big = torch.nn.functional.interpolate(image[None], size=(40, 56), mode="bicubic")[0]
     frames = torch.stack([big[:, t : t + 34, t : t + 40] for t in range(4)]).clamp(0, 1)
     fit = choose_fit(restorer, 34, 40, budget=4 << 30)
     with pytest.warns(UnblurWarning, match="one layer|little to gain"):

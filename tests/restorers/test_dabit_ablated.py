@@ -36,7 +36,7 @@ def restorer() -> DabitRestorer:
 
 @pytest.fixture(scope="module")
 def clip() -> tuple[Tensor, Priors]:
-    """A still picture whose left half is out of focus in the middle frame, and only there."""
+    """A still image whose left half is out of focus in the middle frame, and only there."""
     generator = torch.Generator().manual_seed(1)
     sharp = 0.5 + 0.04 * torch.rand(1, 3, SIDE, SIDE, generator=generator)
     frames = sharp.repeat(3, 1, 1, 1)

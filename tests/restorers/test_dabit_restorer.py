@@ -84,10 +84,10 @@ def small() -> DabitRestorer:
 
 
 def texture(frames: int, side: int = SIDE) -> Tensor:
-    """A picture that moves by a pixel a frame, blurred on the left: (T, 3, side, side)."""
-    picture = held_out().pictures[7:8, :, :side, : side + frames].float() / 255
-    soft = nn.functional.avg_pool2d(nn.functional.pad(picture, [4] * 4, mode="reflect"), 9, 1)
-    clip = torch.cat([picture[..., t : t + side] for t in range(frames)])
+    """An image that moves by a pixel a frame, blurred on the left: (T, 3, side, side)."""
+    image = held_out().images[7:8, :, :side, : side + frames].float() / 255
+    soft = nn.functional.avg_pool2d(nn.functional.pad(image, [4] * 4, mode="reflect"), 9, 1)
+    clip = torch.cat([image[..., t : t + side] for t in range(frames)])
     blurred = torch.cat([soft[..., t : t + side] for t in range(frames)])
     clip[..., : side // 2] = blurred[..., : side // 2]
     return clip
@@ -217,7 +217,7 @@ def paper() -> DabitRestorer:
 
 
 def focus_pull() -> tuple[Tensor, Priors]:
-    """A still picture, near on the left, whose focus goes from near to far and back."""
+    """A still image, near on the left, whose focus goes from near to far and back."""
     sharp = texture(1)[:, :, :, SIDE // 2 :].repeat(1, 1, 1, 2)
     soft = nn.functional.avg_pool2d(nn.functional.pad(sharp, [1] * 4, mode="reflect"), 3, 1)
     sharp = soft + 0.3 * (sharp - soft)  # so little that both look alike but for the blur
@@ -354,8 +354,8 @@ def lossless(path: Path, frames: int) -> Path:
     with av.open(str(path), "w") as file:
         stream = file.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "bgr0"
-        for picture in texture(frames).mul(255).round().byte().permute(0, 2, 3, 1).numpy():
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        for image in texture(frames).mul(255).round().byte().permute(0, 2, 3, 1).numpy():
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
             file.mux(stream.encode(frame.reformat(format="bgr0")))
         file.mux(stream.encode(None))
     return path

@@ -49,7 +49,7 @@ def test_gives_the_wanted_frames_each_as_if_alone(shipped: MaximRestorer) -> Non
 
 
 def test_bf16_stays_close_to_fp32(shipped: MaximRestorer) -> None:
-    # Smooth shapes with edges, like a picture; measured 53 dB, 8-bit rounding alone is 59 dB.
+    # Smooth shapes with edges, like an image; measured 53 dB, 8-bit rounding alone is 59 dB.
     generator = torch.Generator().manual_seed(1)
     x = torch.nn.functional.interpolate(
         torch.rand(1, 3, 9, 9, generator=generator), size=(100, 120), mode="bicubic"

@@ -23,22 +23,22 @@ CLEAN = {
 }
 
 
-def bank_of(pictures: torch.Tensor) -> TextureBank:
-    """A bank of (N, 3, S, S) pictures in [0, 1]."""
-    stored = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+def bank_of(images: torch.Tensor) -> TextureBank:
+    """A bank of (N, 3, S, S) images in [0, 1]."""
+    stored = (images.clamp(0, 1) * 255).round().to(torch.uint8)
     return TextureBank(stored, tuple(Source(f"{i}.png") for i in range(len(stored))))
 
 
 @pytest.fixture(scope="session")
 def smooth_bank() -> TextureBank:
-    """Pictures without fine detail: sampling between their pixels is nearly exact."""
+    """Images without fine detail: sampling between their pixels is nearly exact."""
     coarse = torch.rand(6, 3, 14, 14, generator=torch.Generator().manual_seed(5))
     return bank_of(F.interpolate(coarse, size=224, mode="bicubic", align_corners=False))
 
 
 @pytest.fixture(scope="session")
 def bank() -> TextureBank:
-    """Pictures of fine detail."""
+    """Images of fine detail."""
     return bank_of(torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(6)))
 
 

@@ -60,7 +60,7 @@ def test_wrong_requests_are_refused(bank: TextureBank) -> None:
 
 
 @pytest.mark.parametrize("mode", ["motion", "focus", "joint"])
-def test_frames_are_pictures(bank: TextureBank, mode: str) -> None:
+def test_frames_are_images(bank: TextureBank, mode: str) -> None:
     config = SceneConfig(mode=mode)  # type: ignore[arg-type]
     r = render(sample_scenes(config, bank, 3, torch.Generator().manual_seed(0)), 32, 48, 3)
     for x in (r.sharp, r.blurred):
@@ -184,7 +184,7 @@ def test_noise_has_the_variance_it_says() -> None:
 
 
 def test_compression_costs_more_the_lower_its_quality(bank: TextureBank) -> None:
-    frames = bank.pictures[:1, :, :60, :50].float()[:, None] / 255
+    frames = bank.images[:1, :, :60, :50].float()[:, None] / 255
     errors = [
         float((compress(frames, torch.tensor([q])) - frames).square().mean())
         for q in (95.0, 70.0, 40.0, 10.0)

@@ -284,8 +284,8 @@ def test_simulated_blur_is_dabits_of_the_encoded_frames(smooth_bank: TextureBank
         setting = LayeredBlur(side, sharp_range, sigma, min_kernel=1, mode="paper")
         for t in range(3):
             at = float(255 * (1 - (1 / focus[b, t] - far) / (near - far)))
-            picture, kernel = layered_blur(r.sharp[b, t] * 255, r.depth[b, t] * 255, at, setting)
-            assert (r.blurred[b, t] - picture / 255).abs().amax() < 2e-3
+            image, kernel = layered_blur(r.sharp[b, t] * 255, r.depth[b, t] * 255, at, setting)
+            assert (r.blurred[b, t] - image / 255).abs().amax() < 2e-3
             assert torch.equal(r.coc[b, t] > 0, kernel > 1)
     assert (r.coc > 0).float().mean() > 0.1
     without = render(still, 64, 80, 3, truth=())

@@ -40,7 +40,7 @@ def test_each_held_out_tile_has_an_author_and_a_free_licence() -> None:
 
 
 def test_held_out_tiles_are_detailed() -> None:
-    tiles = held_out().pictures.permute(0, 2, 3, 1).numpy()
+    tiles = held_out().images.permute(0, 2, 3, 1).numpy()
     assert all(detail(tile).good for tile in tiles)
 
 
@@ -63,7 +63,7 @@ def test_the_demo_photographs_are_held_out() -> None:
 
 def test_training_tiles_at_hand_pass_the_rule(shared: Path) -> None:
     bank = TextureBank.load(shared / "data" / "textures", skip=["elementary", "mate-"])
-    tiles = bank.pictures[::8].permute(0, 2, 3, 1).numpy()
+    tiles = bank.images[::8].permute(0, 2, 3, 1).numpy()
     assert all(detail(tile).good for tile in tiles)
     assert not [s for s in bank.sources if any(p in s.name for p in HELD_OUT_PHOTOS)]
 
@@ -97,27 +97,27 @@ def test_leaves_take_colours_of_photographs() -> None:
     red = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     red[:, 0] = 200
     bank = leaves_bank(2, 64, 0, TextureBank(red, (Source("a.png"), Source("b.png"))))
-    painted = bank.pictures[1].float().mean((1, 2))
+    painted = bank.images[1].float().mean((1, 2))
     assert painted[0] > 5 * painted[1]
     assert {s.licence for s in bank.sources} == {"CC0-1.0"}
 
 
 def test_a_bank_is_the_same_after_saving(tmp_path: Path, leaf: np.ndarray) -> None:
-    picture = torch.from_numpy(leaf).permute(2, 0, 1)[None]
+    image = torch.from_numpy(leaf).permute(2, 0, 1)[None]
     source = Source("a.png", 'a "photo"', "A, B", "CC0-1.0", "https://example.org")
-    TextureBank(picture, (source,)).save(tmp_path / "bank")
+    TextureBank(image, (source,)).save(tmp_path / "bank")
     back = TextureBank.load(tmp_path / "bank")
-    assert torch.equal(back.pictures, picture)
+    assert torch.equal(back.images, image)
     assert back.sources == (source,)
     assert len(back + back) == 2
-    assert TextureBank.load(tmp_path / "bank", size=64).pictures.shape == (1, 3, 64, 64)
+    assert TextureBank.load(tmp_path / "bank", size=64).images.shape == (1, 3, 64, 64)
     assert not list((tmp_path / "bank").glob("*.part"))
 
 
 def test_wrong_banks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="nowhere"):
         TextureBank.load(tmp_path / "nowhere")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(MediaError, match=r"broken\.jpg"):
         TextureBank.load(tmp_path)
     with pytest.raises(UsageError, match="uint8"):

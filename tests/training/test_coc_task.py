@@ -45,8 +45,8 @@ def test_first_steps_on_rendered_scenes(bank, tmp_path):
     assert outcome.finished
     assert math.isfinite(point.loss)
     assert 0 < point.metrics["mae"] < point.metrics["rmse"]
-    picture = cv2.imread(str(tmp_path / "run/validation.png"))
-    assert picture.shape == (2 * 256, 3 * 256, 3)
+    image = cv2.imread(str(tmp_path / "run/validation.png"))
+    assert image.shape == (2 * 256, 3 * 256, 3)
 
 
 def test_what_made_frames_sharp_goes_on_with_the_encoder_as_it_is(bank, tmp_path):
@@ -82,9 +82,9 @@ def test_frames_keep_their_radius_and_sharp_ones_have_none():
         assert shown.shape == sharp.shape
         halved = shown.shape[-1] == 96
         assert halved or shown.shape[-1] == 160
-        for picture, r in zip(shown, radius, strict=True):
+        for image, r in zip(shown, radius, strict=True):
             (value,) = r.unique().tolist()
-            bright = float(picture.mean()) > 0.5  # whatever the power
+            bright = float(image.mean()) > 0.5  # whatever the power
             assert bright == (value == 0)
             kinds.add((halved, bright))
             if not bright:

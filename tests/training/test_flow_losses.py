@@ -63,7 +63,7 @@ def test_the_true_flow_fetches_what_looks_alike_even_if_it_is_brighter():
     flow[:, 0] = 3
     assert ternary(flow, here, there) < 1e-6
     assert ternary(flow, here, 0.5 * there) < 0.2 * ternary(flow - 1, here, there)
-    # What leaves the frame, or is not asked for, does not count.
+    # What leaves the frame, or is not requested, does not count.
     where = torch.ones(1, 1, 40, 32)
     where[..., : CENSUS + 8] = 0
     wrong = flow.clone()

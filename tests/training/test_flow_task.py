@@ -50,8 +50,8 @@ def test_first_steps_on_rendered_scenes(bank, tmp_path):
     got = point.metrics
     assert got["gain"] == pytest.approx(got["dis"] - got["blurred"], abs=1e-5)
     assert got["gain_sharp"] == pytest.approx(got["dis_sharp"] - got["sharp"], abs=1e-5)
-    picture = cv2.imread(str(tmp_path / "run/validation.png"))
-    assert picture.shape == (2 * 256, 4 * 256, 3)
+    image = cv2.imread(str(tmp_path / "run/validation.png"))
+    assert image.shape == (2 * 256, 4 * 256, 3)
 
 
 def test_clips_are_blurred_sharp_or_mixed_and_keep_their_flow():

@@ -20,13 +20,11 @@ SCENES = SceneConfig(motion=(3.0, 6.0), static=0.0, light=0.0, noise=0.0, compre
 @pytest.fixture(scope="module")
 def rendered():
     coarse = np.random.default_rng(0).integers(0, 255, (3, 3, 16, 16), np.uint8)
-    pictures = torch.nn.functional.interpolate(
+    images = torch.nn.functional.interpolate(
         torch.from_numpy(coarse).float(), (256, 256), mode="bicubic"
     )
     sources = tuple(Source(f"{i}.png") for i in range(3))
-    return Rendered(
-        SCENES, TextureBank(pictures.clamp(0, 255).to(torch.uint8), sources), 3, 64, CPU
-    )
+    return Rendered(SCENES, TextureBank(images.clamp(0, 255).to(torch.uint8), sources), 3, 64, CPU)
 
 
 def warping_error(clip):

@@ -21,8 +21,8 @@ def test_two_processes_train_together(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "bank").mkdir()
     for name in "ab":
-        picture = cv2.resize(rng.integers(0, 255, (32, 32, 3), np.uint8), (256, 256))
-        cv2.imwrite(str(tmp_path / "bank" / f"{name}.png"), picture)
+        image = cv2.resize(rng.integers(0, 255, (32, 32, 3), np.uint8), (256, 256))
+        cv2.imwrite(str(tmp_path / "bank" / f"{name}.png"), image)
     recipe = Recipe("bsstnet-tiny", batch=1, frames=3, crop=64, steps=2, validate_every=1,
                     validation_clips=1, precision="fp32", warmup=1)  # fmt: skip
     (tmp_path / "recipe.json").write_text(json.dumps(recipes.to_json(recipe)))

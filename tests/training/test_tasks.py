@@ -77,8 +77,8 @@ def test_first_steps_on_rendered_scenes(recipe, bank, tmp_path):
     assert point.metrics["gain"] == pytest.approx(
         point.metrics["psnr"] - point.metrics["input"], abs=1e-4
     )
-    picture = cv2.imread(str(tmp_path / "validation.png"))
-    assert picture.shape == (2 * 256, 3 * 256, 3)
+    image = cv2.imread(str(tmp_path / "validation.png"))
+    assert image.shape == (2 * 256, 3 * 256, 3)
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [row["step"] for row in rows] == ["2"]
 
@@ -228,16 +228,16 @@ def test_without_neighbours_a_step_looks_at_the_frame_it_asks_for_alone(seed, mo
     task = open_task(Recipe("focus-m", radius="coc-s", options=options), CPU)
     network = task.network()
     torch.manual_seed(seed)
-    pictures = torch.rand(2, 1, 5, 3, 64, 64)
+    images = torch.rand(2, 1, 5, 3, 64, 64)
     asked = task.trained_on(5, seed)[0]
-    rest = pictures.clone()
+    rest = images.clone()
     rest[:, :, [t for t in range(5) if t != asked]] = 0
     looked: list[int] = []
     monkeypatch.setattr(
         "unblur.guidance.coc.coc_radius",
         lambda net, frames: looked.append(len(frames)) or frames.mean(1, keepdim=True),
     )
-    whole, other = (task.loss(network, Batch(*x), seed) for x in (pictures, rest))
+    whole, other = (task.loss(network, Batch(*x), seed) for x in (images, rest))
     assert looked == [1, 1]
     torch.testing.assert_close(whole, other, rtol=0, atol=0)
 

@@ -19,7 +19,7 @@ VFR = (0, 3600, 5040, 12600, 12690, 30600, 33300, 39960, 50040, 60030, 70020, 99
 LOSSLESS = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=none"}}
 
 
-def picture(
+def image(
     index: int, size: tuple[int, int], pixel_format: str, strength: int = 19999
 ) -> av.VideoFrame:
     """Noise over a moving ramp: every bit of every plane is used."""
@@ -119,7 +119,7 @@ def make_clip(
             out.mux(packet)
         durations = [b - a for a, b in pairwise(times)] + [step]
         for index, (time, duration) in enumerate(zip(times, durations, strict=True)):
-            frame = picture(index, size, pixel_format, noise)
+            frame = image(index, size, pixel_format, noise)
             frame.pts, frame.time_base, frame.duration = time, time_base, duration
             for packet in video.encode(frame):
                 packet.duration = duration if codec == "ffv1" else packet.duration
@@ -159,7 +159,7 @@ def samples(frame: av.VideoFrame, pixel_format: str | None = None) -> list[np.nd
 
 
 def same(a: av.VideoFrame, b: av.VideoFrame) -> bool:
-    """Whether two pictures hold the same samples, compared in the format of `a`."""
+    """Whether two images hold the same samples, compared in the format of `a`."""
     pairs = zip(samples(a), samples(b, a.format.name), strict=True)
     return all(np.array_equal(x, y) for x, y in pairs)
 

@@ -108,7 +108,7 @@ def test_full_range_of_a_matrix_ffmpeg_does_not_know_is_kept(tmp_path: Path, cod
     assert (info.color.range, info.color.matrix) == ("pc", MATRICES[code])
     _, results = read_all(target)
     for frame, result in zip(frames, results, strict=True):
-        source, written = frame.picture.to_ndarray(), result.picture.to_ndarray()
+        source, written = frame.image.to_ndarray(), result.image.to_ndarray()
         assert (source == written).all()
 
 

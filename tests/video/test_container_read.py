@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import ROTATED, VFR, make_clip, pass_through, picture, read_all, same, samples
+from media import ROTATED, VFR, image, make_clip, pass_through, read_all, same, samples
 
 from unblur.errors import MediaError, ResourceError, UnblurError, UnblurWarning, UsageError
 from unblur.video import open_video, probe
@@ -58,7 +58,7 @@ def test_frames_come_in_order_with_their_times(tmp_path: Path, extension: str) -
     assert times == [Fraction(n, 25) for n in range(30)]
     assert all(frame.time_base == info.time_base for frame in frames)
     if codec in ("libx264", "ffv1"):
-        assert all(same(picture(f.index, (64, 48), "yuv420p"), f.picture) for f in frames)
+        assert all(same(image(f.index, (64, 48), "yuv420p"), f.image) for f in frames)
 
 
 def test_frames_keep_uneven_times(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_ranges_are_half_open(
         frames = list(reader)
         assert reader.frames == len(wanted)
     assert [frame.index for frame in frames] == list(wanted)
-    assert all(same(picture(f.index, (64, 48), "yuv420p"), f.picture) for f in frames)
+    assert all(same(image(f.index, (64, 48), "yuv420p"), f.image) for f in frames)
     _, whole = read_all(clip)
     assert [f.pts for f in frames] == [whole[n].pts for n in wanted]
 
@@ -173,7 +173,7 @@ def test_damaged_packets_are_counted_and_the_rest_stays_in_place(
     times = {frame.pts: frame for frame in whole}
     assert len(frames) >= 45
     assert all(frame.pts in times for frame in frames)
-    assert sum(same(times[f.pts].picture, f.picture) for f in frames) >= 20
+    assert sum(same(times[f.pts].image, f.image) for f in frames) >= 20
     with pytest.raises(MediaError, match="strict"), open_video(spoilt, strict=True) as reader:
         list(reader)
 
@@ -194,7 +194,7 @@ def test_cut_off_files_give_what_they_hold(tmp_path: Path, extension: str) -> No
             frames = list(reader)
         assert reader.decode_failures > 0
     assert 25 < len(frames) < 45
-    good = [f for f in frames if same(picture(f.index, (64, 48), "yuv420p"), f.picture)]
+    good = [f for f in frames if same(image(f.index, (64, 48), "yuv420p"), f.image)]
     assert len(good) >= len(frames) - 2
     assert [f.time for f in frames] == [Fraction(n, 25) for n in range(len(frames))]
     with pytest.raises(MediaError, match="strict"), open_video(clip, strict=True) as reader:
@@ -317,7 +317,7 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
         probe(tmp_path / "a.mp4")
 
 
-def test_a_cover_picture_alone_is_refused(tmp_path: Path) -> None:
+def test_a_cover_image_alone_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as out:
         stream = out.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
@@ -350,7 +350,7 @@ def test_a_header_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         probe(clip)
 
 
-def test_folders_without_pictures_and_devices_are_refused(tmp_path: Path) -> None:
+def test_folders_without_images_and_devices_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         probe(tmp_path)
     if os.path.exists("/dev/zero"):
@@ -383,11 +383,11 @@ def test_interlaced_video_is_refused_or_made_progressive(tmp_path: Path) -> None
         assert not reader.info.interlaced
         frames = list(reader)
     assert [frame.pts for frame in frames] == list(VFR)
-    assert {frame.picture.format.name for frame in frames} == {"yuv420p"}
-    assert not any(frame.picture.interlaced_frame for frame in frames)
+    assert {frame.image.format.name for frame in frames} == {"yuv420p"}
+    assert not any(frame.image.interlaced_frame for frame in frames)
     # One field stays as it is (the encoder marks the bottom one as first), the other is made anew.
-    source = samples(picture(5, (64, 64), "yuv420p"))[0]
-    result = samples(frames[5].picture)[0]
+    source = samples(image(5, (64, 64), "yuv420p"))[0]
+    result = samples(frames[5].image)[0]
     assert np.array_equal(source[1::2], result[1::2])
     assert not np.array_equal(source[::2], result[::2])
     with open_video(clip, deinterlace=True, start="f3", end="f6") as reader:
@@ -404,14 +404,14 @@ def test_deinterlacing_keeps_the_pixel_format_of_a_single_frame(
         tmp_path / "in.mkv", interlaced=True, size=(64, 64), pixel_format=pixel_format, pts=1
     )
     info, frames = read_all(clip, deinterlace=True)
-    assert [frame.picture.format.name for frame in frames] == [pixel_format]
+    assert [frame.image.format.name for frame in frames] == [pixel_format]
     assert info.pixel_format == pixel_format
 
 
 def test_deinterlace_leaves_progressive_video_alone(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4")
     _, frames = read_all(clip, deinterlace=True)
-    assert all(same(picture(f.index, (64, 48), "yuv420p"), f.picture) for f in frames)
+    assert all(same(image(f.index, (64, 48), "yuv420p"), f.image) for f in frames)
 
 
 def test_a_change_of_size_on_the_way_is_an_error(tmp_path: Path) -> None:
@@ -456,8 +456,8 @@ def test_real_clips_survive_ffv1(tmp_path: Path, shared: Path, count: int) -> No
         info, results = read_all(out)
         assert len(frames) == len(results) == end, clip
         assert [f.time for f in frames] == [f.time for f in results], clip
-        assert all(same(a.picture, b.picture) for a, b in zip(frames, results, strict=True)), clip
-        assert info.pixel_format == frames[0].picture.format.name
+        assert all(same(a.image, b.image) for a, b in zip(frames, results, strict=True)), clip
+        assert info.pixel_format == frames[0].image.format.name
 
 
 def test_side_data_that_pyav_has_no_name_for_is_passed_over(tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_side_data_that_pyav_has_no_name_for_is_passed_over(tmp_path: Path) -> N
     with av.open(str(tmp_path / "plain.mjpeg"), "w", format="mjpeg") as file:
         stream = file.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
-        file.mux(stream.encode(picture(0, (48, 32), "yuvj420p")))
+        file.mux(stream.encode(image(0, (48, 32), "yuvj420p")))
         file.mux(stream.encode(None))
     plain = (tmp_path / "plain.mjpeg").read_bytes()
     # TIFF header, one entry: orientation (0x112), a short, upright.

@@ -161,14 +161,14 @@ def test_a_late_video_keeps_its_distance_to_the_sound(tmp_path: Path) -> None:
 
 
 def cover_clip(path: Path) -> Path:
-    """A clip with a cover picture."""
+    """A clip with a cover image."""
     base = make_clip(path.with_name("base.mp4"), audio="aac")
     encoder: Any = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 32, 32, "yuvj420p"
     encoder.time_base = Fraction(1, 25)
-    picture = av.VideoFrame(32, 32, "yuvj420p")
-    picture.pts = 0
-    cover = (encoder.encode(picture) + encoder.encode(None))[0]
+    image = av.VideoFrame(32, 32, "yuvj420p")
+    image.pts = 0
+    cover = (encoder.encode(image) + encoder.encode(None))[0]
     with av.open(str(base)) as source, av.open(str(path), "w") as out:
         streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
         art: Any = out.add_stream("mjpeg", rate=25)
@@ -184,7 +184,7 @@ def cover_clip(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".mkv"])
-def test_cover_pictures_are_kept(tmp_path: Path, extension: str) -> None:
+def test_cover_images_are_kept(tmp_path: Path, extension: str) -> None:
     clip = cover_clip(tmp_path / "in.mp4")
     info = probe(clip)
     assert [stream.cover for stream in info.streams] == [False, False, True]
@@ -192,8 +192,8 @@ def test_cover_pictures_are_kept(tmp_path: Path, extension: str) -> None:
     pass_through(clip, out)
     assert sum(stream.cover for stream in probe(out).streams) == 1
     with av.open(str(clip)) as a, av.open(str(out)) as b:
-        pictures = [next(bytes(p) for p in c.demux(c.streams.video[1]) if p.size) for c in (a, b)]
-    assert pictures[0] == pictures[1]
+        images = [next(bytes(p) for p in c.demux(c.streams.video[1]) if p.size) for c in (a, b)]
+    assert images[0] == images[1]
 
 
 def test_second_video_streams_are_copied(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def test_ffv1_keeps_every_bit(tmp_path: Path, pixel_format: str, extension: str)
     out = tmp_path / f"out{extension}"
     _, frames = pass_through(clip, out, codec="ffv1")
     info, results = read_all(out)
-    assert info.pixel_format == frames[0].picture.format.name
+    assert info.pixel_format == frames[0].image.format.name
     assert len(results) == 3
     for before, after in zip(frames, results, strict=True):
         assert before.time == after.time
-        assert same(before.picture, after.picture)
+        assert same(before.image, after.image)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_any_source_keeps_every_bit_through_ffv1(
     assert result.bit_depth == info.bit_depth
     assert result.has_alpha == info.has_alpha == ("a" in pixel_format)
     for before, after in zip(frames, results, strict=True):
-        picture = after.picture
-        if before.picture.format.name.startswith("yuvj"):
+        image = after.image
+        if before.image.format.name.startswith("yuvj"):
             assert result.color.range == "pc"
-            name = before.picture.format.name
-            picture = picture.reformat(format=name, src_color_range=2, dst_color_range=2)
-        assert same(before.picture, picture)
+            name = before.image.format.name
+            image = image.reformat(format=name, src_color_range=2, dst_color_range=2)
+        assert same(before.image, image)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_ffv1_takes_any_size(tmp_path: Path, size: tuple[int, int], extension: s
     _, frames = pass_through(clip, tmp_path / f"out{extension}", codec="ffv1")
     info, results = read_all(tmp_path / f"out{extension}")
     assert (info.width, info.height) == size
-    assert all(same(a.picture, b.picture) for a, b in zip(frames, results, strict=True))
+    assert all(same(a.image, b.image) for a, b in zip(frames, results, strict=True))
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".mov", ".mkv", ".webm"])
@@ -144,7 +144,7 @@ def test_rotation_flag_is_kept_and_pixels_stay(tmp_path: Path, extension: str, c
     assert (info.rotation, info.width, info.height) == (90, 64, 48)
     assert (result.rotation, result.width, result.height) == (90, 64, 48)
     if codec == "ffv1":
-        assert all(same(a.picture, b.picture) for a, b in zip(frames, results, strict=True))
+        assert all(same(a.image, b.image) for a, b in zip(frames, results, strict=True))
 
 
 def test_mirror_flag_is_kept_or_refused(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_default_quality_is_close_to_the_source(tmp_path: Path, codec: str) -> N
         pairs = zip(frames, results, strict=True)
         return float(sum((a.rgb() - b.rgb()).square().mean() for a, b in pairs)) / len(frames)
 
-    assert error(tmp_path / "good.mkv") < 6e-4  # 32 dB, of pictures that are mostly noise
+    assert error(tmp_path / "good.mkv") < 6e-4  # 32 dB, of images that are mostly noise
     assert error(tmp_path / "good.mkv") < error(tmp_path / "bad.mkv") / 4
 
 
@@ -336,9 +336,9 @@ def test_the_same_frames_give_the_same_file(tmp_path: Path, extension: str) -> N
 def test_writing_leaves_the_frames_as_they_were(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4")
     _, frames = read_all(clip)
-    before = [(f.pts, f.picture.pts, f.picture.time_base, f.picture.pict_type) for f in frames]
+    before = [(f.pts, f.image.pts, f.image.time_base, f.image.pict_type) for f in frames]
     with create_video(tmp_path / "out.mkv", probe(clip)) as writer:
         for frame in frames:
             writer.write(frame)
-    after = [(f.pts, f.picture.pts, f.picture.time_base, f.picture.pict_type) for f in frames]
+    after = [(f.pts, f.image.pts, f.image.time_base, f.image.pict_type) for f in frames]
     assert before == after

@@ -1,4 +1,4 @@
-"""Depth maps from pictures: what they mean, and what is wrong with them."""
+"""Depth maps from images: what they mean, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from unblur.errors import MediaError
 from unblur.video import VideoInfo, probe
 from unblur.video.depth_files import DepthFiles
-from unblur.video.pictures import write_picture
+from unblur.video.images import write_image
 
 H, W = 6, 8
 
@@ -28,16 +28,16 @@ def info(tmp_path: Path) -> VideoInfo:
     return probe(folder)
 
 
-def stored(folder: Path, pictures: list[np.ndarray]) -> Path:
+def stored(folder: Path, images: list[np.ndarray]) -> Path:
     folder.mkdir()
-    for t, picture in enumerate(pictures):
-        if picture.dtype == np.float32:
-            frame = av.VideoFrame(picture.shape[1], picture.shape[0], "grayf32le")
-            plane = np.frombuffer(frame.planes[0], np.float32).reshape(picture.shape[0], -1)
-            plane[:, : picture.shape[1]] = picture
-            (folder / f"{t:03}.exr").write_bytes(write_picture(frame, "exr"))
+    for t, image in enumerate(images):
+        if image.dtype == np.float32:
+            frame = av.VideoFrame(image.shape[1], image.shape[0], "grayf32le")
+            plane = np.frombuffer(frame.planes[0], np.float32).reshape(image.shape[0], -1)
+            plane[:, : image.shape[1]] = image
+            (folder / f"{t:03}.exr").write_bytes(write_image(frame, "exr"))
         else:
-            cv2.imwrite(str(folder / f"{t:03}.png"), picture)
+            cv2.imwrite(str(folder / f"{t:03}.png"), image)
     return folder
 
 
@@ -60,12 +60,12 @@ def test_a_clip_goes_from_near_to_far_whatever_its_unit(tmp_path: Path, info: Vi
     assert np.allclose(DepthFiles(gray, info).read(1)[0], ramp(0, 255, np.uint8) / 255)
 
 
-def test_pictures_are_upright_and_frames_as_stored(tmp_path: Path, info: VideoInfo) -> None:
+def test_images_are_upright_and_frames_as_stored(tmp_path: Path, info: VideoInfo) -> None:
     turned = replace(info, width=H, height=W, rotation=90)
     folder = stored(tmp_path / "depth", [ramp(0, 65535, np.uint16)] * 3)
     depth = DepthFiles(folder, turned).read(0)
     assert depth.shape == (1, W, H)
-    # Turned clockwise by a player it is the picture that was stored.
+    # Turned clockwise by a player it is the image that was stored.
     assert np.allclose(np.rot90(depth[0], -1), ramp(0, 1, np.float32), atol=1e-4)
     with pytest.raises(MediaError, match="of the same size"):
         DepthFiles(folder, replace(info, rotation=90))
@@ -83,8 +83,8 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_depth_is_refused_before_any_work(tmp_path: Path, info: VideoInfo, case: str) -> None:
-    pictures, message = BAD[case]
-    folder = stored(tmp_path / "depth", pictures)
+    images, message = BAD[case]
+    folder = stored(tmp_path / "depth", images)
     with pytest.raises(MediaError, match=message):
         DepthFiles(folder, info, frames=4 if case == "nan" else 3)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from av.bitstream import BitStreamFilterContext
-from media import make_clip, pass_through, picture, read_all
+from media import image, make_clip, pass_through, read_all
 from test_seek import make as make_seekable
 from test_seek import threaded, trimmed
 from test_times import beeps, flashing
@@ -25,7 +25,7 @@ from test_times import beeps, flashing
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import create_video, open_video, probe
 from unblur.video.codecs import choose
-from unblur.video.packets import shows_picture
+from unblur.video.packets import shows_image
 from unblur.video.probe import _video_stream
 from unblur.video.rehearsal import Outcome, Parts, rehearse
 from unblur.video.side_data import beside
@@ -43,7 +43,7 @@ def with_sound(path: Path, codec: str, layout: str, rate: int = 48000) -> Path:
         context = sound.codec_context
         count = {"mono": 1, "stereo": 2, "4.0": 4, "7.1": 8}[layout]
         for n in range(5):
-            frame = picture(n, (64, 48), "yuv420p")
+            frame = image(n, (64, 48), "yuv420p")
             frame.pts, frame.time_base = n, Fraction(1, 25)
             out.mux(video.encode(frame))
         step = context.frame_size or rate // 25
@@ -186,7 +186,7 @@ def two_tracks(path: Path) -> Path:
             streams.append((stream, size))
         for n in range(5):
             for stream, size in streams:
-                frame = picture(n, size, "yuv420p")
+                frame = image(n, size, "yuv420p")
                 frame.pts, frame.time_base = n, Fraction(1, 25)
                 out.mux(stream.encode(frame))
         for stream, _ in streams:
@@ -214,7 +214,7 @@ def test_of_two_video_tracks_the_choice_is_said_and_can_be_made(
         open_video(clip, stream=7)
 
 
-def test_what_serves_another_picture_is_not_taken_for_it() -> None:
+def test_what_serves_another_image_is_not_taken_for_it() -> None:
     """Opacity of AVIF and HEIF, as FFmpeg gives it: here even as the best stream."""
     Flag = av.stream.Disposition
     flags = [Flag.default | Flag.dependent, Flag.default, Flag.attached_pic]
@@ -255,7 +255,7 @@ def test_flags_of_the_track_are_kept(tmp_path: Path) -> None:
         stream: Any = out.add_stream("ffv1", rate=25)
         stream.codec_context.width, stream.codec_context.height = 64, 48
         stream.disposition = wanted
-        frame = picture(0, (64, 48), "yuv420p")
+        frame = image(0, (64, 48), "yuv420p")
         frame.pts = 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -455,7 +455,7 @@ def test_hidden_frames_are_no_damage(tmp_path: Path) -> None:
     ],
 )
 def test_what_packets_show(codec: str, data: list[int], shown: bool | None) -> None:
-    assert shows_picture(av.Packet(bytes(data)), codec) is shown
+    assert shows_image(av.Packet(bytes(data)), codec) is shown
 
 
 def test_transport_packets_that_are_missing_are_damage(tmp_path: Path) -> None:
@@ -616,7 +616,7 @@ def test_images_are_turned_and_mirrored_as_players_show_them(
     clip = make_clip(
         tmp_path / "a.mov", codec="png", pixel_format="rgb24", pts=1, matrix=whole, options={}
     )
-    stored = read_all(clip)[1][0].picture.to_ndarray(format="rgb24")
+    stored = read_all(clip)[1][0].image.to_ndarray(format="rgb24")
     pass_through(clip, tmp_path / "a.png")
-    written = read_all(tmp_path / "a.png")[1][0].picture.to_ndarray(format="rgb24")
+    written = read_all(tmp_path / "a.png")[1][0].image.to_ndarray(format="rgb24")
     assert np.array_equal(written, shown(stored))

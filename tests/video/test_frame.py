@@ -1,4 +1,4 @@
-"""Pictures to RGB and back, for every pixel format FFmpeg decodes to."""
+"""Images to RGB and back, for every pixel format FFmpeg decodes to."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ EXACT = (
 )
 
 
-def frame_of(picture: av.VideoFrame) -> Frame:
-    return Frame(picture, 3, 1001, Fraction(1, 30000), 1001)
+def frame_of(image: av.VideoFrame) -> Frame:
+    return Frame(image, 3, 1001, Fraction(1, 30000), 1001)
 
 
-def words(picture: av.VideoFrame, layout: Layout) -> dict[tuple[int, int], np.ndarray]:
-    """Views of all samples of a picture, by plane and offset."""
+def words(image: av.VideoFrame, layout: Layout) -> dict[tuple[int, int], np.ndarray]:
+    """Views of all samples of an image, by plane and offset."""
     views = {}
     for samples in (*layout.color, *([layout.alpha] if layout.alpha else [])):
-        height, width = picture.height, picture.width
+        height, width = image.height, image.width
         if layout.family == "yuv" and samples in layout.color[1:]:
             height = math.ceil(height / layout.subsampling[0])
             width = math.ceil(width / layout.subsampling[1])
-        plane = picture.planes[samples.plane]
+        plane = image.planes[samples.plane]
         views[samples.plane, samples.offset] = np.ndarray(
             (height, width), layout.dtype, plane, samples.offset, (plane.line_size, samples.step)
         )
@@ -54,26 +54,26 @@ def words(picture: av.VideoFrame, layout: Layout) -> dict[tuple[int, int], np.nd
 
 
 def noise(name: str, width: int = 19, height: int = 13, seed: int = 0) -> av.VideoFrame:
-    """A picture of random legal codes: the hardest case, with colours outside RGB's cube."""
+    """An image of random legal codes: the hardest case, with colours outside RGB's cube."""
     random = np.random.default_rng(seed)
-    picture = av.VideoFrame(width, height, name)
+    image = av.VideoFrame(width, height, name)
     if name in STAND_INS:
-        for plane in picture.planes:
+        for plane in image.planes:
             view = np.frombuffer(plane, np.uint8)
             view[:] = random.integers(0, 256, view.size, dtype=np.uint8)
-        return picture
+        return image
     layout = layout_of(name)
-    for view in words(picture, layout).values():
+    for view in words(image, layout).values():
         view[...] = 0
     for channel, samples in enumerate((*layout.color, *([layout.alpha] if layout.alpha else []))):
-        view = words(picture, layout)[samples.plane, samples.offset]
+        view = words(image, layout)[samples.plane, samples.offset]
         if layout.is_float:
             view[...] = random.normal(0.4, 2, view.shape)
         else:
             bits = layout.bits_of(channel) if samples in layout.color else layout.bits
             codes = random.integers(0, 2**bits, view.shape, dtype=np.uint64)
             view |= (codes << samples.shift).astype(view.dtype)
-    return picture
+    return image
 
 
 def smooth(name: str, width: int = 192, height: int = 128) -> av.VideoFrame:
@@ -89,13 +89,13 @@ def smooth(name: str, width: int = 192, height: int = 128) -> av.VideoFrame:
     return by_ffmpeg(source, name)
 
 
-def by_ffmpeg(picture: av.VideoFrame, name: str) -> av.VideoFrame:
-    return VideoReformatter().reformat(picture, format=name, interpolation=EXACT)
+def by_ffmpeg(image: av.VideoFrame, name: str) -> av.VideoFrame:
+    return VideoReformatter().reformat(image, format=name, interpolation=EXACT)
 
 
-def planar(picture: av.VideoFrame) -> np.ndarray:
-    layout = layout_of(picture.format.name)
-    return np.stack([words(picture, layout)[s.plane, s.offset] for s in layout.color])
+def planar(image: av.VideoFrame) -> np.ndarray:
+    layout = layout_of(image.format.name)
+    return np.stack([words(image, layout)[s.plane, s.offset] for s in layout.color])
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -105,11 +105,11 @@ def test_unchanged_rgb_gives_back_the_same_samples(name):
     assert rgb.shape == (3, 13, 19)
     assert rgb.dtype == torch.float32
     assert rgb.is_contiguous()
-    assert (alpha is not None) == any(c.is_alpha for c in frame.picture.format.components)
+    assert (alpha is not None) == any(c.is_alpha for c in frame.image.format.components)
     again = frame.with_rgb(rgb)
-    assert again.picture.format.name == name
+    assert again.image.format.name == name
     layout = layout_of(name)
-    before, after = words(frame.picture, layout), words(again.picture, layout)
+    before, after = words(frame.image, layout), words(again.image, layout)
     # 32-bit integers have more digits than float32.
     slack = 2**9 if layout.bits == 32 and not layout.is_float else 0
     for where, codes in before.items():
@@ -126,12 +126,12 @@ def test_agrees_with_ffmpegs_converter(name):
     if name.startswith("grayf"):
         pytest.skip("FFmpeg's converter takes gray floats for limited range")
     try:
-        picture = smooth(name)
-        reference = planar(by_ffmpeg(picture, "gbrp")) / 255
+        image = smooth(name)
+        reference = planar(by_ffmpeg(image, "gbrp")) / 255
     except (ValueError, OSError):
         pytest.skip("FFmpeg's converter cannot write or read this format")
     # It puts chroma in the center, works with 15 bits or fewer, and reaches white only nearly.
-    ours = Frame(picture, 0, 0, Fraction(1), siting="center").rgb().numpy()
+    ours = Frame(image, 0, 0, Fraction(1), siting="center").rgb().numpy()
     layout = layout_of(native_format(name))
     bound = 0.03 if layout.subsampling[1] == 4 else 0.012
     if layout.bits < 8:
@@ -141,35 +141,35 @@ def test_agrees_with_ffmpegs_converter(name):
 
 @pytest.mark.parametrize("name", sorted(STAND_INS))
 def test_formats_without_plain_samples_come_back_in_one_that_has(name):
-    picture = noise(name)
-    frame = frame_of(picture)
+    image = noise(name)
+    frame = frame_of(image)
     rgb = frame.rgb()
     assert rgb.min() >= 0 or name == "uyyvyy411"
     assert rgb.std() > 0.1
     again = frame.with_rgb(rgb)
-    assert again.picture.format.name == native_format(name)
+    assert again.image.format.name == native_format(name)
     torch.testing.assert_close(again.rgb(), rgb, atol=1e-5, rtol=0)
 
 
 def test_palette_colours_are_exact():
-    picture = av.VideoFrame(4, 1, "pal8")
-    np.frombuffer(picture.planes[0], np.uint8)[:4] = [0, 1, 2, 3]
-    palette = np.frombuffer(picture.planes[1], np.uint8).reshape(256, 4)
+    image = av.VideoFrame(4, 1, "pal8")
+    np.frombuffer(image.planes[0], np.uint8)[:4] = [0, 1, 2, 3]
+    palette = np.frombuffer(image.planes[1], np.uint8).reshape(256, 4)
     palette[:4] = [[10, 20, 30, 255], [255, 0, 0, 0], [0, 128, 0, 127], [1, 2, 3, 4]]  # B, G, R, A
-    frame = frame_of(picture)
+    frame = frame_of(image)
     expected = torch.tensor([[30, 20, 10], [0, 0, 255], [0, 128, 0], [3, 2, 1]]).T / 255
     torch.testing.assert_close(frame.rgb()[:, 0], expected)
     torch.testing.assert_close(frame.alpha()[0, 0], torch.tensor([255, 0, 127, 4]) / 255)
 
 
 def flat(name, codes, width=8, height=8, **tags):
-    picture = av.VideoFrame(width, height, name)
+    image = av.VideoFrame(width, height, name)
     layout = layout_of(name)
     for samples, code in zip(layout.color, codes, strict=True):
-        words(picture, layout)[samples.plane, samples.offset][...] = code << samples.shift
+        words(image, layout)[samples.plane, samples.offset][...] = code << samples.shift
     for tag, value in tags.items():
-        setattr(picture, tag, value)
-    return frame_of(picture)
+        setattr(image, tag, value)
+    return frame_of(image)
 
 
 BT709, BT601, BT2020 = 1, 6, 9
@@ -200,8 +200,8 @@ def test_known_colours(name, codes, tags, rgb):
     expected = torch.tensor(rgb, dtype=torch.float32)[:, None, None].expand(3, 8, 8)
     bound = 0.01 if "444p" in name or "p010" in name or "420" in name else 1e-6
     torch.testing.assert_close(frame.rgb(), expected, atol=bound, rtol=0)
-    assert [int(w[0, 0]) for w in words(frame.with_rgb(expected).picture, layout_of(name)).values()]
-    back = words(frame.with_rgb(expected).picture, layout_of(name))
+    assert [int(w[0, 0]) for w in words(frame.with_rgb(expected).image, layout_of(name)).values()]
+    back = words(frame.with_rgb(expected).image, layout_of(name))
     shift = layout_of(name).color[0].shift
     for (plane, offset), view in back.items():
         index = [(s.plane, s.offset) for s in layout_of(name).color].index((plane, offset))
@@ -230,21 +230,21 @@ def test_frames_on_a_device_are_refused():
 
 def test_keeps_time_and_tags():
     frame = flat("yuv420p", (80, 90, 200), colorspace=BT2020, color_range=FULL)
-    frame.picture.color_trc = 16
-    frame.picture.color_primaries = 9
+    frame.image.color_trc = 16
+    frame.image.color_primaries = 9
     new = frame.with_rgb(frame.rgb() * 0.5)
     assert (new.index, new.pts, new.time_base, new.duration) == (3, 1001, Fraction(1, 30000), 1001)
-    assert (new.picture.pts, new.picture.time_base) == (1001, Fraction(1, 30000))
+    assert (new.image.pts, new.image.time_base) == (1001, Fraction(1, 30000))
     assert new.time == Fraction(1001, 30000)
     tags = ("colorspace", "color_range", "color_trc", "color_primaries")
-    assert [getattr(new.picture, t) for t in tags] == [BT2020, FULL, 16, 9]
+    assert [getattr(new.image, t) for t in tags] == [BT2020, FULL, 16, 9]
     torch.testing.assert_close(new.rgb(), frame.rgb() * 0.5, atol=0.006, rtol=0)
 
 
 @pytest.mark.parametrize("name", [*NATIVE, *sorted(STAND_INS)])
 def test_a_frame_taken_apart_comes_back(name):
     frame = Frame(noise(name), 3, 1001, Fraction(1, 30000), 1001, siting="center")
-    frame.picture.color_range, frame.picture.color_trc = FULL, 16
+    frame.image.color_range, frame.image.color_trc = FULL, 16
     samples, rebuild = frame.packed()
     again = rebuild([part.copy() for part in samples])
     assert torch.equal(again.rgb(), frame.rgb())
@@ -253,8 +253,8 @@ def test_a_frame_taken_apart_comes_back(name):
     dim = frame.rgb() * 0.5
     assert torch.equal(again.with_rgb(dim).rgb(), frame.with_rgb(dim).rgb())
     assert (again.index, again.pts, again.time_base) == (3, 1001, Fraction(1, 30000))
-    assert (again.duration, again.siting, again.picture.pts) == (1001, "center", 1001)
-    assert tags_of(again.picture) == tags_of(readable(frame.picture))
+    assert (again.duration, again.siting, again.image.pts) == (1001, "center", 1001)
+    assert tags_of(again.image) == tags_of(readable(frame.image))
     kept = [cell.cell_contents for cell in rebuild.__closure__]
     assert not [x for x in kept if isinstance(x, Frame | av.VideoFrame | np.ndarray)]
 
@@ -266,17 +266,17 @@ def test_chroma_is_where_the_siting_says(name, siting):
     width, height = 64, 16
     layout = layout_of(name)
     across = layout.subsampling[1]
-    picture = av.VideoFrame(width, height, name)
-    picture.colorspace, picture.color_range = BT709, FULL
+    image = av.VideoFrame(width, height, name)
+    image.colorspace, image.color_range = BT709, FULL
     middle = 2 ** (layout.bits - 1)
     origin = (across - 1) / 2 if siting == "center" else 0
-    views = words(picture, layout)
+    views = words(image, layout)
     for samples in layout.color:
         views[samples.plane, samples.offset][...] = middle
     cr = views[layout.color[2].plane, layout.color[2].offset]
     position = np.arange(cr.shape[1]) * across + origin
     cr[...] = middle + np.round(position - width / 2).astype(int)
-    red = Frame(picture, 0, 0, Fraction(1), siting=siting).rgb()[0, 8]
+    red = Frame(image, 0, 0, Fraction(1), siting=siting).rgb()[0, 8]
     slope = 2 * (1 - 0.2126) / (2**layout.bits - 1)
     luma = middle / (2**layout.bits - 1)
     expected = luma + slope * (torch.arange(width) - width / 2)
@@ -294,7 +294,7 @@ def test_larger_rgb_gives_a_larger_frame(name):
     if frame.alpha() is not None:
         assert new.alpha().shape == (1, 256, 384)
         torch.testing.assert_close(new.alpha().mean(), frame.alpha().mean(), atol=1e-3, rtol=0)
-    wide = frame.with_rgb(torch.cat([rgb, rgb[:, :, :5]], dim=2))  # before and after abreast
+    wide = frame.with_rgb(torch.cat([rgb, rgb[:, :, :5]], dim=2))  # before and after side by side
     assert (wide.width, wide.height) == (389, 256)
     with pytest.raises(ValueError, match="rgb is"):
         frame.with_rgb(rgb[:2])
@@ -302,7 +302,7 @@ def test_larger_rgb_gives_a_larger_frame(name):
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (1, 5), (7, 1)])
 @pytest.mark.parametrize("name", ["yuv420p", "yuv410p", "nv12", "yuyv422", "rgb24"])
-def test_tiny_pictures(name, size):
+def test_tiny_images(name, size):
     frame = frame_of(noise(name, *size))
     assert torch.equal(frame.with_rgb(frame.rgb()).rgb(), frame.rgb())
 
@@ -312,7 +312,7 @@ def test_chroma_of_unchanged_places_keeps_its_codes():
     rgb = frame.rgb()
     rgb[:, :, 48:] += 0.1
     layout = layout_of("yuv420p")
-    before, after = words(frame.picture, layout), words(frame.with_rgb(rgb).picture, layout)
+    before, after = words(frame.image, layout), words(frame.with_rgb(rgb).image, layout)
     for where in before:
         columns = 48 if where[0] == 0 else 23
         assert np.array_equal(before[where][:, :columns], after[where][:, :columns])
@@ -326,12 +326,12 @@ def test_integer_formats_clip_and_float_formats_do_not():
     assert torch.equal(frame_of(av.VideoFrame(4, 4, "gbrpf32le")).with_rgb(rgb).rgb(), rgb)
 
 
-def test_deep_pictures_keep_their_precision():
+def test_deep_images_keep_their_precision():
     codes = torch.arange(65536).reshape(256, 256)
-    picture = av.VideoFrame(256, 256, "gbrp16le")
-    for view in words(picture, layout_of("gbrp16le")).values():
+    image = av.VideoFrame(256, 256, "gbrp16le")
+    for view in words(image, layout_of("gbrp16le")).values():
         view[...] = codes.numpy()
-    assert torch.equal((frame_of(picture).rgb()[1] * 65535).round().long(), codes)
+    assert torch.equal((frame_of(image).rgb()[1] * 65535).round().long(), codes)
 
 
 def test_rgb_that_is_not_finite_is_refused():
@@ -343,10 +343,10 @@ def test_rgb_that_is_not_finite_is_refused():
 
 
 def test_floats_that_are_not_finite_are_replaced_and_counted():
-    picture = noise("gbrpf32le")
-    view = words(picture, layout_of("gbrpf32le"))[2, 0]
+    image = noise("gbrpf32le")
+    view = words(image, layout_of("gbrpf32le"))[2, 0]
     view[0, :3] = [math.nan, math.inf, -math.inf]
-    frame = frame_of(picture)
+    frame = frame_of(image)
     assert frame.non_finite() == 3
     rgb = frame.rgb()
     assert torch.isfinite(rgb).all()
@@ -372,24 +372,24 @@ def test_finite():
 def test_converted_keeps_the_colours(source, target):
     frame = frame_of(smooth(source))
     new = frame.converted(target)
-    assert new.picture.format.name == target
-    assert (new.pts, new.picture.pts) == (1001, 1001)
+    assert new.image.format.name == target
+    assert (new.pts, new.image.pts) == (1001, 1001)
     torch.testing.assert_close(new.rgb(), frame.rgb(), atol=0.02, rtol=0)
     # FFmpeg reads the new tags as we do.
-    reference = planar(by_ffmpeg(new.picture, "gbrpf32le"))
+    reference = planar(by_ffmpeg(new.image, "gbrpf32le"))
     np.testing.assert_allclose(frame.rgb().numpy(), reference, atol=0.02, rtol=0)
 
 
 def test_converted_changes_the_transfer_function():
     frame = flat("gbrp", (188, 188, 188))
-    frame.picture.color_trc = 13
+    frame.image.color_trc = 13
     light = frame.converted("gbrpf32le", transfer="linear")
-    assert light.picture.color_trc == 8
+    assert light.image.color_trc == 8
     assert light.rgb()[0, 0, 0].item() == pytest.approx(0.5028865, abs=1e-5)
     assert torch.equal(light.converted("gbrp", transfer="iec61966-2-1").rgb(), frame.rgb())
 
 
-def test_pictures_stored_bottom_up(tmp_path):
+def test_images_stored_bottom_up(tmp_path):
     path = tmp_path / "flipped.avi"
     top = np.zeros((6, 8, 3), np.uint8)
     top[0] = 200
@@ -399,8 +399,8 @@ def test_pictures_stored_bottom_up(tmp_path):
         for packet in [*stream.encode(av.VideoFrame.from_ndarray(top, "bgr24")), *stream.encode()]:
             container.mux(packet)
     with av.open(str(path)) as container:
-        picture = next(container.decode(video=0))
-    frame = frame_of(picture)
+        image = next(container.decode(video=0))
+    frame = frame_of(image)
     expected = torch.from_numpy(top).permute(2, 0, 1) / 255
     assert torch.equal(frame.rgb(), expected)
     assert torch.equal(frame.with_rgb(frame.rgb()).rgb(), expected)

@@ -135,7 +135,7 @@ def test_a_damaged_file_gives_the_same_frames_at_every_run(tmp_path: Path, kind:
         with warnings.catch_warnings(), open_video(damaged) as reader:
             warnings.simplefilter("ignore", UnblurWarning)
             for frame in reader:
-                found.update(frame.picture.to_ndarray().tobytes())
+                found.update(frame.image.to_ndarray().tobytes())
         return found.hexdigest()
 
     assert len({digest() for _ in range(4)}) == 1

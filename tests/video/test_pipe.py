@@ -23,14 +23,14 @@ SIZE = (34, 22)
 
 
 def painted(pixel_format, n):
-    picture = av.VideoFrame(*SIZE, pixel_format)
-    for plane in picture.planes:
+    image = av.VideoFrame(*SIZE, pixel_format)
+    for plane in image.planes:
         rng = np.random.default_rng(n)
         samples = rng.integers(0, 256, plane.buffer_size, np.uint8)
         if "p10le" in pixel_format:
             samples[1::2] %= 4
         plane.update(samples.tobytes())
-    return picture
+    return image
 
 
 def nut(pixel_format="yuv420p", count=9, sound=True):
@@ -42,9 +42,9 @@ def nut(pixel_format="yuv420p", count=9, sound=True):
         video.codec_context.time_base = video.time_base = TICK
         audio = file.add_stream("pcm_s16le", rate=48_000) if sound else None
         for n in range(count):
-            picture = painted(pixel_format, n)
-            picture.pts, picture.time_base = 3600 * n + 7 * (n % 3), TICK
-            file.mux(video.encode(picture))
+            image = painted(pixel_format, n)
+            image.pts, image.time_base = 3600 * n + 7 * (n % 3), TICK
+            file.mux(video.encode(image))
             if audio is not None:
                 tone = np.full((1, 2 * 1920), n, np.int16)
                 heard = av.AudioFrame.from_ndarray(tone, format="s16", layout="stereo")
@@ -93,10 +93,10 @@ def contents(data):
     with av.open(io.BytesIO(data)) as file:
         for packet in file.demux():
             if packet.stream.type == "video":
-                for picture in packet.decode():
-                    samples = b"".join(channel.tobytes() for channel in channels_of(picture))
-                    name = picture.format.name
-                    frames.append((name, picture.pts * picture.time_base, samples))
+                for image in packet.decode():
+                    samples = b"".join(channel.tobytes() for channel in channels_of(image))
+                    name = image.format.name
+                    frames.append((name, image.pts * image.time_base, samples))
             elif packet.size:
                 packets.append((packet.pts * packet.time_base, bytes(packet)))
     return frames, packets

@@ -157,12 +157,12 @@ def test_every_start_decodes_as_from_the_beginning(
     clip = clips(kind, extension)
     threaded(threads, monkeypatch)
     with open_video(clip) as reader:
-        whole = [(frame.pts, samples(frame.picture)) for frame in reader]
+        whole = [(frame.pts, samples(frame.image)) for frame in reader]
     assert len(whole) == (FRAMES - 17 if kind == "edit list" else FRAMES)
     for start in range(1, len(whole)):
         stop = min(start + 3, len(whole))
         with open_video(clip, start=f"f{start}", end=f"f{stop}") as reader:
-            found = [(frame.pts, samples(frame.picture)) for frame in reader]
+            found = [(frame.pts, samples(frame.image)) for frame in reader]
         assert [pts for pts, _ in found] == [pts for pts, _ in whole[start:stop]]
         for (_, planes), (_, wanted) in zip(found, whole[start:stop], strict=True):
             assert all(map(np.array_equal, planes, wanted)), f"{kind}: start {start}"

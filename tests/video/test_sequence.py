@@ -18,47 +18,47 @@ from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.color import to_linear
 from unblur.video import create_video, open_video, probe, sequence_writer
 from unblur.video.frame import Frame
+from unblur.video.images import read_image, storage_format, write_image
 from unblur.video.info import ColorTags, VideoInfo
-from unblur.video.pictures import read_picture, storage_format, write_picture
 from unblur.video.pixels.layout import layout_of
 from unblur.video.probe import MAX_PIXELS
-from unblur.video.sequence import SequenceReader, find_pictures, is_sequence, probe_sequence
+from unblur.video.sequence import SequenceReader, find_images, is_sequence, probe_sequence
 from unblur.video.sequence_writer import SequenceWriter, is_sequence_output
 
 
-def picture_of(name: str, seed: int = 0, width: int = 17, height: int = 11) -> av.VideoFrame:
-    """A picture of random samples."""
+def image_of(name: str, seed: int = 0, width: int = 17, height: int = 11) -> av.VideoFrame:
+    """An image of random samples."""
     random = np.random.default_rng(seed)
-    picture = av.VideoFrame(width, height, name)
-    for plane in picture.planes:
+    image = av.VideoFrame(width, height, name)
+    for plane in image.planes:
         view = np.frombuffer(plane, np.uint8)
         if "f32" in name:
             np.frombuffer(plane, np.float32)[:] = random.normal(0, 9, view.size // 4)
         else:
             view[:] = random.integers(0, 256, view.size, dtype=np.uint8)
-    return picture
+    return image
 
 
-def samples(picture: av.VideoFrame) -> list[np.ndarray]:
-    """All samples of a picture, without the padding of lines."""
-    layout = layout_of(picture.format.name)
+def samples(image: av.VideoFrame) -> list[np.ndarray]:
+    """All samples of an image, without the padding of lines."""
+    layout = layout_of(image.format.name)
     found = []
     for s in (*layout.color, *([layout.alpha] if layout.alpha else [])):
-        plane = picture.planes[s.plane]
-        shape = (picture.height, picture.width)
+        plane = image.planes[s.plane]
+        shape = (image.height, image.width)
         found.append(np.ndarray(shape, layout.dtype, plane, s.offset, (plane.line_size, s.step)))
     return found
 
 
-def save(path: Path, picture: av.VideoFrame, codec: str | None = None, **options) -> None:
+def save(path: Path, image: av.VideoFrame, codec: str | None = None, **options) -> None:
     path.parent.mkdir(exist_ok=True, parents=True)
     kinds = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr"}
-    path.write_bytes(write_picture(picture, codec or kinds[path.suffix], **options))
+    path.write_bytes(write_image(image, codec or kinds[path.suffix], **options))
 
 
 def make(folder: Path, names: list[str], pixel_format: str = "rgb24") -> Path:
     for seed, name in enumerate(names):
-        save(folder / name, picture_of(pixel_format, seed))
+        save(folder / name, image_of(pixel_format, seed))
     return folder
 
 
@@ -71,8 +71,8 @@ def info_of(**changes) -> VideoInfo:
     return VideoInfo(**{**given, **changes})
 
 
-def frames_of(*pictures: av.VideoFrame) -> list[Frame]:
-    return [Frame(p, i, i, Fraction(1, 24), 1) for i, p in enumerate(pictures)]
+def frames_of(*images: av.VideoFrame) -> list[Frame]:
+    return [Frame(p, i, i, Fraction(1, 24), 1) for i, p in enumerate(images)]
 
 
 def copy(source, target, **options) -> SequenceReader:
@@ -86,7 +86,7 @@ def copy(source, target, **options) -> SequenceReader:
 
 
 def numbers(source, **options) -> list[str]:
-    return [file.path.name for file in find_pictures(source, **options).files]
+    return [file.path.name for file in find_images(source, **options).files]
 
 
 # Finding
@@ -102,7 +102,7 @@ def test_names_are_ordered_as_people_count(tmp_path):
 
 def test_patterns_take_their_files_only(tmp_path):
     make(tmp_path, ["a00001.png", "a00002.png", "b00001.png", "a3.png", "a00002x.png", ".a4.png"])
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     assert numbers(tmp_path / "a%05d.png") == ["a00001.png", "a00002.png"]
     assert numbers(tmp_path / "b*.png") == ["b00001.png"]
     assert numbers(tmp_path / "a%d.png") == ["a3.png"]
@@ -118,7 +118,7 @@ def test_gaps(tmp_path, pattern):
     folder = make(tmp_path / "in", [f"{n:05d}.png" for n in (12345, 12346, 12349)])
     source = folder / pattern if pattern else folder
     with pytest.raises(MediaError, match=r"12347.*2 missing"):
-        find_pictures(source)
+        find_images(source)
     assert numbers(source, gaps="skip") == ["12345.png", "12346.png", "12349.png"]
     held = ["12345.png", "12346.png", "12346.png", "12346.png", "12349.png"]
     assert numbers(source, gaps="hold") == held
@@ -136,19 +136,19 @@ def test_names_without_a_common_number_have_no_gaps(tmp_path):
 def test_a_gap_of_millions_is_not_held(tmp_path):
     make(tmp_path, ["1.png", "999999999.png"])
     with pytest.raises(MediaError, match="too many"):
-        find_pictures(tmp_path, "hold")
+        find_images(tmp_path, "hold")
 
 
 def test_nothing_to_read(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(MediaError, match="no pictures"):
-        find_pictures(tmp_path)
+    with pytest.raises(MediaError, match="no images"):
+        find_images(tmp_path)
     with pytest.raises(MediaError, match="is not a folder"):
-        find_pictures(tmp_path / "missing" / "%d.png")
+        find_images(tmp_path / "missing" / "%d.png")
     make(tmp_path, ["1.png"])
     (tmp_path / "1.jpg").write_bytes(b"x")
     with pytest.raises(MediaError, match="several kinds"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 def test_is_sequence(tmp_path):
@@ -193,11 +193,11 @@ def test_is_sequence_output(tmp_path, monkeypatch):
         (".exr", "grayf32le", 32, False),
     ],
 )  # fmt: skip
-def test_pictures_pass_through_exactly(tmp_path, suffix, pixel_format, bits, alpha):
+def test_images_pass_through_exactly(tmp_path, suffix, pixel_format, bits, alpha):
     source = tmp_path / "in"
-    originals = [picture_of(pixel_format, seed) for seed in range(3)]
-    for number, picture in enumerate(originals, 8):
-        save(source / f"x_{number}{suffix}", picture)
+    originals = [image_of(pixel_format, seed) for seed in range(3)]
+    for number, image in enumerate(originals, 8):
+        save(source / f"x_{number}{suffix}", image)
     reader = copy(source, tmp_path / "out" / f"%04d{suffix}")
     info = reader.info
     assert (info.width, info.height, info.bit_depth, info.has_alpha) == (17, 11, bits, alpha)
@@ -207,30 +207,30 @@ def test_pictures_pass_through_exactly(tmp_path, suffix, pixel_format, bits, alp
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
     with SequenceReader(tmp_path / "out") as again:
         for frame, original in zip(again, originals, strict=True):
-            assert frame.picture.format.name == pixel_format
-            for a, b in zip(samples(frame.picture), samples(original), strict=True):
+            assert frame.image.format.name == pixel_format
+            for a, b in zip(samples(frame.image), samples(original), strict=True):
                 assert np.array_equal(a, b)
 
 
 def test_palette_png_passes_through(tmp_path):
-    save(tmp_path / "in" / "1.png", picture_of("pal8"))
+    save(tmp_path / "in" / "1.png", image_of("pal8"))
     reader = copy(tmp_path / "in", tmp_path / "out/")
     with SequenceReader(tmp_path / "out") as again:
         (after,) = again
         (before,) = reader
-    assert after.picture.format.name == "pal8"
+    assert after.image.format.name == "pal8"
     assert torch.equal(after.rgb(), before.rgb())
     assert torch.equal(after.alpha(), before.alpha())
 
 
 def test_half_float_exr_stays_half_and_exact(tmp_path):
-    save(tmp_path / "in" / "1.exr", picture_of("gbrpf32le"), half=True)
+    save(tmp_path / "in" / "1.exr", image_of("gbrpf32le"), half=True)
     reader = copy(tmp_path / "in", tmp_path / "out" / "%d.exr")
     (before,) = reader
     with SequenceReader(tmp_path / "out") as again:
         (after,) = again
     assert again.info.color.transfer == "linear"
-    assert after.picture.format.name == before.picture.format.name
+    assert after.image.format.name == before.image.format.name
     assert torch.equal(after.rgb(), before.rgb())
     assert before.rgb().abs().max() > 10  # neither clipped nor made positive
     size = [(tmp_path / d / "1.exr").stat().st_size for d in ("in", "out")]
@@ -257,24 +257,24 @@ def test_exr_values_are_kept_by_other_readers(tmp_path):
     line = values.T.tobytes()
     data = header + struct.pack("<Q", len(header) + 8) + struct.pack("<iI", 0, len(line)) + line
     (tmp_path / "hand.exr").write_bytes(data)
-    decoded = read_picture(tmp_path / "hand.exr", MAX_PIXELS)
+    decoded = read_image(tmp_path / "hand.exr", MAX_PIXELS)
     assert decoded.damage is None
-    rgb = frames_of(decoded.picture)[0].rgb()
+    rgb = frames_of(decoded.image)[0].rgb()
     assert torch.equal(rgb[:, 0], torch.from_numpy(values.T[::-1].copy()))
     (tmp_path / "cut.exr").write_bytes(data[:-3])
-    assert read_picture(tmp_path / "cut.exr", MAX_PIXELS).damage
+    assert read_image(tmp_path / "cut.exr", MAX_PIXELS).damage
 
 
 def test_png_and_tiff_are_what_opencv_reads(tmp_path):
-    picture = picture_of("rgb48be")
+    image = image_of("rgb48be")
     with SequenceWriter(tmp_path / "a.png", info_of()) as writer:
-        writer.write(frames_of(picture)[0])
+        writer.write(frames_of(image)[0])
     read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
     assert read.dtype == np.uint16
-    assert np.array_equal(read[..., ::-1], np.stack(samples(picture), axis=-1))
+    assert np.array_equal(read[..., ::-1], np.stack(samples(image), axis=-1))
     cv2.imwrite(str(tmp_path / "b.tiff"), read)
-    frame = frames_of(read_picture(tmp_path / "b.tiff", MAX_PIXELS).picture)[0]
-    assert torch.equal(frame.rgb(), frames_of(picture)[0].rgb())
+    frame = frames_of(read_image(tmp_path / "b.tiff", MAX_PIXELS).image)[0]
+    assert torch.equal(frame.rgb(), frames_of(image)[0].rgb())
 
 
 def test_jpeg_is_read(tmp_path):
@@ -304,32 +304,32 @@ def test_depth_alpha_and_gray_decide_the_storage(codec, source, stored):
 
 
 def test_ten_bit_video_becomes_16_bit_png(tmp_path):
-    picture = picture_of("yuv444p10le")
-    picture.colorspace, picture.color_range = 1, 1
-    frame = frames_of(picture)[0]
+    image = image_of("yuv444p10le")
+    image.colorspace, image.color_range = 1, 1
+    frame = frames_of(image)[0]
     frame = frame.with_rgb(frame.rgb().clamp(0, 1))
     with SequenceWriter(tmp_path / "out/", info_of(pixel_format="yuv444p10le")) as writer:
         writer.write(frame)
     with SequenceReader(tmp_path / "out") as reader:
         (after,) = reader
-    assert after.picture.format.name == "rgb48be"
+    assert after.image.format.name == "rgb48be"
     torch.testing.assert_close(after.rgb(), frame.rgb().clamp(0, 1), atol=1 / 65535, rtol=0)
 
 
 def test_gray_video_of_limited_range_becomes_full_range_png(tmp_path):
-    picture = av.VideoFrame(8, 8, "gray")
-    samples(picture)[0][...] = 235
-    picture.color_range = 1
+    image = av.VideoFrame(8, 8, "gray")
+    samples(image)[0][...] = 235
+    image.color_range = 1
     with SequenceWriter(tmp_path / "a.png", info_of(pixel_format="gray")) as writer:
-        writer.write(frames_of(picture)[0])
+        writer.write(frames_of(image)[0])
     info = probe_sequence(tmp_path / "a.png")
     assert (info.pixel_format, info.color.matrix) == ("gray", None)
-    assert samples(read_picture(tmp_path / "a.png", MAX_PIXELS).picture)[0].min() == 255
+    assert samples(read_image(tmp_path / "a.png", MAX_PIXELS).image)[0].min() == 255
 
 
 def test_video_becomes_linear_exr_and_comes_back_as_srgb(tmp_path):
-    picture = picture_of("gbrp")
-    frame = frames_of(picture)[0]
+    image = image_of("gbrp")
+    frame = frames_of(image)[0]
     info = info_of(pixel_format="gbrp", color=ColorTags(transfer="bt709"))
     with SequenceWriter(tmp_path / "out" / "%d.exr", info) as writer:
         writer.write(frame)
@@ -345,9 +345,9 @@ def test_video_becomes_linear_exr_and_comes_back_as_srgb(tmp_path):
 
 
 def test_png_keeps_its_srgb_tag(tmp_path):
-    picture = picture_of("rgb24")
-    picture.color_trc, picture.color_primaries = 13, 1
-    save(tmp_path / "in" / "1.png", picture)
+    image = image_of("rgb24")
+    image.color_trc, image.color_primaries = 13, 1
+    save(tmp_path / "in" / "1.png", image)
     copy(tmp_path / "in", tmp_path / "out" / "%d.png")
     info = probe_sequence(tmp_path / "out")
     assert (info.color.transfer, info.color.primaries) == ("iec61966-2-1", "bt709")
@@ -356,7 +356,7 @@ def test_png_keeps_its_srgb_tag(tmp_path):
 @pytest.mark.parametrize("turn", [90, 180, 270])
 @pytest.mark.parametrize("suffix", [".png", ".exr"])
 def test_a_rotation_flag_is_baked_in(tmp_path, turn, suffix):
-    frame = frames_of(picture_of("rgb24"))[0]
+    frame = frames_of(image_of("rgb24"))[0]
     info = info_of(pixel_format="rgb24", rotation=turn, color=ColorTags(transfer="linear"))
     with SequenceWriter(tmp_path / f"a{suffix}", info) as writer:
         writer.write(frame)
@@ -412,12 +412,12 @@ def test_an_end_past_the_end_is_the_end(tmp_path):
         assert [frame.index for frame in reader] == [1, 2]
 
 
-# Bad pictures
+# Bad images
 
 
 def test_mixed_sizes_are_refused_by_name(tmp_path):
     make(tmp_path, ["1.png", "2.png"])
-    save(tmp_path / "3.png", picture_of("rgb24", width=18))
+    save(tmp_path / "3.png", image_of("rgb24", width=18))
     with (
         pytest.raises(MediaError, match=r"3\.png is 18x11.*17x11"),
         SequenceReader(tmp_path) as reader,
@@ -429,23 +429,23 @@ def test_mixed_sizes_are_refused_by_name(tmp_path):
     ("first", "then"), [("rgb24", "rgb48be"), ("rgb24", "rgba"), ("gray", "rgb24")]
 )
 def test_mixed_kinds_are_refused_by_name(tmp_path, first, then):
-    save(tmp_path / "1.png", picture_of(first))
-    save(tmp_path / "2.png", picture_of(then))
+    save(tmp_path / "1.png", image_of(first))
+    save(tmp_path / "2.png", image_of(then))
     with pytest.raises(MediaError, match=r"2\.png is"), SequenceReader(tmp_path) as reader:
         list(reader)
 
 
-def test_gray_among_colour_pictures_becomes_colour(tmp_path):
-    save(tmp_path / "1.png", picture_of("rgb24"))
-    save(tmp_path / "2.png", picture_of("gray"))
+def test_gray_among_colour_images_becomes_colour(tmp_path):
+    save(tmp_path / "1.png", image_of("rgb24"))
+    save(tmp_path / "2.png", image_of("gray"))
     with SequenceReader(tmp_path) as reader:
         frames = list(reader)
-    assert [f.picture.format.name for f in frames] == ["rgb24", "rgb24"]
-    gray = read_picture(tmp_path / "2.png", MAX_PIXELS).picture
+    assert [f.image.format.name for f in frames] == ["rgb24", "rgb24"]
+    gray = read_image(tmp_path / "2.png", MAX_PIXELS).image
     assert torch.equal(frames[1].rgb(), frames_of(gray)[0].rgb())
 
 
-def test_damaged_pictures_are_counted_and_the_others_keep_their_times(tmp_path):
+def test_damaged_images_are_counted_and_the_others_keep_their_times(tmp_path):
     make(tmp_path, [f"{n}.png" for n in range(5)])
     for n in (0, 3):
         path = tmp_path / f"{n}.png"
@@ -475,20 +475,20 @@ def test_half_a_jpeg_is_shown_and_counted(tmp_path):
 def test_cut_files_never_pass_for_whole_ones(tmp_path, suffix):
     path = tmp_path / f"1{suffix}"
     formats = {".png": "rgb48be", ".tif": "rgb48le", ".exr": "gbrpf32le"}
-    save(path, picture_of(formats[suffix], width=64, height=64))
+    save(path, image_of(formats[suffix], width=64, height=64))
     data = path.read_bytes()
-    assert read_picture(path, MAX_PIXELS).damage is None
+    assert read_image(path, MAX_PIXELS).damage is None
     for length in (len(data) // 3, len(data) // 2, len(data) - 600):
         path.write_bytes(data[:length])
         try:
-            damage = read_picture(path, MAX_PIXELS).damage
+            damage = read_image(path, MAX_PIXELS).damage
         except MediaError:
             continue
         assert damage
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_files_that_are_no_pictures(tmp_path, content):
+def test_files_that_are_no_images(tmp_path, content):
     (tmp_path / "1.png").write_bytes(content)
     with pytest.raises(MediaError, match=r"1\.png"):
         probe_sequence(tmp_path / "1.png")
@@ -497,7 +497,7 @@ def test_files_that_are_no_pictures(tmp_path, content):
 
 
 def test_the_content_decides_the_kind(tmp_path):
-    save(tmp_path / "a.jpg", picture_of("rgb24"), codec="png")
+    save(tmp_path / "a.jpg", image_of("rgb24"), codec="png")
     assert probe_sequence(tmp_path / "a.jpg").codec == "png"
 
 
@@ -515,19 +515,19 @@ def test_bombs_are_refused_before_they_unfold(tmp_path):
         probe_sequence(path)
     for name in ("a.png", "b.tiff", "c.exr"):
         formats = {"c.exr": "gbrpf32le"}
-        save(tmp_path / name, picture_of(formats.get(name, "rgb24")))
+        save(tmp_path / name, image_of(formats.get(name, "rgb24")))
         with pytest.raises((ResourceError, MediaError), match="100"):
             probe_sequence(tmp_path / name, max_pixels=100)
 
 
 def test_values_that_are_not_finite_are_counted(tmp_path):
-    picture = picture_of("gbrpf32le")
-    samples(picture)[0][0, :2] = [np.nan, np.inf]
-    save(tmp_path / "1.exr", picture)
-    save(tmp_path / "2.exr", picture_of("gbrpf32le"))
+    image = image_of("gbrpf32le")
+    samples(image)[0][0, :2] = [np.nan, np.inf]
+    save(tmp_path / "1.exr", image)
+    save(tmp_path / "2.exr", image_of("gbrpf32le"))
     with (
         SequenceReader(tmp_path) as reader,
-        pytest.warns(UnblurWarning, match="2 values in 1 pict"),
+        pytest.warns(UnblurWarning, match="2 values in 1 imag"),
     ):
         frames = list(reader)
     assert reader.non_finite == 2
@@ -540,7 +540,7 @@ def test_values_that_are_not_finite_are_counted(tmp_path):
 def test_the_folder_appears_when_complete(tmp_path):
     target = tmp_path / "out" / "%03d.png"
     with SequenceWriter(target, info_of()) as writer:
-        for frame in frames_of(*(picture_of("rgb24", n) for n in range(3))):
+        for frame in frames_of(*(image_of("rgb24", n) for n in range(3))):
             writer.write(frame)
             assert not (tmp_path / "out").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
@@ -549,7 +549,7 @@ def test_the_folder_appears_when_complete(tmp_path):
 
 
 def test_an_error_or_no_frames_leave_nothing(tmp_path):
-    frame = frames_of(picture_of("rgb24"))[0]
+    frame = frames_of(image_of("rgb24"))[0]
 
     def fail():
         with SequenceWriter(tmp_path / "out/", info_of()) as writer:
@@ -563,7 +563,7 @@ def test_an_error_or_no_frames_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_pictures_are_replaced_only_on_request(tmp_path):
+def test_existing_images_are_replaced_only_on_request(tmp_path):
     out = make(tmp_path / "out", ["00001.png", "00002.png", "00009.png", "title.png"])
     (out / "notes.txt").write_text("mine")
     before = {p.name: p.read_bytes() for p in out.iterdir()}
@@ -571,10 +571,10 @@ def test_existing_pictures_are_replaced_only_on_request(tmp_path):
         SequenceWriter(out / "%05d.png", info_of())
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     writer = SequenceWriter(out / "%05d.png", info_of(), overwrite=True)
-    for frame in frames_of(picture_of("gray", 5), picture_of("gray", 6)):
+    for frame in frames_of(image_of("gray", 5), image_of("gray", 6)):
         writer.write(frame)
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
-    with pytest.warns(UnblurWarning, match=r"1 pictures beside the 2 .* 00009.png"):
+    with pytest.warns(UnblurWarning, match=r"1 images beside the 2 .* 00009.png"):
         writer.close()
     names = sorted(p.name for p in out.iterdir())
     assert names == ["00001.png", "00002.png", "00009.png", "notes.txt", "title.png"]
@@ -587,7 +587,7 @@ def test_existing_pictures_are_replaced_only_on_request(tmp_path):
 def test_a_folder_that_fills_meanwhile_is_left_alone(tmp_path):
     def write():
         with SequenceWriter(tmp_path / "out/", info_of()) as writer:
-            writer.write(frames_of(picture_of("rgb24"))[0])
+            writer.write(frames_of(image_of("rgb24"))[0])
             make(tmp_path / "out", ["00001.png"])
 
     with pytest.raises(UsageError, match="came to exist"):
@@ -606,7 +606,7 @@ def test_unusual_names(tmp_path, name):
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "out").mkdir()
     with SequenceWriter(tmp_path / "out", info_of()) as writer:
-        writer.write(frames_of(picture_of("rgb24"))[0])
+        writer.write(frames_of(image_of("rgb24"))[0])
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.png"]
 
 
@@ -621,8 +621,8 @@ def test_the_input_is_never_the_output(tmp_path):
         SequenceWriter(folder / "1.png", info, overwrite=True)
 
 
-def test_one_picture(tmp_path):
-    frames = frames_of(picture_of("rgb24"), picture_of("rgb24", 1))
+def test_one_image(tmp_path):
+    frames = frames_of(image_of("rgb24"), image_of("rgb24", 1))
     with SequenceWriter(tmp_path / "a.png", info_of()) as writer:
         writer.write(frames[0])
         assert not (tmp_path / "a.png").exists()
@@ -646,7 +646,7 @@ def test_one_picture(tmp_path):
         ("missing/deep/%05d.png", None, "does not exist"),
         ("out/%05d.bmp", None, "written as"),
         ("out/%05d.png", "exr", "drop one"),
-        ("out/", "h264", "no codec for pictures"),
+        ("out/", "h264", "no codec for images"),
         ("out/%d_%d.png", None, "more than one number"),
         ("file.txt/", None, "is a file"),
     ],
@@ -658,11 +658,11 @@ def test_targets_that_cannot_be(tmp_path, target, codec, message):
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_a_codec_names_pictures_without_suffix(tmp_path):
+def test_a_codec_names_images_without_suffix(tmp_path):
     with SequenceWriter(f"{tmp_path}/out/", info_of(), codec="exr") as writer:
-        writer.write(frames_of(picture_of("rgb24"))[0])
+        writer.write(frames_of(image_of("rgb24"))[0])
     with SequenceWriter(tmp_path / "plain", info_of(), codec="tiff") as writer:
-        writer.write(frames_of(picture_of("rgb24"))[0])
+        writer.write(frames_of(image_of("rgb24"))[0])
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["00001.exr"]
     assert probe_sequence(tmp_path / "plain").codec == "tiff"
 
@@ -675,7 +675,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 
     def write():
         with SequenceWriter(tmp_path / "out/", info_of()) as writer:
-            writer.write(frames_of(picture_of("rgb24"))[0])
+            writer.write(frames_of(image_of("rgb24"))[0])
 
     with pytest.raises(ResourceError, match="No space left"):
         write()
@@ -683,10 +683,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("pixel_format", ["rgb24", "rgb48be", "gray16be", "rgba"])
-def test_pictures_to_video_and_back_are_exact(tmp_path, pixel_format):
-    originals = [picture_of(pixel_format, seed) for seed in range(3)]
-    for number, picture in enumerate(originals, 1):
-        save(tmp_path / "in" / f"{number:05d}.png", picture)
+def test_images_to_video_and_back_are_exact(tmp_path, pixel_format):
+    originals = [image_of(pixel_format, seed) for seed in range(3)]
+    for number, image in enumerate(originals, 1):
+        save(tmp_path / "in" / f"{number:05d}.png", image)
     for source, target in (("in", "v.mkv"), ("v.mkv", "out/")):
         codec = "ffv1" if target == "v.mkv" else None
         with (
@@ -696,15 +696,15 @@ def test_pictures_to_video_and_back_are_exact(tmp_path, pixel_format):
             for frame in reader:
                 writer.write(frame)
     assert probe(tmp_path / "v.mkv").frame_rate == 24
-    for original, file in zip(originals, find_pictures(tmp_path / "out").files, strict=True):
-        picture = read_picture(file.path, MAX_PIXELS).picture
-        assert picture.format.name == pixel_format
-        for a, b in zip(samples(picture), samples(original), strict=True):
+    for original, file in zip(originals, find_images(tmp_path / "out").files, strict=True):
+        image = read_image(file.path, MAX_PIXELS).image
+        assert image.format.name == pixel_format
+        for a, b in zip(samples(image), samples(original), strict=True):
             assert np.array_equal(a, b)
 
 
 @pytest.mark.filterwarnings("ignore:.*bit depth:unblur.errors.UnblurWarning")
-def test_linear_pictures_become_a_video_with_a_curve(tmp_path):
+def test_linear_images_become_a_video_with_a_curve(tmp_path):
     source = av.VideoFrame(64, 48, "gbrpf32le")
     for view in samples(source):
         view[...] = np.linspace(0, 1, 64)

@@ -363,7 +363,7 @@ def test_refocus_by_clicks_at_times(page: Any, server: Server) -> None:
 
 
 def click_pixel(page: Any, x: int, y: int, size: tuple[int, int]) -> None:
-    """Clicks the middle of a pixel of a image that is fitted into its element."""
+    """Clicks the middle of a pixel of an image that is fitted into its element."""
     image = page.locator(".live img")
     box = image.bounding_box()
     by = min(box["width"] / size[1], box["height"] / size[0])
@@ -383,7 +383,7 @@ def test_flow_as_colours(page: Any, server: Server) -> None:
     page.wait_for_selector("a:has-text('flow.flo')")
 
 
-def test_a_trial_shows_psnr_beside_the_pictures(page: Any, server: Server) -> None:
+def test_a_trial_shows_psnr_beside_the_images(page: Any, server: Server) -> None:
     go(page, server, "trial")
     choose_small(page)
     choose_model(page, "none")

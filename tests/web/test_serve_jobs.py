@@ -231,7 +231,7 @@ def test_unknown_numbers_are_not_found(client: TestClient) -> None:
     assert client.post("/api/jobs", json=body).status_code == 404
 
 
-def test_a_picture_that_cannot_be_made_does_not_end_the_server(client: TestClient) -> None:
+def test_a_image_that_cannot_be_made_does_not_end_the_server(client: TestClient) -> None:
     clip = add_clip(client)
     assert client.get(f"/api/clips/{clip}/frames/3").content.startswith(b"JPEG")
     assert client.get(f"/api/clips/{clip}/frames/7").status_code == 503

@@ -204,7 +204,7 @@ def test_export_refocuses(do, project: Path, tmp_path: Path) -> None:
     assert (made - expected).abs().max() < 0.6 / 255
 
 
-def test_flow_is_written_as_file_and_picture(do, project: Path, tmp_path: Path) -> None:
+def test_flow_is_written_as_file_and_image(do, project: Path, tmp_path: Path) -> None:
     facts, events = do(project, "flow", first=0, last=3)
     assert set(roles(events)) == {"result", "image", "mask"}
     assert 0 < facts["valid"] <= 1
@@ -259,7 +259,7 @@ def test_a_view_of_odd_size_loses_a_line(tmp_path: Path) -> None:
     assert (info.width, info.height, info.pixel_format) == (64, 48, "yuv420p")
 
 
-def test_pictures_of_a_project(project: Path) -> None:
+def test_images_of_a_project(project: Path) -> None:
     looker = Looker()
     base = {"path": str(project), **ASKED}
     facts, _ = looker.answer({"what": "project", **base})

@@ -30,7 +30,7 @@ def analyze(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="IN", show_default=False, help="A video, a folder of pictures, or a pattern."
+            metavar="IN", show_default=False, help="A video, a folder of images, or a pattern."
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
@@ -56,7 +56,7 @@ def analyze(
 ) -> None:
     """Look at a video: how it is blurred and by what, what to restore it with, and how long.
 
-    Shots, the codec's blocks, noise and interlacing are told, too.
+    Shots, the codec's blocks, noise and interlacing are reported, too.
     """
     if report is not None and Path(report).suffix.lower() not in (".png", *PAGES):
         raise UsageError(f"--report {report}: end it in .html or .png")

@@ -34,7 +34,7 @@ Folder = Annotated[
         metavar="PROJECT", show_default=False, help="A folder made by `unblur atlas fit`."
     ),
 ]
-Out = Annotated[str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")]
+Out = Annotated[str, typer.Argument(metavar="OUT", show_default=False, help="A video or images.")]
 Codec = Annotated[str | None, typer.Option("--codec", metavar="NAME", help="Codec of OUT.")]
 Crf = Annotated[
     float | None, typer.Option("--crf", metavar="NUMBER", help="Quality of OUT, lower is better.")
@@ -87,7 +87,7 @@ def render(
     destination: Out,
     mode: Annotated[
         RenderChoice,
-        typer.Option(help="All in focus, blurred as the clip, one layer, or where it is seen."),
+        typer.Option(help="All in focus, blurred as the clip, one layer, or where it is visible."),
     ] = RenderChoice.sharp,
     layer: Annotated[str | None, typer.Option(metavar="LAYER", help="For layer and alpha.")] = None,
     start: Start = None,
@@ -224,7 +224,7 @@ def flow(
     end: Annotated[
         str, typer.Option("--to", metavar="TIME", show_default=False, help="The other frame.")
     ],
-    picture: Annotated[
+    image: Annotated[
         str | None,
         typer.Option(metavar="PNG", help="Draw it: direction as hue, length as saturation."),
     ] = None,
@@ -244,10 +244,10 @@ def flow(
     opened = unblur.atlas.open(project)
     first, last = opened.frame_at(start), opened.frame_at(end)
     found = opened.flow(first, last)
-    write_flow(found, destination, picture=picture, mask=mask, overwrite=overwrite, project=opened)
+    write_flow(found, destination, image=image, mask=mask, overwrite=overwrite, project=opened)
     if not quiet:
         valid = 100 * float(found.valid.mean())
-        show(f"{destination}: frame {first} to {last}, {valid:.0f} % of the pixels seen in both")
+        show(f"{destination}: frame {first} to {last}, {valid:.0f} % of the pixels visible in both")
 
 
 def open_part(folder: str, start: str | None, end: str | None) -> tuple[Project, list[int]]:

@@ -49,7 +49,7 @@ def fit(
         typer.Option(
             metavar="MASKS",
             show_default="what moves",
-            help="Rough masks of the foreground, white: pictures or a video, one for each frame.",
+            help="Rough masks of the foreground, white: images or a video, one for each frame.",
         ),
     ] = None,
     point: Annotated[

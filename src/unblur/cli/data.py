@@ -42,7 +42,7 @@ def textures(
     ] = 200,
     size: Annotated[int, typer.Option(min=64, metavar="PIXELS", help="Side of a tile.")] = 448,
     leaves: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Dead-leaves pictures to add.")
+        int, typer.Option(min=0, metavar="N", help="Dead-leaves images to add.")
     ] = 100,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the dead leaves.")] = 0,
     quiet: Quiet = False,
@@ -94,7 +94,7 @@ def davis_blur(
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help="Depth maps: a folder for each sequence, a gray picture of 8 or 16 bits for each "
+            help="Depth maps: a folder for each sequence, a gray image of 8 or 16 bits for each "
             "frame; dark = near. `unblur depth` makes them.",
         ),
     ],

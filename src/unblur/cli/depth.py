@@ -1,4 +1,4 @@
-"""`unblur depth` and `unblur blurmap`: what a model for focal blur is told about a video."""
+"""`unblur depth` and `unblur blurmap`: what a model for focal blur is given about a video."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unblur.cli.terminal import show
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="IN", show_default=False, help="A video, a folder of pictures, or a pattern."
+        metavar="IN", show_default=False, help="A video, a folder of images, or a pattern."
     ),
 ]
 Destination = Annotated[
@@ -22,7 +22,7 @@ Destination = Annotated[
     typer.Argument(
         metavar="OUT",
         show_default=False,
-        help="Pictures ('out/%05d.png', 16 bit, or .exr), or a video in false colours.",
+        help="Images ('out/%05d.png', 16 bit, or .exr), or a video in false colours.",
     ),
 ]
 DepthChoice = Annotated[
@@ -101,7 +101,7 @@ def blurmap(
         written = blur_map(
             source,
             destination,
-            kind=cast(Any, kind),  # told apart there
+            kind=cast(Any, kind),  # distinguished there
             equation=cast(Any, equation),
             sharp=sharp,
             depth=choice,

@@ -86,7 +86,7 @@ def evaluate(
             metavar="DIR",
             rich_help_panel=FILES,
             show_default=False,
-            help="For pairs: pictures, videos or folders of frames.",
+            help="For pairs: images, videos or folders of frames.",
         ),
     ] = None,
     sharp: Annotated[
@@ -123,7 +123,7 @@ def evaluate(
             metavar="DIR",
             rich_help_panel=RENDERED,
             show_default="those held out",
-            help="Pictures that scenes are made of.",
+            help="Images that scenes are made of.",
         ),
     ] = None,
     scale: Annotated[
@@ -171,7 +171,7 @@ def evaluate(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT, help="The table, for spreadsheets."
         ),
     ] = None,
-    pictures: Annotated[
+    images: Annotated[
         str | None,
         typer.Option(
             metavar="DIR",
@@ -205,7 +205,7 @@ def evaluate(
     The table has a row for each clip and method, and means at its end.
     """
     import unblur
-    from unblur.evaluation.pictures import write
+    from unblur.evaluation.images import write
 
     with reporter(wanted=not quiet) as progress:
         result = unblur.evaluate(
@@ -225,7 +225,7 @@ def evaluate(
             protocol=protocol,
             ablate=ablate,
             peers=peers,
-            pictures=pictures,
+            images=images,
             html=html_file,
             beside=beside or (),
             device=device,

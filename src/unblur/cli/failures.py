@@ -74,7 +74,7 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for torch's own ways to say so, told by name since torch may not be loaded."""
+    """True for torch's own ways to say so, known by name since torch may not be loaded."""
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     return type(error).__name__ == "OutOfMemoryError" or (

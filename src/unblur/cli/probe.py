@@ -22,7 +22,7 @@ def probe(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="IN", show_default=False, help="A video, a folder of pictures, or a pattern."
+            metavar="IN", show_default=False, help="A video, a folder of images, or a pattern."
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,

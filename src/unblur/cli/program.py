@@ -34,7 +34,7 @@ from unblur.errors import UsageError
 
 HELP = "help"
 LIKE = 0.7
-"""How alike two words are, of 1, where one was likely meant for the other."""
+"""How similar two words are, of 1, where one was likely meant for the other."""
 
 app = typer.Typer(
     add_completion=False,
@@ -93,7 +93,7 @@ def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
         command: the program, whose verbs and options tell which words are values of options.
 
     Returns:
-        Words that start with a verb, unless only `--help` or `--version` is asked for.
+        Words that start with a verb, unless only `--help` or `--version` is requested.
     """
     words = list(words) or ["--help"]
     about = all(word in command.commands for word in words[1:2])

@@ -54,7 +54,7 @@ def restore(
         typer.Argument(
             metavar="IN",
             show_default=False,
-            help="A video, a folder of pictures, a pattern as 'frames/%05d.png', or - (a pipe).",
+            help="A video, a folder of images, a pattern as 'frames/%05d.png', or - (a pipe).",
         ),
     ],
     destination: Annotated[
@@ -62,7 +62,7 @@ def restore(
         typer.Argument(
             metavar="OUT",
             show_default=False,
-            help="A video (.mp4 .mov .mkv .webm), pictures ('out/%05d.png'), or - (a pipe).",
+            help="A video (.mp4 .mov .mkv .webm), images ('out/%05d.png'), or - (a pipe).",
         ),
     ],
     model: Annotated[

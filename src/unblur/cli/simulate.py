@@ -78,7 +78,7 @@ def motion(
         ),
     ],
     destination: Annotated[
-        str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")
+        str, typer.Argument(metavar="OUT", show_default=False, help="A video or images.")
     ],
     exposure: Annotated[
         float,
@@ -125,7 +125,7 @@ def focus(
         ),
     ],
     destination: Annotated[
-        str, typer.Argument(metavar="OUT", show_default=False, help="A video or pictures.")
+        str, typer.Argument(metavar="OUT", show_default=False, help="A video or images.")
     ],
     keys: Annotated[
         list[str],
@@ -151,7 +151,7 @@ def focus(
         typer.Option(
             metavar="DIR",
             help="Depth maps, one for each frame, dark = near; or depth-anything; or ramp, a "
-            "stand-in: near at the bottom of the picture, far at its top.",
+            "stand-in: near at the bottom of the image, far at its top.",
         ),
     ] = "ramp",
     depth_invert: Annotated[

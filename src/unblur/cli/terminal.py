@@ -107,7 +107,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def show(text: str) -> None:
-    """Writes what a verb was asked for to stdout, or beside it where a video goes there."""
+    """Writes what a verb was requested to stdout, or beside it where a video goes there."""
     stream = sys.stderr if terminal.piped else sys.stdout
     if stream is not None:
         stream.write(text + "\n")

@@ -34,7 +34,7 @@ def convert(
     ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(show_default="told by FILE", help="Model it becomes, from `unblur models`."),
+        typer.Option(show_default="named in FILE", help="Model it becomes, from `unblur models`."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:

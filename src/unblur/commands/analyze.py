@@ -120,7 +120,7 @@ class Analysis:
     blockiness: float
     noise: float
     bits_per_pixel: float | None
-    """Of the file; None for pictures."""
+    """Of the file; None for images."""
     estimates: tuple[Estimate, ...]
     cells: dict[int, Looked] = field(default_factory=dict, compare=False, repr=False)
     """Where in a frame: maps of motion and radius, a value for each 32 x 32 pixels looked at."""
@@ -158,7 +158,7 @@ def analyze(
     """Looks at a video: how each frame is blurred and by what, shots, codec, noise, cost.
 
     Args:
-        source: a video, a folder of pictures, or a pattern; or frames, as `unblur.restore` takes
+        source: a video, a folder of images, or a pattern; or frames, as `unblur.restore` takes
             them, of one clip.
         start: first frame to look at, as in `restore`.
         end: first frame not to.
@@ -324,13 +324,13 @@ def summary(
 
 
 def shown(rgb: Tensor, transfer: str | None) -> Tensor:
-    """Encoded RGB in [0, 1] of a picture as it is stored."""
+    """Encoded RGB in [0, 1] of an image as it is stored."""
     rgb = rgb.clamp(0, 1)
     return from_linear(rgb, SRGB) if transfer == "linear" else rgb
 
 
 def reduced(rgb: Tensor) -> tuple[Tensor, int]:
-    """A picture (3, H, W) no longer than `LONGEST`, and by what it was divided."""
+    """An image (3, H, W) no longer than `LONGEST`, and by what it was divided."""
     by = math.ceil(max(rgb.shape[-2:]) / LONGEST)
     return (rgb, 1) if by == 1 else (F.avg_pool2d(rgb[None], by)[0], by)
 

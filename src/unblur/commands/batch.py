@@ -90,7 +90,7 @@ def tasks(
         output = outputs[real]
         if (
             counts[str(output).casefold()] > 1
-        ):  # told apart by a name that more inputs do not change
+        ):  # distinguished by a name that more inputs do not change
             code = hashlib.sha256(str(real).encode(errors="surrogateescape")).hexdigest()[:6]
             output = named(*place, mark=f".{code}")
         made.append(Task(place[0], output))

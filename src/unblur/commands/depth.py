@@ -22,15 +22,15 @@ from unblur.guidance.flow import raft_or_flow_s
 from unblur.guidance.of_video import DepthOfVideo, FocusOfVideo
 from unblur.ops.blur_map import BlurOfFlows, spread
 from unblur.ops.device import choose_device
-from unblur.ops.shots import Picture, marked
+from unblur.ops.shots import FrameLike, marked
 from unblur.video import Frame, VideoInfo, VideoReader, create_video, open_video
 from unblur.video.info import ColorTags
 from unblur.video.sequence_writer import is_sequence_output
 
 Count = Callable[[int, "int | None"], None]
-Look = Literal["depth", "blur"]
+MapKind = Literal["depth", "blur"]
 VIDEO = "yuv420p"
-P = TypeVar("P", bound=Picture)
+P = TypeVar("P", bound=FrameLike)
 
 
 def depth(
@@ -45,15 +45,15 @@ def depth(
 ) -> int:
     """Writes the depth of each frame: 0 = near, 1 = far.
 
-    Pictures hold it as 16-bit gray (65535 = far) or EXR, ready to be given as `depth` again; a
+    Images hold it as 16-bit gray (65535 = far) or EXR, ready to be given as `depth` again; a
     video shows it in colours, red near and blue far.
 
     Args:
-        source: a video, a folder of pictures, or a pattern.
-        destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
+        source: a video, a folder of images, or a pattern.
+        destination: images (`out/%05d.png`, `.exr`, `.tif`) or a video.
         depth: `builtin` (what is sharp is near: a stand-in), `depth-anything` (the extra `priors`),
-            or a folder or pattern of gray pictures, one for each frame.
-        invert: near is bright in those pictures.
+            or a folder or pattern of gray images, one for each frame.
+        invert: near is bright in those images.
         device: where depth and blur are found.
         overwrite: replace an existing output.
         progress: called with (frames done, frames in all or None).
@@ -92,8 +92,8 @@ def blur_map(
     RAFT's where its weights were converted, else that of flow-s. The video is then read twice.
 
     Args:
-        source: a video, a folder of pictures, or a pattern.
-        destination: pictures (`out/%05d.png`, `.exr`, `.tif`) or a video.
+        source: a video, a folder of images, or a pattern.
+        destination: images (`out/%05d.png`, `.exr`, `.tif`) or a video.
         kind: of the blur: `focus` or `motion`.
         equation: of `motion`: `sum` as in the paper, or `mean` of the flows that a frame has, as
             in the released code, so that the ends of a shot weigh as much as other frames.
@@ -142,7 +142,7 @@ def blur_map(
 
 def maps_of_frames(
     frames: Any,
-    look: Look = "blur",
+    look: MapKind = "blur",
     *,
     depth: str = "builtin",
     device: str = "auto",
@@ -189,7 +189,7 @@ def _write(
     choice: str | os.PathLike[str],
     invert: bool,
     device: str,
-    look: Look,
+    look: MapKind,
     find: Callable[[Tensor, Tensor], Tensor],
     overwrite: bool,
     progress: Count | None,
@@ -235,12 +235,12 @@ def _write_motion(
     def motions(reader: VideoReader, frames: list[Frame]) -> Iterator[tuple[int, Tensor]]:
         """Motion of each frame; `frames` are those that motion has not come out for yet."""
 
-        def pictures() -> Iterator[tuple[Tensor, bool]]:
+        def images() -> Iterator[tuple[Tensor, bool]]:
             for frame, rgb, begins in frames_of(reader):
                 frames.append(frame)
                 yield rgb.to(where), begins
 
-        return motion_of_frames(pictures(), flow, equation)
+        return motion_of_frames(images(), flow, equation)
 
     limits: dict[int, tuple[float, float]] = {}
     looked = 0
@@ -273,14 +273,14 @@ def _write_motion(
 
 
 def _kind(destination: str | os.PathLike[str]) -> str:
-    """Pixel format of what is written: values in pictures, colours in a video."""
+    """Pixel format of what is written: values in images, colours in a video."""
     if not is_sequence_output(destination):
         return VIDEO
     return "grayf32le" if Path(destination).suffix.lower() == ".exr" else "gray16le"
 
 
 def _described(info: VideoInfo, kind: str) -> VideoInfo:
-    """The source with another kind of picture in it."""
+    """The source with another kind of image in it."""
     tags = {
         VIDEO: ColorTags("bt709", "bt709", "bt709", "tv"),
         "grayf32le": ColorTags(transfer="linear"),  # values are not to be bent on their way to EXR
@@ -299,19 +299,19 @@ def _described(info: VideoInfo, kind: str) -> VideoInfo:
     )
 
 
-def _drawn(frame: Frame, values: Tensor, info: VideoInfo, look: Look) -> Frame:
+def _drawn(frame: Frame, values: Tensor, info: VideoInfo, look: MapKind) -> Frame:
     """A frame at the same time that holds values (1, H, W) in [0, 1]."""
     in_colors = info.pixel_format == VIDEO
     # Nothing is drawn yet: colour at full resolution does not ask what was there before.
     name = "yuv444p" if in_colors else info.pixel_format
-    picture = av.VideoFrame(frame.width, frame.height, name)
+    image = av.VideoFrame(frame.width, frame.height, name)
     if in_colors:
-        picture.colorspace, picture.color_range = 1, 1  # BT.709, limited
-    blank = replace(frame, picture=picture, siting="left")
+        image.colorspace, image.color_range = 1, 1  # BT.709, limited
+    blank = replace(frame, image=image, siting="left")
     return blank.with_rgb(colored(values, look) if in_colors else values.expand(3, -1, -1))
 
 
-def colored(values: Tensor, look: Look) -> Tensor:
+def colored(values: Tensor, look: MapKind) -> Tensor:
     """Values (1, H, W) in [0, 1] as colours (3, H, W): depth red to blue, blur black to yellow."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""What `unblur analyze` found, as a picture and as a page."""
+"""What `unblur analyze` found, as an image and as a page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def timeline(found: Analysis) -> Canvas:
-    """A picture (340, 960, 3), BGR: motion and radius over the frames, kinds and cuts below."""
+    """An image (340, 960, 3), BGR: motion and radius over the frames, kinds and cuts below."""
     canvas: Canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     first = found.frames[0].index
     span = max(1, found.count - first)
@@ -68,18 +68,18 @@ def timeline(found: Analysis) -> Canvas:
 
 
 def write(canvas: Canvas, text: str, at: tuple[int, int]) -> None:
-    """Puts words on a picture."""
+    """Puts words on an image."""
     cv2.putText(canvas, text, at, FONT, 0.42, INK, 1, cv2.LINE_AA)
 
 
 def as_png(canvas: Canvas) -> bytes:
-    """The picture as a file."""
+    """The image as a file."""
     return bytes(cv2.imencode(".png", canvas)[1])
 
 
 def page(found: Analysis, lines: list[str]) -> str:
-    """One file that holds all of it and fetches nothing: picture, summary, and shots."""
-    picture = base64.b64encode(as_png(timeline(found))).decode()
+    """One file that holds all of it and fetches nothing: image, summary, and shots."""
+    image = base64.b64encode(as_png(timeline(found))).decode()
     rows = "".join(
         f"<tr><td>{s.start} to {s.stop - 1}<td>{s.kind}<td>{s.motion:.1f}<td>{s.radius:.1f}"
         f"<td>{s.model}"
@@ -91,7 +91,7 @@ def page(found: Analysis, lines: list[str]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         "<style>body { font: 15px sans-serif; max-width: 62em; margin: 2em auto }"
         " td, th { padding: 2px 12px; text-align: left } img { max-width: 100% }</style>"
-        f'<h1>{title}</h1>{told}<img src="data:image/png;base64,{picture}" alt="timeline">'
+        f'<h1>{title}</h1>{told}<img src="data:image/png;base64,{image}" alt="timeline">'
         "<table><tr><th>frames<th>blur<th>moved, pixels<th>radius, pixels<th>model"
         f"{rows}</table></html>\n"
     )

@@ -17,7 +17,7 @@ from unblur.commands.resume import Chosen
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
-from unblur.engine.run import Runner, choose_look
+from unblur.engine.run import Runner, choose_rendition
 from unblur.errors import UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
@@ -218,7 +218,7 @@ class Request:
             fit = before.fit
         else:
             fit = choose_fit(restorer, height, width, room, tile, window, free)
-        look = choose_look(restorer, options["light"], transfer, options["strength"])
+        look = choose_rendition(restorer, options["light"], transfer, options["strength"])
         precision = options["precision"]
         if precision == "auto" and isinstance(self.model, str):
             precision = choose_precision(precision, restorer.info, where)

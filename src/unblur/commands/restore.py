@@ -151,7 +151,7 @@ def restore(
     """Makes a blurred video sharp.
 
     Args:
-        source: a video file, a folder or pattern of pictures (`frames/%05d.png`), or `-`, y4m or
+        source: a video file, a folder or pattern of images (`frames/%05d.png`), or `-`, y4m or
             NUT on standard input; or frames: a
             NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
             clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
@@ -167,14 +167,14 @@ def restore(
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
-        strength: 0 keeps the input, 1 takes the restored picture, between is a mixture.
+        strength: 0 keeps the input, 1 takes the restored image, between is a mixture.
         fuse: how many restored frames on either side repair each restored frame, where they show
             the same: `off`, a number, or what the model was measured to do best with (`auto`).
         scale: size of the result in multiples of the source's, for a model that leaves a choice.
         depth: where a model for focal blur takes depth from: `builtin` (the default: what is sharp
             is near), `depth-anything` (the extra `priors`), or, for a file, a folder or pattern of
-            gray pictures, one for each frame, dark = near.
-        depth_invert: near is bright in those pictures.
+            gray images, one for each frame, dark = near.
+        depth_invert: near is bright in those images.
         tile: side of the tiles in pixels, 0 for whole frames; by default as memory allows.
         window: frames that a temporal network sees at once; by default as memory allows.
         transfer: how light became the numbers of frames, by FFmpeg's name (`bt709`, `linear`,
@@ -416,10 +416,10 @@ def _restore_still(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
         near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
-        pictures = Path(folder) / "%05d.png"
-        report = restore(source, pictures, **{**options, **near, "overwrite": True})
+        images = Path(folder) / "%05d.png"
+        report = restore(source, images, **{**options, **near, "overwrite": True})
         wanted = f"f{frame.index - first}"
-        with open_video(pictures, start=wanted) as reader:
+        with open_video(images, start=wanted) as reader:
             after = next(iter(reader)).rgb()
     before = frame.rgb()
     title = f"{Path(source).name}, frame {frame.index}, {report.model}"
@@ -484,11 +484,11 @@ def _keep(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Tensor | None]]:
 
 
 def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]) -> None:
-    frame, picture = item
+    frame, image = item
     if preview:
         before = frame.rgb()
-        picture = before_and_after(before, before if picture is None else picture)
-    writer.write(frame if picture is None else frame.with_rgb(picture))
+        image = before_and_after(before, before if image is None else image)
+    writer.write(frame if image is None else frame.with_rgb(image))
 
 
 def _expected_frames(reader: VideoReader, preview: bool) -> int | None:

@@ -21,10 +21,10 @@ from unblur.commands.depth import frames_of
 from unblur.disk import Staged, entries, recover
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, kitti
+from unblur.guidance.flow_image import FLOW_STEP, FLOW_ZERO, kitti
 from unblur.guidance.of_video import DepthOfVideo
 from unblur.ops.color import from_linear, to_linear
-from unblur.ops.shots import Picture
+from unblur.ops.shots import FrameLike
 from unblur.ops.warp import warp
 from unblur.optics.focal import FocusPull, LayeredBlur, layered_blur, refocus
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
@@ -40,7 +40,7 @@ EXTENT_STEP = 256.0
 DEPTH_STEP = 65535.0
 SAMPLE_STEP = 1.0
 MOST_SAMPLES = 65
-P = TypeVar("P", bound=Picture)
+P = TypeVar("P", bound=FrameLike)
 
 
 def scenes(
@@ -134,26 +134,26 @@ def exposure_ratio(times: Tensor, exposure: Tensor) -> float:
 
 def write_clip(folder: Path, r: Rendered, about: dict[str, object]) -> None:
     """Writes the first scene of `r` into a folder."""
-    write_pictures(folder / "sharp", r.sharp[0] * 255, np.uint8)
-    write_pictures(folder / "blurred", r.blurred[0] * 255, np.uint8)
+    write_images(folder / "sharp", r.sharp[0] * 255, np.uint8)
+    write_images(folder / "blurred", r.blurred[0] * 255, np.uint8)
     for name in ("forward", "backward"):
         flow, seen = getattr(r, f"flow_{name}")[0], getattr(r, f"visible_{name}")[0]
-        write_pictures(folder / f"flow_{name}", kitti(flow, seen), np.uint16)
+        write_images(folder / f"flow_{name}", kitti(flow, seen), np.uint16)
     for name, step in (("depth", DEPTH_STEP), ("coc", COC_STEP), ("extent", EXTENT_STEP)):
-        write_pictures(folder / name, getattr(r, name)[0] * step, np.uint16)
+        write_images(folder / name, getattr(r, name)[0] * step, np.uint16)
     if r.layers is not None:
-        write_pictures(folder / "layers", r.layers[0].argmax(1, keepdim=True).float(), np.uint8)
+        write_images(folder / "layers", r.layers[0].argmax(1, keepdim=True).float(), np.uint8)
     (folder / "clip.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def write_pictures(folder: Path, values: Tensor, kind: type[np.unsignedinteger]) -> None:
+def write_images(folder: Path, values: Tensor, kind: type[np.unsignedinteger]) -> None:
     """Writes (T, 1 or 3, H, W) values, rounded, as `00000.png` and so on."""
     import cv2
 
     folder.mkdir(parents=True)
     top = float(np.iinfo(kind).max)
-    for t, picture in enumerate(values):
-        array = picture.round().clamp(0, top).permute(1, 2, 0).numpy().astype(kind)
+    for t, image in enumerate(values):
+        array = image.round().clamp(0, top).permute(1, 2, 0).numpy().astype(kind)
         if not cv2.imwrite(str(folder / f"{t:05}.png"), array[:, :, ::-1]):
             raise UsageError(f"{folder} cannot be written to")
 
@@ -176,8 +176,8 @@ def motion(
     middle of each exposure is the frame of the source: the source itself is the truth.
 
     Args:
-        source: a video, a folder of pictures, or a pattern.
-        destination: a video or pictures.
+        source: a video, a folder of images, or a pattern.
+        destination: a video or images.
         exposure: time the shutter is open, in times between two output frames, (0, 1].
         every: keeps every n-th frame, and adds up those between.
         shake: hand shake to add, in pixels (sigma of the camera's path).
@@ -323,8 +323,8 @@ def focus(
     """Blurs a sharp video as a lens would whose focus is pulled; the video itself is the truth.
 
     Args:
-        source: a video, a folder of pictures, or a pattern.
-        destination: a video or pictures.
+        source: a video, a folder of images, or a pattern.
+        destination: a video or images.
         keys: what is in focus when, as `DEPTH@TIME`: DEPTH is `near`, `far` or a number from 0
             (near) to 1; TIME `2s`, `f10` or `mm:ss`, and 0 where it is left out. Focus moves
             evenly from key to key.
@@ -332,7 +332,7 @@ def focus(
         mode: `lens` is disks in linear light, with occlusion; `paper` and `official` are DaBiT's
             simulator, Gaussians cut off at `2 * radius + 1` pixels (see `unblur.optics.focal`).
         depth: a folder or pattern of depth maps, `depth-anything`, or `ramp`: a plain stand-in,
-            from near at the bottom of the picture to far at its top.
+            from near at the bottom of the image to far at its top.
         invert: near is bright in depth maps from files.
         device: where `depth-anything` runs.
         overwrite: replace an existing output.
@@ -494,7 +494,7 @@ def average(strip: Strip, index: int, reach: float, wobble: Shake, transfer: str
 
 
 def moved(light: Tensor, x: float, y: float) -> Tensor:
-    """The picture (3, H, W) moved by (x, y) pixels, its edge pixels drawn out."""
+    """The image (3, H, W) moved by (x, y) pixels, its edge pixels drawn out."""
     _, H, W = light.shape
     cols = ((torch.arange(W) - x).clamp(0, W - 1) * 2 / max(1, W - 1)) - 1
     rows = ((torch.arange(H) - y).clamp(0, H - 1) * 2 / max(1, H - 1)) - 1

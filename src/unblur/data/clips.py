@@ -75,8 +75,8 @@ class ClipFolder:
         if not root.is_dir():
             raise MediaError(f"data set not found: {root}: check the path")
         clips = []
-        for place in sorted({path.parent for path in root.rglob("*") if is_picture(path)}):
-            frames = tuple(sorted(path for path in place.iterdir() if is_picture(path)))
+        for place in sorted({path.parent for path in root.rglob("*") if is_image(path)}):
+            frames = tuple(sorted(path for path in place.iterdir() if is_image(path)))
             name = str(place.relative_to(root))
             if layout == "sharp":
                 clips.append(cls(name, frames, frames, averaged=AVERAGED))
@@ -104,26 +104,26 @@ def partner_folder(place: Path, root: Path, pairs: Sequence[tuple[str, str]]) ->
 
 def partners(frames: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     """The sharp frame of each blurred one, by the name without its extension."""
-    by_stem = {path.stem: path for path in folder.iterdir() if is_picture(path)}
+    by_stem = {path.stem: path for path in folder.iterdir() if is_image(path)}
     missing = [path.name for path in frames if path.stem not in by_stem]
     if missing:
         raise MediaError(f"{folder} has no sharp frame for {missing[0]}: is the data set complete?")
     return tuple(by_stem[path.stem] for path in frames)
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """True for the file types the data sets come in."""
     return path.suffix.lower() in PICTURES
 
 
 def read_frames(paths: Sequence[Path]) -> Tensor:  # (T, 3, H, W)
-    """Reads pictures of one size as float RGB in [0, 1]."""
+    """Reads images of one size as float RGB in [0, 1]."""
     import cv2
 
     frames = []
     for path in paths:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise MediaError(f"{path} cannot be read as a picture: damaged download?")
-        frames.append(torch.from_numpy(picture[:, :, ::-1].copy()).permute(2, 0, 1))
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise MediaError(f"{path} cannot be read as an image: damaged download?")
+        frames.append(torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1))
     return torch.stack(frames).float() / 255

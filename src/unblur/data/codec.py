@@ -81,9 +81,9 @@ def encode(frames: Tensor, encoding: Encoding) -> bytes:
             # One thread: several may share out bits in another way each time.
             stream.codec_context.thread_count = 1
             for n, codes in enumerate(to_codes(even, full)):
-                picture = av.VideoFrame.from_ndarray(codes, format=stream.pix_fmt)
-                picture.pts, picture.time_base = n, Fraction(1, RATE)
-                container.mux(stream.encode(picture))
+                image = av.VideoFrame.from_ndarray(codes, format=stream.pix_fmt)
+                image.pts, image.time_base = n, Fraction(1, RATE)
+                container.mux(stream.encode(image))
             container.mux(stream.encode(None))
     except (av.error.FFmpegError, ValueError) as error:
         raise ResourceError(f"{encoding.codec} cannot encode {width}x{height}: {error}") from error
@@ -103,9 +103,9 @@ def decode(data: bytes) -> Tensor:
         with av.open(io.BytesIO(data), "r", format=CONTAINER) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            for picture in container.decode(stream):
-                full = picture.format.name.startswith("yuvj")
-                planes.append(picture.to_ndarray())  # (3 H / 2, W)
+            for image in container.decode(stream):
+                full = image.format.name.startswith("yuvj")
+                planes.append(image.to_ndarray())  # (3 H / 2, W)
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise MediaError(f"an encoded clip cannot be read: {error}") from error
     return from_codes(np.stack(planes), full)

@@ -234,13 +234,13 @@ def paper_frame(
 
 
 def read_rgb(path: Path) -> Array:
-    """A picture (H, W, 3), uint8."""
+    """An image (H, W, 3), uint8."""
     import cv2
 
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise MediaError(f"{path} cannot be read as a picture: damaged download?")
-    return np.asarray(picture[:, :, ::-1])
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise MediaError(f"{path} cannot be read as an image: damaged download?")
+    return np.asarray(image[:, :, ::-1])
 
 
 def read_depth(frame: Path, path: Path, invert: bool) -> Array:
@@ -249,9 +249,9 @@ def read_depth(frame: Path, path: Path, invert: bool) -> Array:
 
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None:
-        raise MediaError(f"{path} cannot be read as a picture: make it again")
+        raise MediaError(f"{path} cannot be read as an image: make it again")
     if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
-        raise MediaError(f"{path} is no depth map: it must be a gray picture of 8 or 16 bits")
+        raise MediaError(f"{path} is no depth map: it must be a gray image of 8 or 16 bits")
     size = read_rgb(frame).shape[:2]
     if stored.shape != size:
         raise MediaError(
@@ -263,22 +263,22 @@ def read_depth(frame: Path, path: Path, invert: bool) -> Array:
     return np.asarray(np.float32(TOP) - depth if invert else depth)
 
 
-def resized(picture: Array, size: tuple[int, int]) -> Array:
+def resized(image: Array, size: tuple[int, int]) -> Array:
     """Bilinear, without smoothing, as the released script does."""
     import cv2
 
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
 
 
-def to_tensor(picture: Array) -> Tensor:
+def to_tensor(image: Array) -> Tensor:
     """(H, W, 3) or (H, W) to (3 or 1, H, W) float32."""
-    array = picture if picture.ndim == 3 else picture[..., None]
+    array = image if image.ndim == 3 else image[..., None]
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float()
 
 
-def to_array(picture: Tensor) -> Array:
+def to_array(image: Tensor) -> Array:
     """(3 or 1, H, W) to (H, W, 3) or (H, W)."""
-    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy().squeeze())
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy().squeeze())
 
 
 def write(path: Path, values: Array, kind: type[np.unsignedinteger[Any]] = np.uint8) -> None:

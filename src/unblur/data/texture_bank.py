@@ -20,7 +20,7 @@ from unblur.synth.textures import (
     Source,
     TextureBank,
     detail,
-    read_picture,
+    read_image,
     read_table,
 )
 
@@ -64,7 +64,7 @@ def build_texture_bank(
         destination: folder to write; it must not exist or be empty.
         count: tiles from photographs at the most.
         size: side of a tile in pixels.
-        leaves: dead-leaves pictures to add.
+        leaves: dead-leaves images to add.
         seed: of the leaves.
         held_out: also cut the photographs that serve evaluation (`HELD_OUT_PHOTOS`).
         progress: called with (photographs done, photographs in all).
@@ -88,7 +88,7 @@ def build_texture_bank(
         drawn = leaves_bank(leaves, size, seed, bank)
         bank = drawn if bank is None else bank + drawn
     if bank is None:
-        raise UsageError("nothing to build: name a folder of photographs or ask for leaves")
+        raise UsageError("nothing to build: name a folder of photographs or request leaves")
     bank.save(destination)
     return bank
 
@@ -135,7 +135,7 @@ def candidates(path: Path, source: Source, size: int) -> Iterator[Candidate]:
     """The good tiles of a photograph, at several scales."""
     import cv2
 
-    photo = read_picture(path)
+    photo = read_image(path)
     height, width = photo.shape[:2]
     for long_side in LONG_SIDES:
         factor = long_side / max(height, width)

@@ -12,34 +12,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GAP = 4
-"""Pixels of white between the pictures; even, so that subsampled chroma stays aligned."""
+"""Pixels of white between the images; even, so that subsampled chroma stays aligned."""
 
 
-def side_by_side(*pictures: Tensor) -> Tensor:
-    """Puts pictures `(3, H, W)` of one height beside each other, `(3, H, n * W + (n - 1) * gap)`.
+def side_by_side(*images: Tensor) -> Tensor:
+    """Puts images `(3, H, W)` of one height beside each other, `(3, H, n * W + (n - 1) * gap)`.
 
-    Pictures of another height are resized to that of the last one; the gap grows along.
+    Images of another height are resized to that of the last one; the gap grows along.
     """
-    height = pictures[-1].shape[-2]
-    wide = GAP * height // pictures[0].shape[-2]
-    fitted = [p if p.shape[-2] == height else _to_height(p, height) for p in pictures]
+    height = images[-1].shape[-2]
+    wide = GAP * height // images[0].shape[-2]
+    fitted = [p if p.shape[-2] == height else _to_height(p, height) for p in images]
     gap = torch.ones(3, height, wide, dtype=fitted[0].dtype, device=fitted[0].device)
-    parts = [part for picture in fitted for part in (picture, gap)]
+    parts = [part for image in fitted for part in (image, gap)]
     return torch.cat(parts[:-1], dim=-1)
 
 
-def _to_height(picture: Tensor, height: int) -> Tensor:
-    width = round(picture.shape[-1] * height / picture.shape[-2])
-    resized = F.interpolate(picture[None], (height, width), mode="bicubic", antialias=True)
+def _to_height(image: Tensor, height: int) -> Tensor:
+    width = round(image.shape[-1] * height / image.shape[-2])
+    resized = F.interpolate(image[None], (height, width), mode="bicubic", antialias=True)
     return resized[0].clamp(0, 1)
 
 
 BEFORE, AFTER = "before", "after"
 
 
-def labelled(picture: Tensor, text: str) -> Tensor:
-    """The picture (3, H, W), encoded RGB, with a word in its upper left corner, dark on light."""
-    height = picture.shape[-2]
+def labelled(image: Tensor, text: str) -> Tensor:
+    """The image (3, H, W), encoded RGB, with a word in its upper left corner, dark on light."""
+    height = image.shape[-2]
     scale = max(0.35, height / 900)
     thick = max(1, round(1.5 * scale))
     (wide, high), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
@@ -47,7 +47,7 @@ def labelled(picture: Tensor, text: str) -> Tensor:
     box = np.full((high + base + 2 * edge, wide + 2 * edge), 255, np.uint8)
     at = (edge, edge + high)
     cv2.putText(box, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0,), thick, cv2.LINE_AA)
-    drawn = picture.clone()
+    drawn = image.clone()
     room = drawn[:, : box.shape[0], : box.shape[1]]
     ink = torch.from_numpy(box).to(room) / 255
     room.copy_(ink[: room.shape[1], : room.shape[2]].expand_as(room))
@@ -59,14 +59,14 @@ def before_and_after(before: Tensor, after: Tensor) -> Tensor:
     return side_by_side(labelled(before, BEFORE), labelled(after, AFTER))
 
 
-def as_png(picture: Tensor) -> bytes:
-    """A picture (3, H, W), encoded RGB in [0, 1], as an 8-bit PNG."""
-    codes = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+def as_png(image: Tensor) -> bytes:
+    """An image (3, H, W), encoded RGB in [0, 1], as an 8-bit PNG."""
+    codes = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return bytes(cv2.imencode(".png", np.ascontiguousarray(codes[..., ::-1]))[1])
 
 
 def slider_page(before: Tensor, after: Tensor, title: str) -> str:
-    """A page that shows one picture over the other, with a limit between them to be drawn.
+    """A page that shows one image over the other, with a limit between them to be drawn.
 
     Everything is in it, and nothing is fetched from elsewhere.
     """

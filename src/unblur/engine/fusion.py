@@ -48,16 +48,16 @@ P = TypeVar("P")
 class Alignment(Protocol):
     """Lays frames over one another."""
 
-    def look(self, picture: Tensor) -> Any:
-        """What it needs of a picture (3, H, W), encoded RGB in [0, 1], to find motion."""
+    def look(self, image: Tensor) -> Any:
+        """What it needs of an image (3, H, W), encoded RGB in [0, 1], to find motion."""
         ...
 
     def flow(self, here: Any, there: Any) -> Tensor:
         """Flow (2, h, w) between two of them in pixels of half size, at least half the frame."""
         ...
 
-    def take(self, picture: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-        """Values (3, h, w) of a picture (3, H, W) at places (h, w), without loss of sharpness."""
+    def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        """Values (3, h, w) of an image (3, H, W) at places (h, w), without loss of sharpness."""
         ...
 
 
@@ -92,7 +92,7 @@ class Kept(NamedTuple):
     change: Tensor
     """`ops.fusion.change_map` of what was restored."""
 
-    def picture(self, device: torch.device) -> Tensor:
+    def image(self, device: torch.device) -> Tensor:
         """(3, H, W) float32."""
         return (self.codes.to(device).float() + 32768) / 65535
 
@@ -112,13 +112,13 @@ def fuse(
     """Puts the frames of one shot together with their neighbours.
 
     Args:
-        restored: what belongs to each frame, its picture before and after it was restored,
+        restored: what belongs to each frame, its image before and after it was restored,
             (3, H, W) each, encoded RGB in [0, 1].
         fusion: how.
         first: so many at the beginning are neighbours, and do not come out.
 
     Yields:
-        What belongs to each frame, and its picture; no more are held than lie within the radius.
+        What belongs to each frame, and its image; no more are held than lie within the radius.
     """
     radius = fusion.radius
     kept: dict[int, tuple[P, Kept]] = {}
@@ -133,11 +133,11 @@ def fuse(
                 motions[index, i], motions[i, index] = both_ways(here, there, fusion.alignment)
         others = [(kept[i][1], motions[index, i]) for i in near]
         belonging, this = kept[index]
-        picture = put_together(this, others, fusion)
+        image = put_together(this, others, fusion)
         for pair in [pair for pair in motions if max(pair) <= index]:
             del motions[pair]
         kept.pop(index - radius, None)
-        return belonging, picture
+        return belonging, image
 
     for belonging, before, after in restored:
         codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
@@ -181,16 +181,16 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
 def in_blocks(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, size: int) -> Tensor:
     """The frame (3, H, W) with what its neighbours add, in blocks of so many rows."""
     device = fusion.device
-    centre = this.picture(device)
+    centre = this.image(device)
     if not others:
         return centre.to(this.codes.device)
-    pictures = [(other.picture(device), motion) for other, motion in others]
+    images = [(other.image(device), motion) for other, motion in others]
     height, width = centre.shape[-2:]
     change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
     blocks = []
     for top in range(0, height, size):
         start, stop = max(0, top - HOP), min(height, top + size + HOP + SLACK)
-        aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in pictures]
+        aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in images]
         mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)), fusion.power)
         blocks.append(mixed[:, top - start : top - start + min(size, height - top)])
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)

@@ -54,7 +54,7 @@ class Held(Protocol[P]):
         ...
 
     def drop(self, stop: int) -> None:
-        """Frames before `stop` will not be asked for any more."""
+        """Frames before `stop` will not be requested any more."""
         ...
 
     def clear(self) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from unblur.errors import UsageError
-from unblur.ops.shots import Picture, marked
+from unblur.ops.shots import FrameLike, marked
 from unblur.restorers.base import Restorer, RestorerInfo, Window
 
-P = TypeVar("P", bound=Picture)
+P = TypeVar("P", bound=FrameLike)
 
 
 class Step(NamedTuple):

@@ -8,13 +8,13 @@ from typing import TypeVar
 from torch import Tensor
 
 from unblur.engine.run import Runner, find_shots
-from unblur.ops.shots import REACH, Picture, Shot
+from unblur.ops.shots import REACH, FrameLike, Shot
 from unblur.restorers.base import Guidance, Priors, Restorer, RestorerInfo, Window
 
 MARGIN = 4
 """Frames on either side that a network sees beside those that it restores."""
 
-P = TypeVar("P", bound=Picture)
+P = TypeVar("P", bound=FrameLike)
 
 
 class Only:

@@ -20,17 +20,17 @@ from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.resize import bicubic
-from unblur.ops.shots import Picture, Shot, ShotDetector
+from unblur.ops.shots import FrameLike, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
-P = TypeVar("P", bound=Picture)
+P = TypeVar("P", bound=FrameLike)
 
 
 class Focus(Protocol):
     """Finds depth and blur map of the frames of a video, each once and in order."""
 
-    def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and blur map `(1, 1, H, W)` of a picture whose RGB in [0, 1] is `(1, 3, H, W)`."""
+    def __call__(self, image: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and blur map `(1, 1, H, W)` of an image whose RGB in [0, 1] is `(1, 3, H, W)`."""
         ...
 
     def restart(self) -> None:
@@ -39,23 +39,23 @@ class Focus(Protocol):
 
 
 @dataclass(frozen=True)
-class Look:
-    """How pictures are shown to a network, and how much of its answer is taken."""
+class Rendition:
+    """How images are shown to a network, and how much of its answer is taken."""
 
     light: Light
     transfer: str
     """Transfer characteristic of the stored signal, as `ops.color` names it."""
     strength: float = 1.0
-    """0 keeps the input, 1 takes the network's picture."""
+    """0 keeps the input, 1 takes the network's image."""
 
     def show(self, x: Tensor) -> Tensor:
-        """What the network sees of pictures as they are stored."""
+        """What the network sees of images as they are stored."""
         if self.light == "linear":
             return to_linear(x, self.transfer)
         return self.encoded(x)
 
     def encoded(self, x: Tensor) -> Tensor:
-        """Pictures as they are stored, encoded where that is linear light."""
+        """Images as they are stored, encoded where that is linear light."""
         return from_linear(x, SRGB) if self.transfer == "linear" else x
 
     def stored(self, x: Tensor) -> Tensor:
@@ -69,24 +69,24 @@ class Look:
         return self.stored(x)
 
 
-def choose_look(
+def choose_rendition(
     restorer: Restorer,
     light: Literal["auto", "linear", "encoded"],
     transfer: str | None,
     strength: float,
-) -> Look:
+) -> Rendition:
     """The light of a job: what the user says, else what the restorer wants.
 
-    Under PQ and HLG `auto` takes the encoded signal: in linear light nearly all of such a picture
+    Under PQ and HLG `auto` takes the encoded signal: in linear light nearly all of such an image
     lies within a few hundredths of the range, where no network was trained.
     """
     chosen = restorer.info.light if light == "auto" else light
     if light == "auto" and transfer in ("smpte2084", "arib-std-b67"):
         chosen = "encoded"
-    return Look(chosen, transfer or SRGB, strength)
+    return Rendition(chosen, transfer or SRGB, strength)
 
 
-def find_shots(frames: Iterable[Picture]) -> list[Shot]:
+def find_shots(frames: Iterable[FrameLike]) -> list[Shot]:
     """Looks at every frame once and tells where the cuts are."""
     detector = ShotDetector()
     for frame in frames:
@@ -137,7 +137,7 @@ class Runner:
 
     Args:
         restorer: what restores.
-        look: how it is shown pictures.
+        look: how it is shown images.
         fit: how the job is cut up.
         focus: where depth and blur maps come from, for a restorer that needs them.
         fusion: how restored frames are put together with their neighbours; None: not at all.
@@ -148,7 +148,7 @@ class Runner:
     def __init__(
         self,
         restorer: Restorer,
-        look: Look,
+        look: Rendition,
         fit: Fit,
         focus: Focus | None = None,
         fusion: Fusion | None = None,
@@ -192,7 +192,7 @@ class Runner:
             first: frame to begin with; it and all after it come out as if all had been restored.
 
         Yields:
-            Each frame with its restored picture `(3, scale * H, scale * W)`, in the frame's own
+            Each frame with its restored image `(3, scale * H, scale * W)`, in the frame's own
             signal. Values leave [0, 1] only where those of the frame do.
 
         Raises:
@@ -232,7 +232,7 @@ class Runner:
     def _restore_rest(
         self, source: Iterator[P], shot: Shot, held: Held[P], first: int
     ) -> Iterator[tuple[P, Tensor]]:
-        """The frames of a shot from `first` on with their pictures."""
+        """The frames of a shot from `first` on with their images."""
         begin, windows = self._unfused(shot, first), self._windows(shot, first)
         came = shot.start + self._begin(shot, windows)
         arrivals = Arrivals(source, held, self.focus, shot.start, came)
@@ -271,7 +271,7 @@ class Runner:
     def _restore_shot(
         self, arrivals: Arrivals[P], steps: Iterable[Step], first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
-        """Its frames with their pictures, ready to be written unless they are to be fused.
+        """Its frames with their images, ready to be written unless they are to be fused.
 
         Those before `first`, of the shot, are left out.
         """
@@ -279,34 +279,34 @@ class Runner:
         found: dict[int, Tensor] = {}
         for window, oldest, unfinished in steps:
             held.drop(start + oldest)
-            pictures, priors = gathered(held, start, window)
+            images, priors = gathered(held, start, window)
             positions = [window.inputs.index(i) for i in window.outputs]
-            restored = self._run_window(pictures, positions, priors)  # (n, 3, sH, sW)
+            restored = self._run_window(images, positions, priors)  # (n, 3, sH, sW)
             if self.fusion is None:
-                restored = self._put_back(pictures[positions], restored)
-            for index, picture in zip(window.outputs, restored, strict=True):
+                restored = self._put_back(images[positions], restored)
+            for index, image in zip(window.outputs, restored, strict=True):
                 if index < first:
                     continue
-                found[index] = (found[index] + picture) / 2 if index in found else picture
+                found[index] = (found[index] + image) / 2 if index in found else image
             for index in [i for i in found if i < unfinished]:
                 yield held.get(start + index)[0], found.pop(index)
         held.clear()
 
     def restore_window(
         self,
-        pictures: Tensor,  # (T, 3, H, W)
+        images: Tensor,  # (T, 3, H, W)
         outputs: list[int],
         priors: Priors | None = None,
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
         """Restores some frames of a window; RGB as it is stored in and out."""
-        return self._put_back(pictures[outputs], self._run_window(pictures, outputs, priors))
+        return self._put_back(images[outputs], self._run_window(images, outputs, priors))
 
     def _run_window(
-        self, pictures: Tensor, outputs: list[int], priors: Priors | None
+        self, images: Tensor, outputs: list[int], priors: Priors | None
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
         """What the network makes of some frames of a window, stored RGB in [0, 1]."""
         look = self.look
-        shown = look.show(pictures.clamp(0, 1))
+        shown = look.show(images.clamp(0, 1))
         restored = self._with_less_memory_if_needed(self.restorer, shown, outputs, priors)
         if not torch.isfinite(restored).all() and self.exactly is not None:
             exact = self._exact = self._exact or self.exactly()
@@ -322,15 +322,15 @@ class Runner:
 
     def _put_back(
         self,
-        pictures: Tensor,  # (n, 3, H, W)
+        images: Tensor,  # (n, 3, H, W)
         restored: Tensor,  # (n, 3, scale * H, scale * W)
     ) -> Tensor:  # (n, 3, scale * H, scale * W)
         """Mixes frames and what was made of them as the strength says.
 
         Networks know [0, 1]; what lies outside (colours of YUV, highlights of EXR) is put back.
         """
-        scale, before = self.restorer.info.scale, pictures.clamp(0, 1)
-        excess = pictures - before
+        scale, before = self.restorer.info.scale, images.clamp(0, 1)
+        excess = images - before
         if scale > 1:
             excess = F.interpolate(excess, scale_factor=scale, mode="nearest")
         before = bicubic(before, restored.shape[-2:])
@@ -339,19 +339,19 @@ class Runner:
     def _fuse(
         self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion, first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
-        """Frames of a shot with their pictures, put together with their neighbours.
+        """Frames of a shot with their images, put together with their neighbours.
 
         The `first` ones only take part.
         """
 
         def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
-            for frame, picture in restored:
-                before = bicubic(frame.rgb()[None].clamp(0, 1), picture.shape[-2:])[0]
+            for frame, image in restored:
+                before = bicubic(frame.rgb()[None].clamp(0, 1), image.shape[-2:])[0]
                 # Compared as people see them, so not in linear light.
-                yield frame, self.look.encoded(before), self.look.encoded(picture)
+                yield frame, self.look.encoded(before), self.look.encoded(image)
 
-        for frame, picture in fuse(before_and_after(), fusion, first):
-            taken = self.look.stored(picture)
+        for frame, image in fuse(before_and_after(), fusion, first):
+            taken = self.look.stored(image)
             yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
 
     def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
@@ -396,17 +396,17 @@ def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None)
 
 
 def gathered(held: Held[P], start: int, window: Window) -> tuple[Tensor, Priors | None]:
-    """Pictures `(T, 3, H, W)` of a window whose shot begins at `start`, and what else is known."""
-    pictures, depths, blurs = [], [], []
+    """Images `(T, 3, H, W)` of a window whose shot begins at `start`, and what else is known."""
+    images, depths, blurs = [], [], []
     for index in window.inputs:
         frame, maps = held.get(start + index)
-        pictures.append(frame.rgb())
+        images.append(frame.rgb())
         if maps is not None:
             depths.append(maps[0].float())
             blurs.append(maps[1].float())
     if not depths:
-        return torch.stack(pictures), None
-    return torch.stack(pictures), Priors(window.inputs, torch.cat(depths), torch.cat(blurs))
+        return torch.stack(images), None
+    return torch.stack(images), Priors(window.inputs, torch.cat(depths), torch.cat(blurs))
 
 
 def run_tiled(

@@ -1,7 +1,7 @@
 """One harness for every comparison: suites of clips, methods that restore them, one table.
 
 A suite is a named function that gives clips (`suites.SUITES`), a method a function from a clip to
-its restored frames (`methods`), a column a function from pictures to numbers (`scores.COLUMNS`).
+its restored frames (`methods`), a column a function from images to numbers (`scores.COLUMNS`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from unblur.data.clips import is_picture, read_frames
+from unblur.data.clips import is_image, read_frames
 from unblur.errors import MediaError, UsageError
 from unblur.evaluation.clip import Clip
 from unblur.ops.color import from_linear, to_linear
@@ -56,7 +56,7 @@ def find_clips(folder: Path, least: int) -> list[tuple[str, list[Path]]]:
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     clips = []
     for place in places:
-        paths = sorted(path for path in place.iterdir() if is_picture(path))
+        paths = sorted(path for path in place.iterdir() if is_image(path))
         if not paths:
             continue
         if len(paths) < least:

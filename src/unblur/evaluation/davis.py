@@ -1,7 +1,7 @@
 """`davis-blur`: real sequences put out of focus as DaBiT's test sets are, from DAVIS on disk.
 
 Blur, focus and sizes are those of `unblur.data.davis_blur`, which writes the sets as files. Where
-no depth maps are at hand, a stand-in is drawn: the ground rises from near at the bottom of the
+no depth maps are available, a stand-in is drawn: the ground rises from near at the bottom of the
 frame to far at its top, and each object stands upright on it. It is no one's depth, but it has what
 matters: depth that changes slowly, steps at the outlines of what moves, and moves with it.
 """
@@ -122,8 +122,8 @@ def make_clip(
         rgb = davis_blur.read_rgb(frames[i])
         depth = proxy_depth(rgb.shape[:2], masks[i]) if far is None else far[i]
         truth, low, blur = make(rgb, depth, path[i], recipe.blur)
-        blurred.append(picture(low))
-        sharp.append(picture(truth if scale == 2 else davis_blur.resized(truth, SIZE)))
+        blurred.append(image(low))
+        sharp.append(image(truth if scale == 2 else davis_blur.resized(truth, SIZE)))
         known.append(davis_blur.to_tensor(davis_blur.resized(depth, SIZE)) / TOP)
         maps.append(float(np.mean(blur)))
     every = tuple(range(count))
@@ -149,7 +149,7 @@ def proxy_depth(size: tuple[int, int], mask: Path | None) -> Array:
         return depth
     labels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
     if labels is None:
-        raise MediaError(f"{mask} cannot be read as a picture: damaged download?")
+        raise MediaError(f"{mask} cannot be read as an image: damaged download?")
     labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
     for label in np.unique(labels[labels > 0]):
         own = labels == label
@@ -158,6 +158,6 @@ def proxy_depth(size: tuple[int, int], mask: Path | None) -> Array:
     return depth
 
 
-def picture(values: Array) -> Tensor:
+def image(values: Array) -> Tensor:
     """RGB (H, W, 3), 0 to 255, rounded as in a file: (3, H, W) in [0, 1]."""
     return davis_blur.to_tensor(np.rint(values).clip(0, TOP)) / TOP

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
-from unblur.engine.run import Focus, Runner, choose_look
+from unblur.engine.run import Focus, Runner, choose_rendition
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.methods import THEN_BICUBIC, Method, enlarge, nothing_missing
@@ -30,7 +30,7 @@ from unblur.restorers.registry import Fuse, choose_radius, load_model, preset
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
 TRUE_DEPTH, TRUE_BLUR = "depth", "coc"
 DEPTHS = (TRUE_DEPTH, TRUE_BLUR, "depth-anything")
-"""What guides a model in place of what is found in the picture: the depth that the blur was made
+"""What guides a model in place of what is found in the image: the depth that the blur was made
 with; this and the true circle of confusion; or the depth of a network."""
 ALONE = "alone"
 """Each frame is restored as if there were no other."""
@@ -39,15 +39,15 @@ UNFUSED = "unfused"
 
 
 @dataclass(frozen=True)
-class Picture:
+class ClipFrame:
     """A frame as the engine takes it."""
 
-    picture: Tensor
+    image: Tensor
     index: int
 
     def rgb(self) -> Tensor:
         """(3, H, W)."""
-        return self.picture
+        return self.image
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Rows:
-    """What models are asked for beside themselves, at the scale asked for."""
+    """What models are requested beside themselves, at the scale requested."""
 
     scale: int = 1
     depth: str = "builtin"
@@ -118,7 +118,7 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
 
     Args:
         text: as `Choice` says; the light is the preset's own where none is named.
-        rows: what is asked for beside the model itself. Where frames are to be enlarged, a model
+        rows: what is requested beside the model itself. Where frames are to be enlarged, a model
             that can do so is measured doing it, and one that can leave the size alone with its
             frames enlarged afterwards.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -137,7 +137,7 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
         )
     if info.real_depth and choice.depth == "builtin":
         raise UsageError(
-            f"{choice.name} is to be told depth, not a measure of blur in its place: take "
+            f"{choice.name} needs depth, not a measure of blur in its place: take "
             f"{choice.name}@depth or {choice.name}@depth-anything"
         )
     where = choose_device(device)
@@ -219,15 +219,15 @@ def run(
     height, width = clip.blurred.shape[-2:]
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
     focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
-    runner = Runner(restorer, choose_look(restorer, light, None, 1.0), fit, focus, fusion)
+    runner = Runner(restorer, choose_rendition(restorer, light, None, 1.0), fit, focus, fusion)
     if not runner.needs_shots:
-        pictures = [Picture(clip.blurred[i], i) for i in clip.wanted]
+        images = [ClipFrame(clip.blurred[i], i) for i in clip.wanted]
         shots = None
-        taken: Sequence[int] = range(len(pictures))
+        taken: Sequence[int] = range(len(images))
     else:
-        pictures = [Picture(frame, i) for i, frame in enumerate(clip.blurred)]
-        shots, taken = [Shot(0, len(pictures))], clip.wanted
-    restored = [frame for _, frame in runner.restore(pictures, shots)]
+        images = [ClipFrame(frame, i) for i, frame in enumerate(clip.blurred)]
+        shots, taken = [Shot(0, len(images))], clip.wanted
+    restored = [frame for _, frame in runner.restore(images, shots)]
     return torch.stack([restored[i] for i in taken]).cpu()
 
 
@@ -268,11 +268,11 @@ class FocusOfClip:
         self._known = None if radius is None else (radius / BLUREST).clamp(0, 1)
         self._found = BlurFromDepth()
 
-    def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and blur map (1, 1, H, W) of a frame."""
-        depth = self._depth[picture.index][None]
+        depth = self._depth[image.index][None]
         if self._known is not None:
-            return depth, self._known[picture.index][None]
+            return depth, self._known[image.index][None]
         return depth, self._found(rgb, depth.to(rgb))
 
     def restart(self) -> None:
@@ -286,10 +286,10 @@ def choose_focus(depth: str, clip: Clip, device: torch.device) -> Focus:
         if clip.depth is None:
             raise ValueError(f"{clip.name}: its true depth is not known")
         return FocusOfClip(clip.depth, clip.radius if depth == TRUE_BLUR else None)
-    return focus_in_pictures(depth, str(device))
+    return focus_in_images(depth, str(device))
 
 
 @lru_cache(maxsize=1)
-def focus_in_pictures(depth: str, device: str) -> FocusOfVideo:
+def focus_in_images(depth: str, device: str) -> FocusOfVideo:
     """Kept from clip to clip: its network is loaded once. Each scene begins with a restart."""
     return FocusOfVideo(depth, device=device)

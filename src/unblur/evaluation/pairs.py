@@ -1,4 +1,4 @@
-"""The suite of a user's own pairs: blurred pictures or videos, and the same ones sharp."""
+"""The suite of a user's own pairs: blurred images or videos, and the same ones sharp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unblur.data.clips import is_picture, read_frames
+from unblur.data.clips import is_image, read_frames
 from unblur.errors import MediaError, UsageError
 from unblur.evaluation.averaged import evenly
 from unblur.evaluation.clip import Clip
@@ -29,10 +29,10 @@ Maker = Callable[[], Clip]
 
 
 def paired_clips(blurred: Path | None, sharp: Path | None) -> list[Maker]:
-    """One clip for each picture, video or folder of frames that has a partner.
+    """One clip for each image, video or folder of frames that has a partner.
 
     Partners have the same name, apart from words such as `blur`, `input`, `sharp` or `gt`. Both may
-    lie in one folder: then these words tell which is which. A picture is a clip of one frame.
+    lie in one folder: then these words tell which is which. An image is a clip of one frame.
 
     Raises:
         UsageError: a folder is not named.
@@ -40,7 +40,7 @@ def paired_clips(blurred: Path | None, sharp: Path | None) -> list[Maker]:
     """
     if blurred is None or sharp is None:
         raise UsageError(
-            "pairs needs --blurred DIR and --sharp DIR: pictures, videos or folders of frames with "
+            "pairs needs --blurred DIR and --sharp DIR: images, videos or folders of frames with "
             "the same names in both"
         )
     first, second = entries(blurred), entries(sharp)
@@ -48,7 +48,7 @@ def paired_clips(blurred: Path | None, sharp: Path | None) -> list[Maker]:
         first = [path for path in first if BLURRED.search(path.stem)]
         second = [path for path in second if SHARP.search(path.stem)]
     if not first:
-        raise MediaError(f"{blurred} holds no pictures, videos or folders of frames")
+        raise MediaError(f"{blurred} holds no images, videos or folders of frames")
     partners = {key(path): path for path in second}
     if lonely := [path for path in first if key(path) not in partners]:
         raise MediaError(f"{lonely[0]} has no partner in {sharp}: give both the same name")
@@ -56,11 +56,11 @@ def paired_clips(blurred: Path | None, sharp: Path | None) -> list[Maker]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Pictures, videos and folders in a folder, by name."""
+    """Images, videos and folders in a folder, by name."""
     if not folder.is_dir():
         raise MediaError(f"{folder} is not a folder: pairs takes two folders")
     found = sorted(folder.iterdir())
-    return [p for p in found if p.is_dir() or is_picture(p) or p.suffix.lower() in VIDEOS]
+    return [p for p in found if p.is_dir() or is_image(p) or p.suffix.lower() in VIDEOS]
 
 
 def key(path: Path) -> str:
@@ -69,7 +69,7 @@ def key(path: Path) -> str:
 
 
 def read_pair(blurred: Path, sharp: Path) -> Clip:
-    """A clip of two pictures, videos or folders.
+    """A clip of two images, videos or folders.
 
     Raises:
         MediaError: they differ in size or in their number of frames.
@@ -91,11 +91,11 @@ def size(frames: Tensor) -> str:
 def read(path: Path) -> Tensor:
     """Frames (T, 3, H, W) in [0, 1], at most `LONGEST` of them."""
     if path.is_dir():
-        pictures = sorted(p for p in path.iterdir() if is_picture(p))[:LONGEST]
-        if not pictures:
+        images = sorted(p for p in path.iterdir() if is_image(p))[:LONGEST]
+        if not images:
             raise MediaError(f"{path} holds no frames")
-        return read_frames(pictures)
-    if is_picture(path):
+        return read_frames(images)
+    if is_image(path):
         return read_frames([path])
     with open_video(path) as video:
         return torch.stack([frame.rgb().clamp(0, 1) for frame in islice(video, LONGEST)])

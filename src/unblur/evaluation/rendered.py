@@ -134,7 +134,7 @@ def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip
         scenes = replace(scenes, response=replace(scenes.response, quality=0 * quality))
     made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc", "depth"})
     if made.layers is None or made.extent is None or made.coc is None or made.depth is None:
-        raise ValueError("the renderer left out a truth it was asked for")
+        raise ValueError("the renderer left out a truth it was requested")
     blurred = made.blurred[0]
     if making.denoise is not None:
         blurred = making.denoise(blurred)

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from unblur.errors import MediaError, ResourceError
-from unblur.evaluation.pictures import most_detailed
+from unblur.evaluation.images import most_detailed
 from unblur.evaluation.plots import Line, plot
 from unblur.evaluation.scores import COLUMNS, Evaluation, decimals
 

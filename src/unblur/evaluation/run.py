@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from unblur.errors import UsageError
+from unblur.evaluation.images import write, write_sheet
 from unblur.evaluation.keep import Kept
 from unblur.evaluation.methods import Method, classical
 from unblur.evaluation.models import DEPTHS, TRUE_DEPTH, Rows
 from unblur.evaluation.models import methods as methods_of
 from unblur.evaluation.peers import peers as without_network
-from unblur.evaluation.pictures import write, write_sheet
 from unblur.evaluation.report import Shown, page, read_results, shown
 from unblur.evaluation.scores import Evaluation, Score, score
 from unblur.evaluation.suites import Sources, find_suite
@@ -42,7 +42,7 @@ def evaluate(
     protocol: str | None = None,
     ablate: bool = False,
     peers: bool = False,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     html: str | Path | None = None,
     beside: Sequence[str | Path] = (),
     keep: str | Path | None = None,
@@ -68,7 +68,7 @@ def evaluate(
         frames: for `real-average`: how many are averaged, 3, 5 or 7 (the default); for
             `davis-blur`: how many of each sequence, from its middle; of a data set:
             how many of each sequence, from its first; all by default.
-        textures: for the rendered suites: folder of pictures instead of the held-out ones.
+        textures: for the rendered suites: folder of images instead of the held-out ones.
         blur: for `davis-blur`: `paper` (one setting for all; the default) or `release` (one for
             each sequence).
         depth: `depth`, `coc` or `depth-anything` measure models that are guided by depth a second
@@ -78,19 +78,19 @@ def evaluate(
         scale: 2 measures models at twice the size of their input, the truth shrunk after it was
             blurred; frames of those that leave the size alone are enlarged.
         encoded: for the rendered suites: 23 or 29, frames out of H.264 files of that rate factor.
-        blurred: for `pairs`: folder of pictures, videos or folders of frames.
+        blurred: for `pairs`: folder of images, videos or folders of frames.
         sharp: for `pairs`: folder of their sharp partners, with the same names.
         protocol: for data sets: `fair` (every frame once; the default), or `paper` for `gopro` and
             `dvd`: windows, frames and means as BSSTNet's released code counts them.
         ablate: rows V1, V1b, V2 and V3 of models that can do without a part: `base.ABLATIONS`.
         peers: rows for what others do without a network: FFmpeg's filters, Richardson-Lucy with the
             true blur, both deconvolutions with estimated blur, bursts laid together.
-        pictures: folder for a sheet of each clip, all methods side by side.
-        html: file for a page with tables, plots and images under a slider; it fetches nothing.
+        images: folder for a sheet of each clip, all methods side by side.
+        html: file for a page with tables, plots and shown_rows under a slider; it fetches nothing.
         beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
             one plot with this one.
         keep: folder for the scores of each clip; those that are there are not measured again, and
-            have no images.
+            have no shown_rows.
         minutes: begin no clip after so many; the result is of those that were measured.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
@@ -135,7 +135,7 @@ def evaluate(
     scores: list[Score] = []
     clips: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
-    images: list[Shown] = []
+    shown_rows: list[Shown] = []
     setup = {"suite": suite, "version": chosen.version, "methods": names}
     setup |= {"facts": chosen.about(sources), "fuse": fuse, "protocol": protocol}
     kept = None if keep is None else Kept(Path(keep), setup)
@@ -174,11 +174,11 @@ def evaluate(
         warm = True
         if kept is not None:
             kept.write(number, clip.name, clip.facts, own)
-        if pictures is not None:
-            sheet = Path(pictures) / f"{suite}-{clip.name}.png".replace("/", "-")
+        if images is not None:
+            sheet = Path(images) / f"{suite}-{clip.name}.png".replace("/", "-")
             write_sheet(sheet, clip.sharp[clip.scored[0]], columns)
         if html is not None:
-            images.append(shown(clip.name, clip.sharp[clip.scored[0]], columns))
+            shown_rows.append(shown(clip.name, clip.sharp[clip.scored[0]], columns))
     measured = {one.method for one in scores}
     result = Evaluation(
         suite=suite,
@@ -194,7 +194,7 @@ def evaluate(
         published=chosen.published(sources),
     )
     if html is not None:
-        write(Path(html), page(result, images, earlier).encode())
+        write(Path(html), page(result, shown_rows, earlier).encode())
     return result
 
 
@@ -218,7 +218,7 @@ class Told:
     """Tells a listener of runs of a method over a clip.
 
     Args:
-        listener: who is told, if anyone.
+        listener: called with each change, if given.
         plan: what is measured.
     """
 

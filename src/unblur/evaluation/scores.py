@@ -1,4 +1,4 @@
-"""From pictures to numbers, and from numbers to the table."""
+"""From images to numbers, and from numbers to the table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METRICS: Metrics = {
     "added_gradient": added_gradient,
     "mesh": mesh,
 }
-"""Functions of pictures and truth `(S, 3, H, W)` that give S numbers."""
+"""Functions of images and truth `(S, 3, H, W)` that give S numbers."""
 SPARSE = frozenset({"added_gradient", "mesh", "tof"})
 """Figures that some frames do not have: where nothing is homogeneous, where motion is not watched,
 where a frame is too small. Means are over those that do."""
@@ -87,7 +87,7 @@ def score(
         at = [clip.wanted.index(frame) for frame in clip.watched]
         motion = float(tof(restored[at], truth[at]).mean())
     scores = []
-    for frame in clip.scored:  # one by one: SSIM takes many times the memory of its pictures
+    for frame in clip.scored:  # one by one: SSIM takes many times the memory of its images
         i = clip.wanted.index(frame)
         figures = {name: float(metric(restored[i], truth[i])) for name, metric in metrics.items()}
         scores.append(Score(clip.name, frame, method, seconds, **figures, tof=motion))

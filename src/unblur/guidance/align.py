@@ -25,9 +25,9 @@ class DisAlignment:
         self._dis.setFinestScale(0)
         self._dis.setPatchStride(4)
 
-    def look(self, picture: Tensor) -> np.ndarray:
-        """What is kept of a picture (3, H, W), encoded RGB in [0, 1]: gray at half size."""
-        small = halved(picture)
+    def look(self, image: Tensor) -> np.ndarray:
+        """What is kept of an image (3, H, W), encoded RGB in [0, 1]: gray at half size."""
+        small = halved(image)
         least = (max(small.shape[-2], DIS_MINIMUM), max(small.shape[-1], DIS_MINIMUM))
         codes = pad_to(small[None].clamp(0, 1), *least)[0].mul(255).round().byte()
         return cv2.cvtColor(codes.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY)
@@ -37,28 +37,28 @@ class DisAlignment:
         found = self._dis.calc(here, there, np.zeros((*here.shape, 2), np.float32))
         return torch.from_numpy(found).permute(2, 0, 1)
 
-    def take(self, picture: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-        """Bicubic values (3, h, w) of a picture (3, H, W) at places (h, w) in its pixels.
+    def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+        """Bicubic values (3, h, w) of an image (3, H, W) at places (h, w) in its pixels.
 
         Past the border it goes on as it ends.
         """
-        if picture.is_cuda:
-            height, width = picture.shape[-2:]
+        if image.is_cuda:
+            height, width = image.shape[-2:]
             grid = torch.stack(
                 (2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1), dim=-1
             )
             return F.grid_sample(
-                picture[None],
+                image[None],
                 grid[None],
                 mode="bicubic",
                 padding_mode="border",
                 align_corners=False,
             )[0]
         taken = cv2.remap(
-            picture.permute(1, 2, 0).contiguous().cpu().numpy(),
+            image.permute(1, 2, 0).contiguous().cpu().numpy(),
             columns.cpu().numpy(),
             rows.cpu().numpy(),
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        return torch.from_numpy(taken).permute(2, 0, 1).to(picture.device)
+        return torch.from_numpy(taken).permute(2, 0, 1).to(image.device)

@@ -182,7 +182,7 @@ def filled(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def noise(luma: Tensor) -> Tensor:
-    """Deviation of white noise in a picture (1, 1, H, W), by what no edge explains.
+    """Deviation of white noise in an image (1, 1, H, W), by what no edge explains.
 
     The median of a second difference along both axes, which straight edges leave at zero.
     """

@@ -39,14 +39,14 @@ def blur_map(
 
 
 def motion_of_frames(
-    pictures: Iterable[tuple[Tensor, bool]],
+    images: Iterable[tuple[Tensor, bool]],
     flow: Callable[[Tensor], tuple[Tensor, Tensor]],
     mode: BlurOfFlows,
 ) -> Iterator[tuple[int, Tensor]]:
     """Squared motion of each frame of a stream, before it is scaled: three frames are held.
 
     Args:
-        pictures: frames (1, 3, H, W) in the order of time, and whether a scene begins with each.
+        images: frames (1, 3, H, W) in the order of time, and whether a scene begins with each.
         flow: finds flow both ways between neighbours, as `flow.dis_flow`.
         mode: `sum` of both flows of a frame (Eq. 1), or their `mean`.
 
@@ -56,24 +56,24 @@ def motion_of_frames(
     scene, last = -1, None
     back: Tensor | None = None  # from the last frame to the one before it
 
-    def ended(picture: Tensor) -> Tensor:
+    def ended(image: Tensor) -> Tensor:
         if back is None:
-            return torch.zeros_like(flow(torch.cat((picture, picture)))[0][:, :1])
+            return torch.zeros_like(flow(torch.cat((image, image)))[0][:, :1])
         return back.square().sum(1, keepdim=True)
 
-    for picture, begins in pictures:
+    for image, begins in images:
         if last is not None and begins:
             yield scene, ended(last)
         if begins:
             scene, back = scene + 1, None
         elif last is not None:
-            forward, backward = flow(torch.cat((last, picture)))  # (1, 2, h, w)
+            forward, backward = flow(torch.cat((last, image)))  # (1, 2, h, w)
             motion = forward.square().sum(1, keepdim=True)
             if back is not None:
                 motion = motion + back.square().sum(1, keepdim=True)
                 motion = motion / 2 if mode == "mean" else motion
             yield scene, motion
             back = backward
-        last = picture
+        last = image
     if last is not None:
         yield scene, ended(last)

@@ -1,4 +1,4 @@
-"""The circle of confusion of each pixel by coc-s, from the picture alone."""
+"""The circle of confusion of each pixel by coc-s, from the image alone."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ all that lies as far.
 
 The classical measure beside it needs no training. An edge tells: blurred once more by a known
 Gaussian, a soft edge loses less of its detail than a sharp one. For the blur of width s of an edge,
-detail falls as 1 / s, so the energies of a picture and of its blurred copy stand in the ratio
+detail falls as 1 / s, so the energies of an image and of its blurred copy stand in the ratio
 Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo and Sim, Pattern Recognition 2011, take the
 same ratio edge by edge). Energies are those of Haar's wavelets, summed up over all pixels of a
 depth. The measure is absolute: one frame needs no other to be told sharp.
@@ -148,7 +148,7 @@ def energies(frames: Tensor) -> tuple[Tensor, Tensor]:
     step = F.pad(taps, (1, 1))
     kept_along, kept_across = (step[1:] - step[:-1]).square().sum() / 2, taps.square().sum()
     once, twice = (F.avg_pool2d(details_of(y), CELL) for y in (x, soft))  # (T, 3, h, w)
-    # Blurred pictures have next to no diagonal details: the least of them is noise.
+    # Blurred images have next to no diagonal details: the least of them is noise.
     quiet = once[:, 2].flatten(1).quantile(QUIET, 1) / QUIET_MEAN
     noise = 2 * quiet[:, None, None, None]
     once, twice = (y[:, :2].sum(1, keepdim=True) for y in (once, twice))

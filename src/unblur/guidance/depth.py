@@ -1,6 +1,6 @@
 """Depth of a clip: where it comes from, and in what form.
 
-Depth is (T, 1, H, W), 0 = near, 1 = far. It comes from the picture (`builtin`), from a network
+Depth is (T, 1, H, W), 0 = near, 1 = far. It comes from the image (`builtin`), from a network
 (`depth-anything`), or from files, which `unblur.video.depth_files` reads.
 """
 

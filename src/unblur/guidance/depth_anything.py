@@ -1,6 +1,6 @@
 """Depth Anything V2 Small (Yang et al., NeurIPS 2024; Apache-2.0) through transformers.
 
-An extra, `unblur[priors]`, and only for who asks for it. Nothing is fetched: the weights have to be
+An extra, `unblur[priors]`, and only for who requests it. Nothing is fetched: the weights have to be
 on this machine.
 """
 

@@ -61,7 +61,7 @@ def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Ten
 
 
 def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
-    """Flows by OpenCV's DIS (Kroeger et al., ECCV 2016) where no RAFT weights are at hand.
+    """Flows by OpenCV's DIS (Kroeger et al., ECCV 2016) where no RAFT weights are available.
 
     Same arguments, names, sizes and units as `bidirectional_flow`; less exact, on the CPU.
     """
@@ -71,8 +71,8 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
 
     grey = []
     for frame in frames.detach().split(1):
-        picture = pad_to(resize(pad_to(frame.float(), *full), small), *large_enough)[0]
-        rgb = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        image = pad_to(resize(pad_to(frame.float(), *full), small), *large_enough)[0]
+        rgb = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
         grey.append(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     ratio = 1 / (stride * DIS_SCALE)

@@ -14,7 +14,7 @@ from unblur.guidance.depth import DepthEstimator, depth_estimator
 from unblur.ops.device import choose_device
 from unblur.video import Frame, VideoReader
 from unblur.video.depth_files import DepthFiles
-from unblur.video.sequence import find_pictures, is_sequence
+from unblur.video.sequence import find_images, is_sequence
 
 
 class DepthOfVideo:
@@ -31,7 +31,7 @@ class DepthOfVideo:
         else:
             whole, part = reader.info.frames, reader.frames
             # Of a part of a video, either all maps are given or those of the part.
-            self._of_part = part != whole and len(find_pictures(choice).files) == part
+            self._of_part = part != whole and len(find_images(choice).files) == part
             count = part if self._of_part else whole
             self._files = DepthFiles(choice, reader.info, invert=invert, frames=count)
             self._unused = self._of_part or part == whole
@@ -39,7 +39,7 @@ class DepthOfVideo:
         self._first = 0
 
     def __call__(self, frame: Frame, rgb: Tensor) -> Tensor:
-        """Depth (1, 1, H, W) of a frame, whose picture is `rgb` (1, 3, H, W)."""
+        """Depth (1, 1, H, W) of a frame, whose image is `rgb` (1, 3, H, W)."""
         if self._files is None:
             assert self._estimator is not None  # noqa: S101
             return self._estimator(rgb)
@@ -80,7 +80,7 @@ class DepthOfVideo:
 
 
 class FocusOfVideo:
-    """Depth and blur map of the frames of a video as they come: what the engine asks for.
+    """Depth and blur map of the frames of a video as they come: what the engine requests.
 
     Args:
         choice: where depth comes from, as in `unblur.depth`.
@@ -99,9 +99,9 @@ class FocusOfVideo:
         self._depth = DepthOfVideo(choice, reader, invert, device)
         self._by_depth = None if choice == "builtin" else BlurFromDepth(choose_device(device))
 
-    def __call__(self, picture: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and blur map (1, 1, H, W) of a frame, in half precision: many are held."""
-        depth = self._depth(picture, rgb)
+        depth = self._depth(image, rgb)
         held = depth.cpu().half()
         if self._by_depth is None:  # the stand-in for depth is itself a measure of blur
             return held, held

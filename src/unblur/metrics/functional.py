@@ -1,4 +1,4 @@
-"""Metrics of pictures `(..., C, H, W)` in [0, 1]: one number for each of the leading axes."""
+"""Metrics of images `(..., C, H, W)` in [0, 1]: one number for each of the leading axes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LATTICE, LATTICE_TILE = 16, 128
 """Period of a mesh, of which those of 8 and 4 pixels are a part, and the side of the tiles in which
 it is looked for, in pixels."""
 LEAST_FLAT = 0.01
-"""Part of a picture that has to be homogeneous."""
+"""Part of an image that has to be homogeneous."""
 
 
 def psnr(
@@ -31,7 +31,7 @@ def psnr(
     """Peak signal-to-noise ratio in dB over all channels, for a peak of 1.
 
     Args:
-        x: picture.
+        x: image.
         truth: what it should be.
         cap: largest value given, so that frames that are equal do not rule a mean.
 
@@ -50,7 +50,7 @@ def ssim(
 
     Gaussian window with sigma 1.5 cut at 11x11, constants .01 and .03, biased covariances, the
     outer 5 pixels left out: scikit-image's with `gaussian_weights` and no sample covariance, and
-    that of DaBiT's released code. Pictures must be at least 11x11.
+    that of DaBiT's released code. Images must be at least 11x11.
     """
     require_side(x, 11)
     moments = moments_of(x, truth)
@@ -65,7 +65,7 @@ def ssim_uniform(
     """SSIM with a flat window and unbiased covariances, half a window left out at the border.
 
     With a side of 65 that of DaBiT's first code; scikit-image's with `win_size`. It does not
-    compare with `ssim`. Pictures must be at least `side` x `side`.
+    compare with `ssim`. Images must be at least `side` x `side`.
     """
     require_side(x, side)
     moments = moments_of(x, truth)
@@ -102,11 +102,9 @@ def mirrored_gaussian(x: Tensor, sigma: float, axis: int) -> Tensor:
 
 
 def require_side(x: Tensor, side: int) -> None:
-    """Refuses pictures that are smaller than a window."""
+    """Refuses images that are smaller than a window."""
     if min(x.shape[-2:]) < side:
-        raise ValueError(
-            f"SSIM needs pictures of at least {side}x{side}, not {tuple(x.shape[-2:])}"
-        )
+        raise ValueError(f"SSIM needs images of at least {side}x{side}, not {tuple(x.shape[-2:])}")
 
 
 def moments_of(x: Tensor, truth: Tensor) -> Tensor:  # (5, ..., C, H, W)
@@ -156,10 +154,10 @@ def added_gradient(
     x: Tensor,  # (..., C, H, W)
     truth: Tensor,  # (..., C, H, W)
 ) -> Tensor:  # (...)
-    """Gradient that a picture has where its truth has none, in steps of an 8-bit file.
+    """Gradient that an image has where its truth has none, in steps of an 8-bit file.
 
     Root of the energy of the gradient on homogeneous areas (skies, walls) less the truth's there: 0
-    for a picture without artefacts. Areas are those where the root mean square of the truth's
+    for an image without artefacts. Areas are those where the root mean square of the truth's
     gradient, over a Gaussian of 4 px, is below 3 steps; NaN if they make less than a hundredth.
     """
     energy, own = (gradient_energy(y.double()) for y in (x, truth))  # (..., H-1, W-1)
@@ -177,7 +175,7 @@ def mesh(
 
     Networks draw canvas, codecs blocks on such a lattice. Root of the energy of the part of the
     error's gradient that is the same in all cells of 16x16 pixels of a tile of 128x128 (of the
-    whole picture where it is smaller), less what the same number of unlike cells would have in
+    whole image where it is smaller), less what the same number of unlike cells would have in
     common by chance; mean over tiles and channels. 0 for an error without a lattice. NaN below
     33x33 pixels.
     """
@@ -225,11 +223,11 @@ def tpsnr_pq(
 ) -> Tensor:  # (...)
     """PSNR in dB of X, Y and Z as PQ encodes them, for a peak of 1.
 
-    The "transfer-function" PSNR of HDR video for pictures in sRGB, one of two readings of "tPSNR":
+    The "transfer-function" PSNR of HDR video for images in sRGB, one of two readings of "tPSNR":
     sRGB to light, to CIE XYZ, to PQ. Some dB above `psnr`, the fewer the darker the error.
 
     Args:
-        x: picture.
+        x: image.
         truth: what it should be.
         cap: largest value given.
         peak: candela per square metre that white stands for.
@@ -241,7 +239,7 @@ def pq_xyz(
     x: Tensor,  # (..., 3, H, W)
     peak: float,
 ) -> Tensor:  # (..., 3, H, W)
-    """The PQ signal of X, Y and Z of a picture in sRGB."""
+    """The PQ signal of X, Y and Z of an image in sRGB."""
     matrix = torch.tensor(XYZ, dtype=torch.float64, device=x.device)
     light = torch.einsum("ij,...jhw->...ihw", matrix, to_linear(x.double()))
     return from_linear(light * (peak / PQ_PEAK), "smpte2084")
@@ -259,7 +257,7 @@ def end_point_error(
 
 
 def high_pass(x: Tensor, sigma: float = 2.0) -> Tensor:
-    """The picture less its Gaussian blur."""
+    """The image less its Gaussian blur."""
     return x - gaussian_blur(x, sigma)
 
 

@@ -15,7 +15,7 @@ LEAST = 1e-6
 
 
 def levels_for(height: int, width: int) -> int:
-    """Scales that pictures of this size have room for: 5 above 160 pixels, 1 below 21."""
+    """Scales that images of this size have room for: 5 above 160 pixels, 1 below 21."""
     levels, side = 1, min(height, width)
     while levels < len(WEIGHTS) and (side := -(-side // 2)) >= WINDOW:
         levels += 1
@@ -30,21 +30,21 @@ def ms_ssim(
     """Multi-scale structural similarity (Wang et al., Asilomar 2003), mean over channels.
 
     Gaussian window of 11x11 with sigma 1.5, the outer 5 pixels left out, 2x2 means between scales;
-    a dissimilar scale counts as 0. Small pictures have fewer scales, whose weights then sum to 1
+    a dissimilar scale counts as 0. Small images have fewer scales, whose weights then sum to 1
     again. Float32 (or float64 if the input is), with gradients.
 
     Args:
-        x: pictures in [0, 1], at least 11x11.
+        x: images in [0, 1], at least 11x11.
         truth: what they should be.
         levels: number of scales; as many as fit by default, 5 at the most.
     """
     H, W = x.shape[-2:]
     if min(H, W) < WINDOW:
-        raise ValueError(f"MS-SSIM needs pictures of at least 11x11, not {(H, W)}")
+        raise ValueError(f"MS-SSIM needs images of at least 11x11, not {(H, W)}")
     room = levels_for(H, W)
     count = room if levels is None else levels
     if not 1 <= count <= room:
-        raise ValueError(f"{count} scales do not fit pictures of {W}x{H}: take 1 to {room}")
+        raise ValueError(f"{count} scales do not fit images of {W}x{H}: take 1 to {room}")
     dtype = torch.promote_types(x.dtype, torch.float32)
     a, b = (y.to(dtype).flatten(0, -4) if y.dim() > 3 else y.to(dtype)[None] for y in (x, truth))
     exponents = torch.tensor(WEIGHTS[:count], dtype=dtype, device=x.device)

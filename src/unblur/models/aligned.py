@@ -60,7 +60,7 @@ class AlignedConfig:
         return 3 * self.scale**2
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """Inputs that come before the radii: the frame, and what is seen of its neighbours."""
         return self.channels + 2 * self.neighbours * (self.channels + 3)
 
@@ -70,7 +70,7 @@ class AlignedConfig:
         return MaximConfig(
             width=self.width,
             tiles=self.tiles,
-            inputs=self.pictures + self.guided * (2 * self.neighbours + 1),
+            inputs=self.images + self.guided * (2 * self.neighbours + 1),
             outputs=self.channels * (1 + self.enlarges * ENLARGED**2),
         )
 
@@ -141,7 +141,7 @@ class Aligned(nn.Module):
         restored = []
         wanted = range(T) if outputs is None else outputs
         for t in wanted:
-            residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.pictures[:, t])
+            residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.images[:, t])
             same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
             change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
             if mask is not None:
@@ -156,18 +156,18 @@ class Aligned(nn.Module):
                 tell(len(restored) / len(wanted))
         return torch.stack(restored, 1)
 
-    def residual(self, seen: Tensor, picture: Tensor) -> Tensor:
+    def residual(self, seen: Tensor, image: Tensor) -> Tensor:
         """Runs the body.
 
         Args:
             seen: (B, inputs, h, w).
-            picture: (B, 3, h, w), for the lower levels.
+            image: (B, 3, h, w), for the lower levels.
 
         Returns:
             (B, outputs, h, w).
         """
         dtype = next(self.body.parameters()).dtype
-        x, small = (p.permute(0, 2, 3, 1).contiguous().to(dtype) for p in (seen, picture))
+        x, small = (p.permute(0, 2, 3, 1).contiguous().to(dtype) for p in (seen, image))
         residual, _ = self.body([x, small[:, 1::2, 1::2], small[:, 2::4, 2::4]], None)
         return residual.permute(0, 3, 1, 2)
 
@@ -201,7 +201,7 @@ class AlignedClip:
         padded = pad_to(frames.flatten(0, 1), height, width)  # (B*T, 3, H, W)
         self.reach = config.neighbours
         self.blocks = F.pixel_unshuffle(padded, scale).unflatten(0, (B, -1))  # (B, T, C, h, w)
-        self.pictures = F.avg_pool2d(padded, scale).unflatten(0, (B, -1))  # (B, T, 3, h, w)
+        self.images = F.avg_pool2d(padded, scale).unflatten(0, (B, -1))  # (B, T, 3, h, w)
         if self.reach:
             if forward is None or backward is None:
                 raise ValueError("a network that sees neighbours needs optical flow")
@@ -266,9 +266,9 @@ class Flows:
 
 
 def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tensor]:
-    """Weights of a network that was told less and gave less, as those of `config`'s.
+    """Weights of a network that was given less and gave less, as those of `config`'s.
 
-    What it was not told it does not heed at first, and what it did not give is zero. Where it saw
+    What it was not given it ignores at first, and what it did not give is zero. Where it saw
     more neighbours, these and the radii are forgotten.
 
     Args:
@@ -278,7 +278,7 @@ def grown(state: Mapping[str, Tensor], config: AlignedConfig) -> dict[str, Tenso
     own = dict(state)
     first = own["body.inputs.0.weight"]
     if first.shape[1] > config.body.inputs:
-        first = first[:, : config.pictures]
+        first = first[:, : config.images]
     own["body.inputs.0.weight"] = F.pad(first, (0, 0, 0, 0, 0, config.body.inputs - first.shape[1]))
     for name in ("body.sam.0.picture.weight", "body.sam.0.picture.bias"):
         last = own[name][: config.body.outputs]

@@ -68,7 +68,7 @@ OFFICIAL = FlowRefocusConfig(flip_frames=False)
 """As the published code computes."""
 
 SMALL = FlowRefocusConfig(channels=8, deform_groups=8, residual=True, stride=4, edges=False)
-"""For processors."""
+"""For CPUs."""
 
 
 class FlowRefocus(nn.Module):
@@ -117,7 +117,7 @@ class FlowRefocus(nn.Module):
             frames: (B, T, 3, H, W) RGB in [0, 1]. With a `stride` s, flows and mask are of
                 ceil(H / s) x ceil(W / s) elements.
             mask: (B, T, 1, H, W), 1 where a pixel is blurred, else 0.
-            merge: without it, the network's own flows everywhere, as training asks for.
+            merge: without it, the network's own flows everywhere, as training requests.
 
         Returns:
             Both, of the same shape; unchanged where the mask is 0.
@@ -145,8 +145,8 @@ class FlowRefocus(nn.Module):
         early, late = frames[:, :-1], frames[:, 1:]
         ahead = flow_forward, flow_backward, mask[:, :-1], early, late
         turned = [x.flip(1) for x in (flow_backward, flow_forward, mask[:, 1:])]
-        pictures = (late.flip(1), early.flip(1)) if self.config.flip_frames else (late, early)
-        both = (torch.cat(pair) for pair in zip(ahead, (*turned, *pictures), strict=True))
+        images = (late.flip(1), early.flip(1)) if self.config.flip_frames else (late, early)
+        both = (torch.cat(pair) for pair in zip(ahead, (*turned, *images), strict=True))
         forward, backward = self._refocus(*both).chunk(2)
         return crop_from(forward, *size), crop_from(backward.flip(1), *size)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FRAMES_AT_ONCE = 4
-"""Frames that pass a wide layer together: enough to fill a processor, few enough for its memory."""
+"""Frames that pass a wide layer together: enough to fill a CPU, few enough for its memory."""
 
 
 def framewise(

@@ -3,9 +3,9 @@
 Tu et al., "MAXIM: Multi-Axis MLP for Image Processing", CVPR 2022. A U-net whose blocks mix pixels
 along two axes: inside blocks of `tile` x `tile` pixels, and over a lattice of as many pixels
 spread over the frame, so each output pixel depends on all of the frame. One to three such U-nets
-("stages") follow each other; each puts out a residual to the input picture.
+("stages") follow each other; each puts out a residual to the input image.
 
-Inside, pictures are `(B, H, W, C)`: almost all the work is dense layers over the last axis.
+Inside, images are `(B, H, W, C)`: almost all the work is dense layers over the last axis.
 """
 
 from __future__ import annotations
@@ -91,16 +91,16 @@ class Maxim(nn.Module):
         x = pad_to(frames, *size, centered=True).to(next(self.parameters()).dtype)
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H', W', 3)
         # Nearest pixel with half-pixel centres, each time from the full size.
-        pictures = [x, x[:, 1::2, 1::2], x[:, 2::4, 2::4]]
+        images = [x, x[:, 1::2, 1::2], x[:, 2::4, 2::4]]
         features = None
         for stage in self.stages:
-            residual, features = stage(pictures, features)
+            residual, features = stage(images, features)
         residual = crop_from(residual.permute(0, 3, 1, 2), height, width, centered=True)
         return frames + residual.to(frames.dtype)
 
 
 class Stage(nn.Module):
-    """One U-net: encoder, bottleneck, cross gating of the skips, decoder, picture."""
+    """One U-net: encoder, bottleneck, cross gating of the skips, decoder, image."""
 
     def __init__(self, config: MaximConfig, index: int) -> None:
         super().__init__()
@@ -129,18 +129,18 @@ class Stage(nn.Module):
         )
         self.dec_up = nn.ModuleList(nn.ConvTranspose2d(below[i], widths[i], 2, 2) for i in LEVELS)
         self.dec = nn.ModuleList(UnetBlock(4 * widths[i], widths[i], tiles[i]) for i in LEVELS)
-        # The last stage only makes the full-size picture.
+        # The last stage only makes the full-size image.
         self.sam = nn.ModuleList(
-            SupervisedAttention(widths[i], config.outputs if last else 3, picture_only=last)
+            SupervisedAttention(widths[i], config.outputs if last else 3, image_only=last)
             for i in LEVELS
             if not last or i == 0
         )
 
     def forward(
-        self, pictures: Sequence[Tensor], previous: Features | None
+        self, images: Sequence[Tensor], previous: Features | None
     ) -> tuple[Tensor, Features | None]:
-        """Residual `(B, H, W, outputs)` to the first picture, and what the next stage needs."""
-        shallow = [convolve(conv, x) for conv, x in zip(self.inputs, pictures, strict=True)]
+        """Residual `(B, H, W, outputs)` to the first image, and what the next stage needs."""
+        shallow = [convolve(conv, x) for conv, x in zip(self.inputs, images, strict=True)]
         if previous is not None:
             shallow = [
                 self.fuse_sam[i]([shallow[i]], previous.attended[i])[0] for i in LEVELS
@@ -167,7 +167,7 @@ class Stage(nn.Module):
             decoded.insert(0, x)
 
         # `zip` stops early in the last stage, which has one module here.
-        made = [sam(d, p) for sam, d, p in zip(self.sam, decoded, pictures, strict=False)]
+        made = [sam(d, p) for sam, d, p in zip(self.sam, decoded, images, strict=False)]
         residuals, attended = zip(*made, strict=True)
         return residuals[0], None if attended[0] is None else Features(skips, decoded, attended)
 
@@ -407,21 +407,21 @@ class ChannelWeights(nn.Module):
 
 
 class SupervisedAttention(nn.Module):
-    """Features weighted by the picture they make (SAM)."""
+    """Features weighted by the image they make (SAM)."""
 
-    def __init__(self, channels: int, outputs: int, picture_only: bool) -> None:
+    def __init__(self, channels: int, outputs: int, image_only: bool) -> None:
         super().__init__()
         self.picture = nn.Conv2d(channels, outputs, 3, padding=1)
-        if not picture_only:
+        if not image_only:
             self.feature = nn.Conv2d(channels, channels, 3, padding=1)
             self.mask = nn.Conv2d(3, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, picture: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Residual `(B, H, W, outputs)` to `picture`; weighted features if made for them."""
+    def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Residual `(B, H, W, outputs)` to `image`; weighted features if made for them."""
         residual = convolve(self.picture, x)
         if not hasattr(self, "mask"):
             return residual, None
-        mask = torch.sigmoid(convolve(self.mask, residual + picture))
+        mask = torch.sigmoid(convolve(self.mask, residual + image))
         return residual, torch.addcmul(x, convolve(self.feature, x), mask)
 
 
@@ -447,7 +447,7 @@ class Resizes(nn.ModuleList):
     """One resize for each of several feature maps."""
 
     def forward(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """All of `parts` at one size, made one by one as they are asked for."""
+        """All of `parts` at one size, made one by one as they are requested."""
         return (resize(part) for resize, part in zip(self, parts, strict=True))
 
 

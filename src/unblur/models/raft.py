@@ -224,7 +224,7 @@ class UpdateBlock(nn.Module):
 
 
 class GatedUnit(nn.Module):
-    """A convolutional gated recurrent unit along one direction of the picture."""
+    """A convolutional gated recurrent unit along one direction of the image."""
 
     def __init__(self, kernel: tuple[int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How blurred each pixel is, told by how far it moves."""
+"""How blurred each pixel is, known by how far it moves."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from unblur.errors import MediaError
 
 SRGB = "iec61966-2-1"
-"""FFmpeg's name of the curve that most pictures, and videos that say nothing, are taken to have."""
+"""FFmpeg's name of the curve that most images, and videos that say nothing, are taken to have."""
 PQ_PEAK = 10_000.0
 """Candela per square metre of linear 1.0 under PQ. (HLG is relative: its 1.0 is the scene's peak,
 and every other curve's 1.0 is reference white.)"""

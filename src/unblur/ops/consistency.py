@@ -19,7 +19,7 @@ def consistency(
 
     Args:
         flow: (B, 2, H, W) pixels, from frame a to frame b.
-        back: (B, 2, H, W) pixels, from frame b to frame a; zero outside the picture.
+        back: (B, 2, H, W) pixels, from frame b to frame a; zero outside the image.
         relative: share of the squared motion that is forgiven.
         absolute: squared pixels that are always forgiven.
 

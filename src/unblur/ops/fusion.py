@@ -20,7 +20,7 @@ POWER = 4.0
 OWN = 2.0
 """Cycles per tile."""
 LEAST, SHARE = 0.004, 2.0
-"""Difference that is always allowed, of pictures of range 1, and what part of the change that a
+"""Difference that is always allowed, of images of range 1, and what part of the change that a
 restorer made is allowed beside it: where that changed little, there is little to repair."""
 CHANGE = 8
 """Pixels per element of the map of that change, along each side."""

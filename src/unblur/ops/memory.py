@@ -43,7 +43,7 @@ def free(device: torch.device) -> int:
 
 
 def total() -> int:
-    """Bytes of main memory that this process may ever have; a guess where nobody tells."""
+    """Bytes of main memory that this process may ever have; a guess where nothing says."""
     try:
         every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -52,7 +52,7 @@ def total() -> int:
 
 
 def available() -> int:
-    """Bytes of main memory that can be had without swapping; a guess where nobody tells."""
+    """Bytes of main memory that can be had without swapping; a guess where nothing says."""
     if sys.platform == "linux":
         free = _field_kib(Path("/proc/meminfo"), "MemAvailable:")
         rest = (max(0, limit - used) for limit, used in _groups())
@@ -66,14 +66,14 @@ def available() -> int:
 
 
 def resident() -> int:
-    """Bytes of main memory this process holds now; a guess where nobody tells."""
+    """Bytes of main memory this process holds now; a guess where nothing says."""
     if sys.platform == "linux":
         return _field_kib(Path("/proc/self/status"), "VmRSS:")
     return 500 << 20
 
 
 def peak_resident() -> int | None:
-    """Most bytes of main memory this process ever held, or None where nobody tells."""
+    """Most bytes of main memory this process ever held, or None where nothing says."""
     if sys.platform == "win32":
         return None
     # What `getrusage` says begins with what the process held that started this one.

@@ -51,16 +51,16 @@ def propagate_pixels(
     """
     if frames.shape[1] == 1:
         return frames, mask
-    pictures, masks = list(frames.unbind(1)), list(mask.unbind(1))
+    images, masks = list(frames.unbind(1)), list(mask.unbind(1))
     passes = (flow_forward, flow_backward, -1), (flow_backward, flow_forward, 1)
     for flow, back, direction in passes:
         walked = slice(None, None, direction)
         to_last, valid = flow.unbind(1)[walked], agreement(flow, back, official).unbind(1)[walked]
-        pictures, masks = walk(
-            pictures[walked], masks[walked], to_last, valid, mode, official, likeness
+        images, masks = walk(
+            images[walked], masks[walked], to_last, valid, mode, official, likeness
         )
-        pictures, masks = pictures[walked], masks[walked]
-    return torch.stack(pictures, 1), torch.stack(masks, 1)
+        images, masks = images[walked], masks[walked]
+    return torch.stack(images, 1), torch.stack(masks, 1)
 
 
 def propagate_by(
@@ -115,20 +115,20 @@ def walk(
     Returns:
         The frames and the masks.
     """
-    pictures, left = [frames[0]], [masks[0]]
+    images, left = [frames[0]], [masks[0]]
     for frame, mask, flow, good in zip(frames[1:], masks[1:], to_last, valid, strict=True):
         # what is warped is zero outside of the frame: there nothing is sharp
         there = warp(left[-1], flow) if official else 1 - warp(1 - left[-1], flow)
         usable = good * (1 - dilate(step(there)))  # (B, 1, H, W)
-        candidate = warp(pictures[-1], flow, mode)
+        candidate = warp(images[-1], flow, mode)
         if likeness is not None and not official:
             # means of whole frames, moved: what comes from outside would darken those of the other
-            difference = (warp(surroundings(pictures[-1]), flow) - surroundings(frame)).abs()
+            difference = (warp(surroundings(images[-1]), flow) - surroundings(frame)).abs()
             usable = usable * (difference.amax(1, keepdim=True) <= likeness)
         fill = step(mask * usable)
-        pictures.append(fill * candidate + (1 - fill) * frame)
+        images.append(fill * candidate + (1 - fill) * frame)
         left.append(step(mask * (1 - usable)))
-    return pictures, left
+    return images, left
 
 
 def step(x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ difference is more than the second number times the usual one. Chosen on about 1
 real clips joined: patterns changed by 0.75 to 1.2 at the 14 cuts, by 0.53 at most inside shots."""
 
 
-class Picture(Protocol):
+class FrameLike(Protocol):
     """What is needed of a frame."""
 
     def rgb(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""The eight ways to mirror and turn a square, for pictures and for flow.
+"""The eight ways to mirror and turn a square, for images and for flow.
 
 A turn is a number from 0 to 7: bit 0 mirrors left and right, bit 1 top and bottom, and bit 2 then
 swaps the axes.
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
-    """Mirrors and turns pictures.
+    """Mirrors and turns images.
 
     Args:
         x: (..., H, W).
@@ -25,7 +25,7 @@ def turned(x: Tensor, turn: int) -> Tensor:
 
 
 def turned_flow(flow: Tensor, turn: int) -> Tensor:
-    """Flow between turned pictures.
+    """Flow between turned images.
 
     Args:
         flow: (..., 2, H, W); channel 0 is x.

@@ -1,4 +1,4 @@
-"""Moving pictures and features along an optical flow."""
+"""Moving images and features along an optical flow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Mode = Literal["bilinear", "nearest"]
 def warp(x: Tensor, flow: Tensor, mode: Mode = "bilinear") -> Tensor:
     """Looks up `x` where `flow` points to: `out[p] = x[p + flow[p]]`.
 
-    Whatever lies outside the picture is zero. Coordinates are float32 (float64 if an input is),
+    Whatever lies outside the image is zero. Coordinates are float32 (float64 if an input is),
     whatever the precision of `x`: half precision has too few digits for the position in a frame.
 
     Args:

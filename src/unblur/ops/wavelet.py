@@ -11,7 +11,7 @@ BINS = 11
 
 
 def haar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Splits pictures into their means and their details; orthonormal, so energy is kept.
+    """Splits images into their means and their details; orthonormal, so energy is kept.
 
     Args:
         x: (..., H, W), both even.

@@ -1,4 +1,4 @@
-"""Lens blur whose radius changes from pixel to pixel, differentiable in picture and radius.
+"""Lens blur whose radius changes from pixel to pixel, differentiable in image and radius.
 
 Every pixel spreads over its own disk. A disk of any radius is a mix of few fixed ones, so the blur
 is a handful of convolutions:
@@ -33,33 +33,33 @@ BETAS = 0.5, 16.0
 FLOOR = 0.02
 """Where less light than this arrives at a pixel, the pixel itself fills up the rest."""
 KEPT = 250_000
-"""Pixels of the largest transform that is kept for the next picture: at most 130 MB in all."""
+"""Pixels of the largest transform that is kept for the next image: at most 130 MB in all."""
 SAMPLES = 8
 """Disks that the kernels are fitted to, per node."""
 
 
-def disk_blur(picture: Tensor, radius: Tensor, beta: float | None = None) -> Tensor:
-    """Blurs a picture by a disk of its own for every pixel.
+def disk_blur(image: Tensor, radius: Tensor, beta: float | None = None) -> Tensor:
+    """Blurs an image by a disk of its own for every pixel.
 
     Each pixel spreads its light over its disk (weights that sum to 1); what arrives is divided by
-    what arrives from a picture of ones, so that constants stay, at the border too.
+    what arrives from an image of ones, so that constants stay, at the border too.
 
     Args:
-        picture: (N, C, H, W), linear light.
+        image: (N, C, H, W), linear light.
         radius: (N, 1, H, W) pixels, 0 to 64: the radius of the circle of confusion.
         beta: softness of the rim. None: as in `softness`, so that radius 0 is the identity; a
             number, 0.5 to 16: eq. 2 as the paper has it, where radius 0 blurs a little.
 
     Returns:
-        (N, C, H, W), differentiable in picture and radius.
+        (N, C, H, W), differentiable in image and radius.
 
     Raises:
         ValueError: shapes do not fit together, or radius or beta is out of range.
     """
-    dtype = torch.promote_types(torch.promote_types(picture.dtype, radius.dtype), torch.float32)
-    x = picture.to(dtype)
+    dtype = torch.promote_types(torch.promote_types(image.dtype, radius.dtype), torch.float32)
+    x = image.to(dtype)
     light, weight = scatter(x, radius.to(dtype), beta)
-    return normalised(light, weight, x).to(picture.dtype)
+    return normalised(light, weight, x).to(image.dtype)
 
 
 def layered_blur(
@@ -91,39 +91,39 @@ def layered_blur(
     return out
 
 
-def normalised(light: Tensor, weight: Tensor, picture: Tensor) -> Tensor:
-    """Light over weight; smoothly towards the picture itself where there is hardly any weight."""
+def normalised(light: Tensor, weight: Tensor, image: Tensor) -> Tensor:
+    """Light over weight; smoothly towards the image itself where there is hardly any weight."""
     missing = (FLOOR - weight).clamp_min(0) ** 2 / (2 * FLOOR)  # weight + missing >= FLOOR / 2
-    return (light + missing * picture) / (weight + missing)
+    return (light + missing * image) / (weight + missing)
 
 
-def scatter(picture: Tensor, radius: Tensor, beta: float | None = None) -> tuple[Tensor, Tensor]:
+def scatter(image: Tensor, radius: Tensor, beta: float | None = None) -> tuple[Tensor, Tensor]:
     """Light that arrives when every pixel spreads over its disk; what leaves the frame is lost.
 
     Args:
-        picture: (N, C, H, W), float32 or float64.
+        image: (N, C, H, W), float32 or float64.
         radius: (N, 1, H, W) pixels, 0 to 64, of the same type.
         beta: as in `disk_blur`.
 
     Returns:
-        (N, C, H, W) of the picture, and (N, 1, H, W) of a picture of ones.
+        (N, C, H, W) of the image, and (N, 1, H, W) of an image of ones.
     """
-    if picture.ndim != 4 or radius.shape != (picture.shape[0], 1, *picture.shape[2:]):
+    if image.ndim != 4 or radius.shape != (image.shape[0], 1, *image.shape[2:]):
         raise ValueError(
-            f"a picture (N, C, H, W) needs a radius (N, 1, H, W): they have the shapes "
-            f"{tuple(picture.shape)} and {tuple(radius.shape)}"
+            f"an image (N, C, H, W) needs a radius (N, 1, H, W): they have the shapes "
+            f"{tuple(image.shape)} and {tuple(radius.shape)}"
         )
     if beta is not None and not BETAS[0] <= beta <= BETAS[1]:
         raise ValueError(f"beta must lie in {BETAS[0]:g} to {BETAS[1]:g}, not {beta:g}")
     low, high = (float(value) for value in radius.detach().aminmax())
     if not (low >= 0 and high <= LARGEST):
         raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
-    if picture.is_cuda and picture.dtype == torch.float32 and has_triton():
+    if image.is_cuda and image.dtype == torch.float32 and has_triton():
         from unblur.optics.disk_triton import spread
 
-        light = spread(picture, radius, beta)  # (N, C + 1, H, W)
+        light = spread(image, radius, beta)  # (N, C + 1, H, W)
     else:
-        light = _Scatter.apply(picture, radius, beta, nodes(low, high, beta))
+        light = _Scatter.apply(image, radius, beta, nodes(low, high, beta))
     return light[:, :-1], light[:, -1:]
 
 
@@ -135,10 +135,10 @@ def has_triton() -> bool:
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, picture, radius, beta, used):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(picture, radius)
+    def forward(ctx, image, radius, beta, used):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(image, radius)
         ctx.beta, ctx.used = beta, used
-        x = with_ones(picture)
+        x = with_ones(image)
         plane = Plane(x, used, beta)
         at = position(radius, beta)
         total = torch.zeros_like(pairs(plane.wave))
@@ -149,33 +149,33 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        picture, radius = ctx.saved_tensors
-        for_picture, for_radius, *_ = ctx.needs_input_grad
-        C = picture.shape[1]
+        image, radius = ctx.saved_tensors
+        for_image, for_radius, *_ = ctx.needs_input_grad
+        C = image.shape[1]
         if not for_radius:  # then nothing depends on the light of the ones
             grad = grad[:, :C]
-        x = with_ones(picture)
+        x = with_ones(image)
         plane = Plane(grad, ctx.used, ctx.beta)
         at = position(radius, ctx.beta)
         wave = pairs(plane.forward(torch.ones_like(at), grad))
         part = torch.empty_like(wave)
-        grad_picture = torch.zeros_like(picture) if for_picture else None
+        grad_image = torch.zeros_like(image) if for_image else None
         grad_at = torch.zeros_like(radius) if for_radius else None
         for node in ctx.used:
             # The kernel is even: spreading light and collecting it are the same convolution.
             torch.mul(wave, plane.kernel(node), out=part)
             collected = plane.inverse(complexes(part))
-            if grad_picture is not None:
-                grad_picture.addcmul_(collected[:, :C], bump(at - node))
+            if grad_image is not None:
+                grad_image.addcmul_(collected[:, :C], bump(at - node))
             if grad_at is not None:
                 grad_at.addcmul_(collected.mul_(x).sum(1, keepdim=True), slope(at - node))
         if grad_at is not None:
             grad_at *= stretch(radius, ctx.beta)
-        return grad_picture, grad_at, None, None
+        return grad_image, grad_at, None, None
 
 
 class Plane:
-    """Fourier transforms of pictures of one size, by way of buffers that are made once.
+    """Fourier transforms of images of one size, by way of buffers that are made once.
 
     Waves lie transposed, (N, C, W' / 2 + 1, H'): transforms are fast along the last axis.
     """
@@ -198,7 +198,7 @@ class Plane:
         return torch.fft.fft(self.wave)
 
     def inverse(self, wave: Tensor) -> Tensor:
-        """Picture of a wave, cut to the frame."""
+        """Image of a wave, cut to the frame."""
         self.rows.copy_(torch.fft.ifft(wave)[..., : self.shape[0]].mT)
         return torch.fft.irfft(self.rows, n=self.size[1])[..., : self.shape[1]]
 
@@ -209,9 +209,9 @@ class Plane:
         return make(node, self.beta, self.shape, self.size, like.dtype, like.device)
 
 
-def with_ones(picture: Tensor) -> Tensor:
+def with_ones(image: Tensor) -> Tensor:
     """(N, C + 1, H, W): one more channel, of ones."""
-    return torch.cat((picture, torch.ones_like(picture[:, :1])), 1)
+    return torch.cat((image, torch.ones_like(image[:, :1])), 1)
 
 
 def pairs(wave: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Kernels of a lens out of focus: what a point becomes on the sensor.
 
-Kernels of one nominal radius differ in width. To compare them, or to label pictures that were made
+Kernels of one nominal radius differ in width. To compare them, or to label images that were made
 with several, take the radius of the ideal disk with the same second moment: `to_equivalent`.
 """
 

@@ -23,24 +23,24 @@ STARTS: tl.constexpr = tl.constexpr(INNER)
 ENDS: tl.constexpr = tl.constexpr(OUTER)
 
 
-def spread(picture: Tensor, radius: Tensor, beta: float | None) -> Tensor:
-    """As `disk_blur.scatter`, of pictures and radii that were checked.
+def spread(image: Tensor, radius: Tensor, beta: float | None) -> Tensor:
+    """As `disk_blur.scatter`, of images and radii that were checked.
 
     Args:
-        picture: (N, C, H, W), float32.
+        image: (N, C, H, W), float32.
         radius: (N, 1, H, W), float32.
         beta: softness, or None.
 
     Returns:
-        (N, C + 1, H, W): light of the picture, and of a picture of ones.
+        (N, C + 1, H, W): light of the image, and of an image of ones.
     """
-    return _Spread.apply(picture, radius, beta)
+    return _Spread.apply(image, radius, beta)
 
 
 class _Spread(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, picture, radius, beta):  # type: ignore[no-untyped-def]
-        N, C, H, W = picture.shape
+    def forward(ctx, image, radius, beta):  # type: ignore[no-untyped-def]
+        N, C, H, W = image.shape
         radius = radius.contiguous()
         soft, soft_slope = softness_of(radius, beta)
         reach = math.ceil(float((radius + OUTER / soft).max()))
@@ -48,17 +48,17 @@ class _Spread(torch.autograd.Function):
         area, area_slope = torch.empty_like(radius), torch.empty_like(radius)
         areas[grid](radius, soft, soft_slope, area, area_slope, H, W, BLOCK=BLOCK)
         ones = torch.ones_like(radius)
-        x = channels_last(torch.cat((picture, ones), 1) / area)  # (N, H, W, P)
+        x = channels_last(torch.cat((image, ones), 1) / area)  # (N, H, W, P)
         out = torch.empty_like(x)
         gather[grid](x, radius, soft, out, H, W, reach, CHANNELS=x.shape[-1], BLOCK=BLOCK)
-        ctx.save_for_backward(picture, radius, soft, soft_slope, area, area_slope)
+        ctx.save_for_backward(image, radius, soft, soft_slope, area, area_slope)
         return out[..., : C + 1].permute(0, 3, 1, 2).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        picture, radius, soft, soft_slope, area, area_slope = ctx.saved_tensors
-        N, C, H, W = picture.shape
+        image, radius, soft, soft_slope, area, area_slope = ctx.saved_tensors
+        N, C, H, W = image.shape
         g = channels_last(grad)  # (N, H, W, P)
         light, change = torch.empty_like(g), torch.empty_like(g)
         collect[(triton.cdiv(H * W, BLOCK), N)](
@@ -66,7 +66,7 @@ class _Spread(torch.autograd.Function):
         )
         light = light[..., : C + 1].permute(0, 3, 1, 2) / area  # (N, C + 1, H, W)
         change = change[..., : C + 1].permute(0, 3, 1, 2) / area - light * area_slope / area
-        x = torch.cat((picture, torch.ones_like(radius)), 1)
+        x = torch.cat((image, torch.ones_like(radius)), 1)
         return light[:, :C], (x * change).sum(1, keepdim=True), None
 
 

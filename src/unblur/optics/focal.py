@@ -1,4 +1,4 @@
-"""Focal blur put onto sharp pictures whose depth is known.
+"""Focal blur put onto sharp images whose depth is known.
 
 `layered_blur` is the simulator of DaBiT (arXiv 2407.01230), once as its released code computes and
 once as the paper writes; `refocus` is what a lens does: disks, linear light, occlusion.
@@ -101,27 +101,27 @@ def focus_path(start: float, rate: float, frames: int, reverse: bool = False) ->
 
 
 def layered_blur(
-    picture: Tensor, depth: Tensor, focus: float, setting: LayeredBlur
+    image: Tensor, depth: Tensor, focus: float, setting: LayeredBlur
 ) -> tuple[Tensor, Tensor]:
-    """Blurs a picture layer by layer of depth, by Gaussians of a fixed sigma and a growing side.
+    """Blurs an image layer by layer of depth, by Gaussians of a fixed sigma and a growing side.
 
-    Each layer is cut out of a blurred copy of the whole picture, so nothing is occluded. `official`
+    Each layer is cut out of a blurred copy of the whole image, so nothing is occluded. `official`
     has a slope of its own on each side of the focus, cuts blurred values to whole numbers, and
     stretches the result to 0..255; `paper` does neither.
 
     Args:
-        picture: (3, H, W), 0 to 255 as in an 8-bit file: the whole numbers matter in `official`.
+        image: (3, H, W), 0 to 255 as in an 8-bit file: the whole numbers matter in `official`.
         depth: (1, H, W), 0 to 255.
         focus: the depth in focus; in `official` it may lie outside 0..255.
         setting: how to blur.
 
     Returns:
-        The blurred picture, 0 to 255, and the side of the kernel at each pixel (1, H, W).
+        The blurred image, 0 to 255, and the side of the kernel at each pixel (1, H, W).
     """
     side = setting.sides(depth, focus)
-    blurred = torch.zeros_like(picture)
+    blurred = torch.zeros_like(image)
     for k in side.unique().tolist():
-        copy = gaussian_blur(picture, k, setting.sigma) if k > 1 else picture
+        copy = gaussian_blur(image, k, setting.sigma) if k > 1 else image
         if setting.mode == "official":
             copy = copy.trunc()
         blurred = torch.where(side == k, copy, blurred)
@@ -129,21 +129,21 @@ def layered_blur(
         low, high = blurred.min(), blurred.max()
         if high > low:
             blurred = (blurred - low) / (high - low) * TOP
-    return blurred, side.to(picture)
+    return blurred, side.to(image)
 
 
-def gaussian_blur(picture: Tensor, side: int, sigma: float) -> Tensor:
-    """Blurs (3, H, W) by a Gaussian cut off to `side` pixels, the picture mirrored at its rim."""
+def gaussian_blur(image: Tensor, side: int, sigma: float) -> Tensor:
+    """Blurs (3, H, W) by a Gaussian cut off to `side` pixels, the image mirrored at its rim."""
     half = side // 2
-    if half >= min(picture.shape[-2:]):
+    if half >= min(image.shape[-2:]):
         raise UsageError(
-            f"a picture of {picture.shape[-1]}x{picture.shape[-2]} is too small for a kernel of"
+            f"an image of {image.shape[-1]}x{image.shape[-2]} is too small for a kernel of"
             f" {side} pixels: lower the blur"
         )
-    line = gaussian(side, sigma).to(picture)
-    kernel = torch.outer(line, line).expand(len(picture), 1, -1, -1)
-    padded = F.pad(picture[None], (half, half, half, half), mode="reflect")
-    return F.conv2d(padded, kernel, groups=len(picture))[0]
+    line = gaussian(side, sigma).to(image)
+    kernel = torch.outer(line, line).expand(len(image), 1, -1, -1)
+    padded = F.pad(image[None], (half, half, half, half), mode="reflect")
+    return F.conv2d(padded, kernel, groups=len(image))[0]
 
 
 def gaussian(side: int, sigma: float) -> Tensor:
@@ -184,13 +184,13 @@ class FocusPull:
 
 
 def refocus(light: Tensor, depth: Tensor, focus: float, radius: float) -> tuple[Tensor, Tensor]:
-    """Blurs a sharp picture as a thin lens with a round aperture would.
+    """Blurs a sharp image as a thin lens with a round aperture would.
 
     The circle of confusion grows with the distance in 1 / metres from the plane in focus, which is
     what `depth` counts. Light of each layer is spread over its disk and layers are put together
     from front to back, each getting what those in front leave open: so a sloping plane keeps its
     light, nothing behind bleeds over what is in focus, and what is behind a blurred edge shines
-    through it. Of that the picture shows nothing: the nearest visible light behind stands in.
+    through it. Of that the image shows nothing: the nearest visible light behind stands in.
 
     Args:
         light: (3, H, W) linear light.
@@ -253,7 +253,7 @@ def uncovered(light: Tensor, places: Tensor, reach: int) -> tuple[Tensor, Tensor
 
 
 def disk_blur(x: Tensor, radius: float) -> Tensor:
-    """Blurs (C, H, W) by a disk; beyond its rim the picture goes on as it ends."""
+    """Blurs (C, H, W) by a disk; beyond its rim the image goes on as it ends."""
     if radius < NO_BLUR:
         return x
     reach = math.ceil(radius) + 1

@@ -32,7 +32,7 @@ def through_lens(
 
 
 def evenly(x: Tensor, radius: Tensor, beta: float | None) -> Tensor:
-    """Blurs each picture by one disk; the picture wraps around.
+    """Blurs each image by one disk; the image wraps around.
 
     Args:
         x: (B, C, H, W).

@@ -55,7 +55,7 @@ def disk(radius: Tensor, reach: int) -> Tensor:
 
 
 def lens_blur(x: Tensor, radius: Tensor, reach: int) -> Tensor:
-    """Blurs pictures by disks. The picture wraps around: its rim of `reach` pixels is spoilt.
+    """Blurs images by disks. The image wraps around: its rim of `reach` pixels is spoilt.
 
     Args:
         x: (M, C, H, W).

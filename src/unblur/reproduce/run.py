@@ -131,7 +131,7 @@ class Work:
             models=step.models,
             data=() if step.data is None else self.have.data[step.data],
             keep=place / "clips",
-            pictures=self.folder / IMAGES,
+            images=self.folder / IMAGES,
             minutes=self.left(),
             device=self.device,
             **step.options,

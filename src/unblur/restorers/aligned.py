@@ -53,7 +53,7 @@ network: at half size (2) it is less."""
 BYTES_TO_ENLARGE = 200
 """More of it where the output is larger."""
 BYTES_PER_HELD_PIXEL = 60
-"""Of every frame of the window: as blocks, as a small picture, and its flows."""
+"""Of every frame of the window: as blocks, as a small image, and its flows."""
 
 
 class AlignedRestorer:
@@ -104,7 +104,7 @@ class AlignedRestorer:
 
 
 class FocalRestorer(AlignedRestorer):
-    """The network that is told how far out of focus each pixel is."""
+    """The network that is given how far out of focus each pixel is."""
 
     lacks: Ablation | None = None
 

@@ -20,7 +20,7 @@ NO_BLUR_MAP: frozenset[Ablation | None] = frozenset({"V1", "V1b", "V3"})
 NOT_PROPAGATED: frozenset[Ablation | None] = frozenset({"V2", "V3"})
 """Ablations that are not told the blur map, and to which nothing is propagated."""
 NO_STAND_IN = (
-    "{name} is to be told depth, not a measure of blur in its place: give --depth depth-anything "
+    "{name} needs depth, not a measure of blur in its place: give --depth depth-anything "
     "or --depth DIR, or take --model focus-m"
 )
 """What a preset with `real_depth` says to `builtin` depth."""
@@ -39,7 +39,7 @@ class Window(NamedTuple):
 
 
 class Priors(NamedTuple):
-    """What is known of the frames of a window beside their pictures."""
+    """What is known of the frames of a window beside their images."""
 
     indices: tuple[int, ...]
     """Which frames they are, as in `Window.inputs`."""
@@ -86,7 +86,7 @@ class RestorerInfo:
     scale: int = 1
     """Size of the output in multiples of the input's; of a preset, what it gives unasked."""
     scales: tuple[int, ...] = (1,)
-    """Sizes that can be asked for."""
+    """Sizes that can be requested."""
     precisions: frozenset[Precision] = frozenset({"fp32"})
     """Precisions its output was measured to be safe in."""
     window: int = 1

@@ -60,7 +60,7 @@ class Memory:
     per_pixel: int
 
 
-# Measured on a processor, fp32, MiB added by `run` on 256 x 256 pixels:
+# Measured on a CPU, fp32, MiB added by `run` on 256 x 256 pixels:
 #   official: 8 frames 770, 16 frames 1099 (RAFT in `guide`: 526 for 4 frames of 1280 x 720)
 #   small: 4 frames 242, 12 frames 285, 24 frames 450; 12 frames of 512 x 512: 818
 #   tiny: 4 frames 118, 12 frames 136
@@ -117,7 +117,7 @@ class BSSTNetRestorer:
         return guidance
 
     def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
-        """All frames at once; those asked for are handed out."""
+        """All frames at once; those requested are handed out."""
         limits = guidance.get("blur_limits")
         dtype = DTYPES.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, dtype is not None):
@@ -210,7 +210,7 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> Restorer:
 
 
 def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
-    """The network for processors, from weights in the store."""
+    """The network for CPUs, from weights in the store."""
     path = options.weights or weights.require(
         info.name,
         "`unblur train bsstnet-narrow RUN` trains them; use --model motion-s, whose weights ship",
@@ -262,7 +262,7 @@ _PAPER_INFO = replace(
 _NARROW_INFO = replace(
     _OFFICIAL_INFO,
     name="bsstnet-narrow",
-    summary="BSSTNet narrow enough for a processor; train its weights yourself",
+    summary="BSSTNet narrow enough for a CPU; train its weights yourself",
     licence="Apache-2.0",
     parameters=2_525_022,
     tiling=Tiling(size=512, overlap=64, merge="feather"),

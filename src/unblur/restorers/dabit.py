@@ -162,15 +162,15 @@ class DabitRestorer:
         mask = torch.ones_like(blur) if all_blurred else blurred(blur)  # (T, 1, H, W)
         blur = seen
         near = in_a_row(priors.indices)
-        pictures, left = frames[None, :near], mask[None, :near]
+        images, left = frames[None, :near], mask[None, :near]
         flows = self.flow(frames[:near])
         if self.refocus is not None:
             flows = self.refocus(frames[:near], *flows, mask[:near])
         forward, backward = (flow[None] for flow in flows)
         if self.pixels != "kept":
-            pictures, left = propagate_by(self.pixels, pictures, left, forward, backward)
+            images, left = propagate_by(self.pixels, images, left, forward, backward)
         return {
-            "frames": torch.cat((pictures[0], frames[near:])),
+            "frames": torch.cat((images[0], frames[near:])),
             "depth": depth,
             "blur": blur,
             "mask": torch.cat((left[0], mask[near:])),
@@ -182,15 +182,15 @@ class DabitRestorer:
     def run(self, frames: Tensor, guidance: Guidance, outputs: Sequence[int]) -> Tensor:
         """The frames at positions `outputs`, all of which come before any reference."""
         positions = list(outputs)
-        pictures = guidance.get("frames", frames).to(self.device)[None]
+        images = guidance.get("frames", frames).to(self.device)[None]
         depth, blur, mask = (guidance[name][None] for name in ("depth", "blur", "mask"))
         flows = guidance["flow_forward"][None], guidance["flow_backward"][None]
         scale, dtype = self.info.scale, DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype, dtype is not None):
-            features = self.net.encode(pictures, depth, blur, mask)
+            features = self.net.encode(images, depth, blur, mask)
             propagate = self.lacks not in NOT_PROPAGATED
             features = self.net.mix(features, blur, mask, *flows, max(positions) + 1, propagate)
-            restored = self.net.decode(features[:, positions], pictures[:, positions], (scale,))
+            restored = self.net.decode(features[:, positions], images[:, positions], (scale,))
         return restored[scale][0].float().to(frames.device)
 
     def known(self, blur: Tensor) -> Tensor:
@@ -246,14 +246,14 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
 
 
 def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
-    """The network for processors."""
+    """The network for CPUs."""
     path = options.weights or weights.require(
         info.name,
         "a recipe with `network: dabit-narrow` trains them; give your own by --weights FILE",
     )
     scale = options.scale or info.scale
     expected = switches_of(SMALL)
-    del expected["scales"]  # as the weights have them, and as is asked for
+    del expected["scales"]  # as the weights have them, and as is requested
     state = load_as(path, info.name, expected)
     net = fit(Dabit(fitting(SMALL, state, scale, str(path))), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name, 1)

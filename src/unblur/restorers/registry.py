@@ -22,12 +22,12 @@ DEFAULT = BEST
 LONGEST = 600.0
 """Seconds that a job may take for the best model to be chosen unasked."""
 LIKE = 0.7
-"""How alike two names are, of 1, where one was likely meant for the other."""
+"""How similar two names are, of 1, where one was likely meant for the other."""
 Quality = Literal["auto", "fast", "best"]
 Fuse = int | str
 """Frames on either side that a restored frame is fused with, `auto` or `off`."""
 WIDEST = 8
-"""Frames on either side that can be asked for where frames are fused."""
+"""Frames on either side that can be requested where frames are fused."""
 
 PRESETS: dict[str, Preset] = {
     preset.info.name: preset
@@ -131,7 +131,7 @@ def load_model(
 
 
 def choose_scale(scale: int | None, info: RestorerInfo) -> int:
-    """The scale asked for, else what the preset gives unasked.
+    """The scale requested, else what the preset gives unasked.
 
     Raises:
         UsageError: the preset does not give that scale.

@@ -1,4 +1,4 @@
-"""The picture on each layer's plane: texture, colour and outline, in linear light."""
+"""The image on each layer's plane: texture, colour and outline, in linear light."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unblur.synth.shapes import LIGHTS, REACH, coverage
 
 @dataclass(frozen=True)
 class Atlas:
-    """Pictures of all layers of a batch; S of them, each A x A."""
+    """Images of all layers of a batch; S of them, each A x A."""
 
     rgba: Tensor
     """(S, 4, A, A) linear light times coverage, and coverage."""
     row: Tensor
     """(B, L) int64 which of the S it is; 0 where there is no such layer."""
     scale: Tensor
-    """(S,) pixels of the picture per pixel of the layer's plane."""
+    """(S,) pixels of the image per pixel of the layer's plane."""
 
 
 def build_atlas(scenes: Scenes, height: int, width: int) -> Atlas:
@@ -72,7 +72,7 @@ def texels(scenes: Scenes, texture: Tensor, origin: Tensor, turned: Tensor, A: i
     upright = v[:, :, None] * tile + u[:, None, :]  # (S, A, A)
     swapped = u[:, :, None] * tile + v[:, None, :]
     index = torch.where((turned & 4).bool()[:, None, None], swapped, upright)
-    flat = scenes.bank.pictures.flatten(2)[texture]  # (S, 3, tile * tile)
+    flat = scenes.bank.images.flatten(2)[texture]  # (S, 3, tile * tile)
     S = len(texture)
     cut = flat.gather(2, index.view(S, 1, A * A).expand(-1, 3, -1))
     return cut.view(S, 3, A, A).long()

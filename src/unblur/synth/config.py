@@ -54,7 +54,7 @@ class SceneConfig:
     """Sub-frames per exposure at the most."""
     sample_step: float = 1.5
     """Distance between sub-frames. Below 2 px their mean has no steps that a pixel could show: the
-    copies of the spectrum that sampling makes begin beyond the finest detail of a picture."""
+    copies of the spectrum that sampling makes begin beyond the finest detail of an image."""
 
     coc: Range = (2.0, 14.0)
     """Greatest radius of the circle of confusion of a scene."""

@@ -45,7 +45,7 @@ GPU_PIXELS = 2**25
 
 @dataclass(frozen=True)
 class Rendered:
-    """Frames and their truth. What was not asked for is None."""
+    """Frames and their truth. What was not requested is None."""
 
     sharp: Tensor
     """(B, T, 3, H, W) encoded, in [0, 1]: the middle of each exposure, all in focus, no noise."""
@@ -254,8 +254,8 @@ def expose(
         signal = torch.where(averaged.view(-1, 1, 1, 1, 1), light, encode(light, response))
         for blur in blurs:
             at = blur.at
-            picture, _ = layered_blur(signal[at] * TOP, depth[at] * TOP, blur.focus, blur.setting)
-            light[at] = picture / TOP
+            image, _ = layered_blur(signal[at] * TOP, depth[at] * TOP, blur.focus, blur.setting)
+            light[at] = image / TOP
             averaged[at[0]] = True
     signal = record(light, averaged, stage, generator)
     source = scenes.motion.repeats[:, : stage.frames, None, None, None].expand_as(signal)
@@ -359,26 +359,24 @@ def sample(
     y = (torch.arange(H, device=back.device) + 0.5 - H / 2)[:, None]
     m = back[..., None, None]  # (S, K, 3, 3, 1, 1)
     index = stage.atlas.row[rows, layer]
-    picture = stage.atlas.rgba[index, channels]  # (S, C, A, A)
+    image = stage.atlas.rgba[index, channels]  # (S, C, A, A)
     # Pixels of the plane to the -1..1 of grid_sample.
-    unit = (stage.atlas.scale[index] * 2 / picture.shape[-1]).view(S, 1, 1, 1)
+    unit = (stage.atlas.scale[index] * 2 / image.shape[-1]).view(S, 1, 1, 1)
     grid = torch.empty(S, K, H, W, 2, device=back.device)
     w = (m[:, :, 2, 0] * x + m[:, :, 2, 1] * y + m[:, :, 2, 2]).reciprocal_().mul_(unit)
     for i in (0, 1):
         place = (m[:, :, i, 0] * x + (m[:, :, i, 1] * y + m[:, :, i, 2])).mul_(w)
         grid[..., i] = place
     return (
-        look_up(stage, picture, grid.view(S, K * H, W, 2), layer)
-        .view(S, -1, K, H, W)
-        .transpose(1, 2)
+        look_up(stage, image, grid.view(S, K * H, W, 2), layer).view(S, -1, K, H, W).transpose(1, 2)
     )
 
 
-def look_up(stage: Stage, picture: Tensor, grid: Tensor, layer: int) -> Tensor:
+def look_up(stage: Stage, image: Tensor, grid: Tensor, layer: int) -> Tensor:
     """Samples atlases: the background goes on without end, mirrored; a cut-out is alone."""
     mode = stage.scenes.config.interpolation
     rim = "zeros" if layer else "reflection"
-    out = F.grid_sample(picture, grid, mode=mode, padding_mode=rim, align_corners=False)
+    out = F.grid_sample(image, grid, mode=mode, padding_mode=rim, align_corners=False)
     return out.clamp_min_(0) if mode == "bicubic" else out
 
 
@@ -409,7 +407,7 @@ def sub_frames(stage: Stage) -> Tensor:
 
 
 def find_truth(stage: Stage, alpha: Tensor, truth: Collection[str]) -> dict[str, Tensor]:
-    """The fields of `Rendered` that were asked for; alpha is (B, T, L, H, W)."""
+    """The fields of `Rendered` that were requested; alpha is (B, T, L, H, W)."""
     scenes = stage.scenes
     found: dict[str, Tensor] = {}
     # Light of a layer that reaches the camera: what the nearer ones let through.
@@ -511,11 +509,11 @@ def occluded(stage: Stage, ends: Tensor, front: Tensor, matrices: Tensor) -> Ten
     for layer in range(1, int(count.max())):
         rows = (count > layer).nonzero()[:, 0]
         index = stage.atlas.row[rows, layer]
-        picture = stage.atlas.rgba[index, 3:]
+        image = stage.atlas.rgba[index, 3:]
         back = inverse(matrices[rows, layer])  # (S, T, 3, 3)
         place = apply(back[:, :, None, None], ends[rows])  # (S, T, H, W, 2)
-        unit = (stage.atlas.scale[index] * 2 / picture.shape[-1]).view(-1, 1, 1, 1, 1)
-        cover = look_up(stage, picture, (place * unit).flatten(1, 2), layer)[:, 0]
+        unit = (stage.atlas.scale[index] * 2 / image.shape[-1]).view(-1, 1, 1, 1, 1)
+        cover = look_up(stage, image, (place * unit).flatten(1, 2), layer)[:, 0]
         nearer = front[rows] < layer
         hidden[rows] |= (cover.view(nearer.shape) >= 0.5) & nearer
     return hidden

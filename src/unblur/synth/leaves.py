@@ -1,7 +1,7 @@
-"""Dead-leaves pictures: shapes of all sizes that cover each other.
+"""Dead-leaves images: shapes of all sizes that cover each other.
 
-The sizes follow the power law r ** -3 of natural pictures (Lee, Mumford and Huang, IJCV 2001), so
-that the picture has edges at each scale. What networks learn from such pictures carries over to
+The sizes follow the power law r ** -3 of natural images (Lee, Mumford and Huang, IJCV 2001), so
+that the image has edges at each scale. What networks learn from such images carries over to
 photographs where the leaves are varied and filled (Achddou et al. 2023; arXiv 2504.10201): colours
 of photographs, pieces of photographs, periodic patterns, noise, shading, writing and thin lines.
 """
@@ -19,11 +19,11 @@ from unblur.synth.textures import Source, TextureBank
 Array = np.ndarray
 
 OVERSAMPLING = 2
-"""Pictures are drawn larger and shrunk: soft edges without stairs."""
+"""Images are drawn larger and shrunk: soft edges without stairs."""
 SMALLEST, LARGEST = (1.5, 8.0), 0.3
-"""Radius of the smallest leaf in pixels, from picture to picture; of the largest over the side."""
+"""Radius of the smallest leaf in pixels, from image to image; of the largest over the side."""
 COVERED = 2.5
-"""Leaves are drawn until their areas add up to this many pictures."""
+"""Leaves are drawn until their areas add up to this many images."""
 AUTHOR = "The unblur authors"
 LICENCE = "CC0-1.0"
 
@@ -39,10 +39,10 @@ class Palette:
 
 
 def leaves(seed: int, size: int, photos: TextureBank | None = None) -> Array:
-    """Draws one picture.
+    """Draws one image.
 
     Args:
-        seed: the same seed gives the same picture.
+        seed: the same seed gives the same image.
         size: side in pixels.
         photos: lends colours and texture; without it both are made up.
 
@@ -68,15 +68,15 @@ def leaves(seed: int, size: int, photos: TextureBank | None = None) -> Array:
 def leaves_bank(
     count: int, size: int, seed: int = 0, photos: TextureBank | None = None
 ) -> TextureBank:
-    """A bank of `count` pictures; every second one is drawn without photographs."""
-    pictures = [leaves(seed + i, size, photos if i % 2 else None) for i in range(count)]
+    """A bank of `count` images; every second one is drawn without photographs."""
+    images = [leaves(seed + i, size, photos if i % 2 else None) for i in range(count)]
     names = [f"leaves_{seed + i:05}.jpg" for i in range(count)]
     credit = "" if photos is None else "; pieces of the photographs listed beside it"
     sources = tuple(
         Source(name, "dead leaves" + (credit if i % 2 else ""), AUTHOR, LICENCE)
         for i, name in enumerate(names)
     )
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return TextureBank(stacked, sources)
 
 
@@ -84,7 +84,7 @@ def choose_palette(random: np.random.Generator, photos: TextureBank | None) -> P
     """Colours of one photograph, or a few hues that go together and their shades."""
     if photos is not None:
         some = random.choice(len(photos), min(6, len(photos)), replace=False)
-        tiles = photos.pictures[torch.from_numpy(some)].permute(0, 2, 3, 1).cpu().numpy()
+        tiles = photos.images[torch.from_numpy(some)].permute(0, 2, 3, 1).cpu().numpy()
         pixels = tiles[0].reshape(-1, 3)
         return Palette(pixels[random.choice(len(pixels), 256)] / np.float32(255), tiles)
     # Most things are nearly grey, and differ more in brightness than in hue.
@@ -177,7 +177,7 @@ def fill(random: np.random.Generator, palette: Palette, height: int, width: int)
 
 
 def photo(random: np.random.Generator, photos: Array, height: int, width: int) -> Array:
-    """A piece of a photograph, at the scale of the finished picture."""
+    """A piece of a photograph, at the scale of the finished image."""
     tile = photos[random.integers(len(photos))]
     rows = np.arange(height) // OVERSAMPLING + random.integers(len(tile))
     cols = np.arange(width) // OVERSAMPLING + random.integers(len(tile))
@@ -200,7 +200,7 @@ def noise(random: np.random.Generator, height: int, width: int) -> Array:
     frequency[0, 0] = np.inf
     stretch = np.hypot(fy * random.uniform(0.3, 3), fx) + 1e-3  # grain of wood, water, grass
     white = np.fft.rfft2(random.standard_normal((height, width)))
-    cut = np.exp(-((frequency / 0.25) ** 2))  # what the finished picture can hold
+    cut = np.exp(-((frequency / 0.25) ** 2))  # what the finished image can hold
     cut[0, 0] = 0
     field = np.fft.irfft2(white * cut / stretch**slope, s=(height, width))
     return (0.5 + field / (3 * field.std() + 1e-9)).astype(np.float32)
@@ -223,7 +223,7 @@ def pattern(random: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 def draw_line(random: np.random.Generator, palette: Palette, canvas: Array) -> None:
-    """A thin bent line across the picture."""
+    """A thin bent line across the image."""
     side = len(canvas)
     points = random.uniform(-0.1 * side, 1.1 * side, (3, 2))
     t = np.linspace(0, 1, 3 * side)[:, None]

@@ -100,11 +100,11 @@ def sample_scenes(
         response=sample_response(config, draw, B),
         seed=int(draw.integer(0, 2**62, 1)),
     )
-    return scenes.to(textures.pictures.device)
+    return scenes.to(textures.images.device)
 
 
 def sample_paint(
-    config: SceneConfig, draw: Draw, pictures: int, bright: Tensor, kind: Tensor
+    config: SceneConfig, draw: Draw, images: int, bright: Tensor, kind: Tensor
 ) -> Paint:
     """Draws textures and colours; `bright` (B,) scenes shine, layers of `kind` LIGHTS always."""
     B, L = kind.shape
@@ -115,7 +115,7 @@ def sample_paint(
     shining = (bright[:, None] & draw.chance(0.5, B, L)) | (kind == LIGHTS)
     shining[:, 0] = bright
     return Paint(
-        texture=draw.integer(0, pictures, B, L),
+        texture=draw.integer(0, images, B, L),
         origin=draw.uniform(0, 1, B, L, 2),
         # Mostly upright: light falls from above, and gravity shows.
         turned=torch.where(draw.chance(0.75, B, L), 1, 7) & draw.integer(0, 8, B, L),

@@ -1,4 +1,4 @@
-"""What the layers of a scene are made of: a bank of square pictures, sharp and full of detail.
+"""What the layers of a scene are made of: a bank of square images, sharp and full of detail.
 
 Most of a photograph is sky, skin or bokeh and teaches a deblurring network nothing: its blurred
 and its sharp crop are the same. So tiles are chosen by what blur would take from them.
@@ -57,14 +57,14 @@ class Source:
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Square pictures of one size, and their sources."""
+    """Square images of one size, and their sources."""
 
-    pictures: Tensor
+    images: Tensor
     """(N, 3, S, S) uint8, RGB, sRGB encoded."""
     sources: tuple[Source, ...]
 
     def __post_init__(self) -> None:
-        p = self.pictures
+        p = self.images
         if p.dtype != torch.uint8 or p.ndim != 4 or p.shape[1] != 3 or p.shape[2] != p.shape[3]:
             raise UsageError(f"textures must be (N, 3, S, S) uint8, not {p.dtype} {tuple(p.shape)}")
         if len(p) == 0 or len(p) != len(self.sources):
@@ -77,32 +77,32 @@ class TextureBank:
 
     @property
     def size(self) -> int:
-        """Side of each picture in pixels."""
-        return self.pictures.shape[-1]
+        """Side of each image in pixels."""
+        return self.images.shape[-1]
 
     def to(self, device: torch.device | str) -> TextureBank:
-        """The same bank with its pictures on `device`."""
-        return TextureBank(self.pictures.to(device), self.sources)
+        """The same bank with its images on `device`."""
+        return TextureBank(self.images.to(device), self.sources)
 
     def __add__(self, other: TextureBank) -> TextureBank:
         return TextureBank(
-            torch.cat((self.pictures, other.pictures.to(self.pictures.device))),
+            torch.cat((self.images, other.images.to(self.images.device))),
             self.sources + other.sources,
         )
 
     def save(self, folder: str | Path, quality: int = 92) -> None:
-        """Writes the pictures as JPEG under the names of their sources, and `sources.csv`."""
+        """Writes the images as JPEG under the names of their sources, and `sources.csv`."""
         import cv2
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for picture, source in zip(self.pictures.cpu(), self.sources, strict=True):
-            bgr = picture.permute(1, 2, 0).numpy()[:, :, ::-1]
+        for image, source in zip(self.images.cpu(), self.sources, strict=True):
+            bgr = image.permute(1, 2, 0).numpy()[:, :, ::-1]
             done, data = cv2.imencode(
                 Path(source.name).suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, quality]
             )
             if not done:
-                raise UsageError(f"{source.name}: not a picture format; end names in .jpg or .png")
+                raise UsageError(f"{source.name}: not an image format; end names in .jpg or .png")
             write(folder / source.name, data.tobytes())
         rows = [",".join(quoted(getattr(s, f.name)) for f in fields(Source)) for s in self.sources]
         text = "\n".join([",".join(f.name for f in fields(Source)), *rows]) + "\n"
@@ -117,17 +117,17 @@ class TextureBank:
         training: bool = True,
         size: int | None = None,
     ) -> TextureBank:
-        """Reads a folder of square pictures.
+        """Reads a folder of square images.
 
         Args:
-            folder: pictures, and a `sources.csv` where there is one.
-            skip: leaves out pictures whose name or photograph has one of these in it.
+            folder: images, and a `sources.csv` where there is one.
+            skip: leaves out images whose name or photograph has one of these in it.
             training: leave out what is held out for evaluation as well (`HELD_OUT_PHOTOS`).
-            size: side the pictures are shrunk to; by default that of the smallest. Never enlarged.
+            size: side the images are shrunk to; by default that of the smallest. Never enlarged.
 
         Raises:
-            MediaError: no such folder, or a picture that cannot be read.
-            UsageError: no picture is left.
+            MediaError: no such folder, or an image that cannot be read.
+            UsageError: no image is left.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -142,9 +142,9 @@ class TextureBank:
         kept = [s for s in sources if not any(w in s.name or w in s.photo for w in unwanted)]
         if not kept:
             raise UsageError(f"{folder} has no texture left: {len(sources)} found, all left out")
-        pictures = [read_picture(folder / source.name) for source in kept]
-        side = min(min(p.shape[:2]) for p in pictures) if size is None else size
-        square = np.stack([fit(p, side) for p in pictures])  # (N, S, S, 3)
+        images = [read_image(folder / source.name) for source in kept]
+        side = min(min(p.shape[:2]) for p in images) if size is None else size
+        square = np.stack([fit(p, side) for p in images])  # (N, S, S, 3)
         return cls(torch.from_numpy(square).permute(0, 3, 1, 2).contiguous(), tuple(kept))
 
 
@@ -158,7 +158,7 @@ def held_out() -> TextureBank:
 
 @dataclass(frozen=True)
 class Detail:
-    """What blur would take from a picture."""
+    """What blur would take from an image."""
 
     gradient: float
     """Mean gradient of the luma, of 255 a pixel."""
@@ -175,9 +175,9 @@ class Detail:
         )
 
 
-def detail(picture: np.ndarray) -> Detail:
-    """Measures a picture, (H, W, 3) uint8 RGB."""
-    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+def detail(image: np.ndarray) -> Detail:
+    """Measures an image, (H, W, 3) uint8 RGB."""
+    luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     strength = gradient(luma)
     soft = gradient(smooth(luma, 1.0))
     strong = strength >= np.quantile(strength, 1 - STRONG_SHARE)
@@ -206,11 +206,11 @@ def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
     return x
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     Raises:
-        MediaError: not a picture that can be read.
+        MediaError: not an image that can be read.
     """
     import cv2
 
@@ -218,25 +218,25 @@ def read_picture(path: Path) -> np.ndarray:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise MediaError(f"{path} is no picture that can be read: take it out or save it as PNG")
-    return np.ascontiguousarray(picture[:, :, ::-1])
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise MediaError(f"{path} is no image that can be read: take it out or save it as PNG")
+    return np.ascontiguousarray(image[:, :, ::-1])
 
 
-def fit(picture: np.ndarray, side: int) -> np.ndarray:
-    """Middle square of a picture, shrunk to `side`: (side, side, 3)."""
+def fit(image: np.ndarray, side: int) -> np.ndarray:
+    """Middle square of an image, shrunk to `side`: (side, side, 3)."""
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     square = min(height, width)
     if square < side:
-        raise UsageError(f"a texture of {width}x{height} is smaller than the {side} asked for")
+        raise UsageError(f"a texture of {width}x{height} is smaller than the {side} requested")
     top, left = (height - square) // 2, (width - square) // 2
-    picture = picture[top : top + square, left : left + square]
+    image = image[top : top + square, left : left + square]
     if square == side:
-        return picture
-    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+        return image
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def read_table(path: Path) -> dict[str, Source]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.data.clips import is_picture, read_frames
+from unblur.data.clips import is_image, read_frames
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.metrics.functional import gradient_energy
 from unblur.training.batches import Batch, Source, drawn
@@ -136,24 +136,24 @@ def exposures(frames: Tensor, count: int, averaged: int, side: int) -> Tensor:
 
 
 def read_video(path: Path) -> Tensor:
-    """All frames (N, 3, H, W) of a video file, or of a folder of pictures, uint8.
+    """All frames (N, 3, H, W) of a video file, or of a folder of images, uint8.
 
     Raises:
         MediaError: it is not there, or cannot be read.
     """
     if path.is_dir():
-        pictures = sorted(p for p in path.iterdir() if is_picture(p))
-        if not pictures:
+        images = sorted(p for p in path.iterdir() if is_image(p))
+        if not images:
             raise MediaError(f"{path} holds no frames: name a video or a folder of frames")
-        return torch.cat([(read_frames([p]) * 255).round().byte() for p in pictures])
+        return torch.cat([(read_frames([p]) * 255).round().byte() for p in images])
     import av
 
     try:
         with av.open(os.fspath(path)) as container:
             container.streams.video[0].thread_type = "AUTO"
             frames = [
-                torch.from_numpy(picture.to_ndarray(format="rgb24")).permute(2, 0, 1)
-                for picture in container.decode(video=0)
+                torch.from_numpy(image.to_ndarray(format="rgb24")).permute(2, 0, 1)
+                for image in container.decode(video=0)
             ]
     except (OSError, av.error.FFmpegError, IndexError) as error:
         raise MediaError(f"{path} cannot be read as video: {error}") from error

@@ -41,14 +41,14 @@ class Batch:
     depth: Tensor | None = None
     """`(B, T, 1, H, W)` 0 = near to 1 = far; None where it is not known."""
 
-    def mapped(self, picture: Map, flow: Map) -> Batch:
-        """The same with `picture` done to frames, radii, depth, `flow` to what flows there are."""
+    def mapped(self, image: Map, flow: Map) -> Batch:
+        """The same with `image` done to frames, radii, depth, `flow` to what flows there are."""
         flows = self.flow_forward, self.flow_backward, self.guess_forward, self.guess_backward
         forward, backward, *guesses = (None if x is None else flow(x) for x in flows)
-        radius, depth = (None if x is None else picture(x) for x in (self.radius, self.depth))
+        radius, depth = (None if x is None else image(x) for x in (self.radius, self.depth))
         return Batch(
-            picture(self.blurred),
-            picture(self.sharp),
+            image(self.blurred),
+            image(self.sharp),
             forward,
             backward,
             radius,
@@ -69,7 +69,7 @@ class Source(Protocol):
     """Pixels of input in a clip, over all its frames."""
 
     def batch(self, clips: int, seed: int) -> Batch:
-        """The batch of that seed; the same one each time it is asked for."""
+        """The batch of that seed; the same one each time it is requested."""
         ...
 
 

@@ -23,8 +23,8 @@ from unblur.models.coc import Coc, CocConfig, radius_of
 from unblur.schema import changed
 from unblur.synth.compression import compress
 from unblur.training.batches import Batch
+from unblur.training.image_grid import write_grid
 from unblur.training.losses import charbonnier
-from unblur.training.picture import write_grid
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
 from unblur.weights.switches import switches_of
@@ -56,7 +56,7 @@ DETAIL, LEAST = 0.03, 0.05
 SURROUNDINGS = 15
 """Pixels across in which detail is looked for."""
 SHOWN, BRIGHTEST = 6, 12.0
-"""Validation clips in the picture, and the radius that is white in it."""
+"""Validation clips in the image, and the radius that is white in it."""
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """Frames shown (B, 3, H, W), sharp (B, 3, H, W), and radius (B, 1, H, W)."""
@@ -115,7 +115,7 @@ class TrainCoc:
         """
         found = [network(frames).float() for frames, _, _ in self.held_out]
         if self.config.outputs == 3:
-            return self._validate_pictures(found, folder)
+            return self._validate_images(found, folder)
         radii = [radius_of(x) for x in found]
         rows = [
             [frames[0], *(shade(x[0]) for x in (mine, radius))]
@@ -135,7 +135,7 @@ class TrainCoc:
             "blurred": float((mine > BETWEEN)[truth > OUT_OF_FOCUS].float().mean()),
         }
 
-    def _validate_pictures(self, found: list[Tensor], folder: Path) -> dict[str, float]:
+    def _validate_images(self, found: list[Tensor], folder: Path) -> dict[str, float]:
         rows, before, after = [], [], []
         for (frames, sharp, _), change in zip(self.held_out, found, strict=True):
             restored = (frames + change).clamp(0, 1)
@@ -155,7 +155,7 @@ def true_radius(batch: Batch) -> Tensor:
 
 
 def shade(radius: Tensor) -> Tensor:
-    """Radius (1, H, W) as a picture (3, H, W)."""
+    """Radius (1, H, W) as an image (3, H, W)."""
     return (radius / BRIGHTEST).clamp(0, 1).expand(3, -1, -1)
 
 

@@ -91,7 +91,7 @@ class TrainDabit(Deblur):
         return self.found(network, small, self.told(small, seed), seed, scale)[:, outputs]
 
     def told(self, batch: Batch, seed: int | None) -> Told:
-        """What the network is told of depth and blur."""
+        """What the network is given of depth and blur."""
         if self.config.blur == "given":
             radius = radius_of(batch, self.recipe.radius, seed)
             blur = (radius / BLUREST).clamp(0, 1)

@@ -19,14 +19,14 @@ from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.schema import changed
 from unblur.training.batches import Batch
 from unblur.training.guiding import guided
+from unblur.training.image_grid import write_grid
 from unblur.training.losses import weighted
-from unblur.training.picture import write_grid
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
 from unblur.weights.switches import switches_of
 
 SHOWN = 4
-"""Validation clips in the picture."""
+"""Validation clips in the image."""
 
 
 class Deblur:
@@ -59,7 +59,7 @@ class Deblur:
         raise NotImplementedError
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
-        """Frames of a clip that a step asks for."""
+        """Frames of a clip that a step requests."""
         return list(range(frames))
 
     def restore(
@@ -201,5 +201,5 @@ class TrainBSSTNet(Deblur):
         return net
 
     def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
-        """All frames at once; those asked for are kept."""
+        """All frames at once; those requested are kept."""
         return network(batch.blurred, batch.flow_forward, batch.flow_backward)[:, outputs]

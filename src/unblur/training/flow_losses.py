@@ -98,8 +98,8 @@ def edges_of(flow: Tensor) -> Tensor:
 
     length = flow.detach().float().norm(dim=1)  # (N, H, W)
     largest = length.amax((1, 2), keepdim=True).clamp(min=1e-6)
-    pictures = (255 * length / largest).round().byte().cpu().numpy()
-    edges = np.stack([cv2.Canny(picture, *CANNY) for picture in pictures])
+    images = (255 * length / largest).round().byte().cpu().numpy()
+    edges = np.stack([cv2.Canny(image, *CANNY) for image in images])
     return torch.from_numpy(edges > 0).to(flow)[:, None]
 
 

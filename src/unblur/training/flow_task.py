@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.errors import UsageError
-from unblur.guidance.flow_picture import flow_to_rgb
+from unblur.guidance.flow_image import flow_to_rgb
 from unblur.metrics import end_point_error
 from unblur.models.flow_s import FlowConfig, FlowS
 from unblur.schema import changed
 from unblur.training.batches import Batch
-from unblur.training.picture import write_grid
+from unblur.training.image_grid import write_grid
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
 from unblur.weights.switches import switches_of
@@ -36,7 +36,7 @@ GAMMA = 2.0
 SMALL = 0.05
 """Mean error, in elements, below which less hardly counts."""
 SHOWN = 6
-"""Validation clips in the picture."""
+"""Validation clips in the image."""
 
 Flows = tuple[Tensor, Tensor]
 
@@ -97,7 +97,7 @@ class TrainFlow:
                 "sharp": found_sharp,
             }.items():
                 errors.setdefault(name, []).append(4 * mean_error(flows, truth))
-            rows.append(picture_row(clip, guess, found, truth))
+            rows.append(image_row(clip, guess, found, truth))
         write_grid(folder / "validation.png", rows[:SHOWN])
         means = {name: sum(x) / len(x) for name, x in errors.items()}
         return {
@@ -158,7 +158,7 @@ def mean_error(flows: Flows, truth: Flows) -> float:
     return float(sum(both) / 2)
 
 
-def picture_row(clip: Batch, guess: Flows, found: Flows, truth: Flows) -> list[Tensor]:
+def image_row(clip: Batch, guess: Flows, found: Flows, truth: Flows) -> list[Tensor]:
     """A blurred frame, its DIS flow, that of the network, and the truth."""
     longest = float(truth[0][0, 0].norm(dim=0).max())
     size = clip.blurred.shape[-2:]

@@ -1,7 +1,7 @@
 """What cameras, editors and codecs do to clips after they were blurred.
 
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
-noise and sharpens edges, letters that an editor lays over the picture, and real encoders
+noise and sharpens edges, letters that an editor lays over the image, and real encoders
 (`data.codec`), sometimes two one after the other; where PyAV is not installed, as on many machines
 with a GPU, `synth.compression` stands in. The truth stays as it was, letters apart: a
 network that learns on these clips learns to undo it or to leave it alone.

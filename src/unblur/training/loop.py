@@ -280,7 +280,7 @@ class Told:
     Args:
         run: the training.
         minutes: after which it is to stop, if any.
-        listener: who is told, if anyone.
+        listener: called with each change, if given.
     """
 
     def __init__(self, run: Run, minutes: float | None, listener: Listener | None) -> None:

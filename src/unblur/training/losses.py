@@ -1,4 +1,4 @@
-"""Losses between a restored picture and its truth: pure functions of `(..., C, H, W)` tensors."""
+"""Losses between a restored image and its truth: pure functions of `(..., C, H, W)` tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unblur.metrics.functional import gradient_energy
 CELL = 8
 """Side of the cells of `contrast`, in pixels."""
 LEAST_ENERGY = (1 / 255) ** 2
-"""Added to the gradient energy of a cell, so that noise in flat areas asks for nothing."""
+"""Added to the gradient energy of a cell, so that noise in flat areas requests nothing."""
 
 
 def l1(x: Tensor, truth: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def charbonnier(x: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
 
 
 def edge(x: Tensor, truth: Tensor) -> Tensor:
-    """Charbonnier distance of Laplacians: asks for edges as steep as the truth's."""
+    """Charbonnier distance of Laplacians: requests edges as steep as the truth's."""
     return charbonnier(_laplacian(x), _laplacian(truth))
 
 
@@ -45,7 +45,7 @@ def contrast(x: Tensor, truth: Tensor) -> Tensor:
     """Charbonnier distance of local contrast: the root of the gradient energy in cells of 8 px.
 
     Where a network cannot know the place of a detail, the distances above are least for a soft
-    picture. This one asks for as much detail as the truth has, wherever it lies in the cell.
+    image. This one requests as much detail as the truth has, wherever it lies in the cell.
     """
     return charbonnier(_local_contrast(x), _local_contrast(truth))
 

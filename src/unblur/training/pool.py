@@ -1,4 +1,4 @@
-"""Rendered clips that are kept: on a processor a clip takes longer to render than to learn from."""
+"""Rendered clips that are kept: on a CPU a clip takes longer to render than to learn from."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def fingerprint(config: SceneConfig, textures: TextureBank, frames: int, side: int) -> str:
     """Name of the folder of clips that are alike in everything but their seed."""
     facts = json.dumps([asdict(config), frames, side], sort_keys=True).encode()
-    pictures = textures.pictures.cpu().numpy().tobytes()
-    return hashlib.sha256(facts + hashlib.sha256(pictures).digest()).hexdigest()[:16]
+    images = textures.images.cpu().numpy().tobytes()
+    return hashlib.sha256(facts + hashlib.sha256(images).digest()).hexdigest()[:16]
 
 
 def cut(clip: Batch, top: int, left: int, side: int) -> Batch:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.errors import UsageError
-from unblur.guidance.flow_picture import flow_to_rgb
+from unblur.guidance.flow_image import flow_to_rgb
 from unblur.guidance.refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.schema import changed
@@ -32,8 +32,8 @@ from unblur.training.flow_losses import (
     ternary,
 )
 from unblur.training.flow_task import Flows, first_guess, true_flows
+from unblur.training.image_grid import write_grid
 from unblur.training.losses import charbonnier
-from unblur.training.picture import write_grid
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
 from unblur.weights.switches import switches_of
@@ -49,7 +49,7 @@ DOUBT = 0.6
 EVERYWHERE = 0.1
 """Share of clips that are called blurred everywhere."""
 SHOWN = 6
-"""Validation clips in the picture."""
+"""Validation clips in the image."""
 
 RegionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -136,7 +136,7 @@ class TrainRefocus:
             for name, flows in {"dis": given, "refocused": found}.items():
                 for flow, true, place in zip(flows, truth, places, strict=True):
                     errors[name].append(s * (flow.float() - true).norm(dim=2)[place[:, :, 0] > 0])
-            rows.append(picture_row(clip, mask, given, found, truth))
+            rows.append(image_row(clip, mask, given, found, truth))
         write_grid(folder / "validation.png", rows[:SHOWN])
         means = {name: float(torch.cat(x).mean()) for name, x in errors.items()}
         return {"gain": means["dis"] - means["refocused"], **means}
@@ -266,9 +266,7 @@ def rough_mask(radius: Tensor, seed: int, stride: int) -> Tensor:
     return torch.stack(grown_clips)
 
 
-def picture_row(
-    clip: Batch, mask: Tensor, given: Flows, found: Flows, truth: Flows
-) -> list[Tensor]:
+def image_row(clip: Batch, mask: Tensor, given: Flows, found: Flows, truth: Flows) -> list[Tensor]:
     """A blurred frame, its mask, and three flows: given, found, true."""
     longest = float(truth[0][0, 0].norm(dim=0).max())
     size = clip.blurred.shape[-2:]

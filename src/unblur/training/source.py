@@ -115,7 +115,7 @@ def encoded(clip: Batch) -> Batch:
 def middles(folders: Sequence[ClipFolder], recipe: Recipe, device: torch.device) -> list[Batch]:
     """Frames from the middle of clips of a data set, and the middle of these frames.
 
-    As many clips as the recipe asks for, or all there are, evenly over the folders.
+    As many clips as the recipe requests, or all there are, evenly over the folders.
 
     Raises:
         UsageError: no clip is long enough.
@@ -136,7 +136,7 @@ def middles(folders: Sequence[ClipFolder], recipe: Recipe, device: torch.device)
 
 
 def center(x: Tensor, side: int) -> Tensor:
-    """The middle of pictures (..., H, W), at most `side` pixels each way, in whole fours."""
+    """The middle of images (..., H, W), at most `side` pixels each way, in whole fours."""
     height, width = (min(side, n) // 4 * 4 for n in x.shape[-2:])
     top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
     return x[..., top : top + height, left : left + width]

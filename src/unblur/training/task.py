@@ -35,5 +35,5 @@ class Task(Protocol):
         ...
 
     def validate(self, network: nn.Module, folder: Path) -> dict[str, float]:
-        """Metrics on held-out clips; `gain` among them, higher is better. A picture to `folder`."""
+        """Metrics on held-out clips; `gain` among them, higher is better. An image to `folder`."""
         ...

@@ -105,7 +105,7 @@ class VideoWriter(Protocol):
 
 
 def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
-    """Describes a video file, or a folder or pattern of pictures, from its first frame.
+    """Describes a video file, or a folder or pattern of images, from its first frame.
 
     Raises:
         MediaError: there is no video in it that can be read.
@@ -128,10 +128,10 @@ def open_video(
     max_pixels: int = MAX_PIXELS,
     stream: int | None = None,
 ) -> VideoReader:
-    """Opens a video file, or a folder or pattern of pictures, for reading as a stream of frames.
+    """Opens a video file, or a folder or pattern of images, for reading as a stream of frames.
 
     Args:
-        path: a file, a folder of pictures, a pattern such as `frames/%05d.png` or `*.png`, or `-`:
+        path: a file, a folder of images, a pattern such as `frames/%05d.png` or `*.png`, or `-`:
             standard input, y4m or NUT.
         start: first frame: `2.5s` after the first frame of the file, `f10` (frame 10, counted from
             0), `hh:mm:ss.mmm`. With a time, the first frame at or after it.
@@ -139,8 +139,8 @@ def open_video(
         strict: any damage is an error. Otherwise what decodes is returned, frames keep their
             times, and damage is counted and warned of.
         deinterlace: make one progressive frame of each interlaced one, which are refused otherwise.
-        rate: frames per second of pictures.
-        gaps: what a missing picture means: see `find_pictures`.
+        rate: frames per second of images.
+        gaps: what a missing image means: see `find_images`.
         max_pixels: refuse larger frames before memory is taken for them.
         stream: index of the video stream to read; None: the best one, and a warning says which
             where there are several.
@@ -162,7 +162,7 @@ def open_video(
         )
     if is_sequence(path):
         if stream is not None:
-            raise UsageError("pictures have no streams: leave out --stream")
+            raise UsageError("images have no streams: leave out --stream")
         return SequenceReader(
             path, start=start, end=end, strict=strict, rate=rate, gaps=gaps, max_pixels=max_pixels
         )
@@ -178,7 +178,7 @@ def open_video(
 
 
 def place_of(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
-    """The file or folder that an output becomes, links followed; None for a single picture."""
+    """The file or folder that an output becomes, links followed; None for a single image."""
     if is_sequence_output(path, codec):
         return folder_for(path, codec)
     return Path(os.path.realpath(path))
@@ -201,19 +201,19 @@ def create_video(
     others: Others | None = None,
     kept: Kept | None = None,
 ) -> VideoWriter:
-    """Creates a video file, or pictures, from frames.
+    """Creates a video file, or images, from frames.
 
     Frames that were not touched are stored as they are: with `ffv1` they decode to the same bits.
     All audio, subtitle, data and attachment streams, chapters and metadata of `source` are carried
     over, cut to the same range; a warning names what the container cannot hold.
 
     Args:
-        path: `.mp4 .m4v .mov .mkv .webm`, pictures (`out/%05d.png`, a folder, `.png .exr`), or `-`:
+        path: `.mp4 .m4v .mov .mkv .webm`, images (`out/%05d.png`, a folder, `.png .exr`), or `-`:
             standard output.
         info: the reader's description of the source.
         source: file that the other streams are copied from; None: video only.
         inputs: what else the run reads, which must not be overwritten.
-        codec: `h264 h265 av1 vp9 prores ffv1` or a kind of picture; None: by extension.
+        codec: `h264 h265 av1 vp9 prores ffv1` or a kind of image; None: by extension.
         crf: quality of lossy codecs, lower is better; None: visually lossless.
         overwrite: replace an existing file, once the new one is complete.
         scale: size of the frames to come, as a multiple of the source's.
@@ -239,9 +239,9 @@ def create_video(
         raise UsageError(f"format '{format}' is for standard output: an extension says it of files")
     if is_sequence_output(path, codec):
         if crf is not None:
-            raise UsageError("pictures have no --crf: leave it out")
+            raise UsageError("images have no --crf: leave it out")
         if pixel_format is not None:
-            raise UsageError("pictures have no --pixel-format: leave it out")
+            raise UsageError("images have no --pixel-format: leave it out")
         return SequenceWriter(
             path,
             info,

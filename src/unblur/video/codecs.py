@@ -34,7 +34,7 @@ class Container:
     stores_aspect: bool = True
     """False where only the video stream itself can carry a pixel aspect ratio."""
     stores_mirror: bool = True
-    """False where a display matrix may turn the picture but not mirror it."""
+    """False where a display matrix may turn the image but not mirror it."""
 
 
 @dataclass(frozen=True)

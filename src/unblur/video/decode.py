@@ -1,4 +1,4 @@
-"""Packets to pictures with timestamps; damage is counted, never fatal unless asked for."""
+"""Packets to images with timestamps; damage is counted, never fatal unless requested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.holes import Holes, has_illegal_zeros, noted_references
-from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_picture
+from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_image
 from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted
 from unblur.video.times import with_times
@@ -87,7 +87,7 @@ class Damage:
             )
 
 
-def pictures(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[av.VideoFrame]:
+def images(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[av.VideoFrame]:
     """Everything that decodes, in presentation order, each with a timestamp.
 
     Args:
@@ -97,18 +97,18 @@ def pictures(opened: Opened, damage: Damage, *, whole: bool = True) -> Iterator[
     """
     holes = Holes(opened)
     dated = with_times(opened, _decoded(opened, damage, holes, whole))
-    for picture in _in_order(dated, damage):
-        if hole := holes.shown(picture.pts):
+    for image in _in_order(dated, damage):
+        if hole := holes.shown(image.pts):
             damage.miss(*hole)
-        yield picture
+        yield image
 
 
 def _in_order(source: Iterator[av.VideoFrame], damage: Damage) -> Iterator[av.VideoFrame]:
     """Leaves out frames whose damaged time lies before or beyond those of both neighbours."""
     before: int | None = None
     held: av.VideoFrame | None = None
-    for picture in source:
-        now = picture.pts or 0
+    for image in source:
+        now = image.pts or 0
         if held is not None:
             ahead = held.pts or 0
             if now >= ahead:
@@ -118,20 +118,20 @@ def _in_order(source: Iterator[av.VideoFrame], damage: Damage) -> Iterator[av.Vi
                 damage.note("a frame has a time that cannot be right", lost=True)
                 if before is None or now <= before:
                     continue
-        held = picture
+        held = image
     if held is not None:
         yield held
 
 
 def deinterlaced(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """One progressive picture for each picture of two fields, at the same time."""
+    """One progressive image for each image of two fields, at the same time."""
     graph: Graph | None = None
     times: deque[tuple[int | None, int]] = deque()
-    for picture in source:
+    for image in source:
         if graph is None:
-            graph = _deinterlacer(opened, picture)
-        times.append((picture.pts, picture.duration))
-        graph.vpush(picture)
+            graph = _deinterlacer(opened, image)
+        times.append((image.pts, image.duration))
+        graph.vpush(image)
         yield from _pulled(graph, times, opened)
     if graph is not None:
         graph.vpush(None)
@@ -185,7 +185,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
     sent = shown = 0
     first: int | None = None
     waiting: Counter[int | None] = Counter()
-    """Times of packets that gave no picture yet."""
+    """Times of packets that gave no image yet."""
     tail, failed = _Tail(), list[int | None]()
     newest: int | None = None
     for packet in _packets(opened, damage, holes):
@@ -194,7 +194,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
         read.count(packet)
         if is_repeat(packet) or is_header(packet, codec):
             continue
-        shows = shows_picture(packet, codec)
+        shows = shows_image(packet, codec)
         sent += shows is True
         if shows is not False:
             waiting[packet.pts] += 1
@@ -217,33 +217,33 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
             continue
         if unfound and shown:
             damage.note("a frame leans on one that is missing", lost=False)
-        for picture in found:
-            first = picture.pts if first is None else first
-            waiting.pop(picture.pts, None)
-            if picture.pts is not None:
-                newest = max(picture.pts, picture.pts if newest is None else newest)
+        for image in found:
+            first = image.pts if first is None else first
+            waiting.pop(image.pts, None)
+            if image.pts is not None:
+                newest = max(image.pts, image.pts if newest is None else newest)
         shown += len(found)
         yield from found
     if waiting:
         # An error takes along all frames that are on their way in the decoder's threads.
-        for picture in _again(opened, tail.packets(), failed):
-            pts = picture.pts
+        for image in _again(opened, tail.packets(), failed):
+            pts = image.pts
             if pts is not None and pts in waiting and (newest is None or pts > newest):
                 del waiting[pts]
                 shown += 1
-                yield picture
+                yield image
     if not whole:
         return
-    if codec == "mpeg4":  # whose packets need not have a picture
+    if codec == "mpeg4":  # whose packets need not have an image
         silent = sum(pts in waiting for pts in failed) - damage.lost
     else:
         # FFmpeg may drop a packet without a word. Fields may come in packets of their own, so
-        # that more packets than pictures alone prove nothing where there are twice as many; and
+        # that more packets than images alone prove nothing where there are twice as many; and
         # frames before the first that is shown lean on ones that were cut off.
         unseen = sum(n for pts, n in waiting.items() if pts is None or pts >= (first or 0))
         silent = min(sent - shown - damage.lost, unseen) if sent < 2 * shown else 0
     for _ in range(silent):
-        damage.note("a packet gave no picture", lost=True)
+        damage.note("a packet gave no image", lost=True)
     early = _early_end(opened, read)
     if early:
         damage.note(early, lost=False)
@@ -317,18 +317,18 @@ def _early_end(opened: Opened, read: _Read) -> str | None:
     return None
 
 
-def _deinterlacer(opened: Opened, picture: av.VideoFrame) -> Graph:
+def _deinterlacer(opened: Opened, image: av.VideoFrame) -> Graph:
     graph = Graph()
     source = graph.add_buffer(
-        width=picture.width,
-        height=picture.height,
-        format=picture.format,
+        width=image.width,
+        height=image.height,
+        format=image.format,
         time_base=opened.time_base,
     )
     try:
         bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
         # bwdif works on planar formats: whatever it gets is turned back into the file's own.
-        back = graph.add("format", picture.format.name)
+        back = graph.add("format", image.format.name)
     except ValueError as error:
         raise ResourceError(
             "this build of FFmpeg lacks the filter bwdif: deinterlace the video beforehand"
@@ -342,12 +342,12 @@ def _pulled(
 ) -> Iterator[av.VideoFrame]:
     while times:
         try:
-            picture = graph.vpull()
+            image = graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        picture.time_base = opened.time_base
-        picture.pts, picture.duration = times.popleft()
-        yield picture
+        image.time_base = opened.time_base
+        image.pts, image.duration = times.popleft()
+        yield image
 
 
 def reason(error: Exception) -> str:

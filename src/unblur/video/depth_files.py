@@ -1,4 +1,4 @@
-"""Depth maps of a video from pictures: 16-bit PNG, EXR, or any other gray pictures."""
+"""Depth maps of a video from images: 16-bit PNG, EXR, or any other gray images."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from unblur.errors import MediaError
 from unblur.video.frame import Frame
+from unblur.video.images import read_image
 from unblur.video.info import VideoInfo
-from unblur.video.pictures import read_picture
 from unblur.video.probe import MAX_PIXELS
-from unblur.video.sequence import find_pictures, is_sequence
+from unblur.video.sequence import find_images, is_sequence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class DepthFiles:
-    """The depth of each frame of a video, one picture a frame, as a player shows them: upright.
+    """The depth of each frame of a video, one image a frame, as a player shows them: upright.
 
-    All pictures are looked at before the first is asked for, so that hours of work do not end at
+    All images are looked at before the first is requested, so that hours of work do not end at
     a bad one. The least value of the clip becomes 0 and the greatest 1, whatever their unit.
     """
 
@@ -36,7 +36,7 @@ class DepthFiles:
         frames: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Checks every picture.
+        """Checks every image.
 
         Args:
             path: a folder or a pattern.
@@ -44,10 +44,10 @@ class DepthFiles:
             invert: in the files near is bright, not dark.
             first: frame of the video that is read first.
             frames: how many frames the video has, where that is known.
-            max_pixels: largest picture that is read.
+            max_pixels: largest image that is read.
 
         Raises:
-            MediaError: pictures are missing or too many, have another size than the frames, are
+            MediaError: images are missing or too many, have another size than the frames, are
                 not gray, hold NaN, or all hold one and the same value.
         """
         self._path, self._invert, self._first = Path(path), invert, first
@@ -59,7 +59,7 @@ class DepthFiles:
         self._video = info.path
         if not is_sequence(path):
             raise MediaError(f"{path} is no folder of depth maps: name a folder or a pattern")
-        self._files = [picture.path for picture in find_pictures(path).files]
+        self._files = [image.path for image in find_images(path).files]
         self.check_count(frames)
         self._low, self._high = math.inf, -math.inf
         for file in self._files:
@@ -76,7 +76,7 @@ class DepthFiles:
         return len(self._files)
 
     def check_count(self, frames: int | None) -> None:
-        """Compares the number of pictures with that of the frames.
+        """Compares the number of images with that of the frames.
 
         Raises:
             MediaError: they differ.
@@ -106,11 +106,11 @@ class DepthFiles:
         return 1 - depth if self._invert else depth
 
     def _values(self, file: Path) -> Tensor:
-        """A picture's values as they are stored, (1, H, W), upright."""
-        decoded = read_picture(file, self._max_pixels)
+        """An image's values as they are stored, (1, H, W), upright."""
+        decoded = read_image(file, self._max_pixels)
         if decoded.damage:
             raise MediaError(f"{file} is damaged ({decoded.damage}): make it again")
-        frame = Frame(decoded.picture, 0, 0, Fraction(1))
+        frame = Frame(decoded.image, 0, 0, Fraction(1))
         if (frame.width, frame.height) != self._size:
             raise MediaError(
                 f"{file} is {frame.width}x{frame.height} and the frames of {self._video} are"

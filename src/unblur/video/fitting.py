@@ -17,7 +17,7 @@ from unblur.video.pixels.layout import layout_of, native_format
 def fitting(
     frame: Frame, pixel_format: str, *, limited: bool = False, siting: Siting | None = None
 ) -> av.VideoFrame:
-    """The frame's picture in the encoder's format, without rounding wherever there is no need.
+    """The frame's image in the encoder's format, without rounding wherever there is no need.
 
     Args:
         frame: what is to be encoded.
@@ -25,21 +25,21 @@ def fitting(
         limited: the codec knows no full range.
         siting: the only place of chroma that the codec knows.
     """
-    picture = frame.picture
-    name = picture.format.name
+    image = frame.image
+    name = image.format.name
     source, target = layout_of(native_format(name)), layout_of(pixel_format)
-    full = source.family == "yuv" and (source.full_range or picture.color_range == 2)
+    full = source.family == "yuv" and (source.full_range or image.color_range == 2)
     moved = source.subsampling != (1, 1) and siting not in (None, frame.siting)
     if not (limited and full) and not moved:
         if name == pixel_format:
-            return picture
+            return image
         alike = source.family == target.family and source.subsampling == target.subsampling
         if alike and source.bits == target.bits and not source.is_float:
             # The same samples in another order. `yuvj` formats are full range by name alone.
-            range_ = 2 if source.full_range or target.full_range else picture.color_range
+            range_ = 2 if source.full_range or target.full_range else image.color_range
             # No matrix takes part; one that FFmpeg cannot convert, such as YCgCo, would be refused.
             matrix = "itu601" if source.family == "yuv" else None
-            again = picture.reformat(
+            again = image.reformat(
                 format=pixel_format,
                 src_colorspace=matrix,
                 dst_colorspace=matrix,
@@ -47,34 +47,34 @@ def fitting(
                 dst_color_range=range_,
                 threads=1,
             )
-            again.colorspace = picture.colorspace
+            again.colorspace = image.colorspace
             return again
     # Floats of linear light would lose their shadows in few bits.
-    is_light = source.is_float and not target.is_float and transfer_of(picture) == "linear"
+    is_light = source.is_float and not target.is_float and transfer_of(image) == "linear"
     return frame.converted(
         pixel_format, "bt709" if is_light else None, limited=limited, siting=siting
-    ).picture
+    ).image
 
 
-def converted_tags(picture: av.VideoFrame, tags: ColorTags) -> ColorTags:
-    """The source's tags, with those of a picture that was converted where it has them."""
+def converted_tags(image: av.VideoFrame, tags: ColorTags) -> ColorTags:
+    """The source's tags, with those of an image that was converted where it has them."""
     matrix, primaries, transfer, range_ = tags.codes()
     found = ColorTags.from_codes(
-        picture.colorspace if picture.colorspace != 2 else matrix,
+        image.colorspace if image.colorspace != 2 else matrix,
         primaries,
-        getattr(picture, "color_trc", 2) if transfer_of(picture) else transfer,
-        picture.color_range or range_,
+        getattr(image, "color_trc", 2) if transfer_of(image) else transfer,
+        image.color_range or range_,
     )
-    return replace(found, range="pc") if picture.format.name.startswith("yuvj") else found
+    return replace(found, range="pc") if image.format.name.startswith("yuvj") else found
 
 
 @contextmanager
-def stamped(picture: av.VideoFrame, pts: int, time_base: Fraction, duration: int) -> Iterator[None]:
-    """The picture with other times, and free of the frame type of the file it came from."""
-    before = picture.pts, picture.time_base, picture.duration, picture.pict_type
-    picture.pts, picture.time_base, picture.duration = pts, time_base, duration
-    picture.pict_type = 0
+def stamped(image: av.VideoFrame, pts: int, time_base: Fraction, duration: int) -> Iterator[None]:
+    """The image with other times, and free of the frame type of the file it came from."""
+    before = image.pts, image.time_base, image.duration, image.pict_type
+    image.pts, image.time_base, image.duration = pts, time_base, duration
+    image.pict_type = 0
     try:
         yield
     finally:
-        picture.pts, picture.time_base, picture.duration, picture.pict_type = before
+        image.pts, image.time_base, image.duration, image.pict_type = before

@@ -1,6 +1,6 @@
-"""A decoded picture with its place in time, and its conversion to RGB and back.
+"""A decoded image with its place in time, and its conversion to RGB and back.
 
-The picture keeps the file's own planes, so that a frame nobody touches is written back bit for
+The image keeps the file's own planes, so that a frame nobody touches is written back bit for
 bit. RGB is made on request, in float32 straight from the planes (no 8-bit step in between), and
 `with_rgb` is its inverse: it gives back the same codes for unchanged RGB.
 """
@@ -25,8 +25,8 @@ from unblur.video.pixels.planes import (
     Array,
     channels_of,
     codes_of,
-    empty_picture,
-    picture_like,
+    empty_image,
+    image_like,
     put_codes,
     readable,
     readable_name,
@@ -44,10 +44,10 @@ Words = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a video."""
+    """One image of a video."""
 
-    picture: av.VideoFrame
-    """The decoded picture: its own pixel format, planes and colour tags."""
+    image: av.VideoFrame
+    """The decoded image: its own pixel format, planes and colour tags."""
     index: int
     """Place in presentation order, from 0 at the first frame of the file."""
     pts: int
@@ -64,12 +64,12 @@ class Frame:
     @property
     def width(self) -> int:
         """Pixels across."""
-        return self.picture.width
+        return self.image.width
 
     @property
     def height(self) -> int:
         """Pixels down."""
-        return self.picture.height
+        return self.image.height
 
     @property
     def time(self) -> Fraction:
@@ -77,11 +77,11 @@ class Frame:
         return self.pts * self.time_base
 
     def rgb(self) -> Tensor:
-        """The picture as RGB, `(3, H, W)`, float32, contiguous, on the CPU.
+        """The image as RGB, `(3, H, W)`, float32, contiguous, on the CPU.
 
         Values are the encoded signal (no transfer function is undone), 0 black to 1 white.
         YUV may hold colours outside RGB's cube: those leave [0, 1] and are kept, so that
-        `with_rgb` finds its way back. In pictures of floats NaN becomes 0 and infinities the
+        `with_rgb` finds its way back. In images of floats NaN becomes 0 and infinities the
         largest finite value (see `finite`).
 
         YUV without a matrix tag is BT.709 from 1280x720 up (either side) and BT.601 below;
@@ -92,8 +92,8 @@ class Frame:
         """
         import torch
 
-        rgb = torch.from_numpy(decode_rgb(readable(self.picture), self.siting))
-        return finite(rgb)[0] if layout_of(readable_name(self.picture)).is_float else rgb
+        rgb = torch.from_numpy(decode_rgb(readable(self.image), self.siting))
+        return finite(rgb)[0] if layout_of(readable_name(self.image)).is_float else rgb
 
     def alpha(self) -> Tensor | None:
         """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none.
@@ -102,50 +102,50 @@ class Frame:
         """
         import torch
 
-        picture = readable(self.picture)
-        layout = layout_of(picture.format.name)
+        image = readable(self.image)
+        layout = layout_of(image.format.name)
         if layout.alpha is None:
             return None
-        alpha = codes_of(picture, layout, layout.alpha, layout.bits)
+        alpha = codes_of(image, layout, layout.alpha, layout.bits)
         if layout.is_float:
             return finite(torch.from_numpy(alpha[None]))[0]
         alpha /= np.float32(2**layout.bits - 1)
         return torch.from_numpy(alpha[None])
 
     def packed(self) -> tuple[list[Words], Callable[[Sequence[Words]], Frame]]:
-        """The picture's samples, and what makes this frame of them again.
+        """The image's samples, and what makes this frame of them again.
 
         For frames that wait elsewhere: the second holds no samples. What comes back has the same
         colours, alpha, tags and time; its pixel format is one of plain samples.
         """
-        source = readable(self.picture)
+        source = readable(self.image)
         tags = tags_of(source)
         name, width, height = source.format.name, source.width, source.height
         place = self.index, self.pts, self.time_base, self.duration, self.siting, self.beside
 
         def unpacked(words: Sequence[Words]) -> Frame:
-            picture = empty_picture(name, width, height, tags)
-            for channel, kept in zip(channels_of(picture), words, strict=True):
+            image = empty_image(name, width, height, tags)
+            for channel, kept in zip(channels_of(image), words, strict=True):
                 channel[...] = kept
-            frame = Frame(picture, *place)
-            _timed(picture, frame)
+            frame = Frame(image, *place)
+            _timed(image, frame)
             return frame
 
         return [channel.copy() for channel in channels_of(source)], unpacked
 
-    def with_picture(self, picture: av.VideoFrame) -> Frame:
-        """Another picture at the time of this frame."""
-        return replace(self, picture=_timed(picture, self))
+    def with_image(self, image: av.VideoFrame) -> Frame:
+        """Another image at the time of this frame."""
+        return replace(self, image=_timed(image, self))
 
     def non_finite(self) -> int:
-        """How many of the picture's values, colour and alpha, are NaN or infinite."""
-        layout = layout_of(readable_name(self.picture))
+        """How many of the image's values, colour and alpha, are NaN or infinite."""
+        layout = layout_of(readable_name(self.image))
         if not layout.is_float:
             return 0
-        values = decode_rgb(self.picture, self.siting)
+        values = decode_rgb(self.image, self.siting)
         channels = [*(values[:1] if layout.family == "gray" else values)]
         if layout.alpha is not None:
-            channels.append(codes_of(self.picture, layout, layout.alpha, layout.bits))
+            channels.append(codes_of(self.image, layout, layout.alpha, layout.bits))
         return sum(int(each.size - np.isfinite(each).sum()) for each in channels)
 
     def with_rgb(self, rgb: Tensor, alpha: Tensor | None = None) -> Frame:
@@ -163,27 +163,25 @@ class Frame:
         Raises:
             NumericsError: `rgb` holds NaN or infinity.
         """
-        source = readable(self.picture)
+        source = readable(self.image)
         values = _as_array(rgb, 3, "rgb")
         height, width = values.shape[1:]
         same_size = (height, width) == (source.height, source.width)
         layout = layout_of(source.format.name)
-        if same_size and "closed captions" in self.beside and source is self.picture:
-            picture = copy_of(source)
+        if same_size and "closed captions" in self.beside and source is self.image:
+            image = copy_of(source)
         else:
-            picture = picture_like(source, source.format.name, width, height)
+            image = image_like(source, source.format.name, width, height)
         if layout.family == "yuv" and same_size and layout.subsampling != (1, 1):
-            encode_rgb(picture, values, self.siting, reference=source)
+            encode_rgb(image, values, self.siting, reference=source)
         else:
-            encode_rgb(picture, values, self.siting)
+            encode_rgb(image, values, self.siting)
         if layout.alpha is not None:
             if alpha is None and same_size:
-                words_of(picture, layout, layout.alpha)[...] = words_of(
-                    source, layout, layout.alpha
-                )
+                words_of(image, layout, layout.alpha)[...] = words_of(source, layout, layout.alpha)
             else:
-                _put_alpha(picture, layout, self.alpha() if alpha is None else alpha)
-        return replace(self, picture=_timed(picture, self))
+                _put_alpha(image, layout, self.alpha() if alpha is None else alpha)
+        return replace(self, image=_timed(image, self))
 
     def converted(
         self,
@@ -205,48 +203,48 @@ class Frame:
             limited: write YUV in limited range.
             siting: where chroma is to lie; None: where it lies.
         """
-        own = transfer_of(self.picture)
+        own = transfer_of(self.image)
         recurved = transfer not in (None, own)
         place = siting or self.siting
-        if pixel_format == self.picture.format.name and pixel_format in STAND_INS and not recurved:
+        if pixel_format == self.image.format.name and pixel_format in STAND_INS and not recurved:
             return self
-        source = readable(self.picture)
+        source = readable(self.image)
         layout, before = layout_of(pixel_format), layout_of(source.format.name)
         full = source.color_range == 2 or before.full_range
         narrowed = limited and layout.family == before.family == "yuv" and full
         moved = place != self.siting and before.subsampling != (1, 1)
-        if pixel_format == self.picture.format.name and not (recurved or narrowed or moved):
+        if pixel_format == self.image.format.name and not (recurved or narrowed or moved):
             return self
-        picture = picture_like(self.picture, pixel_format, self.width, self.height)
+        image = image_like(self.image, pixel_format, self.width, self.height)
         if before.full_range:
-            picture.color_range = 2
+            image.color_range = 2
         if layout.family != before.family:
             code = {"rgb": 0, "gray": 2, "yuv": matrix_code(2, self.height, self.width)}
-            picture.colorspace = code[layout.family]
-            picture.color_range = 1 if layout.family == "yuv" and not layout.full_range else 2
+            image.colorspace = code[layout.family]
+            image.color_range = 1 if layout.family == "yuv" and not layout.full_range else 2
         elif narrowed:
-            picture.color_range = 1
+            image.color_range = 1
         if transfer is not None and recurved:
-            tag_transfer(picture, transfer)
+            tag_transfer(image, transfer)
         alike = (layout.family, layout.subsampling) == (before.family, before.subsampling)
         plain = not any(each.is_float or each.channel_bits for each in (layout, before))
         if alike and plain and not (recurved or moved):
-            recode(source, picture)
+            recode(source, image)
         else:
             rgb = self.rgb()
             if transfer is not None and recurved:
                 from unblur.ops.color import from_linear, to_linear
 
                 rgb = from_linear(to_linear(rgb, own), transfer)
-            encode_rgb(picture, rgb.numpy(), place)
+            encode_rgb(image, rgb.numpy(), place)
         if layout.alpha is not None:
             alpha = self.alpha()
             if alpha is None:
                 import torch
 
                 alpha = torch.ones(1, self.height, self.width)
-            _put_alpha(picture, layout, alpha)
-        return replace(self, picture=_timed(picture, self), siting=place)
+            _put_alpha(image, layout, alpha)
+        return replace(self, image=_timed(image, self), siting=place)
 
 
 def finite(x: Tensor) -> tuple[Tensor, int]:
@@ -266,22 +264,22 @@ def finite(x: Tensor) -> tuple[Tensor, int]:
     return torch.nan_to_num(x, nan=0.0, posinf=high, neginf=low), bad
 
 
-def transfer_of(picture: av.VideoFrame) -> str | None:
-    """Name of the picture's transfer function; None where it is not tagged."""
-    return TRANSFERS.get(int(getattr(picture, "color_trc", 2)))
+def transfer_of(image: av.VideoFrame) -> str | None:
+    """Name of the image's transfer function; None where it is not tagged."""
+    return TRANSFERS.get(int(getattr(image, "color_trc", 2)))
 
 
-def tag_transfer(picture: av.VideoFrame, transfer: str) -> None:
+def tag_transfer(image: av.VideoFrame, transfer: str) -> None:
     """Writes the tag of a transfer function; the samples stay."""
     code = next(code for code, name in TRANSFERS.items() if name == transfer)
     with suppress(AttributeError):  # PyAV before 16 cannot
-        picture.color_trc = code
+        image.color_trc = code
 
 
-def _put_alpha(picture: av.VideoFrame, layout: Layout, alpha: Tensor | None) -> None:
+def _put_alpha(image: av.VideoFrame, layout: Layout, alpha: Tensor | None) -> None:
     if alpha is None or layout.alpha is None:
         return
-    size = (picture.height, picture.width)
+    size = (image.height, image.width)
     if tuple(alpha.shape[-2:]) != size:
         import torch
 
@@ -289,7 +287,7 @@ def _put_alpha(picture: av.VideoFrame, layout: Layout, alpha: Tensor | None) -> 
     codes = _as_array(alpha, 1, "alpha")[0].copy()
     if not layout.is_float:
         codes *= np.float32(2**layout.bits - 1)
-    put_codes(picture, layout, layout.alpha, layout.bits, codes)
+    put_codes(image, layout, layout.alpha, layout.bits, codes)
 
 
 def _as_array(x: Tensor, channels: int, name: str) -> Array:
@@ -303,9 +301,9 @@ def _as_array(x: Tensor, channels: int, name: str) -> Array:
     return values
 
 
-def _timed(picture: av.VideoFrame, frame: Frame) -> av.VideoFrame:
-    picture.pts = frame.pts
-    picture.time_base = frame.time_base
+def _timed(image: av.VideoFrame, frame: Frame) -> av.VideoFrame:
+    image.pts = frame.pts
+    image.time_base = frame.time_base
     with suppress(AttributeError):
-        picture.duration = frame.duration
-    return picture
+        image.duration = frame.duration
+    return image

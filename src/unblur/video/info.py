@@ -62,7 +62,7 @@ RANGES = {1: "tv", 2: "pc"}
 
 @dataclass(frozen=True)
 class ColorTags:
-    """How the numbers of a picture map to light; None where the file does not say."""
+    """How the numbers of an image map to light; None where the file does not say."""
 
     matrix: str | None = None
     """`bt709`, `smpte170m`, `bt2020nc`, `gbr`, ...: see `MATRICES`."""
@@ -112,7 +112,7 @@ class StreamInfo:
     language: str | None = None
     title: str | None = None
     cover: bool = False
-    """True for an attached picture (cover art)."""
+    """True for an attached image (cover art)."""
     auxiliary: bool = False
     """True for what serves another stream, as the opacity of AVIF."""
 
@@ -124,7 +124,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A file, folder or pattern of pictures, and the video stream that is restored."""
+    """A file, folder or pattern of images, and the video stream that is restored."""
 
     path: Path
     width: int
@@ -140,11 +140,11 @@ class VideoInfo:
     time_base: Fraction
     """Seconds per tick of the frames' timestamps."""
     frames: int | None
-    """Number of frames where the container says or counting was asked for."""
+    """Number of frames where the container says or counting was requested."""
     duration: float | None
     """Seconds."""
     rotation: int = 0
-    """Degrees clockwise, 0 to 359, by which a player turns the picture to show it upright."""
+    """Degrees clockwise, 0 to 359, by which a player turns the image to show it upright."""
     display_matrix: tuple[int, ...] | None = None
     """The nine numbers behind `rotation` (and a mirror, if any), as the file holds them."""
     sample_aspect_ratio: Fraction = Fraction(1)
@@ -169,7 +169,7 @@ class VideoInfo:
     constant_rate: bool = False
     """Whether frames come at an even rate, as far as the container's beginning tells."""
     container: str = ""
-    """FFmpeg's name of the container; `sequence` for pictures."""
+    """FFmpeg's name of the container; `sequence` for images."""
     stream_index: int = 0
     """Index of the restored stream in `streams`."""
     start_time: float = 0.0

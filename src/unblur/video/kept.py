@@ -25,7 +25,7 @@ from av.packet import Packet
 
 from unblur.video.frame import Frame
 from unblur.video.pixels.layout import layout_of, native_format
-from unblur.video.pixels.planes import channels_of, empty_picture, readable, tags_of
+from unblur.video.pixels.planes import channels_of, empty_image, readable, tags_of
 from unblur.video.side_data import copy_of
 
 MOST_FRAMES = 250
@@ -35,7 +35,7 @@ MOST_BYTES = 2_000_000_000
 """That the frames of a segment may take before it is encoded; large frames come in shorter ones."""
 FLUSH = 5.0
 """Seconds of work that a power cut may cost; a killed process loses none."""
-PICTURES = "pictures"
+PICTURES = "images"
 GROWING = ".growing"
 """Ending of a file that is not complete."""
 _PIECE = 1 << 20
@@ -172,7 +172,7 @@ class Kept:
         if self._again:  # it is in the log
             self._again -= 1
             return
-        source = readable(frame.picture)
+        source = readable(frame.image)
         told = {
             "format": source.format.name,
             "size": (source.width, source.height),
@@ -243,18 +243,18 @@ class Kept:
         size, _, _ = _HEAD.unpack_from(content)
         told = json.loads(content[_HEAD.size : _HEAD.size + size])
         width, height = told["size"]
-        same = (source.picture.format.name, source.width, source.height)
+        same = (source.image.format.name, source.width, source.height)
         whole = "closed captions" in source.beside and same == (told["format"], width, height)
         if whole:
-            picture = copy_of(source.picture)  # with its captions
+            image = copy_of(source.image)  # with its captions
         else:
-            picture = empty_picture(told["format"], width, height, told["tags"])
+            image = empty_image(told["format"], width, height, told["tags"])
         at = _HEAD.size + size
-        for channel in channels_of(picture):
+        for channel in channels_of(image):
             samples = np.ndarray(channel.shape, channel.dtype, content, at)
             channel[...] = samples
             at += samples.nbytes
-        return source.with_picture(picture)
+        return source.with_image(image)
 
     def end_log(self) -> None:
         """Closes the log of frames that grows."""

@@ -18,7 +18,7 @@ _SAME_CURVE = {"smpte170m": "bt709", "bt2020-10": "bt709", "bt2020-12": "bt709"}
 
 
 def check_mirror(info: VideoInfo, container: codecs.Container, extension: str) -> None:
-    """UsageError where the picture is mirrored by a flag that the container does not have."""
+    """UsageError where the image is mirrored by a flag that the container does not have."""
     matrix = info.display_matrix
     if matrix is None or container.stores_mirror:
         return
@@ -97,8 +97,8 @@ def warn_after(
         written: the finished file.
         name: what it will be called.
         info: the source's.
-        tags: colour tags that the encoder was told.
-        told_siting: where the encoder was told that chroma lies.
+        tags: colour tags that the encoder was given.
+        told_siting: where the encoder was given that chroma lies.
         what: codec and extension, for messages.
 
     Returns:

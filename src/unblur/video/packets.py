@@ -1,4 +1,4 @@
-"""What a coded frame is for: some packets show no picture of their own, and nothing is wrong."""
+"""What a coded frame is for: some packets show no image of their own, and nothing is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_encrypted(packet: Packet[Any]) -> bool:
 
 
 def is_repeat(packet: Packet[Any]) -> bool:
-    """Whether the packet says no more than that the picture before it stays (Theora, AVI).
+    """Whether the packet says no more than that the image before it stays (Theora, AVI).
 
     FFmpeg's decoders take no packets without bytes; only the one that ends a stream has no time.
     """
@@ -30,8 +30,8 @@ def is_header(packet: Packet[Any], codec: str) -> bool:
     return codec == "theora" and packet.size > 0 and memoryview(packet)[0] >= 0x80
 
 
-def shows_picture(packet: Packet[Any], codec: str) -> bool | None:
-    """Whether a packet has a picture of its own to show; None where that cannot be told.
+def shows_image(packet: Packet[Any], codec: str) -> bool | None:
+    """Whether a packet has an image of its own to show; None where that cannot be told.
 
     VP8, VP9 and AV1 may send frames that others lean on and that are not shown themselves, Dirac
     units that are none, and MPEG-4 may pack a frame into the packet before its own.

@@ -27,7 +27,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, UnblurWarning, UsageError
-from unblur.video.decode import Damage, deinterlaced, pictures
+from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.fitting import fitting
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
@@ -186,7 +186,7 @@ class PipeReader:
         check_size(self._damage.path, stream.width, stream.height, max_pixels)
         sorted_ = cast(InputContainer, _Sorted(container, self.others))
         opened = Opened(self._damage.path, sorted_, stream, stream.codec_context)
-        decoded = pictures(opened, self._damage)
+        decoded = images(opened, self._damage)
         first = next(decoded, None)
         if first is None:
             raise no_frames(self._damage.path)
@@ -217,23 +217,21 @@ class PipeReader:
         start, end = self._range
         began: Fraction | None = None
         given = 0
-        for index, picture in enumerate(self._decoded):
-            pts = picture.pts or 0
+        for index, image in enumerate(self._decoded):
+            pts = image.pts or 0
             now = pts * info.time_base
             began = now if began is None else began
             if end is not None and end.reached(index, now - began):
                 break
             if start is not None and not start.reached(index, now - began):
                 continue
-            if (picture.width, picture.height) != (info.width, info.height):
+            if (image.width, image.height) != (info.width, info.height):
                 raise MediaError(
                     f"standard input changes from {info.width}x{info.height} to "
-                    f"{picture.width}x{picture.height} at frame {index}: pipe one size"
+                    f"{image.width}x{image.height} at frame {index}: pipe one size"
                 )
             given += 1
-            yield Frame(
-                picture, index, pts, info.time_base, picture.duration, siting, beside(picture)
-            )
+            yield Frame(image, index, pts, info.time_base, image.duration, siting, beside(image))
         else:
             self._check_end()
         if not given:
@@ -322,8 +320,8 @@ class PipeWriter:
             else:
                 self._open_nut(frame)
         if self._format == "y4m":
-            picture = fitting(frame, self._y4m_format(), limited=False, siting=None)
-            parts = [b"FRAME\n", *(np.ascontiguousarray(c).tobytes() for c in channels_of(picture))]
+            image = fitting(frame, self._y4m_format(), limited=False, siting=None)
+            parts = [b"FRAME\n", *(np.ascontiguousarray(c).tobytes() for c in channels_of(image))]
             self._file.write(b"".join(parts))
         else:
             self._write_nut(frame)
@@ -368,7 +366,7 @@ class PipeWriter:
         assert isinstance(stream, VideoStream)  # noqa: S101
         context = stream.codec_context
         context.width, context.height = frame.width, frame.height
-        context.pix_fmt = frame.picture.format.name
+        context.pix_fmt = frame.image.format.name
         context.time_base = stream.time_base = self._info.time_base
         context.sample_aspect_ratio = self._info.sample_aspect_ratio
         self._stream = stream
@@ -387,12 +385,12 @@ class PipeWriter:
         self._put_others(frame.time)
         pts = round((frame.time - self._shift) / self._info.time_base)
         self._last = pts if self._last is None else max(pts, self._last + 1)
-        picture = frame.picture
-        before = picture.pts, picture.time_base
-        picture.pts, picture.time_base = self._last, self._info.time_base
-        for packet in self._stream.encode(picture):
+        image = frame.image
+        before = image.pts, image.time_base
+        image.pts, image.time_base = self._last, self._info.time_base
+        for packet in self._stream.encode(image):
             self._output.mux(packet)
-        picture.pts, picture.time_base = before
+        image.pts, image.time_base = before
 
     def _put_others(self, until: Fraction | None) -> None:
         """Writes waiting packets up to a time of the source; all if None."""

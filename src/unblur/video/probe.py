@@ -37,7 +37,7 @@ MAX_PIXELS = 8192 * 8192
 """Largest frame that is read unless the caller allows more."""
 
 # Demuxers that open other files or devices than the one they are given, and one that takes any
-# text for a picture.
+# text for an image.
 _REFUSED_DEMUXERS = {
     *("concat", "dash", "hls", "imf", "image2", "lavfi", "mpjpeg", "rtp", "rtsp", "sap", "sdp"),
     *("tty", "vapoursynth", "vobsub", "webm_dash_manifest"),
@@ -216,7 +216,7 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 def no_frames(path: Path) -> MediaError:
     """The error for a video stream without a single frame that decodes."""
     return MediaError(
-        f"{path} has a video stream, but not one of the frames asked for can be decoded:"
+        f"{path} has a video stream, but not one of the frames requested can be decoded:"
         " the file is empty, cut off or damaged"
     )
 
@@ -234,7 +234,7 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror or error}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise MediaError(f"{path} is a folder without numbered pictures: name a video file")
+        raise MediaError(f"{path} is a folder without numbered images: name a video file")
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(f"{path} is not a regular file: save the video to a file first")
     if status.st_size == 0:
@@ -312,7 +312,7 @@ def _video_stream(path: Path, container: InputContainer, wanted: int | None) -> 
         moving = [chosen]
     if not moving:
         if container.streams.video:
-            raise MediaError(f"{path} holds no video, only a cover picture: name a video file")
+            raise MediaError(f"{path} holds no video, only a cover image: name a video file")
         kinds = " and ".join(sorted({stream.type for stream in container.streams}))
         raise MediaError(f"{path} holds no video, only {kinds or 'a header'}: name a video file")
     shown = [stream for stream in moving if not _is_auxiliary(stream)] or moving

@@ -17,7 +17,7 @@ from types import TracebackType
 import av
 
 from unblur.errors import MediaError, UnblurWarning
-from unblur.video.decode import Damage, deinterlaced, pictures
+from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
@@ -106,18 +106,18 @@ class FileReader:
         span, info = self._span, self.info
         siting: Siting = info.siting or "left"
         given = 0
-        for count, picture in enumerate(self._decoded):
-            pts = picture.pts or 0
+        for count, image in enumerate(self._decoded):
+            pts = image.pts or 0
             index = count if span is None else span.index(pts)
             if span is not None and span.end is not None and pts >= span.end:
                 break
-            self._check(picture, index)
-            if picture.is_corrupt:
+            self._check(image, index)
+            if image.is_corrupt:
                 self._damage.note(f"frame {index} decodes with faults", lost=False)
             given += 1
-            self._tag(picture)
-            extra = beside(picture)
-            yield Frame(picture, index, pts, info.time_base, picture.duration, siting, extra)
+            self._tag(image)
+            extra = beside(image)
+            yield Frame(image, index, pts, info.time_base, image.duration, siting, extra)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
         if not given:
@@ -145,44 +145,44 @@ class FileReader:
         )
 
     def _from_start_of_span(self) -> Iterator[av.VideoFrame]:
-        """Pictures from the start of the span, or from some point before it."""
+        """Images from the start of the span, or from some point before it."""
         opened, span = self._opened, self._span
         if span is None or span.index(span.start) == 0 or self._damage.strict:
-            decoded = pictures(opened, self._damage, whole=span is None or span.end is None)
+            decoded = images(opened, self._damage, whole=span is None or span.end is None)
             return decoded if span is None else _from(span.start, decoded)
         key = seek(opened, span.start)
         if key is not None:
-            decoded = pictures(opened, self._damage, whole=False)
+            decoded = images(opened, self._damage, whole=False)
             landed = _landed(decoded, key, span)
             if landed is not None:
                 self._damage.clear()  # frames that lean on ones before the key frame fail rightly
                 return chain([landed], decoded)
         self._damage.clear()
         self._open()
-        return _from(span.start, pictures(self._opened, self._damage, whole=False))
+        return _from(span.start, images(self._opened, self._damage, whole=False))
 
-    def _tag(self, picture: av.VideoFrame) -> None:
-        """Gives a picture that says less than the file's header the header's colour tags."""
+    def _tag(self, image: av.VideoFrame) -> None:
+        """Gives an image that says less than the file's header the header's colour tags."""
         matrix, primaries, transfer, range_ = self.info.color.codes()
-        if picture.colorspace == 2 and matrix != 2:
-            picture.colorspace = matrix
-        if picture.color_range == 0 and range_ != 0:
-            picture.color_range = range_
-        if picture.color_primaries == 2 and primaries != 2:
-            picture.color_primaries = primaries
-        if picture.color_trc == 2 and transfer != 2:
-            picture.color_trc = transfer
+        if image.colorspace == 2 and matrix != 2:
+            image.colorspace = matrix
+        if image.color_range == 0 and range_ != 0:
+            image.color_range = range_
+        if image.color_primaries == 2 and primaries != 2:
+            image.color_primaries = primaries
+        if image.color_trc == 2 and transfer != 2:
+            image.color_trc = transfer
 
-    def _check(self, picture: av.VideoFrame, index: int) -> None:
+    def _check(self, image: av.VideoFrame, index: int) -> None:
         info = self.info
-        now = (picture.width, picture.height, picture.format.name)
+        now = (image.width, image.height, image.format.name)
         if now != (info.width, info.height, info.pixel_format):
             raise MediaError(
                 f"{self._path} changes from {info.width}x{info.height} {info.pixel_format} to"
                 f" {now[0]}x{now[1]} {now[2]} at frame {index}: restore it in parts, with"
                 f" --end f{index} and with --start f{index}"
             )
-        if picture.interlaced_frame and not self._deinterlace:
+        if image.interlaced_frame and not self._deinterlace:
             raise self._interlaced(index)
 
     def _interlaced(self, index: int) -> MediaError:
@@ -193,23 +193,23 @@ class FileReader:
 
 
 def _from(start: int, decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Pictures at `start` and after it; ones before may even have another size."""
-    return (picture for picture in decoded if (picture.pts or 0) >= start)
+    """Images at `start` and after it; ones before may even have another size."""
+    return (image for image in decoded if (image.pts or 0) >= start)
 
 
 def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoFrame | None:
-    """The first picture of the span; None where one is missing between the key frame and it.
+    """The first image of the span; None where one is missing between the key frame and it.
 
     A decoder that finds out late how many frames it must reorder would leave some out.
     """
     place = span.index(key)
-    for picture in decoded:
-        pts = picture.pts or 0
+    for image in decoded:
+        pts = image.pts or 0
         if pts < key:
             continue
         if place >= len(span.timeline) or pts != span.timeline[place]:
             return None
         if pts >= span.start:
-            return picture
+            return image
         place += 1
     return None

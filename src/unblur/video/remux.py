@@ -347,18 +347,18 @@ def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
 
 
 def _attach(source: Path, stream: Stream, output: OutputContainer) -> bool:
-    """Carries a cover picture over as an attachment, which is what Matroska wants."""
+    """Carries a cover image over as an attachment, which is what Matroska wants."""
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else None
     if output.format.name != "matroska" or codec not in _PICTURES:
         return False
     name, mimetype = _PICTURES[codec]
     with open_container(source) as again:
-        picture = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
-        if picture is None:
+        image = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+        if image is None:
             return False
         output.add_attachment(
             stream.metadata.get("filename", name),
             stream.metadata.get("mimetype", mimetype),
-            bytes(picture),
+            bytes(image),
         )
     return True

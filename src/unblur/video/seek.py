@@ -1,6 +1,6 @@
 """Key frames that decoding may begin at: none of the frames to come leans on an earlier one.
 
-A container's flag of key frames does not say that. H.264 flags frames from which the picture only
+A container's flag of key frames does not say that. H.264 flags frames from which the image only
 builds up (intra refresh), and what a decoder says of the frames before it has recovered depends on
 the timing of its threads. So the coded frame itself is looked at, and where it does not promise
 enough the one before it is tried, at last the beginning of the file.
@@ -68,7 +68,7 @@ def _starts_anew(packet: Packet[VideoStream], stream: VideoStream) -> bool:
 
 
 def _h264(data: bytes, extradata: bytes) -> bool:
-    """IDR, or an I frame that says that all is right at once (as in open groups of pictures)."""
+    """IDR, or an I frame that says that all is right at once (as in open groups of images)."""
     length = (extradata[4] & 3) + 1 if extradata[:1] == b"\x01" else 0
     for unit in _units(data, length):
         kind = unit[0] & 31
@@ -99,7 +99,7 @@ def _recovers_at_once(data: bytes) -> bool:
 
 
 def _hevc(data: bytes, extradata: bytes) -> bool:
-    """A random access picture of any kind (7.4.2.2); what leans further back is shown before it."""
+    """A random access image of any kind (7.4.2.2); what leans further back is shown before it."""
     length = (extradata[21] & 3) + 1 if extradata[:1] == b"\x01" else 0
     return any(16 <= unit[0] >> 1 & 63 <= 21 for unit in _units(data, length))
 

@@ -14,7 +14,7 @@ from unblur.ops.priority import kept_priority
 
 
 class Segments:
-    """Encodes pictures for a stream, each so many of them by an encoder of their own.
+    """Encodes images for a stream, each so many of them by an encoder of their own.
 
     An encoder remembers what it wrote: only one that begins anew gives the same bits whenever it
     begins. Where segments end depends on the job alone.
@@ -34,15 +34,15 @@ class Segments:
         self._encoder: VideoCodecContext | None = None
         self._frames = 0
 
-    def encode(self, picture: av.VideoFrame) -> list[Packet[Any]]:
-        """Packets that are ready after one more picture."""
+    def encode(self, image: av.VideoFrame) -> list[Packet[Any]]:
+        """Packets that are ready after one more image."""
         if self._encoder is None:
             # That of the stream only writes the header: what it took it would keep to the end.
             self._encoder = another(self._stream.codec_context, self._options)
         opening = nullcontext() if self._frames else kept_priority()
         self._frames += 1
         with opening:
-            return self._of_stream(self._encoder.encode(picture))
+            return self._of_stream(self._encoder.encode(image))
 
     @property
     def full(self) -> bool:
@@ -50,7 +50,7 @@ class Segments:
         return self._frames == self.length
 
     def end(self) -> list[Packet[Any]]:
-        """The rest of the segment; the next picture begins another, once it has a number."""
+        """The rest of the segment; the next image begins another, once it has a number."""
         encoder, self._encoder, self._frames = self._encoder, None, 0
         return [] if encoder is None else self._of_stream(encoder.encode(None))
 

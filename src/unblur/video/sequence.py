@@ -1,4 +1,4 @@
-"""Pictures in a folder as a video: found, put in order, checked, and read one at a time."""
+"""Images in a folder as a video: found, put in order, checked, and read one at a time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
+from unblur.video.images import READABLE, Decoded, is_animated, read_image
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
-from unblur.video.pictures import READABLE, Decoded, is_animated, read_picture
 from unblur.video.pixels.layout import STAND_INS, layout_of, native_format
 from unblur.video.probe import MAX_PIXELS
 from unblur.video.span import PAST_END
@@ -29,12 +29,12 @@ from unblur.video.timecode import Time, parse_time
 
 Gaps = Literal["error", "hold", "skip"]
 RATE = Fraction(24)
-"""Frames per second of pictures, which do not say."""
+"""Frames per second of images, which do not say."""
 _MOST_HELD = 100_000
 _NUMBER = re.compile(r"%(0\d{1,2})?d")
 
 
-class Picture(NamedTuple):
+class ImageFile(NamedTuple):
     """A file of a sequence."""
 
     path: Path
@@ -43,10 +43,10 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """The files of a sequence in order. A file appears again where a gap is held."""
 
-    files: tuple[Picture, ...]
+    files: tuple[ImageFile, ...]
 
     @property
     def first_number(self) -> int:
@@ -56,7 +56,7 @@ class Pictures:
 
 
 def is_sequence(path: str | os.PathLike[str]) -> bool:
-    """Whether an input is read as pictures: a folder, a pattern, or a single picture."""
+    """Whether an input is read as images: a folder, a pattern, or a single image."""
     text = os.fspath(path)
     if os.path.isdir(text):
         return True
@@ -66,23 +66,23 @@ def is_sequence(path: str | os.PathLike[str]) -> bool:
     return bool(_NUMBER.search(name)) or glob.has_magic(name)
 
 
-def find_pictures(path: str | os.PathLike[str], gaps: Gaps = "error") -> Pictures:
-    """Lists the pictures of a folder, of a pattern such as `%05d.png` or `*.png`, or of one file.
+def find_images(path: str | os.PathLike[str], gaps: Gaps = "error") -> Images:
+    """Lists the images of a folder, of a pattern such as `%05d.png` or `*.png`, or of one file.
 
     Names are ordered as people count (9 before 10). Where they differ in one number only, that
     number is the frame's, and every number from the first to the last has to be there.
 
     Args:
         path: folder, pattern or file. A file that exists is never taken for a pattern.
-        gaps: what a missing number means: an error; `hold`: the picture before stays; `skip`: the
-            pictures move together.
+        gaps: what a missing number means: an error; `hold`: the image before stays; `skip`: the
+            images move together.
 
     Raises:
-        MediaError: there are no pictures, pictures of several kinds, or a number is missing.
+        MediaError: there are no images, images of several kinds, or a number is missing.
     """
     given = Path(path)
     if given.is_file():
-        return Pictures((Picture(given, None),))
+        return Images((ImageFile(given, None),))
     if given.is_dir():
         folder, wanted = given, None
     else:
@@ -108,31 +108,31 @@ def find_pictures(path: str | os.PathLike[str], gaps: Gaps = "error") -> Picture
         kinds = sorted({file.path.suffix.lower() for file in files})
         if len(kinds) > 1:
             raise MediaError(
-                f"{folder} holds pictures of several kinds ({', '.join(kinds)}):"
+                f"{folder} holds images of several kinds ({', '.join(kinds)}):"
                 f" choose with a pattern, for example {folder / '*'}{kinds[0]}"
             )
     if not files:
         raise MediaError(
-            f"{given} matches no pictures; they are read from {', '.join(READABLE)} files"
+            f"{given} matches no images; they are read from {', '.join(READABLE)} files"
         )
-    return Pictures(tuple(_filled(files, gaps)))
+    return Images(tuple(_filled(files, gaps)))
 
 
 def probe_sequence(
     path: str | os.PathLike[str], *, rate: Fraction = RATE, max_pixels: int = MAX_PIXELS
 ) -> VideoInfo:
-    """Describes a sequence from its first picture that decodes, and the number of files.
+    """Describes a sequence from its first image that decodes, and the number of files.
 
     Raises:
-        MediaError: there is no such picture.
+        MediaError: there is no such image.
         ResourceError: it has more than `max_pixels`.
     """
-    pictures = find_pictures(path, "skip")
-    return _describe(Path(path), pictures, _first(Path(path), pictures, max_pixels), rate)
+    images = find_images(path, "skip")
+    return _describe(Path(path), images, _first(Path(path), images, max_pixels), rate)
 
 
 class SequenceReader:
-    """Reads a sequence of pictures; a context manager, and an iterator over `Frame`.
+    """Reads a sequence of images; a context manager, and an iterator over `Frame`.
 
     Attributes:
         info: what the sequence holds; `container` is `sequence`.
@@ -151,29 +151,29 @@ class SequenceReader:
         gaps: Gaps = "error",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Finds the pictures and looks at the first one.
+        """Finds the images and looks at the first one.
 
         Args:
-            path: folder, pattern (`frames/%05d.png`, `frames/*.png`) or one picture.
-            start: first frame; times count from the first picture.
+            path: folder, pattern (`frames/%05d.png`, `frames/*.png`) or one image.
+            start: first frame; times count from the first image.
             end: frame after the last one.
-            strict: a damaged picture is an error.
+            strict: a damaged image is an error.
             rate: frames per second.
-            gaps: see `find_pictures`.
-            max_pixels: largest picture that is read.
+            gaps: see `find_images`.
+            max_pixels: largest image that is read.
 
         Raises:
-            MediaError: no pictures, or a gap.
+            MediaError: no images, or a gap.
             UsageError: the range is empty or begins past the end.
         """
         self._path = Path(path)
         self._rate = rate
         self._max_pixels = max_pixels
         self._damage = Damage(self._path, strict)
-        self._pictures = find_pictures(path, gaps)
-        self._range = _range(self._path, len(self._pictures.files), rate, start, end)
-        first = _first(self._path, self._pictures, max_pixels)
-        self.info = _describe(self._path, self._pictures, first, rate)
+        self._images = find_images(path, gaps)
+        self._range = _range(self._path, len(self._images.files), rate, start, end)
+        first = _first(self._path, self._images, max_pixels)
+        self.info = _describe(self._path, self._images, first, rate)
         self.frames = len(self._range)
         self.non_finite = 0
 
@@ -189,19 +189,19 @@ class SequenceReader:
         self.close()
 
     def close(self) -> None:
-        """Nothing stays open between two pictures."""
+        """Nothing stays open between two images."""
 
     @property
     def decode_failures(self) -> int:
-        """Pictures that did not decode, or decoded with faults, so far."""
+        """Images that did not decode, or decoded with faults, so far."""
         return self._damage.lost + self._damage.damaged
 
     def __iter__(self) -> Iterator[Frame]:
-        bad_pictures = 0
+        bad_images = 0
         for index in self._range:
-            file = self._pictures.files[index].path
+            file = self._images.files[index].path
             try:
-                decoded = read_picture(file, self._max_pixels)
+                decoded = read_image(file, self._max_pixels)
             except MediaError as error:
                 self._damage.note(str(error), lost=True)
                 continue
@@ -210,32 +210,32 @@ class SequenceReader:
             frame = self._same_kind(file, self._frame(decoded, index))
             bad = frame.non_finite()
             self.non_finite += bad
-            bad_pictures += bad > 0
+            bad_images += bad > 0
             yield frame
         self._damage.warn()
         if self.non_finite:
             warnings.warn(
-                f"{self._path}: {self.non_finite} values in {bad_pictures} pictures are NaN or"
-                " infinite; the model saw NaN as 0 and infinity as the picture's largest value",
+                f"{self._path}: {self.non_finite} values in {bad_images} images are NaN or"
+                " infinite; the model saw NaN as 0 and infinity as the image's largest value",
                 UnblurWarning,
                 stacklevel=2,
             )
 
     def _frame(self, decoded: Decoded, index: int) -> Frame:
-        decoded.picture.pts = index
-        decoded.picture.time_base = 1 / self._rate
+        decoded.image.pts = index
+        decoded.image.time_base = 1 / self._rate
         siting: Literal["left", "center"] = "center" if decoded.codec == "mjpeg" else "left"
-        return Frame(decoded.picture, index, index, 1 / self._rate, 1, siting)
+        return Frame(decoded.image, index, index, 1 / self._rate, 1, siting)
 
     def _same_kind(self, file: Path, frame: Frame) -> Frame:
         """The frame in the first one's pixel format, which must be able to hold it."""
         info = self.info
         if (frame.width, frame.height) != (info.width, info.height):
             raise MediaError(
-                f"{file} is {frame.width}x{frame.height} and the pictures before it are"
+                f"{file} is {frame.width}x{frame.height} and the images before it are"
                 f" {info.width}x{info.height}: bring all to one size, or restore them in parts"
             )
-        name = frame.picture.format.name
+        name = frame.image.format.name
         if name == info.pixel_format:
             return frame
         own, first = layout_of(native_format(name)), layout_of(native_format(info.pixel_format))
@@ -248,13 +248,15 @@ class SequenceReader:
         )
         if not holds:
             raise MediaError(
-                f"{file} is {_kind(name)} and the pictures before it are"
+                f"{file} is {_kind(name)} and the images before it are"
                 f" {_kind(info.pixel_format)}: bring all to one kind, or restore them in parts"
             )
         return frame.converted(info.pixel_format)
 
 
-def _numbered(folder: Path, names: list[str], wanted: str, number: re.Match[str]) -> list[Picture]:
+def _numbered(
+    folder: Path, names: list[str], wanted: str, number: re.Match[str]
+) -> list[ImageFile]:
     """Files of a printf pattern with one %d or %05d."""
     before, after = wanted[: number.start()], wanted[number.end() :]
     if _NUMBER.search(after):
@@ -268,28 +270,28 @@ def _numbered(folder: Path, names: list[str], wanted: str, number: re.Match[str]
         ):
             continue
         if digits == f"{int(digits):0{width}d}" and len(name) == len(before + digits + after):
-            files.append(Picture(folder / name, int(digits)))
+            files.append(ImageFile(folder / name, int(digits)))
     return sorted(files, key=lambda file: file.number or 0)
 
 
-def _with_numbers(folder: Path, names: list[str]) -> list[Picture]:
+def _with_numbers(folder: Path, names: list[str]) -> list[ImageFile]:
     """Files with the number by which alone their names differ, if it is so."""
     parts = [re.fullmatch(r"(.*?)([0-9]{1,15})([^0-9]*)", name, re.DOTALL) for name in names]
     frames = {(part[1], part[3]) for part in parts if part}
     numbers = [int(part[2]) for part in parts if part]
     alike = len(frames) == 1 and len(set(numbers)) == len(names) > 1
     return [
-        Picture(folder / name, int(part[2]) if alike and part else None)
+        ImageFile(folder / name, int(part[2]) if alike and part else None)
         for name, part in zip(names, parts, strict=True)
     ]
 
 
-def _filled(files: list[Picture], gaps: Gaps) -> Iterator[Picture]:
+def _filled(files: list[ImageFile], gaps: Gaps) -> Iterator[ImageFile]:
     numbers = [file.number for file in files if file.number is not None]
     missing = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
     if missing and gaps == "hold" and missing > max(_MOST_HELD, 10 * len(files)):
         raise MediaError(f"{files[0].path.parent} lacks {missing} numbers: too many to hold")
-    before: Picture | None = None
+    before: ImageFile | None = None
     for file in files:
         if before is not None and missing and gaps != "skip":
             expected = (before.number or 0) + 1
@@ -298,10 +300,10 @@ def _filled(files: list[Picture], gaps: Gaps) -> Iterator[Picture]:
                 raise MediaError(
                     f"number {expected}{more} is missing in {file.path.parent}, between"
                     f" {before.path.name} and {file.path.name}: add it, or rename the"
-                    " pictures (Python's open_video reads them with gaps='hold' or gaps='skip')"
+                    " images (Python's open_video reads them with gaps='hold' or gaps='skip')"
                 )
             for number in range(expected, file.number or 0):
-                yield Picture(before.path, number)
+                yield ImageFile(before.path, number)
         yield file
         before = file
 
@@ -316,7 +318,7 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def _range(
     path: Path, count: int, rate: Fraction, start: Time | str | None, end: Time | str | None
 ) -> range:
-    length = f"{path} has {count} pictures, {float(count / rate):.3f} s"
+    length = f"{path} has {count} images, {float(count / rate):.3f} s"
 
     def place(time: Time) -> int:
         if time.frame is not None:
@@ -339,28 +341,28 @@ def _range(
     return range(first, last)
 
 
-def _first(path: Path, pictures: Pictures, max_pixels: int) -> Decoded:
-    """The first picture that decodes."""
+def _first(path: Path, images: Images, max_pixels: int) -> Decoded:
+    """The first image that decodes."""
     failure: MediaError | None = None
-    for file in pictures.files:
+    for file in images.files:
         try:
-            return read_picture(file.path, max_pixels)
+            return read_image(file.path, max_pixels)
         except MediaError as error:
             failure = failure or error
-    if len(pictures.files) == 1 and failure is not None:
+    if len(images.files) == 1 and failure is not None:
         raise failure
-    raise MediaError(f"{path}: none of {len(pictures.files)} pictures decodes: {failure}")
+    raise MediaError(f"{path}: none of {len(images.files)} images decodes: {failure}")
 
 
-def _describe(path: Path, pictures: Pictures, first: Decoded, rate: Fraction) -> VideoInfo:
-    picture, count = first.picture, len(pictures.files)
-    layout = layout_of(native_format(picture.format.name))
-    turn = _turn(picture)
+def _describe(path: Path, images: Images, first: Decoded, rate: Fraction) -> VideoInfo:
+    image, count = first.image, len(images.files)
+    layout = layout_of(native_format(image.format.name))
+    turn = _turn(image)
     return VideoInfo(
         path=path,
-        width=picture.width,
-        height=picture.height,
-        pixel_format=picture.format.name,
+        width=image.width,
+        height=image.height,
+        pixel_format=image.format.name,
         bit_depth=layout.bits,
         has_alpha=layout.alpha is not None,
         frame_rate=rate,
@@ -370,10 +372,10 @@ def _describe(path: Path, pictures: Pictures, first: Decoded, rate: Fraction) ->
         rotation=turn,
         display_matrix=_TURNS.get(turn),
         color=ColorTags.from_codes(
-            picture.colorspace,
-            getattr(picture, "color_primaries", 2),
-            getattr(picture, "color_trc", 2),
-            picture.color_range,
+            image.colorspace,
+            getattr(image, "color_primaries", 2),
+            getattr(image, "color_trc", 2),
+            image.color_range,
         ),
         streams=(StreamInfo(0, "video", first.codec),),
         codec=first.codec,
@@ -389,9 +391,9 @@ _TURNS = {  # FFmpeg's display matrix of a clockwise turn
 }
 
 
-def _turn(picture: av.VideoFrame) -> int:
+def _turn(image: av.VideoFrame) -> int:
     """Degrees clockwise that a camera wrote into its JPEG: 0, 90, 180 or 270."""
-    turn = -picture.rotation % 360
+    turn = -image.rotation % 360
     return turn if turn in _TURNS else 0
 
 

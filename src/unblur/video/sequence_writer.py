@@ -1,4 +1,4 @@
-"""A video as pictures in a folder: PNG, TIFF or OpenEXR."""
+"""A video as images in a folder: PNG, TIFF or OpenEXR."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from unblur.disk import Staged, check_inputs, entries, hidden_name, put_file, re
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video.codecs import CONTAINERS
 from unblur.video.frame import Frame, tag_transfer, transfer_of
+from unblur.video.images import READABLE, WRITABLE, storage_format, write_image
 from unblur.video.info import VideoInfo
 from unblur.video.kept import PICTURES, Kept, write_whole
 from unblur.video.output import full
-from unblur.video.pictures import READABLE, WRITABLE, storage_format, write_picture
 from unblur.video.pixels.layout import layout_of, native_format
-from unblur.video.sequence import find_pictures
+from unblur.video.sequence import find_images
 
 DEFAULT_NAME = "%05d"
 _PATTERN = re.compile(r"%(0\d{1,2})?d")
@@ -34,21 +34,21 @@ _SRGB, _LINEAR = "iec61966-2-1", "linear"
 
 @dataclass(frozen=True)
 class _Target:
-    """Where pictures go."""
+    """Where images go."""
 
     folder: Path
     name: str
-    """Name of a picture, with one %d or %05d unless `single`."""
+    """Name of an image, with one %d or %05d unless `single`."""
     codec: str
     single: bool
 
 
 def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -> bool:
-    """Whether an output is written as pictures.
+    """Whether an output is written as images.
 
     It is for a pattern (`out/%05d.png`), a folder (a path that ends in `/`, or a folder that
-    exists and is not called like a video), a single picture (`out.png`), and a name without
-    suffix that holds `%d`, or where `codec` is one of pictures.
+    exists and is not called like a video), a single image (`out.png`), and a name without
+    suffix that holds `%d`, or where `codec` is one of images.
     """
     text = os.fspath(path)
     suffix = _suffix(text)
@@ -61,18 +61,18 @@ def is_sequence_output(path: str | os.PathLike[str], codec: str | None = None) -
 
 
 def folder_for(path: str | os.PathLike[str], codec: str | None = None) -> Path | None:
-    """The folder that the pictures of an output get to lie in; None for a single picture."""
+    """The folder that the images of an output get to lie in; None for a single image."""
     target = _target(path, codec)
     return None if target.single else Path(os.path.realpath(target.folder))
 
 
 class SequenceWriter:
-    """Writes frames as pictures; a context manager.
+    """Writes frames as images; a context manager.
 
-    The pictures grow in a hidden folder and get their place when all are complete, see
-    `unblur.disk`; leaving by an exception removes them. Pictures of more than 8 bits become 16-bit
+    The images grow in a hidden folder and get their place when all are complete, see
+    `unblur.disk`; leaving by an exception removes them. Images of more than 8 bits become 16-bit
     PNG or TIFF, and EXR holds linear light: 16-bit floats for sources of up to 10 bits and for
-    those that are such floats, else 32-bit. A rotation flag is baked in, pictures have none.
+    those that are such floats, else 32-bit. A rotation flag is baked in, images have none.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class SequenceWriter:
         """Checks that the output may be written and makes room for it.
 
         Args:
-            path: see `is_sequence_output`. Numbers are those of the source's pictures, and count
+            path: see `is_sequence_output`. Numbers are those of the source's images, and count
                 from 1 where the source is a video.
             info: description of the source.
             source: what must not be overwritten, besides `info.path`.
             codec: `png`, `tiff` or `exr`; None follows the suffix, and is PNG without one.
             inputs: what else the run reads.
-            overwrite: replace pictures that are there. Other files in their folder stay.
-            kept: where the pictures grow, and stay if the job is interrupted.
+            overwrite: replace images that are there. Other files in their folder stay.
+            kept: where the images grow, and stay if the job is interrupted.
 
         Raises:
             UsageError: the output exists, is the input, or cannot be made there.
@@ -145,20 +145,20 @@ class SequenceWriter:
             self.abort()
 
     def write(self, frame: Frame) -> None:
-        """Writes one picture, complete when this returns.
+        """Writes one image, complete when this returns.
 
         Raises:
             ResourceError: the disk is full, or fails.
-            UsageError: a second frame for a single picture.
+            UsageError: a second frame for a single image.
         """
         target = self._target
         if target.single and self.frames:
             raise UsageError(
-                f"{target.folder / target.name} is one picture and the input has more:"
+                f"{target.folder / target.name} is one image and the input has more:"
                 f" write to a pattern such as {Path(target.name).stem}/%05d{_suffix(target.name)}"
             )
         name = target.name if target.single else self._name(frame)
-        data = write_picture(
+        data = write_image(
             self._stored(frame),
             target.codec,
             half=self._half,
@@ -172,7 +172,7 @@ class SequenceWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Gives the pictures their final place. Without any picture nothing appears."""
+        """Gives the images their final place. Without any image nothing appears."""
         if not self._temporary.is_dir():
             return
         if not self.frames:
@@ -199,7 +199,7 @@ class SequenceWriter:
             self.abort()
         if others:
             warnings.warn(
-                f"{folder} holds {len(others)} pictures beside the {self.frames} that were"
+                f"{folder} holds {len(others)} images beside the {self.frames} that were"
                 f" written, {others[0]} among them: they stay; remove them if they are of an older"
                 " run",
                 UnblurWarning,
@@ -214,7 +214,7 @@ class SequenceWriter:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _take_up(self) -> None:
-        """Counts the pictures that an interrupted job had written, and removes the rest."""
+        """Counts the images that an interrupted job had written, and removes the rest."""
         found = _of_pattern(self._target, self._temporary)
         numbered = sorted((int(_number(self._target, name)), name) for name in found)
         for place, (number, name) in enumerate(numbered):
@@ -227,29 +227,29 @@ class SequenceWriter:
                 file.unlink()
 
     def _name(self, frame: Frame) -> str:
-        # A picture keeps its number; frames of a video are counted.
+        # An image keeps its number; frames of a video are counted.
         is_sequence = self._info.container == "sequence"
         number = self._first + (frame.index if is_sequence else self.frames)
         return _PATTERN.sub(lambda match: f"{number:{match[1] or ''}d}", self._target.name)
 
     def _stored(self, frame: Frame) -> av.VideoFrame:
-        """The picture in a format of the codec, in its light, upright."""
-        picture = frame.picture
-        transfer = transfer_of(picture) or self._info.color.transfer
-        if transfer is not None and transfer != transfer_of(picture):
-            tag_transfer(picture, transfer)
+        """The image in a format of the codec, in its light, upright."""
+        image = frame.image
+        transfer = transfer_of(image) or self._info.color.transfer
+        if transfer is not None and transfer != transfer_of(image):
+            tag_transfer(image, transfer)
         wanted = None
         if self._target.codec == "exr":
             wanted = _LINEAR
         elif transfer == _LINEAR:
             wanted = _SRGB
-        name = storage_format(self._target.codec, picture.format.name)
+        name = storage_format(self._target.codec, image.format.name)
         turn = turn_of(self._info)
         if turn is not None:
             name = native_format(name)  # palettes and single bits do not turn
-        if layout_of(native_format(name)).family == "gray" and picture.color_range == 1:
-            frame = frame.converted("gbrapf32le")  # pictures have no limited range
-        stored = frame.converted(name, wanted).picture
+        if layout_of(native_format(name)).family == "gray" and image.color_range == 1:
+            frame = frame.converted("gbrapf32le")  # images have no limited range
+        stored = frame.converted(name, wanted).image
         return stored if turn is None else _turned(stored, turn)
 
 
@@ -258,7 +258,7 @@ def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
     given = Path(text)
     codecs = sorted(set(WRITABLE.values()))
     if codec is not None and codec not in codecs:
-        raise UsageError(f"{codec!r} is no codec for pictures: use {', '.join(codecs)}")
+        raise UsageError(f"{codec!r} is no codec for images: use {', '.join(codecs)}")
     suffix = _suffix(given.name)
     if _is_folder(text) or not suffix:
         codec = codec or "png"
@@ -267,11 +267,9 @@ def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
             return _Target(given.parent, given.name + ending, codec, False)
         return _Target(given, DEFAULT_NAME + ending, codec, False)
     if suffix not in WRITABLE:
-        raise UsageError(
-            f"{given.name}: pictures are written as {', '.join(WRITABLE)}, not {suffix}"
-        )
+        raise UsageError(f"{given.name}: images are written as {', '.join(WRITABLE)}, not {suffix}")
     if codec not in (None, WRITABLE[suffix]):
-        raise UsageError(f"{given.name} is not the name of a picture in {codec}: drop one of both")
+        raise UsageError(f"{given.name} is not the name of an image in {codec}: drop one of both")
     numbers = len(_PATTERN.findall(given.name))
     if numbers > 1:
         raise UsageError(f"{given.name} has more than one number: write one, such as %05d")
@@ -296,18 +294,18 @@ def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
     for given in inputs:
         read = given if given.exists() else given.parent
         same = final.exists() and read.exists() and os.path.samefile(read, final)
-        picture = read.is_file() and read.suffix.lower() in READABLE
-        inside = picture and not target.single and read.resolve().parent == final.resolve()
+        image = read.is_file() and read.suffix.lower() in READABLE
+        inside = image and not target.single and read.resolve().parent == final.resolve()
         if same or inside:
             raise UsageError(f"{final} is the input: write to another folder")
     if target.single:
         check_inputs(final, inputs)
         if final.is_dir():
-            raise UsageError(f"{final} is a folder: name a picture, or end the name with /")
+            raise UsageError(f"{final} is a folder: name an image, or end the name with /")
         if final.exists() and not overwrite:
             raise UsageError(f"{final} exists: choose another name or pass --overwrite")
     elif final.exists() and not final.is_dir():
-        raise UsageError(f"{final} is a file: name a folder for the pictures")
+        raise UsageError(f"{final} is a file: name a folder for the images")
     elif final.is_dir() and not overwrite and entries(final):
         raise UsageError(
             f"{final} exists and is not empty: choose another folder or pass --overwrite"
@@ -336,11 +334,11 @@ def _number(target: _Target, name: str) -> str:
 def _first_number(info: VideoInfo) -> int:
     if info.container != "sequence":
         return 1
-    return find_pictures(info.path, "skip").first_number
+    return find_images(info.path, "skip").first_number
 
 
 class Turn(NamedTuple):
-    """How a picture is to be shown: first rows become columns, then it is flipped."""
+    """How an image is to be shown: first rows become columns, then it is flipped."""
 
     across: bool
     flip_x: bool
@@ -367,20 +365,20 @@ def turn_of(info: VideoInfo) -> Turn | None:
     return Turn(*turn) if any(turn) else None
 
 
-def _turned(picture: av.VideoFrame, turn: Turn) -> av.VideoFrame:
-    """The picture as it is to be shown."""
-    layout = layout_of(picture.format.name)
+def _turned(image: av.VideoFrame, turn: Turn) -> av.VideoFrame:
+    """The image as it is to be shown."""
+    layout = layout_of(image.format.name)
     across = turn.across
-    width, height = picture.width, picture.height
+    width, height = image.width, image.height
     if across:
         width, height = height, width
-    new = av.VideoFrame(width, height, picture.format.name)
+    new = av.VideoFrame(width, height, image.format.name)
     for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
         with suppress(AttributeError):
-            setattr(new, tag, getattr(picture, tag))
-    for old_plane, new_plane in zip(picture.planes, new.planes, strict=True):
+            setattr(new, tag, getattr(image, tag))
+    for old_plane, new_plane in zip(image.planes, new.planes, strict=True):
         words, step = np.dtype(layout.dtype), layout.color[0].step
-        shape = (picture.height, picture.width, step // words.itemsize)
+        shape = (image.height, image.width, step // words.itemsize)
         strides = (old_plane.line_size, step, words.itemsize)
         old = np.ndarray(shape, words, old_plane, 0, strides)  # type: ignore[arg-type]
         shape = (height, width, shape[2])
@@ -388,5 +386,5 @@ def _turned(picture: av.VideoFrame, turn: Turn) -> av.VideoFrame:
         view = np.ndarray(shape, words, new_plane, 0, strides)  # type: ignore[arg-type]
         shown = old.swapaxes(0, 1) if across else old
         view[...] = shown[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
-    new.pts, new.time_base = picture.pts, picture.time_base
+    new.pts, new.time_base = image.pts, image.time_base
     return new

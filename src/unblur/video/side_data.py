@@ -1,4 +1,4 @@
-"""What a decoded frame carries beside its samples, as far as it can be asked for."""
+"""What a decoded frame carries beside its samples, as far as it can be requested."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def beside(frame: av.VideoFrame) -> frozenset[str]:
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    """The nine numbers by which players turn and mirror the picture; None: not at all."""
+    """The nine numbers by which players turn and mirror the image; None: not at all."""
     data = side_data(frame).get(Type.DISPLAYMATRIX.name)
     if data is None or len(data) < 36:
         return None
@@ -95,7 +95,7 @@ def content_light(frame: av.VideoFrame) -> tuple[int, int] | None:
 
 
 def copy_of(frame: av.VideoFrame) -> av.VideoFrame:
-    """The same picture with samples of its own, and with all that lies beside them.
+    """The same image with samples of its own, and with all that lies beside them.
 
     PyAV can give side data to no frame that it made.
     """

@@ -15,8 +15,8 @@ import av
 
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.decode import Damage, pictures
-from unblur.video.packets import shows_picture
+from unblur.video.decode import Damage, images
+from unblur.video.packets import shows_image
 from unblur.video.probe import MAX_PIXELS, Opened, no_frames, open_media
 from unblur.video.ticks import possible
 from unblur.video.timecode import Time
@@ -77,7 +77,7 @@ def longest_frame(path: Path, max_pixels: int = MAX_PIXELS, stream: int | None =
     return max((b - a for a, b in pairwise(timeline)), default=0) * base
 
 
-@lru_cache(maxsize=2)  # reader and writer of one run ask for the same
+@lru_cache(maxsize=2)  # reader and writer of one run request the same
 def _timeline(
     path: Path, max_pixels: int, stream: int | None, version: tuple[int, int]
 ) -> tuple[array[int], int, Fraction]:
@@ -94,7 +94,7 @@ def _timeline(
         found = None if unsure else _packet_times(opened)
     if found is None:
         with open_media(path, max_pixels=max_pixels, stream=stream) as opened:
-            found = [(p.pts or 0, p.duration) for p in pictures(opened, Damage(path))]
+            found = [(p.pts or 0, p.duration) for p in images(opened, Damage(path))]
     if not found:
         raise no_frames(path)
     timeline = array("q", sorted(pts for pts, _ in found))
@@ -110,7 +110,7 @@ def _packet_times(opened: Opened) -> list[tuple[int, int]] | None:
     try:
         for packet in opened.container.demux(stream):
             ticking.set(packet)
-            if not shows_picture(packet, stream.codec.canonical_name):
+            if not shows_image(packet, stream.codec.canonical_name):
                 continue
             if packet.pts is None or not possible(packet.pts, opened.time_base):
                 return None

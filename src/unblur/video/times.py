@@ -27,9 +27,9 @@ _SPARSE = ("mpeg", "mpegts", *_DECODING_ONLY)
 
 
 def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The pictures, each with a time to be shown at.
+    """The images, each with a time to be shown at.
 
-    - Of AVI it is the time at which the decoder gives the picture away: that the frames were
+    - Of AVI it is the time at which the decoder gives the image away: that the frames were
       put in another order for coding is not to be seen in it.
     - Frames without a container come at an even rate.
     - Single times that are missing follow from the ones around them; those before the first that
@@ -42,11 +42,11 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
     counted = rebuilt = False
     if name not in (*_UNTIMED, *_DECODING_ONLY):
         source = _counted_back(opened, source, step)
-    for count, picture in enumerate(source):
-        picture.duration = _possible(picture.duration)
+    for count, image in enumerate(source):
+        image.duration = _possible(image.duration)
         if name in _DECODING_ONLY:
-            picture.pts = picture.dts
-        if count == 0 and name in _UNTIMED and picture.pts is None:
+            image.pts = image.dts
+        if count == 0 and name in _UNTIMED and image.pts is None:
             counted = True
             warnings.warn(
                 f"{opened.path} lacks timestamps: its frames are taken to come at an even"
@@ -55,14 +55,14 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
                 stacklevel=2,
             )
         if counted:
-            picture.pts = round(count * step)
-            picture.duration = round((count + 1) * step) - picture.pts
-        elif not possible(picture.pts, time_base):
-            dts = picture.dts
+            image.pts = round(count * step)
+            image.duration = round((count + 1) * step) - image.pts
+        elif not possible(image.pts, time_base):
+            dts = image.dts
             if dts is not None and possible(dts, time_base) and (end is None or dts >= end):
-                picture.pts = dts
+                image.pts = dts
             else:
-                picture.pts = end or 0
+                image.pts = end or 0
             if not rebuilt and name not in _SPARSE:
                 rebuilt = True
                 warnings.warn(
@@ -70,9 +70,9 @@ def with_times(opened: Opened, source: Iterator[av.VideoFrame]) -> Iterator[av.V
                     UnblurWarning,
                     stacklevel=2,
                 )
-        end = (picture.pts or 0) + (picture.duration or round(step))
-        picture.time_base = time_base
-        yield picture
+        end = (image.pts or 0) + (image.duration or round(step))
+        image.time_base = time_base
+        yield image
 
 
 def _counted_back(
@@ -81,17 +81,17 @@ def _counted_back(
     """Dates the first frames by the first one with a time, as where a clock begins below zero."""
     base, undated = opened.time_base, list[av.VideoFrame]()
     first: av.VideoFrame | None = None
-    for picture in source:
-        if possible(picture.pts, base) or possible(picture.dts, base):
-            first = picture
+    for image in source:
+        if possible(image.pts, base) or possible(image.dts, base):
+            first = image
             break
-        undated.append(picture)
+        undated.append(image)
         if len(undated) == _UNDATED:
             break
     if first is not None and undated:
         known = first.pts if possible(first.pts, base) else first.dts
-        for back, picture in enumerate(reversed(undated), 1):
-            picture.pts = round((known or 0) - back * step)
+        for back, image in enumerate(reversed(undated), 1):
+            image.pts = round((known or 0) - back * step)
         if opened.container.format.name not in _SPARSE:
             warnings.warn(
                 f"{opened.path} lacks the first {len(undated)} timestamps: they are counted back"

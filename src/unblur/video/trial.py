@@ -101,7 +101,7 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     target.disposition = stream.disposition
     context: Any = target.codec_context
     # MP4 wants PCM's layout, which AVI and Matroska do not tell. Of other containers PyAV must
-    # not be asked for it: a layout that is none of the usual ones ends the process (PyAV 18).
+    # not be requested it: a layout that is none of the usual ones ends the process (PyAV 18).
     if is_plain(stream) and stream.container.format.name in _LAYOUTS_UNTOLD:
         usual = _USUAL_LAYOUTS.get(context.layout.name)
         if usual:

@@ -163,14 +163,14 @@ class FileWriter:
                 f"frame {frame.index} is {frame.width}x{frame.height}, not"
                 f" {self._size[0]}x{self._size[1]}"
             )
-        picture = fitting(
+        image = fitting(
             frame,
             self._choice.pixel_format,
             limited=self._choice.codec.limited,
             siting=self._siting,
         )
         if self._last is None:
-            self._begin(frame, picture)
+            self._begin(frame, image)
         pts = round((frame.time - self._shift) / self._time_base)
         if self._last is not None and pts <= self._last:
             pts = self._last + 1
@@ -180,13 +180,13 @@ class FileWriter:
         duration = duration if 0 <= duration < 2**31 else 0
         self._beside |= frame.beside
         if self._choice.codec.captions:
-            self._captions |= beside(picture) & {"closed captions"}
+            self._captions |= beside(image) & {"closed captions"}
         self._durations[pts] = duration
         self.frames += 1
-        with self._errors(), stamped(picture, pts, self._time_base, duration):
+        with self._errors(), stamped(image, pts, self._time_base, duration):
             if self._kept is not None:
                 self._kept.add_frame(self._encoder.number, frame)
-            self._mux(self._encoder.encode(picture))
+            self._mux(self._encoder.encode(image))
             if self._encoder.full:
                 self._end_segment()
 
@@ -294,10 +294,10 @@ class FileWriter:
         streams: tuple[int, ...] = ()
         try:
             output, video, copy = self._assemble(io.BytesIO(), source, parts)
-            picture = av.VideoFrame(*self._size, self._choice.pixel_format)
-            picture.pts, picture.time_base = 0, self._time_base
+            image = av.VideoFrame(*self._size, self._choice.pixel_format)
+            image.pts, image.time_base = 0, self._time_base
             with kept_priority():
-                packets = [*video.encode(picture), *video.encode(None)]
+                packets = [*video.encode(image), *video.encode(None)]
             for packet in packets:
                 packet.pts = packet.dts = 0
             if copy is not None:
@@ -358,7 +358,7 @@ class FileWriter:
         }
         self._kept.end_segment(number, state)
 
-    def _begin(self, frame: Frame, picture: av.VideoFrame) -> None:
+    def _begin(self, frame: Frame, image: av.VideoFrame) -> None:
         """Settles what depends on the first frame: its time and its colour tags."""
         shift = frame.time if self._cut_start else Fraction(0)
         if not self._cut_start and frame.time < 0:
@@ -370,8 +370,8 @@ class FileWriter:
                 stacklevel=3,
             )
         tags = self._info.color
-        if picture is not frame.picture:
-            tags = converted_tags(picture, tags)
+        if image is not frame.image:
+            tags = converted_tags(image, tags)
         self._tags = tags
         self._set_up(shift, frame.time)
 

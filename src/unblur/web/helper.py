@@ -15,7 +15,7 @@ from unblur.web.settings import Settings
 LONGEST_ANSWER = 2**28
 LONGEST_LINE = 2**22
 PATIENCE = 120.0
-"""Seconds that a image may take."""
+"""Seconds that an image may take."""
 IDLE = 600.0
 """Seconds after which the process is let go."""
 GRACE = 3.0
@@ -52,7 +52,7 @@ class Helper:
         request: dict[str, Any],
         gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        """Facts, and the bytes of a image.
+        """Facts, and the bytes of an image.
 
         Args:
             request: see `unblur.web.looking.Looker.answer`.

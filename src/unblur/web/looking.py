@@ -14,7 +14,7 @@ from torch import Tensor
 
 import unblur
 from unblur.errors import MediaError, ResourceError, UsageError
-from unblur.guidance.flow_picture import flow_to_rgb
+from unblur.guidance.flow_image import flow_to_rgb
 from unblur.video import VideoInfo, open_video, probe
 from unblur.video.probe import only_demuxers
 from unblur.web.places import CONTAINERS
@@ -58,7 +58,7 @@ class Looker:
         shut_other_containers()
 
     def answer(self, request: dict[str, Any]) -> Reply:
-        """What is known of a clip or project, or a image of it.
+        """What is known of a clip or project, or an image of it.
 
         Args:
             request: `what`, the absolute `path`, and what that kind takes besides.
@@ -226,7 +226,7 @@ def as_codes(image: Tensor) -> NDArray[np.uint8]:
 
 
 def image_of(rgb: NDArray[np.uint8], request: Mapping[str, Any]) -> Reply:
-    """A image (H, W, 3) as a file, no wider than `width`; PNG where `exact`."""
+    """An image (H, W, 3) as a file, no wider than `width`; PNG where `exact`."""
     width = request.get("width")
     if width is not None and width < rgb.shape[1]:
         height = max(1, math.floor(rgb.shape[0] * width / rgb.shape[1] + 0.5))

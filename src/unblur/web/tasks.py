@@ -335,7 +335,7 @@ def export(desk: Desk) -> dict[str, Any]:
 
 
 def flow(desk: Desk) -> dict[str, Any]:
-    """Optical flow between two frames of a project as a file, a image and a mask."""
+    """Optical flow between two frames of a project as a file, an image and a mask."""
     from unblur.atlas.project.flow_files import write_flow
 
     r = desk.request
@@ -343,7 +343,7 @@ def flow(desk: Desk) -> dict[str, Any]:
     found = project.flow(r["first"], r["last"])
     names = {"result": "flow.flo", "image": "flow.png", "mask": "valid.png"}
     paths = {role: desk.out / name for role, name in names.items()}
-    write_flow(found, paths["result"], picture=paths["image"], mask=paths["mask"], overwrite=True)
+    write_flow(found, paths["result"], image=paths["image"], mask=paths["mask"], overwrite=True)
     for role, name in names.items():
         kind = "image/png" if name.endswith("png") else "application/octet-stream"
         desk.made(name, role, kind)

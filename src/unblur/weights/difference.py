@@ -65,7 +65,7 @@ def added(
         kept: as `difference` gives it, or whole tensors, which take the place of others.
         start: all weights that it began as.
         any_size: whether tensors may be longer or shorter than those of the start: what a network
-            is told or gives later stands behind what was there before. The longer size is kept.
+            is given or gives later stands behind what was there before. The longer size is kept.
 
     Raises:
         ValueError: a tensor does not fit into that of the start.
@@ -102,7 +102,7 @@ def load_whole(
     Args:
         path: of the file; its head names under `base` what the weights differ from.
         adapt: makes of the base's weights those that the network begins as.
-        any_size: whether the file may be that of a network that is told or gives more or less.
+        any_size: whether the file may be that of a network that is given or gives more or less.
         following: how many files named this one as their base.
 
     Raises:

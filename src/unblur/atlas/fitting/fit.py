@@ -29,7 +29,7 @@ LAST_RATE = 0.05
 WARM = 0.05
 BETAS = (0.9, 0.95)
 PAIRS = 2
-"""Flows looked at in each step that looks at pictures too."""
+"""Flows looked at in each step that looks at images too."""
 BAND = 3
 """Pixels on both sides of a mask's rim where it says nothing."""
 REPORT = 20
@@ -62,16 +62,16 @@ class Targets:
     def __init__(self, frames: Tensor, motion: Motion, masks: Tensor, config: FitConfig) -> None:
         self.frames, self.motion, self.masks, self.config = frames, motion, masks, config
         self.rims = torch.stack([rim(mask) for mask in masks])  # (layers, T, H, W)
-        self._pictures: dict[int, Tensor] = {}
+        self._images: dict[int, Tensor] = {}
 
-    def pictures(self, scale: int) -> Tensor:
+    def images(self, scale: int) -> Tensor:
         """(T, 3, H, W) working values."""
-        if scale not in self._pictures:
+        if scale not in self._images:
             light = to_linear(self.frames) if self.config.linear else self.frames
             small = F.avg_pool2d(light, scale) if scale > 1 else light
             out = (small.clamp_min(0) + FLOOR).sqrt() if self.config.linear else small
-            self._pictures = {scale: out}
-        return self._pictures[scale]
+            self._images = {scale: out}
+        return self._images[scale]
 
     def flows(self, pairs: Sequence[tuple[int, int]], scale: int) -> tuple[Tensor, Tensor]:
         """(B, 2, h, w) in pixels of the scale, and (B, 1, h, w) where they can be trusted."""
@@ -234,7 +234,7 @@ class Fitter:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.flow_loss(phase, generator, phase.frames if not phase.geometry else PAIRS)
         if phase.geometry:
-            loss = loss + self.picture_loss(phase, generator, progress)
+            loss = loss + self.image_loss(phase, generator, progress)
         else:
             frames = range(self.model.frames)
             loss = loss + self.config.rigidity * self.bending(frames, generator)
@@ -245,7 +245,7 @@ class Fitter:
         loss.backward()
         self.optimizer.step()
 
-    def picture_loss(self, phase: Phase, generator: torch.Generator, progress: float) -> Tensor:
+    def image_loss(self, phase: Phase, generator: torch.Generator, progress: float) -> Tensor:
         """Frames through the lens beside those of the clip, and what keeps the layers in order."""
         model, c = self.model, self.config
         frames = torch.randperm(model.frames, generator=generator)[: phase.frames].tolist()
@@ -253,7 +253,7 @@ class Fitter:
         atlases = model.atlases(phase.scale)
         look = model.look(canvas, frames, atlases)
         shown = canvas.crop(model.blurred(look, phase.scale))
-        truth = self.targets.pictures(phase.scale)[frames]
+        truth = self.targets.images(phase.scale)[frames]
         error = float((shown.detach() - truth).square().mean())
         now = -10 * torch.tensor(max(error, 1e-10)).log10().item()
         self.psnr = now if self.psnr != self.psnr else 0.9 * self.psnr + 0.1 * now

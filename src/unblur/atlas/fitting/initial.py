@@ -99,7 +99,7 @@ def fit_atlas(homographies: Tensor, boxes: Tensor, density: float, pixels: int) 
 
 
 def to_atlas(
-    pictures: Tensor, placed: Placed, frames: Sequence[int], cols: Tensor, rows: Tensor
+    images: Tensor, placed: Placed, frames: Sequence[int], cols: Tensor, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Frames (B, C, H, W) as the atlas lies, (B, C, Ha, Wa), and where they reach, (B, 1, Ha, Wa).
 
@@ -107,22 +107,22 @@ def to_atlas(
     """
     back = torch.linalg.inv(placed.homographies[list(frames)]).float()
     place = project(back, cols, rows)
-    H, W = pictures.shape[-2:]
+    H, W = images.shape[-2:]
     inside = (place[:, 0] > -0.5) & (place[:, 0] < W - 0.5)
     inside &= (place[:, 1] > -0.5) & (place[:, 1] < H - 0.5)
     unit = torch.tensor([2 / W, 2 / H])[:, None, None]
     grid = ((place + 0.5) * unit - 1).permute(0, 2, 3, 1)
-    found = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return found, inside[:, None].to(found)
 
 
 def mean_atlas(
-    pictures: Tensor, masks: Tensor, placed: Placed, weights: Tensor
+    images: Tensor, masks: Tensor, placed: Placed, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted mean of all frames in the atlas of a layer.
 
     Args:
-        pictures: (T, 3, H, W) working values.
+        images: (T, 3, H, W) working values.
         masks: (T, H, W) bool, where the layer is seen.
         placed: its maps.
         weights: (T,) of the frames.
@@ -135,8 +135,8 @@ def mean_atlas(
     total = torch.zeros(3, Ha, Wa)
     weight, cover, reach = torch.zeros(3, 1, Ha, Wa)
     cols, rows = torch.arange(Wa, dtype=torch.float32), torch.arange(Ha, dtype=torch.float32)
-    for t in range(len(pictures)):
-        both = torch.cat((pictures[t], masks[t, None].to(pictures)))[None]
+    for t in range(len(images)):
+        both = torch.cat((images[t], masks[t, None].to(images)))[None]
         found, inside = to_atlas(both, placed, [t], cols, rows)
         shown = found[0, 3:] * inside[0]
         share = (shown > 0.99) * weights[t] + 1e-4 * shown * weights[t]
@@ -200,7 +200,7 @@ def smoothed(series: Tensor) -> Tensor:
 
 
 def search_radii(
-    pictures: Tensor,
+    images: Tensor,
     mask: Tensor,
     placed: Placed,
     texture: Tensor,
@@ -213,7 +213,7 @@ def search_radii(
     The atlas is not quite sharp itself: what it lacks, `sharpest`, is added in squares.
 
     Args:
-        pictures: (T, 3, H, W) working values.
+        images: (T, 3, H, W) working values.
         mask: (T, H, W) bool.
         placed: maps of the layer.
         texture: (3, Ha, Wa) the first atlas.
@@ -221,7 +221,7 @@ def search_radii(
         largest: radius to try.
         config: of the lens.
     """
-    T, _, H, W = pictures.shape
+    T, _, H, W = images.shape
     more = torch.linspace(0, 1, CANDIDATES).square() * largest
     tries = lens_radius(more, config.beta)
     canvas = Canvas(H, W, int(largest) + 10)
@@ -238,7 +238,7 @@ def search_radii(
         for radius in tries:
             blurred = canvas.crop(evenly(light, radius.view(1, 1, 1, 1), config.beta))
             values = blurred.clamp_min(0).sqrt() if config.linear else blurred
-            errors.append((values - pictures[t]).abs().mean(1)[0][inner[t]].mean())
+            errors.append((values - images[t]).abs().mean(1)[0][inner[t]].mean())
         found[t] = lowest(more, torch.stack(errors))
     return (found.square() + sharpest**2).sqrt()
 
@@ -283,7 +283,7 @@ def start_layers(
         radii: (layers, T) of ideal disks, NaN where a layer is not seen; from details if None.
         search: `radii` are rough: those are taken that make a first atlas look like the frames.
     """
-    pictures = to_working(frames, config.linear)
+    images = to_working(frames, config.linear)
     margin = int(config.largest_radius) if config.coc != "none" else 4
     placed = place_layers(motion, masks, config, margin)
     known = config.coc in ("given", "estimated")
@@ -295,14 +295,14 @@ def start_layers(
         ideal = smoothed(filled(guess[i])).clamp(0, config.largest_radius)
         weights = (0.5 + ideal) ** -4 if known else torch.ones(len(frames))
         seen = shrunk(mask, 1)
-        texture, opacity, _ = mean_atlas(pictures, seen, where, weights)
+        texture, opacity, _ = mean_atlas(images, seen, where, weights)
         if config.coc == "estimated" and search:
             sharpest = least_blur(guess[i], details[i] if details is not None else guess[i])
             largest = min(config.largest_radius, 2 * float(ideal.max()) + 2)
-            found = search_radii(pictures, mask, where, texture, sharpest, largest, config)
+            found = search_radii(images, mask, where, texture, sharpest, largest, config)
             ideal = smoothed(filled(found))
             weights = (0.5 + ideal) ** -4
-            texture, opacity, _ = mean_atlas(pictures, seen, where, weights)
+            texture, opacity, _ = mean_atlas(images, seen, where, weights)
         lens = lens_radius(ideal, config.beta) if known else torch.ones_like(ideal)
         starts.append(
             LayerStart(

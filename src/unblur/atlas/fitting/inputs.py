@@ -99,7 +99,7 @@ def check_size(frames: int, height: int, width: int) -> None:
 
 
 def read_masks(path: str | os.PathLike[str], frames: int, size: tuple[int, int]) -> list[Tensor]:
-    """Masks (1, H, W) in [0, 1] of all frames, from a folder or pattern of pictures or a video.
+    """Masks (1, H, W) in [0, 1] of all frames, from a folder or pattern of images or a video.
 
     Raises:
         UsageError: there are more or fewer of them than frames, or of another size.
@@ -107,7 +107,7 @@ def read_masks(path: str | os.PathLike[str], frames: int, size: tuple[int, int])
     """
     found: list[Tensor] = []
     if not Path(path).exists() and "%" not in str(path) and "*" not in str(path):
-        raise UsageError(f"there are no masks {path}: name a folder of pictures or a video")
+        raise UsageError(f"there are no masks {path}: name a folder of images or a video")
     with open_video(path) as reader:
         have = (reader.info.height, reader.info.width)
         if have != size:

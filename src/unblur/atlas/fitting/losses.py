@@ -1,4 +1,4 @@
-"""What the fit asks for: frames that look like the clip's, and maps that stay maps."""
+"""What the fit requests: frames that look like the clip's, and maps that stay maps."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Lattice(nn.Module):
 
 
 class LatticeMapping(nn.Module):
-    """A homography for each frame, and what the picture says on top of it."""
+    """A homography for each frame, and what the image says on top of it."""
 
     def __init__(
         self, homographies: Tensor, height: int, width: int, distances: Sequence[float]

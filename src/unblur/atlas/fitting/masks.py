@@ -114,15 +114,15 @@ def clean(score: Tensor, region: Tensor) -> Tensor:
     radius = max(1, round(CLOSE * min(H, W)))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     out = torch.zeros_like(region)
-    for t, picture in enumerate(score):
-        mask = ((picture > 1) & region[t]).to(torch.uint8).numpy()
+    for t, image in enumerate(score):
+        mask = ((image > 1) & region[t]).to(torch.uint8).numpy()
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk)
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk)
         count, numbers, facts, _ = cv2.connectedComponentsWithStats(mask)
         for i in range(1, count):
             object_ = numbers == i
             small = facts[i, cv2.CC_STAT_AREA] < SMALLEST * H * W
-            if small or float(picture[torch.from_numpy(object_)].max()) < PEAK:
+            if small or float(image[torch.from_numpy(object_)].max()) < PEAK:
                 mask[object_] = 0
         out[t] = torch.from_numpy(fill_holes(mask)).bool()
     if float(out.flatten(1).any(1).float().mean()) < OFTEN:
@@ -145,7 +145,7 @@ SAM_MODEL = "facebook/sam2.1-hiera-tiny"
 def sam_masks(frames: Tensor, point: tuple[float, float], model: Any = None) -> Tensor:
     """Masks of the object under a point of the first frame, by SAM 2: (T, H, W) int64, 0 or 1.
 
-    Pictures are prepared here (1024x1024, ImageNet's mean and deviation), since the processor of
+    Images are prepared here (1024x1024, ImageNet's mean and deviation), since the processor of
     transformers wants torchvision. Each frame is asked at the middle of the mask before it.
 
     Args:
@@ -207,8 +207,8 @@ def load_sam() -> Any:
         ) from error
 
 
-def labels_of(pictures: Sequence[Tensor], layers: int) -> Tensor:
-    """Layers (T, H, W) int64 of mask pictures (1, H, W) in [0, 1].
+def labels_of(images: Sequence[Tensor], layers: int) -> Tensor:
+    """Layers (T, H, W) int64 of mask images (1, H, W) in [0, 1].
 
     Two layers: white (from one half up) is the foreground. More: the greys that occur are the
     layers, the darkest the farthest.
@@ -216,7 +216,7 @@ def labels_of(pictures: Sequence[Tensor], layers: int) -> Tensor:
     Raises:
         UsageError: there are other greys than layers.
     """
-    stack = torch.stack([picture[0] for picture in pictures])
+    stack = torch.stack([image[0] for image in images])
     if layers <= 2:
         return (stack >= 0.5).long()
     greys = stack.mul(255).round().unique()

@@ -25,7 +25,7 @@ ROUND = 0.1
 FLOOR = 1e-4
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """What frames show, layer by layer from back to front. B frames."""
 
     colours: list[Tensor]
@@ -111,7 +111,7 @@ class LayeredModel(nn.Module):
 
     def look(
         self, canvas: Canvas, frames: Sequence[int], atlases: Sequence[Tensor] | None = None
-    ) -> Look:
+    ) -> Appearance:
         """All layers in the pixels of a canvas."""
         atlases = self.atlases(canvas.scale) if atlases is None else atlases
         colours: list[Tensor] = []
@@ -128,18 +128,18 @@ class LayeredModel(nn.Module):
                 logit = seen[:, 3:] + self.edges[i - first](canvas, frames)
                 alphas.append(LEAST_ALPHA + (1 - 2 * LEAST_ALPHA) * torch.sigmoid(logit))
             radii.append(self.radius(i, canvas, frames))
-        return Look(colours, alphas, radii)
+        return Appearance(colours, alphas, radii)
 
     def radius(self, layer: int, canvas: Canvas, frames: Sequence[int]) -> Tensor:
         """(B, 1, rows, columns) of the lens's disk, in pixels of the full frame."""
         signed = self.radii[layer](canvas, frames)
         return (signed.square() + ROUND**2).sqrt() - ROUND
 
-    def sharp(self, look: Look) -> Tensor:
+    def sharp(self, look: Appearance) -> Tensor:
         """(B, 3, H, W) working values, all in focus."""
         return composite(look.colours, look.alphas)
 
-    def blurred(self, look: Look, scale: int) -> Tensor:
+    def blurred(self, look: Appearance, scale: int) -> Tensor:
         """(B, 3, H, W) working values, through the lens."""
         config = self.config
         if config.coc == "none":

@@ -76,10 +76,10 @@ def find_motion(frames: Tensor, gaps: Iterable[int] = GAPS) -> Motion:
 def gray(frame: Tensor, zoom: int) -> np.ndarray:
     """A frame (3, H, W) as DIS takes it, enlarged."""
     rgb = frame.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     if zoom == 1:
-        return picture
-    return cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        return image
+    return cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
 
 
 class Matches(NamedTuple):
@@ -119,7 +119,7 @@ def fit_homography(matches: Matches) -> tuple[Tensor, Tensor] | None:
 
 
 def sane(matrix: Tensor) -> bool:
-    """False for what turns a picture inside out or blows it up."""
+    """False for what turns an image inside out or blows it up."""
     determinant = float(torch.linalg.det(matrix[:2, :2] / matrix[2, 2]))
     return 0.1 < determinant < 10
 

@@ -23,7 +23,7 @@ from unblur.atlas.fitting.mapping import (
     MlpMapping,
     raster_points,
 )
-from unblur.atlas.fitting.model import LayeredModel, Look, composite
+from unblur.atlas.fitting.model import Appearance, LayeredModel, composite
 from unblur.atlas.fitting.presets import FitConfig
 from unblur.atlas.fitting.texture import CnnTexture, look_up
 from unblur.optics.disk_blur import disk_blur
@@ -82,7 +82,7 @@ class PaperModel(LayeredModel):
 
     def look(
         self, canvas: Canvas, frames: Sequence[int], atlases: Sequence[Tensor] | None = None
-    ) -> Look:
+    ) -> Appearance:
         """All layers in the pixels of a canvas."""
         atlases = self.atlases() if atlases is None else atlases
         H, W = self.size
@@ -94,7 +94,7 @@ class PaperModel(LayeredModel):
             colours.append(look_up(atlas, place))
             alphas.append(self.alpha(i, points) if i else None)
         radius = self.radius(0, canvas, frames)
-        return Look(colours, alphas, [radius] * len(atlases))
+        return Appearance(colours, alphas, [radius] * len(atlases))
 
     def alpha(self, layer: int, points: Tensor) -> Tensor:
         """Opacity (B, 1, rows, columns) of points (B, rows, columns, 3)."""
@@ -108,7 +108,7 @@ class PaperModel(LayeredModel):
         cols, rows = x.round().long().clamp(0, W - 1), y.round().long().clamp(0, H - 1)
         return self.maps[list(frames)][:, :, rows][..., cols].float()
 
-    def blurred(self, look: Look, scale: int) -> Tensor:
+    def blurred(self, look: Appearance, scale: int) -> Tensor:
         """(B, 3, H, W) working values: the composite through the lens."""
         sharp = composite(look.colours, look.alphas)
         if self.config.coc == "none":

@@ -20,7 +20,7 @@ class Phase:
     frames: int = 2
     """Frames of each step."""
     geometry: bool = True
-    """False while the mapping follows optical flow and bootstrapping alone, without pictures."""
+    """False while the mapping follows optical flow and bootstrapping alone, without images."""
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,9 @@ def fit(
     The state is kept in `PROJECT/fit`: the same call goes on where one was cut off.
 
     Args:
-        clip: a video, a folder of pictures or a pattern; one shot, out of focus here and there.
+        clip: a video, a folder of images or a pattern; one shot, out of focus here and there.
         project: a folder to write.
-        masks: rough masks of the foreground, white, one for each frame: pictures or a video. By
+        masks: rough masks of the foreground, white, one for each frame: images or a video. By
             default what moves unlike the background.
         point: x and y in the first frame, for masks by SAM 2 (the extra `priors`).
         preset_name: `cpu`, `fast` or `paper`.
@@ -337,14 +337,14 @@ def layers_of(model: LayeredModel, transfer: str | None = None) -> tuple[Layer, 
             left = left * (1 - alpha[i][t, 0])
     out = []
     for i in reversed(range(count)):
-        picture = from_working(atlases[i][:3].cpu(), model.config.linear)
+        image = from_working(atlases[i][:3].cpu(), model.config.linear)
         if transfer is not None:
-            picture = from_linear(to_linear(picture), transfer).clamp(0, 1)
+            image = from_linear(to_linear(image), transfer).clamp(0, 1)
         # Places between those that pixels fell on were seen as well.
         shown = F.max_pool2d(seen[i][None], 3, 1, 1)[0].clamp(0, 1)
         sharp = model.config.coc == "none"
         out.append(
-            Layer(model.names[i], picture, shown, uv[i], alpha[i], None if sharp else radius[i])
+            Layer(model.names[i], image, shown, uv[i], alpha[i], None if sharp else radius[i])
         )
     return tuple(out)
 
@@ -360,7 +360,7 @@ def mark(seen: Tensor, place: Tensor, share: Tensor) -> None:
 
 @torch.no_grad()
 def write_preview(folder: Path, fitter: Fitter, frames: Tensor) -> None:
-    """Frames of the clip, what the fit makes of them, and that in focus, as one picture."""
+    """Frames of the clip, what the fit makes of them, and that in focus, as one image."""
     model = fitter.model
     T = len(frames)
     chosen: Sequence[int] = sorted({T // 8, T // 2, T - 1 - T // 8})

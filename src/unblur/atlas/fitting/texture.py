@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class PyramidTexture(nn.Module):
-    """A picture as the sum of its scales.
+    """An image as the sum of its scales.
 
     A step then changes coarse and fine structure alike: light that one frame misses is found many
     times faster than pixel by pixel.
@@ -29,13 +29,13 @@ class PyramidTexture(nn.Module):
 
     def forward(self) -> Tensor:
         """(C, Ha, Wa)."""
-        picture: Tensor = self.finest
+        image: Tensor = self.finest
         if len(self.coarse):
             rough = self.coarse[0][None]
             for finer in list(self.coarse)[1:]:
                 rough = F.interpolate(rough, size=finer.shape[-2:], mode="bilinear") + finer
-            picture = picture + F.interpolate(rough, size=self.size, mode="bilinear")[0]
-        return picture
+            image = image + F.interpolate(rough, size=self.size, mode="bilinear")[0]
+        return image
 
 
 class CnnTexture(nn.Module):
@@ -135,7 +135,7 @@ def look_up(texture: Tensor, place: Tensor) -> Tensor:
 
 
 def variation(texture: Tensor) -> Tensor:
-    """Mean length of the slopes of a picture (C, H, W), all channels together."""
+    """Mean length of the slopes of an image (C, H, W), all channels together."""
     across = texture[:, :-1, 1:] - texture[:, :-1, :-1]
     down = texture[:, 1:, :-1] - texture[:, :-1, :-1]
     return ((across.square() + down.square()).sum(0) + 1e-4).sqrt().mean()

@@ -23,7 +23,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A sharp picture, and where each frame shows it."""
+    """A sharp image, and where each frame shows it."""
 
     name: str
     """`foreground`, `background`, or `layer-1` and so on: small letters, digits and hyphens."""

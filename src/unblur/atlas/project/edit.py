@@ -50,8 +50,8 @@ def edit(
         (n, 3, H, W) encoded RGB in [0, 1].
 
     Raises:
-        UsageError: an unknown layer, a picture of another size, a frame that is not there.
-        MediaError: a picture cannot be read.
+        UsageError: an unknown layer, an image of another size, a frame that is not there.
+        MediaError: an image cannot be read.
     """
     return torch.stack(list(edit_frames(project, paint, mode, frames)))
 
@@ -97,7 +97,7 @@ def edited(project: C, paint: Mapping[str, Paint]) -> C:
 def read_all(project: LayeredClip, paint: Mapping[str, Paint]) -> dict[int, Tensor]:
     """Overlays (4, Ha, Wa) by the number of their layer."""
     if not paint:
-        raise UsageError("there is nothing to paint: name a picture for at least one layer")
+        raise UsageError("there is nothing to paint: name an image for at least one layer")
     found = {}
     for name, given in paint.items():
         number = project.place(name)

@@ -1,4 +1,4 @@
-"""Optical flow as files: Middlebury's `.flo`, KITTI's PNG, a picture for people."""
+"""Optical flow as files: Middlebury's `.flo`, KITTI's PNG, an image for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unblur.atlas.project.maps import png
 from unblur.atlas.project.output import check_apart
 from unblur.atlas.project.project import Project
 from unblur.errors import UsageError
-from unblur.guidance.flow_picture import FLOW_STEP, FLOW_ZERO, flow_to_rgb, kitti
+from unblur.guidance.flow_image import FLOW_STEP, FLOW_ZERO, flow_to_rgb, kitti
 from unblur.video.output import check_target, write_whole
 
 FLO_MAGIC = 202021.25
@@ -26,7 +26,7 @@ def write_flow(
     flow: Flow,
     path: str | os.PathLike[str],
     *,
-    picture: str | os.PathLike[str] | None = None,
+    image: str | os.PathLike[str] | None = None,
     mask: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     project: Project | None = None,
@@ -37,7 +37,7 @@ def write_flow(
         flow: from `unblur.atlas.project.flow.flow`.
         path: `.flo` (the flow of every pixel), or `.png` as KITTI has it: 16-bit, red and green
             are `64 * x + 32768` and the same of y, blue is 1 where the flow is valid.
-        picture: PNG of direction as hue and length as saturation; invalid pixels are dark.
+        image: PNG of direction as hue and length as saturation; invalid pixels are dark.
         mask: PNG, white where the flow is valid.
         overwrite: replace files.
         project: whose flow it is: nothing is written over its own files.
@@ -47,17 +47,17 @@ def write_flow(
         ResourceError: the disk is full.
     """
     wanted = {path: encode_flow(flow, Path(path))}
-    if picture is not None:
+    if image is not None:
         rgb = flow_to_rgb(flow.flow[None])[0] * (0.4 + 0.6 * flow.valid)
-        wanted[must_be_png(picture)] = png(as_bgr(rgb * 255, np.uint8))
+        wanted[must_be_png(image)] = png(as_bgr(rgb * 255, np.uint8))
     if mask is not None:
         wanted[must_be_png(mask)] = png(as_bgr(flow.valid * 255, np.uint8))
     if project is not None:
         for name in wanted:
             check_apart(project, name)
     targets = [check_target(name, source=None, overwrite=overwrite) for name in wanted]
-    if len(set(targets)) < 1 + (picture is not None) + (mask is not None):
-        raise UsageError("flow, picture and mask need names of their own")
+    if len(set(targets)) < 1 + (image is not None) + (mask is not None):
+        raise UsageError("flow, image and mask need names of their own")
     for target, data in zip(targets, wanted.values(), strict=True):
         write_whole(target, data, overwrite=overwrite)
 
@@ -81,7 +81,7 @@ def encode_flow(flow: Flow, path: Path) -> bytes:
 def must_be_png(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """The path, whose suffix is checked."""
     if Path(path).suffix.lower() != ".png":
-        raise UsageError(f"{path}: pictures of flow and masks are written as .png")
+        raise UsageError(f"{path}: images of flow and masks are written as .png")
     return path
 
 

@@ -1,6 +1,6 @@
-"""Maps of a project on disk: a lossless PNG for each frame, read when asked for.
+"""Maps of a project on disk: a lossless PNG for each frame, read when requested.
 
-| kind | picture | values |
+| kind | image | values |
 |---|---|---|
 | `uv` | 16-bit RGB | x and y in 1/128 pixel: see `encode_uv`; exact to 0.004 pixel |
 | `alpha` | 16-bit gray | 65535 is 1 |
@@ -69,7 +69,7 @@ class Cache:
 class Maps:
     """Maps of all frames: `maps[3]` is (C, H, W), `maps[2:5]` is (3, C, H, W), float32.
 
-    Stands where a tensor (T, C, H, W) may stand, and reads no more than is asked for.
+    Stands where a tensor (T, C, H, W) may stand, and reads no more than is requested.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Maps:
         """Maps in `folder / kind`.
 
         Args:
-            folder: where `kind` is a folder of pictures.
+            folder: where `kind` is a folder of images.
             kind: what they hold.
             shape: (T, C, H, W).
-            files: checksum of each picture by its name.
+            files: checksum of each image by its name.
             cache: where decoded maps are held.
         """
         self.shape = torch.Size(shape)
@@ -115,25 +115,25 @@ class Maps:
         return torch.stack([self[t] for t in chosen])
 
     def _read(self, t: int) -> Tensor:
-        name = picture_name(t)
+        name = image_name(t)
         path = self._folder / name
         found = self._cache.get(path)
         if found is None:
-            picture = read_png(path, self._files[name], self.shape[3], self.shape[2])
-            found = decode(picture, self._kind, path)
+            image = read_png(path, self._files[name], self.shape[3], self.shape[2])
+            found = decode(image, self._kind, path)
             if found.shape != self.shape[1:]:
                 raise damaged(path)
             self._cache.put(path, found)
         return found
 
 
-def picture_name(t: int) -> str:
+def image_name(t: int) -> str:
     """File of frame `t`."""
     return f"{t:05}.png"
 
 
 def encode(values: Tensor, kind: Kind, bits: int = 8) -> Array:
-    """The picture that holds the maps (C, H, W) of a frame.
+    """The image that holds the maps (C, H, W) of a frame.
 
     Raises:
         NumericsError: values are not finite.
@@ -166,29 +166,29 @@ def encode_uv(uv: Tensor) -> Array:
     return np.ascontiguousarray(array[:, :, ::-1])
 
 
-def decode(picture: Array, kind: Kind, path: Path) -> Tensor:
+def decode(image: Array, kind: Kind, path: Path) -> Tensor:
     """The inverse of `encode`: (C, H, W) float32."""
-    gray = picture.ndim == 2
-    if gray != (CHANNELS[kind] == 1) or (not gray and picture.shape[2] != 3):
+    gray = image.ndim == 2
+    if gray != (CHANNELS[kind] == 1) or (not gray and image.shape[2] != 3):
         raise damaged(path)
-    if kind != "frames" and picture.dtype != np.uint16:
+    if kind != "frames" and image.dtype != np.uint16:
         raise damaged(path)
     if kind == "uv":
-        b, g, r = (torch.from_numpy(picture[:, :, i].astype(np.int32)) for i in range(3))
+        b, g, r = (torch.from_numpy(image[:, :, i].astype(np.int32)) for i in range(3))
         codes = torch.stack((r | (b >> 8) << 16, g | (b & 0xFF) << 16))
         return (codes.double() / UV_STEP - UV_ZERO).float()
-    values = torch.from_numpy(picture.astype(np.float32))
+    values = torch.from_numpy(image.astype(np.float32))
     if gray:
         return values[None] / (COC_STEP if kind == "coc" else WORD)
-    top = WORD if picture.dtype == np.uint16 else 255.0
+    top = WORD if image.dtype == np.uint16 else 255.0
     return (values.flip(-1).permute(2, 0, 1) / top).contiguous()
 
 
-def png(picture: Array) -> bytes:
-    """A picture as the bytes of a PNG file; channels are BGR(A)."""
-    done, data = cv2.imencode(".png", picture, PNG_SPEED)
+def png(image: Array) -> bytes:
+    """An image as the bytes of a PNG file; channels are BGR(A)."""
+    done, data = cv2.imencode(".png", image, PNG_SPEED)
     if not done:
-        raise NumericsError("a picture cannot be encoded as PNG")
+        raise NumericsError("an image cannot be encoded as PNG")
     return data.tobytes()
 
 
@@ -198,7 +198,7 @@ def checksum(data: bytes) -> str:
 
 
 def read_png(path: Path, expected: str, width: int, height: int) -> Array:
-    """A picture whose content is `expected`; channels are BGR(A).
+    """An image whose content is `expected`; channels are BGR(A).
 
     Args:
         path: the file.
@@ -218,10 +218,10 @@ def read_png(path: Path, expected: str, width: int, height: int) -> Array:
     if checksum(data) != expected or size_of(data) != (width, height):
         raise damaged(path)
     check_png(path, data)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
         raise damaged(path)
-    return picture
+    return image
 
 
 def damaged(path: Path) -> MediaError:

@@ -1,4 +1,4 @@
-"""Rendered frames to a video or to pictures."""
+"""Rendered frames to a video or to images."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def write_frames(
         project: whose frames they are.
         rendered: (3, H, W) encoded RGB in [0, 1], as they come.
         chosen: their numbers, in order.
-        destination: a video or pictures.
+        destination: a video or images.
         codec: see `unblur.video.create_video`.
         crf: see `unblur.video.create_video`.
         overwrite: replace an existing output.
-        inputs: what else is read for it, such as painted pictures.
+        inputs: what else is read for it, such as painted images.
         progress: called with (frames done, frames in all).
 
     Returns:
@@ -62,8 +62,8 @@ def write_frames(
     with create_video(
         destination, info, codec=codec, crf=crf, inputs=inputs, overwrite=overwrite
     ) as writer:
-        for count, (t, picture) in enumerate(zip(chosen, rendered, strict=True)):
-            writer.write(as_frame(picture, count, project.times[t] - start, info))
+        for count, (t, image) in enumerate(zip(chosen, rendered, strict=True)):
+            writer.write(as_frame(image, count, project.times[t] - start, info))
             if progress:
                 progress(count + 1, len(chosen))
     return len(chosen)
@@ -107,8 +107,8 @@ def describe(project: Project, frames: int, in_rgb: bool, codec: str | None) -> 
     )
 
 
-def as_frame(picture: Tensor, index: int, time: Fraction, info: VideoInfo) -> Frame:
-    """A frame that holds the picture (3, H, W)."""
+def as_frame(image: Tensor, index: int, time: Fraction, info: VideoInfo) -> Frame:
+    """A frame that holds the image (3, H, W)."""
     # Nothing is drawn yet: colour at full resolution does not ask what was there before.
     name = "yuv444p" if info.pixel_format == "yuv420p" else info.pixel_format
     blank = av.VideoFrame(info.width, info.height, name)
@@ -118,4 +118,4 @@ def as_frame(picture: Tensor, index: int, time: Fraction, info: VideoInfo) -> Fr
     blank.pts, blank.time_base = pts, info.time_base
     step = 0 if info.frame_rate is None else round(1 / info.frame_rate / info.time_base)
     frame = Frame(blank, index, pts, info.time_base, step)
-    return frame.with_rgb(picture.detach().to(torch.float32).cpu())
+    return frame.with_rgb(image.detach().to(torch.float32).cpu())

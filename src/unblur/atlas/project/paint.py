@@ -1,4 +1,4 @@
-"""Pictures that people paint: overlays and edited atlases, flat or in layers."""
+"""Images that people paint: overlays and edited atlases, flat or in layers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ MOST_LAYERS = 1000
 DEEPEST = 32
 """Levels of groups in groups."""
 MARGIN = 4
-"""Times the atlas's pixels that a picture may have: layers may reach beyond the canvas."""
+"""Times the atlas's pixels that an image may have: layers may reach beyond the canvas."""
 PICTURES = ",".join(
     f"{kind}_pipe" for kind in ("bmp", "exr", "jpeg", "jpegxl", "j2k", "png", "tiff", "webp")
 )
-"""What FFmpeg calls files of one picture."""
+"""What FFmpeg calls files of one image."""
 OVER = ("svg:src-over", "")
 
 
@@ -47,7 +47,7 @@ def read_edit(path: str | os.PathLike[str], layer: Layer) -> Tensor:
     """Reads what is to be painted on a layer's atlas.
 
     Args:
-        path: a picture (PNG, TIFF, ...), OpenRaster (`.ora`), or Photoshop (`.psd`, `.psb`, which
+        path: an image (PNG, TIFF, ...), OpenRaster (`.ora`), or Photoshop (`.psd`, `.psb`, which
             needs psd-tools), of the atlas's size. Layers of a document are laid over each other.
         layer: whose atlas it belongs to.
 
@@ -71,17 +71,17 @@ def read_edit(path: str | os.PathLike[str], layer: Layer) -> Tensor:
     return overlay_of(rgba, layer, str(file))
 
 
-def overlay_of(picture: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
-    """What of a picture differs from a layer's atlas.
+def overlay_of(image: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
+    """What of an image differs from a layer's atlas.
 
     Both ways to edit come to the same: of an overlay all that is opaque differs; of a whole edited
     atlas what was painted, feathered by `FEATHER` pixels. Parts that are as they were stay those
     of the clip.
 
     Args:
-        picture: (3 or 4, Ha, Wa) encoded RGB, and straight opacity, in [0, 1].
+        image: (3 or 4, Ha, Wa) encoded RGB, and straight opacity, in [0, 1].
         layer: the layer.
-        name: of the picture, for errors.
+        name: of the image, for errors.
 
     Returns:
         (4, Ha, Wa) RGB and opacity.
@@ -90,14 +90,14 @@ def overlay_of(picture: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
         UsageError: it has another size.
     """
     size = layer.texture.shape[-2:]
-    if picture.ndim != 3 or picture.shape[0] not in (3, 4) or picture.shape[-2:] != size:
-        width, height = picture.shape[-1], picture.shape[-2]
+    if image.ndim != 3 or image.shape[0] not in (3, 4) or image.shape[-2:] != size:
+        width, height = image.shape[-1], image.shape[-2]
         raise UsageError(
             f"{name} is {width}x{height} and the atlas of {layer.name} is {size[1]}x{size[0]}:"
             " paint on a copy of the atlas itself"
         )
-    rgb = picture[:3]
-    opacity = picture[3:] if len(picture) == 4 else torch.ones_like(picture[:1])
+    rgb = image[:3]
+    opacity = image[3:] if len(image) == 4 else torch.ones_like(image[:1])
     shown = layer.seen > 0.02
     kept = ((opacity - layer.seen).abs() <= KEPT)[shown]
     if kept.numel() and float(kept.float().mean()) > 0.5:  # the atlas's own: no opacity of paint
@@ -111,17 +111,17 @@ def overlay_of(picture: Tensor, layer: Layer, name: str = "the edit") -> Tensor:
 
 
 def most_bytes(size: tuple[int, int]) -> int:
-    """Bytes that a file may have which holds pictures for an atlas of (Ha, Wa)."""
+    """Bytes that a file may have which holds images for an atlas of (Ha, Wa)."""
     return 64 * MARGIN * size[0] * size[1] + 2**26
 
 
 def as_rgba(data: bytes, name: str, size: tuple[int, int]) -> Tensor:
-    """A picture file as (4, H, W) in [0, 1], opaque where it says nothing.
+    """An image file as (4, H, W) in [0, 1], opaque where it says nothing.
 
     Args:
         data: of the file.
         name: of the file, for messages.
-        size: (Ha, Wa) of the atlas it is for; much larger pictures are refused before they are
+        size: (Ha, Wa) of the atlas it is for; much larger images are refused before they are
             decoded.
     """
     check_png(name, data)
@@ -134,22 +134,22 @@ def as_rgba(data: bytes, name: str, size: tuple[int, int]) -> Tensor:
         )
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if found is None:
-        raise MediaError(f"{name} is no picture that can be read: save it as PNG")
-    picture: np.ndarray[Any, np.dtype[Any]] = found
-    if picture.dtype.kind == "u":
-        picture = picture.astype(np.float32) / float(np.iinfo(picture.dtype).max)
-    if picture.ndim == 2:
-        picture = picture[:, :, None].repeat(3, 2)
-    if picture.shape[2] == 3:
-        picture = np.concatenate((picture, np.ones_like(picture[:, :, :1])), 2)
-    values = torch.from_numpy(picture[:, :, [2, 1, 0, 3]].astype(np.float32))
+        raise MediaError(f"{name} is no image that can be read: save it as PNG")
+    image: np.ndarray[Any, np.dtype[Any]] = found
+    if image.dtype.kind == "u":
+        image = image.astype(np.float32) / float(np.iinfo(image.dtype).max)
+    if image.ndim == 2:
+        image = image[:, :, None].repeat(3, 2)
+    if image.shape[2] == 3:
+        image = np.concatenate((image, np.ones_like(image[:, :, :1])), 2)
+    values = torch.from_numpy(image[:, :, [2, 1, 0, 3]].astype(np.float32))
     if not bool(torch.isfinite(values).all()):
         raise MediaError(f"{name} holds NaN or infinity: save it as PNG")
     return values.permute(2, 0, 1).clamp(0, 1).contiguous()
 
 
 def claimed_size(data: bytes, most: int) -> tuple[int, int] | None:
-    """Width and height by the header of a picture; None where FFmpeg cannot tell.
+    """Width and height by the header of an image; None where FFmpeg cannot tell.
 
     Args:
         data: of the file.
@@ -169,7 +169,7 @@ def claimed_size(data: bytes, most: int) -> tuple[int, int] | None:
 def read_openraster(data: bytes, path: Path, size: tuple[int, int]) -> Tensor:
     """A layered OpenRaster document of an atlas's size (Ha, Wa), flattened: (4, H, W).
 
-    Where its layers are mixed in other ways than by opacity, the flat picture in it is taken.
+    Where its layers are mixed in other ways than by opacity, the flat image in it is taken.
     https://www.openraster.org/baseline/baseline.html
     """
     try:

@@ -38,7 +38,7 @@ from unblur.atlas.project.maps import (
     checksum,
     damaged,
     encode,
-    picture_name,
+    image_name,
     png,
     read_png,
 )
@@ -75,7 +75,7 @@ def read_clip(path: str | os.PathLike[str], kind: type[C], *, cache: int) -> C:
             raise ValueError(head["transfer"])
 
         def maps(place: str, kind: Kind) -> Maps:
-            names = {picture_name(t): files[f"{place}{kind}/{picture_name(t)}"] for t in range(T)}
+            names = {image_name(t): files[f"{place}{kind}/{image_name(t)}"] for t in range(T)}
             for name in names:
                 if not (folder / place / kind / name).is_file():
                     raise MediaError(
@@ -146,11 +146,11 @@ def read_head(folder: Path) -> dict[str, Any]:
 
 def read_atlas(path: Path, expected: str, width: int, height: int) -> Tensor:
     """(4, Ha, Wa) RGBA in [0, 1]."""
-    picture = read_png(path, expected, width, height)
-    if picture.ndim != 3 or picture.shape[2] != 4:
+    image = read_png(path, expected, width, height)
+    if image.ndim != 3 or image.shape[2] != 4:
         raise damaged(path)
-    values = torch.from_numpy(picture[:, :, [2, 1, 0, 3]].astype(np.float32))
-    return values.permute(2, 0, 1) / float(np.iinfo(picture.dtype).max)
+    values = torch.from_numpy(image[:, :, [2, 1, 0, 3]].astype(np.float32))
+    return values.permute(2, 0, 1) / float(np.iinfo(image.dtype).max)
 
 
 def save_project(
@@ -180,8 +180,8 @@ def save_project(
     part = staged.path
     try:
         sums = {}
-        for name, picture in pictures(project, bits):
-            data = png(picture)
+        for name, image in images(project, bits):
+            data = png(image)
             sums[name] = checksum(data)
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(data)
@@ -212,8 +212,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} holds other files: choose a new folder for the project")
 
 
-def pictures(project: LayeredClip, bits: int) -> Iterator[tuple[str, Array]]:
-    """Every picture of a project and its name; channels are BGR(A)."""
+def images(project: LayeredClip, bits: int) -> Iterator[tuple[str, Array]]:
+    """Every image of a project and its name; channels are BGR(A)."""
     for layer in project.layers:
         rgba = torch.cat((dilate(layer.texture, layer.seen), layer.seen)).detach().cpu()
         top = 2**bits - 1
@@ -221,14 +221,14 @@ def pictures(project: LayeredClip, bits: int) -> Iterator[tuple[str, Array]]:
         kind = np.uint8 if bits == 8 else np.uint16
         yield f"atlas_{layer.name}.png", codes[:, :, [2, 1, 0, 3]].astype(kind)
     for t in range(len(project)):
-        yield f"frames/{picture_name(t)}", encode(project.frames[t], "frames", bits)
+        yield f"frames/{image_name(t)}", encode(project.frames[t], "frames", bits)
         for number, layer in enumerate(project.layers):
             place = f"maps/{layer.name}"
-            yield f"{place}/uv/{picture_name(t)}", encode(layer.uv[t], "uv")
+            yield f"{place}/uv/{image_name(t)}", encode(layer.uv[t], "uv")
             if number < len(project.layers) - 1:
-                yield f"{place}/alpha/{picture_name(t)}", encode(layer.alpha[t], "alpha")
+                yield f"{place}/alpha/{image_name(t)}", encode(layer.alpha[t], "alpha")
             if layer.radius is not None:
-                yield f"{place}/coc/{picture_name(t)}", encode(layer.radius[t], "coc")
+                yield f"{place}/coc/{image_name(t)}", encode(layer.radius[t], "coc")
 
 
 def describe(project: LayeredClip, sums: dict[str, str]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ SMALL = BSSTNetConfig(
     selection="paper",
     keep=0.5,
 )
-"""For processors: 9 to 12 GMAC per 256 x 256 frame, most for long clips blurred everywhere."""
+"""For CPUs: 9 to 12 GMAC per 256 x 256 frame, most for long clips blurred everywhere."""
 
 TINY = BSSTNetConfig(
     stem_channels=8,

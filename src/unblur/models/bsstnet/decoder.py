@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         """Exchange with neighbouring frames, (B, T, S, H/2, W/2) -> the same."""
         return self.shift2(self.shift1(x))
 
-    def to_picture(self, x: Tensor, full: Tensor) -> Tensor:
+    def to_image(self, x: Tensor, full: Tensor) -> Tensor:
         """(N, S, H/2, W/2) and the stem's (N, S, H, W) -> (N, 3, H, W)."""
         x = self.full(self.to_full(x)) + self.skip_full(full)
         return self.to_rgb(self.last(x))

@@ -137,4 +137,4 @@ class BSSTNet(nn.Module):
 
     def _finish(self, half: Tensor, frames: Tensor) -> Tensor:
         # The stem runs a second time: cheaper than keeping its full-resolution features.
-        return frames + self.decoder.to_picture(half, self.encoder.stem(frames))
+        return frames + self.decoder.to_image(half, self.encoder.stem(frames))

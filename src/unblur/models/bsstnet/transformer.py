@@ -88,7 +88,7 @@ class SparseAttention(nn.Module):
         coarse = self.pool(x.flatten(0, 1).permute(0, 3, 1, 2))  # (B*T, D, M/4, N/4)
         coarse = coarse.flatten(2).transpose(1, 2).unflatten(0, (B, T))  # (B, T, L, D)
         query = windows_of(self.query(x))  # (B, T, M/8, N/8, D, 8, 8)
-        # Tokens outside the picture are zero after the bias, and still take part: as trained.
+        # Tokens outside the image are zero after the bias, and still take part: as trained.
         framed = [F.pad(layer(x), (0, 0, *[MARGIN] * 4)) for layer in (self.key, self.value)]
         around = [windows_of(t, MARGIN) for t in framed]  # (B, T, M/8, N/8, D, 16, 16)
         own = [windows_of(t[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]) for t in framed]

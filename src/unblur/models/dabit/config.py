@@ -37,7 +37,7 @@ class DabitConfig:
     """Features of the part that enlarges, at every resolution."""
     head_blocks: int = 5
     residual: bool = False
-    """The decoder gives a correction of the input frame, not the picture itself."""
+    """The decoder gives a correction of the input frame, not the image itself."""
     scales: tuple[int, ...] = (2,)
     """Output sizes the weights are made for, in multiples of the input: 1, 2."""
     threshold: float = 0.0
@@ -95,7 +95,7 @@ SMALL = DabitConfig(
     threshold=0.1,
     reach=80,
 )
-"""For processors: per 256 x 256 frame 9.7 GMAC, 13.2 for twice the size, in a window of ten frames
+"""For CPUs: per 256 x 256 frame 9.7 GMAC, 13.2 for twice the size, in a window of ten frames
 and six references; 6.6 and 10.0 without references."""
 
 TINY = DabitConfig(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.models.dabit.config import OFFICIAL, DabitConfig
-from unblur.models.dabit.pictures import Decoder, Encoder, Head
+from unblur.models.dabit.images import Decoder, Encoder, Head
 from unblur.models.dabit.propagation import Propagation
 from unblur.models.dabit.transformer import SparseTransformer
 from unblur.models.layers import FRAMES_AT_ONCE, framewise
@@ -22,7 +22,7 @@ STRIDE = 4
 class Dabit(nn.Module):
     """Restores frames out of focus from themselves and from frames in focus, near and far in time.
 
-    The frames asked for come first; those after them are references, which are only looked at.
+    The frames requested come first; those after them are references, which are only looked at.
     `forward` does everything. A caller that sees a frame in several windows keeps its features:
     `encode` (each frame by itself), `mix` (frames with each other), `decode` (each by itself).
 
@@ -123,7 +123,7 @@ class Dabit(nn.Module):
     def decode(
         self, features: Tensor, frames: Tensor, scales: Collection[int]
     ) -> dict[int, Tensor]:
-        """Pictures of each scale asked for.
+        """Images of each scale requested.
 
         Args:
             features: (B, T, C, h, w) by `mix`.
@@ -145,20 +145,20 @@ class Dabit(nn.Module):
             y = self.decoder(x)  # (N, 3, H, W)
             return y + pad_to(frame, H, W) if self.config.residual else torch.tanh(y)
 
-        def twice(x: Tensor, picture: Tensor) -> Tensor:
+        def twice(x: Tensor, image: Tensor) -> Tensor:
             assert self.head is not None  # noqa: S101 as the config says
-            large = F.interpolate(picture, scale_factor=2, mode="bilinear", align_corners=False)
+            large = F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
             return self.head(x) + large
 
         x = features.flatten(0, 1)
-        pictures = framewise(plain, x, frames.flatten(0, 1))  # (B*T, 3, H, W)
+        images = framewise(plain, x, frames.flatten(0, 1))  # (B*T, 3, H, W)
         found = {}
         if 1 in scales:
-            found[1] = crop_from(pictures, height, width)
+            found[1] = crop_from(images, height, width)
         if 2 in scales:
             # the widest layers of all: a frame at a time, where memory counts
             at_once = FRAMES_AT_ONCE if torch.is_grad_enabled() else 1
-            enlarged = framewise(twice, x, pictures, at_once=at_once)
+            enlarged = framewise(twice, x, images, at_once=at_once)
             found[2] = crop_from(enlarged, 2 * height, 2 * width)
         return {scale: y.unflatten(0, features.shape[:2]) for scale, y in found.items()}
 

@@ -26,7 +26,7 @@ STAND_INS = {
     "xyz12be": "rgb48le",
     "uyyvyy411": "yuv411p",
 }
-"""Formats without plain samples, and the format in which their pictures are read and given back."""
+"""Formats without plain samples, and the format in which their images are read and given back."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a pixel format stores a picture."""
+    """How a pixel format stores an image."""
 
     name: str
     family: Literal["rgb", "yuv", "gray"]
@@ -77,7 +77,7 @@ class Layout:
 
 
 def native_format(name: str) -> str:
-    """The pixel format that `Frame.with_rgb` gives back for pictures in format `name`.
+    """The pixel format that `Frame.with_rgb` gives back for images in format `name`.
 
     It is the same format wherever that can hold any colour, else its stand-in (`rgba` for `pal8`).
     """

@@ -1,4 +1,4 @@
-"""Samples of a picture as arrays, and arrays as samples of a picture."""
+"""Samples of an image as arrays, and arrays as samples of an image."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from unblur.video.pixels.layout import STAND_INS, Layout, Samples, layout_of
 Array = NDArray[np.float32]
 
 
-def readable_name(picture: av.VideoFrame) -> str:
-    """The pixel format in which `readable` gives the picture."""
-    return STAND_INS.get(picture.format.name, picture.format.name)
+def readable_name(image: av.VideoFrame) -> str:
+    """The pixel format in which `readable` gives the image."""
+    return STAND_INS.get(image.format.name, image.format.name)
 
 
-def readable(picture: av.VideoFrame) -> av.VideoFrame:
-    """The picture in a format whose planes hold plain samples; the picture itself if it is so."""
-    name = picture.format.name
-    if any(plane.line_size < 0 for plane in picture.planes):
+def readable(image: av.VideoFrame) -> av.VideoFrame:
+    """The image in a format whose planes hold plain samples; the image itself if it is so."""
+    name = image.format.name
+    if any(plane.line_size < 0 for plane in image.planes):
         # Lines stored bottom up start where the buffer seems to end. RGB of 8 bits is all there is.
-        return _reformat(_reformat(picture, "gbrp"), readable_name(picture))
-    return _reformat(picture, STAND_INS[name]) if name in STAND_INS else picture
+        return _reformat(_reformat(image, "gbrp"), readable_name(image))
+    return _reformat(image, STAND_INS[name]) if name in STAND_INS else image
 
 
-def _reformat(picture: av.VideoFrame, name: str) -> av.VideoFrame:
-    return picture.reformat(format=name, interpolation="POINT", threads=1)
+def _reformat(image: av.VideoFrame, name: str) -> av.VideoFrame:
+    return image.reformat(format=name, interpolation="POINT", threads=1)
 
 
-def words_of(picture: av.VideoFrame, layout: Layout, samples: Samples) -> NDArray[Any]:
-    """The words that hold one channel, as a view into the picture's memory, `(H, W)`."""
-    plane = picture.planes[samples.plane]
-    height, width = picture.height, picture.width
+def words_of(image: av.VideoFrame, layout: Layout, samples: Samples) -> NDArray[Any]:
+    """The words that hold one channel, as a view into the image's memory, `(H, W)`."""
+    plane = image.planes[samples.plane]
+    height, width = image.height, image.width
     if layout.family == "yuv" and samples in layout.color[1:]:
         down, across = layout.subsampling
         height, width = -(-height // down), -(-width // across)
@@ -49,16 +49,16 @@ def words_of(picture: av.VideoFrame, layout: Layout, samples: Samples) -> NDArra
     )
 
 
-def channels_of(picture: av.VideoFrame) -> list[NDArray[Any]]:
+def channels_of(image: av.VideoFrame) -> list[NDArray[Any]]:
     """The words of each channel, colour first, as views."""
-    layout = layout_of(picture.format.name)
+    layout = layout_of(image.format.name)
     alpha = () if layout.alpha is None else (layout.alpha,)
-    return [words_of(picture, layout, samples) for samples in (*layout.color, *alpha)]
+    return [words_of(image, layout, samples) for samples in (*layout.color, *alpha)]
 
 
-def codes_of(picture: av.VideoFrame, layout: Layout, samples: Samples, bits: int) -> Array:
+def codes_of(image: av.VideoFrame, layout: Layout, samples: Samples, bits: int) -> Array:
     """The samples of one channel as they are stored, in float32, `(H, W)`."""
-    words = words_of(picture, layout, samples)
+    words = words_of(image, layout, samples)
     if samples.shift:
         words = words >> samples.shift
     if layout.shares_words or bits not in (8, 16, 32):
@@ -67,10 +67,10 @@ def codes_of(picture: av.VideoFrame, layout: Layout, samples: Samples, bits: int
 
 
 def put_codes(
-    picture: av.VideoFrame, layout: Layout, samples: Samples, bits: int, codes: Array
+    image: av.VideoFrame, layout: Layout, samples: Samples, bits: int, codes: Array
 ) -> None:
     """Rounds and clips codes `(H, W)`, then stores them. `codes` is overwritten."""
-    words = words_of(picture, layout, samples)
+    words = words_of(image, layout, samples)
     if layout.is_float:
         if layout.bits == 16:
             np.clip(codes, -65504, 65504, out=codes)
@@ -92,28 +92,28 @@ def put_codes(
         words[...] = stored
 
 
-def tags_of(picture: av.VideoFrame) -> dict[str, int]:
-    """The picture's colour tags."""
+def tags_of(image: av.VideoFrame) -> dict[str, int]:
+    """The image's colour tags."""
     names = ("colorspace", "color_range", "color_primaries", "color_trc")
     # PyAV before 16 has not all of them.
-    return {name: getattr(picture, name) for name in names if hasattr(picture, name)}
+    return {name: getattr(image, name) for name in names if hasattr(image, name)}
 
 
-def picture_like(source: av.VideoFrame, name: str, width: int, height: int) -> av.VideoFrame:
-    """An empty picture with the tags of `source`."""
-    return empty_picture(name, width, height, tags_of(source))
+def image_like(source: av.VideoFrame, name: str, width: int, height: int) -> av.VideoFrame:
+    """An empty image with the tags of `source`."""
+    return empty_image(name, width, height, tags_of(source))
 
 
-def empty_picture(name: str, width: int, height: int, tags: Mapping[str, int]) -> av.VideoFrame:
-    """A picture without content, with the tags that `tags_of` gave."""
-    picture = av.VideoFrame(width, height, name)
+def empty_image(name: str, width: int, height: int, tags: Mapping[str, int]) -> av.VideoFrame:
+    """An image without content, with the tags that `tags_of` gave."""
+    image = av.VideoFrame(width, height, name)
     for tag, value in tags.items():
         with suppress(AttributeError):
-            setattr(picture, tag, value)
+            setattr(image, tag, value)
     layout = layout_of(name)
     channels = len(layout.color) + (layout.alpha is not None)
     fill = 0 if layout.shares_words else 255
     if layout.shares_words or layout.color[0].step > channels * np.dtype(layout.dtype).itemsize:
-        for plane in picture.planes:  # bits that belong to no channel
+        for plane in image.planes:  # bits that belong to no channel
             np.frombuffer(plane, np.uint8)[:] = fill  # type: ignore[call-overload]
-    return picture
+    return image

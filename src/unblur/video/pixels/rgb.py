@@ -1,4 +1,4 @@
-"""Codes of a picture to RGB and back: matrices, ranges, and the size of chroma."""
+"""Codes of an image to RGB and back: matrices, ranges, and the size of chroma."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from unblur.video.pixels.layout import Layout, layout_of
 from unblur.video.pixels.planes import Array, codes_of, put_codes
 
 
-def decode_rgb(picture: av.VideoFrame, siting: Siting) -> Array:
-    """RGB `(3, H, W)` of a picture with plain samples."""
-    layout = layout_of(picture.format.name)
-    out = np.empty((3, picture.height, picture.width), np.float32)
+def decode_rgb(image: av.VideoFrame, siting: Siting) -> Array:
+    """RGB `(3, H, W)` of an image with plain samples."""
+    layout = layout_of(image.format.name)
+    out = np.empty((3, image.height, image.width), np.float32)
     if layout.family == "rgb":
         for channel, samples in enumerate(layout.color):
-            codes = codes_of(picture, layout, samples, layout.bits_of(channel))
+            codes = codes_of(image, layout, samples, layout.bits_of(channel))
             if layout.is_float:
                 out[channel] = codes
             else:
                 np.divide(codes, np.float32(2 ** layout.bits_of(channel) - 1), out=out[channel])
         return out
 
-    luma = codes_of(picture, layout, layout.color[0], layout.bits)
-    black, white, _ = _code_range(picture, layout)
+    luma = codes_of(image, layout, layout.color[0], layout.bits)
+    black, white, _ = _code_range(image, layout)
     luma -= np.float32(black)
     luma /= np.float32(white - black)
     if layout.family == "gray":
         out[:] = luma
         return out
 
-    cb, cr = _chroma(picture, layout, siting)
-    _, inverse = _matrices(matrix_code(picture.colorspace, picture.height, picture.width))
+    cb, cr = _chroma(image, layout, siting)
+    _, inverse = _matrices(matrix_code(image.colorspace, image.height, image.width))
     scratch = np.empty_like(luma)
     for channel in range(3):
         row = out[channel]
@@ -50,7 +50,7 @@ def decode_rgb(picture: av.VideoFrame, siting: Siting) -> Array:
 
 
 def recode(source: av.VideoFrame, target: av.VideoFrame) -> None:
-    """Stores the samples of a picture in one of the same size, family and colour resolution.
+    """Stores the samples of an image in one of the same size, family and colour resolution.
 
     Only depth and range may differ: chroma is neither moved nor filtered.
     """
@@ -73,27 +73,27 @@ def recode(source: av.VideoFrame, target: av.VideoFrame) -> None:
 
 
 def encode_rgb(
-    picture: av.VideoFrame,
+    image: av.VideoFrame,
     rgb: Array,  # (3, H, W)
     siting: Siting,
     reference: av.VideoFrame | None = None,
 ) -> None:
-    """Stores RGB in the picture's colour channels.
+    """Stores RGB in the image's colour channels.
 
-    Subsampled chroma is low-passed, which would soften it a little each time. With the picture
+    Subsampled chroma is low-passed, which would soften it a little each time. With the image
     that `rgb` was made from as `reference`, only the difference to its chroma is low-passed and
     added to its samples: colours that did not change keep their codes.
     """
-    layout = layout_of(picture.format.name)
+    layout = layout_of(image.format.name)
     if layout.family == "rgb":
         for channel, samples in enumerate(layout.color):
             bits = layout.bits_of(channel)
             top = np.float32(1 if layout.is_float else 2**bits - 1)
-            put_codes(picture, layout, samples, bits, rgb[channel] * top)
+            put_codes(image, layout, samples, bits, rgb[channel] * top)
         return
 
-    matrix, _ = _matrices(matrix_code(picture.colorspace, picture.height, picture.width))
-    black, white, span = _code_range(picture, layout)
+    matrix, _ = _matrices(matrix_code(image.colorspace, image.height, image.width))
+    black, white, span = _code_range(image, layout)
     # Luma's weights add up to 1 and chroma's to 0. Written in differences to green, gray stays
     # exactly gray, also in floats.
     red, blue = rgb[0] - rgb[1], rgb[2] - rgb[1]
@@ -101,7 +101,7 @@ def encode_rgb(
     luma += rgb[1]
     luma *= np.float32(white - black)
     luma += np.float32(black)
-    put_codes(picture, layout, layout.color[0], layout.bits, luma)
+    put_codes(image, layout, layout.color[0], layout.bits, luma)
     if layout.family == "gray":
         return
 
@@ -117,18 +117,18 @@ def encode_rgb(
             codes += codes_of(reference, layout, samples, layout.bits)
         else:
             codes += middle
-        put_codes(picture, layout, samples, layout.bits, codes)
+        put_codes(image, layout, samples, layout.bits, codes)
 
 
-def _chroma(picture: av.VideoFrame, layout: Layout, siting: Siting) -> tuple[Array, Array]:
+def _chroma(image: av.VideoFrame, layout: Layout, siting: Siting) -> tuple[Array, Array]:
     """Cb and Cr at luma's size, `(H, W)` each, in [-0.5, 0.5]."""
-    _, _, span = _code_range(picture, layout)
+    _, _, span = _code_range(image, layout)
     planes = []
     for samples in layout.color[1:]:
-        codes = codes_of(picture, layout, samples, layout.bits)
+        codes = codes_of(image, layout, samples, layout.bits)
         codes -= np.float32(2 ** (layout.bits - 1))
         codes /= np.float32(span)
-        planes.append(_upsample(codes, layout.subsampling, siting, picture.height, picture.width))
+        planes.append(_upsample(codes, layout.subsampling, siting, image.height, image.width))
     return planes[0], planes[1]
 
 
@@ -139,11 +139,11 @@ def _weighted(red: Array, blue: Array, weights: NDArray[np.float32]) -> Array:
     return out
 
 
-def _code_range(picture: av.VideoFrame, layout: Layout) -> tuple[float, float, float]:
+def _code_range(image: av.VideoFrame, layout: Layout) -> tuple[float, float, float]:
     """Codes of black and white, and the codes that chroma spans from -0.5 to 0.5."""
     if layout.is_float:
         return 0.0, 1.0, 1.0
-    tagged = int(picture.color_range)
+    tagged = int(image.color_range)
     limited = tagged != 2 and not layout.full_range
     if layout.family == "gray":
         limited = tagged == 1
@@ -163,11 +163,11 @@ _LUMA_WEIGHTS = {  # of red and of blue, by the code of ITU-T H.273 table 4
     9: (0.2627, 0.0593),
 }
 _YCGCO = 8
-_UNTAGGED = (0, 2, 3)  # 0 says RGB, which contradicts a picture of Y, Cb and Cr
+_UNTAGGED = (0, 2, 3)  # 0 says RGB, which contradicts an image of Y, Cb and Cr
 
 
 def matrix_code(tag: int, height: int, width: int) -> int:
-    """H.273's number of the matrix in force: the tagged one, else by the size of the picture."""
+    """H.273's number of the matrix in force: the tagged one, else by the size of the image."""
     code = int(tag)
     if code in _UNTAGGED:
         return 1 if height >= 720 or width >= 1280 else 6

@@ -26,8 +26,8 @@ export const post = async (path, body, signal) =>
 export const remove = async (path) => { await answer(await fetch(path, { method: "DELETE" })); };
 export const fileOf = (job, name) => `/api/jobs/${job.id}/files/${encodeURIComponent(name)}`;
 
-/** A picture as an address for an <img>, with what the answer's head says. */
-export async function picture(path, body, signal) {
+/** An image as an address for an <img>, with what the answer's head says. */
+export async function image(path, body, signal) {
   const options = body === undefined ? { signal } : { ...sent("POST", body), signal };
   const response = await answer(await fetch(path, options));
   return { url: URL.createObjectURL(await response.blob()), headers: response.headers };

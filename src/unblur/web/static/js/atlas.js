@@ -35,8 +35,8 @@ export async function atlas(root, id) {
 const openFit = (job) => { location.hash = `#atlas/job-${job.id}`; };
 
 function takeApart(root, clip) {
-  const picture = scrub(clip);
-  const line = timeline(clip, { onframe: picture.show });
+  const image = scrub(clip);
+  const line = timeline(clip, { onframe: image.show });
   const layers = range(1, 6, 1, 2);
   const minutes = el("input", { type: "number", min: 1, max: 1440, value: 10 });
   const preset = choice([["cpu", t("preset.cpu")], ["fast", t("preset.fast")]], "cpu");
@@ -57,21 +57,21 @@ function takeApart(root, clip) {
     },
   }, t("fit"));
   root.replaceChildren(el(".columns", {},
-    el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), picture.node, line.node),
+    el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node),
     el("section.card", {}, el("h2", {}, t("fit.title")), el("p.soft.small", {}, t("fit.about")),
       field(t("fit.layers"), layers, (v) => v), field(t("fit.minutes"), minutes), field(t("fit.preset"), preset),
       el(".tools", {}, fit), error,
       jobs.boxes((job) => job.kind === "fit" && job.source === clip.id, { open: openFit }))));
-  picture.show(0);
+  image.show(0);
 }
 
-/** Asks for frames of a project, the newest wish first; `show(url)` gets the picture. */
+/** Asks for frames of a project, the newest wish first; `show(url)` gets the image. */
 export function frames(project, show, waiting) {
   let last = null;
   return latest(async (look) => {
     waiting?.(true);
     try {
-      const made = await api.picture(`/api/projects/${project.id}/image`, look);
+      const made = await api.image(`/api/projects/${project.id}/image`, look);
       show(made.url);
       if (last) URL.revokeObjectURL(last);
       last = made.url;
@@ -86,7 +86,7 @@ export function placeOf(project, oninput) {
   return { slider, node: field(t("frame"), slider, (n) => `${n} · ${clock(project.times[n])}`) };
 }
 
-/** A picture that asks for another as it is told. */
+/** An image that requests another as it is told. */
 export function live(project) {
   const img = el("img.shot", { alt: t("atlas.frame") });
   img.style.aspectRatio = `${project.width} / ${project.height}`;
@@ -163,7 +163,7 @@ function layers(project) {
 }
 
 function flow(project) {
-  const img = el("img.shot", { alt: t("flow.picture") });
+  const img = el("img.shot", { alt: t("flow.image") });
   img.style.aspectRatio = `${project.width} / ${project.height}`;
   const told = el("p.soft", { "aria-live": "polite" });
   const last = Math.min(project.frames - 1, 5);
@@ -173,7 +173,7 @@ function flow(project) {
   const show = latest(async () => {
     node.classList.add("waiting");
     try {
-      const made = await api.picture(`/api/projects/${project.id}/flow?first=${from.value}&last=${to.value}`);
+      const made = await api.image(`/api/projects/${project.id}/flow?first=${from.value}&last=${to.value}`);
       img.src = made.url;
       node.dataset.shown = +(node.dataset.shown ?? 0) + 1;
       told.textContent = t("flow.told", {

@@ -1,4 +1,4 @@
-// Small means to build elements, and pictures that follow a slider.
+// Small means to build elements, and images that follow a slider.
 
 /** An element: el("button.primary", {onclick}, "text", child). Properties with a dash are attributes. */
 export function el(what, props = {}, ...children) {

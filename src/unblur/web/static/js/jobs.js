@@ -1,4 +1,4 @@
-// What the server's jobs do, asked for as long as any of them lives.
+// What the server's jobs do, requested as long as any of them lives.
 
 import * as api from "./api.js";
 import { el, say } from "./dom.js";

@@ -101,7 +101,7 @@ export function paint(project) {
 
   const told = el("p.soft.small", { "aria-live": "polite" }, t("paint.keys"));
   const five = [...new Set([0, 1, 2, 3, 4].map((n) => Math.round((n * (project.frames - 1)) / 4)))];
-  const pictures = five.map((n) => {
+  const images = five.map((n) => {
     const img = el("img", { alt: t("frame.of", { n, name: project.name }) });
     img.style.aspectRatio = `${project.width} / ${project.height}`;
     const node = el("figure.live", {}, img, el("figcaption", {}, `${t("frame")} ${n}`));
@@ -127,7 +127,7 @@ export function paint(project) {
   }, 200);
 
   const look = () => (Object.keys(state.sent).length ? { mode: mode.value, paint: state.sent } : { mode: "clip" });
-  function show() { for (const p of pictures) p.ask({ frame: p.n, width: 640, ...look() }); }
+  function show() { for (const p of images) p.ask({ frame: p.n, width: 640, ...look() }); }
 
   const file = el("input", { type: "file", accept: "image/png,image/webp,image/jpeg", onchange: async () => {
     if (!file.files[0]) return;
@@ -148,7 +148,7 @@ export function paint(project) {
         field(t("size"), size, (v) => `${v} px`), field(t("opacity"), strength, (v) => `${Math.round(100 * v)} %`),
         field(t("words"), words), field(t("paint.load"), file),
         el(".tools", {}, el("button", { type: "button", onclick: back_ }, t("undo")), el("button", { type: "button", onclick: clear }, t("clear"))))),
-    el("h3", {}, t("paint.five")), field(t("look"), mode), el(".strip", {}, pictures.map((p) => p.node)),
+    el("h3", {}, t("paint.five")), field(t("look"), mode), el(".strip", {}, images.map((p) => p.node)),
     exporter(project, look));
   words.parentNode.hidden = true;
   return node;

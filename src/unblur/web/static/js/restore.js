@@ -21,8 +21,8 @@ export async function restore(root, id) {
 }
 
 function work(root, clip) {
-  const picture = scrub(clip);
-  const line = timeline(clip, { onframe: picture.show, onpart: () => reckon() });
+  const image = scrub(clip);
+  const line = timeline(clip, { onframe: image.show, onpart: () => reckon() });
   const summary = el("p", { "aria-live": "polite" }, t("analysis.waits"));
   const cost = el("p.soft.cost", { "aria-live": "polite" });
   const form = settings({ onchange: () => reckon() });
@@ -135,12 +135,12 @@ function work(root, clip) {
 
   root.replaceChildren(
     el(".columns", {},
-      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), picture.node, line.node, summary),
+      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node, summary),
       el("section.card", {}, el("h2", {}, t("settings")), form.node, cost,
         el(".tools", {}, preview, start), error,
         jobs.boxes((job) => mine(job) && job.state !== "done" || (job.kind === "analyze" && job.source === clip.id && jobs.LIVING.includes(job.state))))),
     el("section.card", {}, result, jobs.boxes((job) => mine(job) && job.state === "done", { open: (job) => { open = null; show(job); result.scrollIntoView({ behavior: "smooth" }); } })));
-  picture.show(0);
+  image.show(0);
   result.append(el("p.soft", {}, t("result.none")));
   let last = null;
   jobs.follow(result, (all) => {

@@ -3,7 +3,7 @@
 import { el, latest } from "./dom.js";
 import { clock, t } from "./texts.js";
 
-/** A picture of a clip's frame; show(n) changes it. */
+/** An image of a clip's frame; show(n) changes it. */
 export function scrub(clip) {
   const img = el("img.shot", { alt: "" });
   const told = el("figcaption");

@@ -23,8 +23,8 @@ export async function trial(root, id) {
 }
 
 function work(root, clip) {
-  const picture = scrub(clip);
-  const line = timeline(clip, { onframe: picture.show });
+  const image = scrub(clip);
+  const line = timeline(clip, { onframe: image.show });
   line.part(0, Math.min(MOST, clip.frames ?? MOST));
   const form = settings({ files: false });
   form.interlaced(clip.interlaced);
@@ -107,12 +107,12 @@ function work(root, clip) {
 
   root.replaceChildren(
     el(".columns", {},
-      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), picture.node, line.node),
+      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node),
       el("section.card", {}, el("h2", {}, t("trial.blur")), field(t("trial.kind"), kind), motion, focus,
         el("h2", {}, t("settings")), form.node, el(".tools", {}, run), error,
         jobs.boxes((job) => mine(job) && job.state !== "done"))),
     el("section.card", {}, result, jobs.boxes((job) => mine(job) && job.state === "done", { open: (job) => { open = null; show(job); } })));
-  picture.show(0);
+  image.show(0);
   let last = null;
   jobs.follow(result, (all) => {
     const done = all.find((job) => mine(job) && job.state === "done");

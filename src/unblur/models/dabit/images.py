@@ -1,4 +1,4 @@
-"""From pictures to features and back: encoder, decoder, and the head that enlarges."""
+"""From images to features and back: encoder, decoder, and the head that enlarges."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def interleave(a: Tensor, b: Tensor, groups: int) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Features to a picture of the input's size, or to its correction."""
+    """Features to an image of the input's size, or to its correction."""
 
     def __init__(self, config: DabitConfig) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Decoder(nn.Module):
 
 
 class Head(nn.Module):
-    """Features to what is missing in a picture that was enlarged to twice the input's size."""
+    """Features to what is missing in an image that was enlarged to twice the input's size."""
 
     def __init__(self, config: DabitConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Single pictures in memory: PNG, JPEG, TIFF and OpenEXR files to frames, and back.
+"""Single images in memory: PNG, JPEG, TIFF and OpenEXR files to frames, and back.
 
 FFmpeg's decoders get the bytes themselves, without a container around them: no name is taken for
 a pattern or a protocol, and only the four formats are ever tried.
@@ -24,9 +24,9 @@ from unblur.video.png import check_png, size_of
 from unblur.video.probe import check_size
 
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")
-"""Suffixes of pictures that are read."""
+"""Suffixes of images that are read."""
 WRITABLE = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr"}
-"""Suffixes of pictures that are written, and their codecs."""
+"""Suffixes of images that are written, and their codecs."""
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -48,25 +48,25 @@ _PNG = {  # (gray, alpha, deeper than 8 bits)
 
 
 class Decoded(NamedTuple):
-    """A picture file's content."""
+    """An image file's content."""
 
-    picture: av.VideoFrame
+    image: av.VideoFrame
     codec: str
     damage: str | None
-    """What is wrong with the file, where it gave a picture all the same."""
+    """What is wrong with the file, where it gave an image all the same."""
 
 
-def read_picture(path: Path, max_pixels: int) -> Decoded:
-    """Decodes a picture file; its content says its kind, not its name.
+def read_image(path: Path, max_pixels: int) -> Decoded:
+    """Decodes an image file; its content says its kind, not its name.
 
     Raises:
-        MediaError: it is not one of the known kinds, or gives no picture.
+        MediaError: it is not one of the known kinds, or gives no image.
         ResourceError: it claims more than `max_pixels`, or memory does not suffice.
     """
     data = _bytes_of(path, max_pixels)
     codec = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
     if codec is None:
-        what = "is empty" if not data else "is not a PNG, JPEG, TIFF or EXR picture"
+        what = "is empty" if not data else "is not a PNG, JPEG, TIFF or EXR image"
         raise MediaError(f"{path} {what}: replace the file, or leave it out")
     if codec == "png":
         check_png(path, data)
@@ -74,11 +74,11 @@ def read_picture(path: Path, max_pixels: int) -> Decoded:
     damage = _exr_damage(data) if codec == "exr" else None
     try:
         # FFmpeg's strict mode refuses any TIFF with a tag it does not know.
-        picture = _decode(codec, data, max_pixels, strict=codec != "tiff")
+        image = _decode(codec, data, max_pixels, strict=codec != "tiff")
     except av.FFmpegError as error:
         damage = reason(error)
         try:  # what decodes is shown
-            picture = _decode(codec, data, max_pixels, strict=False)
+            image = _decode(codec, data, max_pixels, strict=False)
         except av.FFmpegError as again:
             raise MediaError(
                 f"{path} cannot be decoded ({reason(again)}): it is damaged, cut off, or larger"
@@ -86,16 +86,16 @@ def read_picture(path: Path, max_pixels: int) -> Decoded:
             ) from again
     except MemoryError:
         raise ResourceError(f"{path}: no memory left to decode it") from None
-    check_size(path, picture.width, picture.height, max_pixels)
+    check_size(path, image.width, image.height, max_pixels)
     if codec == "exr":
-        tag_transfer(picture, "linear")
-    if picture.colorspace == 0 and layout_of(native_format(picture.format.name)).family != "rgb":
-        picture.colorspace = 2  # FFmpeg says RGB of gray PNG, which a video would repeat
-    return Decoded(picture, codec, damage)
+        tag_transfer(image, "linear")
+    if image.colorspace == 0 and layout_of(native_format(image.format.name)).family != "rgb":
+        image.colorspace = 2  # FFmpeg says RGB of gray PNG, which a video would repeat
+    return Decoded(image, codec, damage)
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a PNG file holds several pictures: the chunk acTL before the first picture's data."""
+    """Whether a PNG file holds several images: the chunk acTL before the first image's data."""
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
@@ -105,9 +105,9 @@ def is_animated(path: Path) -> bool:
 
 
 def storage_format(codec: str, pixel_format: str) -> str:
-    """The pixel format in which `codec` stores pictures of `pixel_format` without loss.
+    """The pixel format in which `codec` stores images of `pixel_format` without loss.
 
-    The source's own wherever the codec has it, so that its pictures pass through exactly.
+    The source's own wherever the codec has it, so that its images pass through exactly.
     """
     if codec in ("png", "tiff") and pixel_format in ("pal8", "monob"):
         return pixel_format
@@ -119,13 +119,13 @@ def storage_format(codec: str, pixel_format: str) -> str:
     return name if codec == "png" else name.replace("be", "le")
 
 
-def write_picture(
-    picture: av.VideoFrame, codec: str, *, half: bool = False, aspect: Fraction = Fraction(1)
+def write_image(
+    image: av.VideoFrame, codec: str, *, half: bool = False, aspect: Fraction = Fraction(1)
 ) -> bytes:
-    """Encodes a picture whose pixel format is one of `storage_format`.
+    """Encodes an image whose pixel format is one of `storage_format`.
 
     Args:
-        picture: what to encode.
+        image: what to encode.
         codec: `png`, `tiff` or `exr`.
         half: 16-bit floats in EXR instead of 32-bit.
         aspect: width of a pixel by its height.
@@ -142,18 +142,18 @@ def write_picture(
         context = cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
     except ValueError as error:
         raise ResourceError(
-            f"this build of FFmpeg has no encoder for {codec}: use another picture format"
+            f"this build of FFmpeg has no encoder for {codec}: use another image format"
         ) from error
-    context.width, context.height = picture.width, picture.height
-    context.pix_fmt = picture.format.name
+    context.width, context.height = image.width, image.height
+    context.pix_fmt = image.format.name
     context.time_base = Fraction(1, 1000)
     context.options = options[codec]
     for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
         with suppress(AttributeError):
-            setattr(context, tag, int(getattr(picture, tag)))
+            setattr(context, tag, int(getattr(image, tag)))
     if aspect != 1:
         context.sample_aspect_ratio = aspect
-    packets = [*context.encode(picture), *context.encode(None)]
+    packets = [*context.encode(image), *context.encode(None)]
     return b"".join(bytes(packet) for packet in packets)
 
 
@@ -169,9 +169,9 @@ def _decode(codec: str, data: bytes, max_pixels: int, strict: bool) -> av.VideoF
     context.options = options
     found = [*context.decode(av.Packet(data)), *context.decode(None)]
     if not found:
-        raise av.error.InvalidDataError(0, "no picture in it")
-    picture: av.VideoFrame = found[0]
-    return picture
+        raise av.error.InvalidDataError(0, "no image in it")
+    image: av.VideoFrame = found[0]
+    return image
 
 
 _EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
@@ -181,7 +181,7 @@ _EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256
 def _exr_damage(data: bytes) -> str | None:
     """Says if blocks of lines are missing: FFmpeg fills them with black and says nothing.
 
-    Checks the table of offsets of pictures in lines (not tiles, not several parts):
+    Checks the table of offsets of images in lines (not tiles, not several parts):
     https://openexr.com/en/latest/OpenEXRFileLayout.html
     """
     try:

@@ -1,4 +1,4 @@
-"""Flow and blur maps as pictures: for people, and as KITTI has them."""
+"""Flow and blur maps as images: for people, and as KITTI has them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kitti(flow: Tensor, valid: Tensor) -> Tensor:
     return torch.cat((flow * FLOW_STEP + FLOW_ZERO, valid), 1)
 
 
-def motion_picture(frame: Tensor, flow: Tensor, blur: Tensor) -> Tensor:
+def motion_image(frame: Tensor, flow: Tensor, blur: Tensor) -> Tensor:
     """A frame, the flow that lives on it, and its blur map, side by side.
 
     Args:

@@ -1,11 +1,11 @@
-"""The flow's colour wheel and the picture of flow beside blur map."""
+"""The flow's colour wheel and the image of flow beside blur map."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from unblur.guidance.flow_picture import color_wheel, flow_to_rgb, motion_picture
+from unblur.guidance.flow_image import color_wheel, flow_to_rgb, motion_image
 
 
 def color_of(u: float, v: float, longest: float = 1) -> list[float]:
@@ -52,11 +52,11 @@ def test_colors_are_relative_to_the_longest_by_default():
     assert flow_to_rgb(flow).max() <= 1
 
 
-def test_picture_shows_frame_flow_and_blur_in_this_order():
+def test_image_shows_frame_flow_and_blur_in_this_order():
     frame = torch.full((3, 8, 12), 0.25)
     flow = torch.tensor([1.0, 0.0]).reshape(2, 1, 1).expand(2, 2, 3)
-    picture = motion_picture(frame, flow, torch.full((1, 2, 3), 0.5))
-    assert picture.shape == (3, 8, 3 * 12 + 16)
-    torch.testing.assert_close(picture[..., :12], frame)
-    assert picture[:, 4, 26].tolist() == pytest.approx([1, 0, 0], abs=1e-5)
-    assert picture[:, 4, 46].tolist() == pytest.approx([0.5] * 3)
+    image = motion_image(frame, flow, torch.full((1, 2, 3), 0.5))
+    assert image.shape == (3, 8, 3 * 12 + 16)
+    torch.testing.assert_close(image[..., :12], frame)
+    assert image[:, 4, 26].tolist() == pytest.approx([1, 0, 0], abs=1e-5)
+    assert image[:, 4, 46].tolist() == pytest.approx([0.5] * 3)

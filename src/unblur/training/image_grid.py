@@ -1,4 +1,4 @@
-"""Pictures of a validation: rows of clips, columns of input, output and truth."""
+"""Images of a validation: rows of clips, columns of input, output and truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def write_grid(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
-    """Writes pictures `(3, H, W)` of one size in [0, 1] as a PNG, `rows[y][x]` at (x, y)."""
+    """Writes images `(3, H, W)` of one size in [0, 1] as a PNG, `rows[y][x]` at (x, y)."""
     import cv2
 
     whole = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)

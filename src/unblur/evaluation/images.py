@@ -18,19 +18,19 @@ __all__ = ["write", "write_sheet"]
 SIDE = 256
 """Largest side of the part that is shown, the one with most detail in the truth."""
 HEAD = 20
-"""Pixels above each picture, for its name."""
+"""Pixels above each image, for its name."""
 GAP = 4
 STEP = 16
 
 
 def write_sheet(path: Path, truth: Tensor, columns: Sequence[tuple[str, Tensor]]) -> None:
-    """Writes pictures `(3, H, W)` of the same frame side by side as a PNG, the truth last."""
+    """Writes images `(3, H, W)` of the same frame side by side as a PNG, the truth last."""
     import cv2
 
     top, left, height, width = most_detailed(truth)
     parts = []
-    for name, picture in (*columns, ("truth", truth)):
-        part = picture[:, top : top + height, left : left + width]
+    for name, image in (*columns, ("truth", truth)):
+        part = image[:, top : top + height, left : left + width]
         pixels = (part.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         head = np.full((HEAD, width, 3), 255, np.uint8)
         cv2.putText(
