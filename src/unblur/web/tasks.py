@@ -210,6 +210,7 @@ def restored(
         start=start,
         end=end,
         overwrite=True,
+        resume=True,  # after a restart of the server
         progress=bar.listen,
         **options,
     )
@@ -366,6 +367,7 @@ def trial(desk: Desk) -> dict[str, Any]:
         deinterlace=r["deinterlace"],
         codec="ffv1",
         overwrite=True,
+        resume=True,  # after a restart of the server
     )
     if cut.frames > TRIAL_FRAMES:
         raise ResourceError(
@@ -399,6 +401,7 @@ def trial(desk: Desk) -> dict[str, Any]:
         max_memory=desk.limits["max_memory"],
         codec="ffv1",
         overwrite=True,
+        resume=True,  # after a restart of the server
         progress=bar.listen,
     )
     scores = measured(sharp, blurred, result)
