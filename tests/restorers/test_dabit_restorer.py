@@ -275,9 +275,9 @@ def test_the_papers_preset_sees_ten_frames_and_six_references() -> None:
 
 def test_the_papers_preset_takes_no_blur_for_depth(clip: Path, tmp_path: Path) -> None:
     restorer = paper()
-    with pytest.raises(UsageError, match="to be told depth"):
+    with pytest.raises(UsageError, match="needs depth"):
         restorer.guide(texture(3))
-    with pytest.raises(UsageError, match="to be told depth"):
+    with pytest.raises(UsageError, match="needs depth"):
         unblur.restore(clip, tmp_path / "o.mkv", model="dabit-paper", depth="builtin")
 
 
@@ -459,7 +459,7 @@ def test_wrong_choices_are_named(
     with pytest.raises(UsageError, match=message):
         unblur.restore(clip, tmp_path / "out.mkv", **options)
     assert not (tmp_path / "out.mkv").exists()
-    with pytest.raises(UsageError, match="a tensor takes builtin or depth-anything"):
+    with pytest.raises(UsageError, match="frames take builtin or depth-anything"):
         unblur.restore(texture(1, 16), model="dabit-narrow", depth=tmp_path)
 
 

@@ -302,7 +302,7 @@ def test_flow_at_a_quarter_is_in_quarter_pixels():
     ("changes", "message"),
     [
         ({"network": "unet"}, "unknown network 'unet'"),
-        ({"network": "bsstnet-narrow", "options": {"chanels": 3}}, "options: .*chanels"),
+        ({"network": "bsstnet-narrow", "options": {"chanels": 3}}, "options .*chanels"),
         ({"network": "bsstnet-tiny", "scenes": {"layer": 3}}, "scenes: .*layer"),
     ],
 )

@@ -47,6 +47,8 @@ _DAMAGED = (
     *(TypeError, AttributeError, AssertionError, NotImplementedError, MemoryError, RecursionError),
 )
 """What torch raises on files that are none of its own."""
+SHARED = 1 << 30
+"""Bytes that the tensors of a file may have in all, however small it is."""
 
 
 def convert_file(path: str | Path, name: str | None = None, stages: int = 1) -> Path:
@@ -165,8 +167,9 @@ def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     ):
         raise WeightsError(f"{path} holds no state dict (names with tensors): wrong file?")
-    # A view may claim more numbers than its storage has.
-    if sum(x.numel() * x.element_size() for x in content.values()) > 2 * path.stat().st_size:
+    # A view may claim more numbers than its storage has; names may share one, which is right.
+    claimed = sum(x.numel() * x.element_size() for x in content.values())
+    if claimed > max(SHARED, 2 * path.stat().st_size):
         raise WeightsError(f"{path} claims more numbers than it holds: get it from its authors")
     prefix = "module."
     whole = all(key.startswith(prefix) for key in content)
