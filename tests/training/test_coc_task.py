@@ -7,7 +7,6 @@ import math
 from itertools import pairwise
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -22,21 +21,6 @@ TINY = {"widths": [4, 6, 8]}
 RECIPE = Recipe("coc-s", options=TINY, batch=2, frames=3, crop=64, steps=2, validate_every=2,
                 validation_clips=2, precision="fp32", warmup=1,
                 scenes={"mode": "focus"})  # fmt: skip
-
-
-@pytest.fixture
-def bank(tmp_path):
-    """Two textures of noise at several scales."""
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        layers = [
-            cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (256, 256))
-            for side in (8, 64, 256)
-        ]
-        path = tmp_path / "bank" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.mean(layers, 0).astype(np.uint8))
-    return tmp_path / "bank"
 
 
 def test_first_steps_on_rendered_scenes(bank, tmp_path):

@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -18,21 +17,6 @@ from unblur.training.start import train
 
 RECIPE = Recipe("flow-s", batch=2, frames=4, crop=64, steps=2, validate_every=2,
                 validation_clips=2, precision="fp32", warmup=1)  # fmt: skip
-
-
-@pytest.fixture
-def bank(tmp_path):
-    """Two textures of noise at several scales."""
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        layers = [
-            cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (256, 256))
-            for side in (8, 64, 256)
-        ]
-        path = tmp_path / "bank" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.mean(layers, 0).astype(np.uint8))
-    return tmp_path / "bank"
 
 
 def batch(clips: int = 8) -> Batch:

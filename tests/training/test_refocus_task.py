@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -21,21 +20,6 @@ RECIPE = dataclasses.replace(
     load("flow-refocus"), batch=1, frames=3, crop=64, pool=2, pool_side=64, steps=2, warmup=1,
     validate_every=2, validation_clips=1, start_from=None,
 )  # fmt: skip
-
-
-@pytest.fixture
-def bank(tmp_path):
-    """Two textures of noise at several scales."""
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        layers = [
-            cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (256, 256))
-            for side in (8, 64, 256)
-        ]
-        path = tmp_path / "bank" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.mean(layers, 0).astype(np.uint8))
-    return tmp_path / "bank"
 
 
 def batch(clips: int = 1) -> Batch:

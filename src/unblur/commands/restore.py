@@ -28,7 +28,6 @@ from unblur.commands.request import (
     When,
     check_for_arrays,
     check_kinds,
-    choose_fusion,
     request,
     when,
 )
@@ -98,7 +97,7 @@ class Report:
 
 
 ProgressCallback = Listener
-__all__ = ["Progress", "ProgressCallback", "Report", "choose_fusion", "restore"]
+__all__ = ["Progress", "ProgressCallback", "Report", "restore"]
 
 
 @overload
@@ -288,10 +287,9 @@ def restore(
         elif live or is_pipe(target):
             _warn_of_video_only(reader)
         focus = None if untouched else wanted.focus(reader)  # looks at all depth maps
-        nameable = isinstance(wanted.model, str)
         place = None if preview or live or is_pipe(target) else place_of(target, codec)
         work = None
-        if place is not None and nameable:
+        if place is not None and isinstance(wanted.model, str):
             given = {**named, "source": source, "destination": destination}
             facts = facts_of(given, shape, str(where))
             work = closing_last.enter_context(

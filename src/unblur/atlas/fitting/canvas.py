@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unblur.optics.disk_blur import smooth_number
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -28,7 +30,8 @@ class Canvas:
         """Height and width with the margin, a size that is fast to transform."""
         if not self.margin:
             return self.inner
-        rows, cols = (fast_length(side + 2 * -(-self.margin // self.scale)) for side in self.inner)
+        margin = -(-self.margin // self.scale)
+        rows, cols = (smooth_number(side + 2 * margin, 4) for side in self.inner)
         return rows, cols
 
     @property
@@ -48,16 +51,3 @@ class Canvas:
         """The frame of (..., rows, columns)."""
         (top, left), (height, width) = self.corner, self.inner
         return x[..., top : top + height, left : left + width]
-
-
-def fast_length(least: int) -> int:
-    """Smallest multiple of 4 of at least `least` without prime factors above 5."""
-    length = -(-least // 4) * 4
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 4
