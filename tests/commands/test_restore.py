@@ -12,7 +12,8 @@ import torch
 import unblur
 from unblur import weights
 from unblur.errors import UsageError, WeightsError
-from unblur.metrics import gaussian_blur, psnr
+from unblur.metrics import psnr
+from unblur.ops.gaussian import gaussian_blur
 from unblur.restorers.base import Preset
 from unblur.restorers.none import Untouched
 from unblur.restorers.registry import PRESETS, choose_model, choose_radius, preset

@@ -13,8 +13,9 @@ from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.plan import Fit
 from unblur.engine.run import Rendition, Runner
 from unblur.guidance.align import DisAlignment
-from unblur.metrics import gaussian_blur, psnr
+from unblur.metrics import psnr
 from unblur.ops.color import SRGB, to_linear
+from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.shots import Shot
 from unblur.restorers.none import Untouched
 

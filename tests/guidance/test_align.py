@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unblur.guidance.align import DisAlignment
-from unblur.metrics import gaussian_blur
+from unblur.ops.gaussian import gaussian_blur
 
 
 def texture(height, width):

@@ -13,7 +13,6 @@ from unblur.metrics import (
     added_gradient,
     detail,
     end_point_error,
-    gaussian_blur,
     mesh,
     psnr,
     sharpness,
@@ -23,6 +22,7 @@ from unblur.metrics import (
     tpsnr_pq,
 )
 from unblur.metrics.functional import pq_xyz
+from unblur.ops.gaussian import gaussian_blur
 
 
 def pair(seed: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:

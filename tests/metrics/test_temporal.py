@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import unblur.metrics.temporal
-from unblur.metrics import gaussian_blur, tof, tpsnr_diff, warp_error
+from unblur.metrics import tof, tpsnr_diff, warp_error
 from unblur.metrics.temporal import flows
+from unblur.ops.gaussian import gaussian_blur
 
 
 def frames_of(file, name):

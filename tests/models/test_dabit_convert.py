@@ -18,8 +18,8 @@ from unblur.models.convert.dabit import (
     convert_flow,
     matches,
     matches_flow,
-    published_name,
 )
+from unblur.models.convert.names import published_name
 from unblur.models.dabit import OFFICIAL, Dabit
 from unblur.models.flow_refocus import FlowRefocus
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unblur.metrics import gaussian_blur, psnr
+from unblur.metrics import psnr
 from unblur.ops.fusion import (
     agreement,
     change_map,
@@ -22,6 +22,7 @@ from unblur.ops.fusion import (
     spectral_weights,
     tile_window,
 )
+from unblur.ops.gaussian import gaussian_blur
 
 CPU = torch.device("cpu")
 

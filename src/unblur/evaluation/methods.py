@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.wiener import restore_known_blur
-from unblur.metrics import gaussian_blur
+from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.resize import bicubic
 
 UNSHARP_SIGMA = 1.0

@@ -19,10 +19,10 @@ from unblur.evaluation.methods import Method, unknown_blur
 from unblur.evaluation.wiener import restore_known_blur, richardson_lucy
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow
-from unblur.metrics import gaussian_blur
 from unblur.models.coc import Coc
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.consistency import consistency
+from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.warp import warp
 
 FILTERS = {"ffmpeg-cas": ("gbrp", "cas", ""), "ffmpeg-unsharp": ("yuv444p", "unsharp", "")}

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.evaluation.clip import Blur
-from unblur.metrics import gaussian_blur
 from unblur.ops.color import from_linear, to_linear
+from unblur.ops.gaussian import gaussian_blur
 from unblur.optics.thin_lens import disk
 from unblur.synth.paths import apply
 

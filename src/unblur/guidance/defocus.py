@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unblur.guidance.coc import DefocusMap
 from unblur.guidance.steady import steady
+from unblur.ops.gaussian import gaussian
 from unblur.ops.pad import pad_to, padded_length
 from unblur.ops.wavelet import BINS, haar
 
@@ -138,9 +139,7 @@ def energies(frames: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = padded(frames)
     reach = math.ceil(3 * REBLUR)
-    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    line = torch.exp(-0.5 * (at / REBLUR) ** 2)
-    line = (line / line.sum()).expand(3, 1, 1, -1)
+    line = gaussian(reach, REBLUR, x).expand(3, 1, 1, -1)
     soft = F.pad(x, (reach, reach, reach, reach), mode="replicate")
     soft = F.conv2d(F.conv2d(soft, line, groups=3), line.transpose(2, 3), groups=3)
     # White noise keeps this part of its energy.

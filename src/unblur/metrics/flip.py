@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from unblur.metrics.functional import convolved
 from unblur.ops.color import to_linear
+from unblur.ops.gaussian import convolved
 
 PIXELS_PER_DEGREE = 0.7 * 3840 / 0.7 * math.pi / 180
 """Of the paper's viewer: .7 m from a screen of 3840 pixels that is .7 m wide."""

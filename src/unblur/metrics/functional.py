@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.ops.color import PQ_PEAK, from_linear, to_linear
+from unblur.ops.gaussian import gaussian, gaussian_blur
 
 XYZ = (
     (0.4123908, 0.3575843, 0.1804808),
@@ -94,9 +95,8 @@ def mirrored_gaussian(x: Tensor, sigma: float, axis: int) -> Tensor:
     radius, length = int(4 * sigma + 0.5), x.shape[axis]
     at = torch.arange(-radius, length + radius, device=x.device) % (2 * length)
     wide = x.index_select(axis, torch.minimum(at, 2 * length - 1 - at))
-    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma).double() ** 2)
     out = torch.zeros_like(x)
-    for i, weight in enumerate((weights / weights.sum()).tolist()):
+    for i, weight in enumerate(gaussian(radius, sigma, torch.empty(0).double()).tolist()):
         out = out.add_(wide.narrow(axis, i, length), alpha=weight)
     return out
 
@@ -259,41 +259,6 @@ def end_point_error(
 def high_pass(x: Tensor, sigma: float = 2.0) -> Tensor:
     """The image less its Gaussian blur."""
     return x - gaussian_blur(x, sigma)
-
-
-def gaussian_blur(
-    x: Tensor,  # (..., H, W)
-    sigma: float,
-    radius: int | None = None,
-) -> Tensor:  # (..., H, W)
-    """Blurs the last two axes by a Gaussian, the border repeated.
-
-    Args:
-        x: any tensor of at least two axes.
-        sigma: in pixels.
-        radius: where the kernel is cut; 4 sigma by default.
-    """
-    radius = int(4 * sigma + 0.5) if radius is None else radius
-    at = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    planes = x.reshape(-1, 1, *x.shape[-2:])
-    return convolved(convolved(planes, kernel, -1), kernel, -2).reshape(x.shape)
-
-
-def convolved(
-    planes: Tensor,  # (N, 1, H, W)
-    kernel: Tensor,  # (2 radius + 1,)
-    axis: int,
-) -> Tensor:  # (N, 1, H, W)
-    """Convolves one axis, -1 or -2; many times as fast as `conv2d` in double precision."""
-    radius, length = len(kernel) // 2, planes.shape[axis]
-    rim = (radius, radius, 0, 0) if axis == -1 else (0, 0, radius, radius)
-    wide = F.pad(planes, rim, mode="replicate")
-    out = torch.zeros_like(planes)
-    for i, weight in enumerate(kernel.tolist()):
-        out = out.add_(wide.narrow(axis, i, length), alpha=weight)
-    return out
 
 
 def gradient_energy(x: Tensor) -> Tensor:  # (..., C, H, W) -> (..., H-1, W-1)

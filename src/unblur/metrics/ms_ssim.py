@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.ops.gaussian import gaussian
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first (Wang et al. 2003)."""
 WINDOW, SIGMA = 11, 1.5
@@ -74,10 +76,7 @@ def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _window(side: int, like: Tensor) -> Tensor:
     """(side, side - 10): the window at each place where it fits."""
-    at = torch.arange(WINDOW, device=like.device, dtype=like.dtype) - WINDOW // 2
-    taps = torch.exp(-0.5 * (at / SIGMA) ** 2)
-    taps = taps / taps.sum()
     matrix = like.new_zeros(side, side - WINDOW + 1)
-    for i, tap in enumerate(taps):
+    for i, tap in enumerate(gaussian(WINDOW // 2, SIGMA, like)):
         matrix.diagonal(-i).fill_(tap)
     return matrix

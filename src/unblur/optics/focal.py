@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.errors import UsageError
+from unblur.ops.gaussian import gaussian
 from unblur.optics.thin_lens import NO_BLUR, lens_blur
 
 Mode = Literal["official", "paper"]
@@ -72,7 +73,7 @@ class LayeredBlur:
         side = self.sides(depth, focus)
         radius = torch.zeros_like(depth)
         for k in side.unique().tolist():
-            line = gaussian(k, self.sigma)
+            line = gaussian(k // 2, self.sigma)
             x = torch.arange(k) - k // 2
             radius[side == k] = 2 * math.sqrt(float((line * x**2).sum()))
         return radius
@@ -140,17 +141,10 @@ def gaussian_blur(image: Tensor, side: int, sigma: float) -> Tensor:
             f"an image of {image.shape[-1]}x{image.shape[-2]} is too small for a kernel of"
             f" {side} pixels: lower the blur"
         )
-    line = gaussian(side, sigma).to(image)
+    line = gaussian(half, sigma).to(image)
     kernel = torch.outer(line, line).expand(len(image), 1, -1, -1)
     padded = F.pad(image[None], (half, half, half, half), mode="reflect")
     return F.conv2d(padded, kernel, groups=len(image))[0]
-
-
-def gaussian(side: int, sigma: float) -> Tensor:
-    """(side,) samples of a Gaussian around the middle one; they sum to 1."""
-    half = side // 2
-    line = torch.exp(-0.5 * (torch.linspace(-half, half, side) / sigma) ** 2)
-    return line / line.sum()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.data.codec import Encoding, through
-from unblur.metrics import gaussian_blur
+from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.resize import bicubic
 from unblur.synth.compression import compress, compress_video
 from unblur.training.batches import Batch, Source

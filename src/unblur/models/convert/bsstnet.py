@@ -6,17 +6,16 @@ previous one. Names of weights are not affected: there, too, `forward` is a pass
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from unblur.errors import WeightsError
-from unblur.models import list_differences
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.bsstnet.blocks import AttentionBlock, GatedBlock
 from unblur.models.bsstnet.reconstruction import relative_positions
+from unblur.models.convert.names import bare, published_name, translate
 
 DEAD = (
     "feat_extract.",
@@ -163,56 +162,30 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: something is missing, unexpected or of another shape; the message lists it.
     """
-    found = unwrap(state)
+    found = bare(unwrap(state))
     with torch.device("meta"):
         net = BSSTNet(OFFICIAL)
-    ours = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    names = official_names(net)
-
     for key in [k for k in found if k.endswith(BIAS_INDEX)]:
         if not torch.equal(found.pop(key).long(), relative_positions()):
             raise WeightsError(f"BSSTNet checkpoint: {key} orders its window in another way")
-    for key in [k for k in found if k.startswith(DEAD) or k.endswith(GEOMETRY)]:
-        del found[key]
-    expected = {names[name]: shape for name, shape in ours.items()}
-    differences = list_differences(
-        expected, {k: drop_unit_axis(v, expected.get(k)) for k, v in found.items()}
-    )
-    if differences:
-        raise WeightsError(f"not the BSSTNet checkpoint that unblur knows: {differences}")
-    return {name: found[names[name]].reshape(shape).float() for name, shape in ours.items()}
+    live = {k: v for k, v in found.items() if not (k.startswith(DEAD) or k.endswith(GEOMETRY))}
+    return translate(live, net, official_names(net), "BSSTNet checkpoint")
 
 
-def unwrap(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unwrap(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The plain state dict within the published wrapping."""
     inner = state.get("params", state)
     assert isinstance(inner, Mapping)  # noqa: S101 as published
-    return {key.removeprefix("module."): value for key, value in inner.items()}
-
-
-def drop_unit_axis(tensor: Tensor, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Shape of a tensor, without the axes of length 1 that make our 2-D kernels 3-D there."""
-    own = tuple(tensor.shape)
-    if shape is None or len(own) != 5 or own not in ((*shape[:2], 1, *shape[2:]), (*shape, 1)):
-        return own
-    return shape
+    return inner
 
 
 def official_names(net: BSSTNet) -> dict[str, str]:
     """Published name of each of our tensors."""
-    names = {key: official_place(key) for key in net.state_dict()}
+    names = {key: published_name(key, PLACES) for key in net.state_dict()}
     for path, block in net.named_modules():
         for within, there in LAYERS.get(type(block), {}).items():
             for key in block.state_dict():
                 if key == within or key.startswith(f"{within}."):
-                    names[f"{path}.{key}"] = official_place(path) + f".{there}{key[len(within) :]}"
+                    place = published_name(path, PLACES)
+                    names[f"{path}.{key}"] = f"{place}.{there}{key[len(within) :]}"
     return names
-
-
-def official_place(path: str) -> str:
-    """Published path of a layer or tensor outside of the blocks in `LAYERS`."""
-    for ours, theirs in PLACES:
-        match = re.match(ours + r"(?![\w])", path)
-        if match:
-            return match.expand(theirs) + path[match.end() :]
-    raise AssertionError(f"no place for {path}")

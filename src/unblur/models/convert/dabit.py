@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unblur.errors import WeightsError
-from unblur.models import list_differences
-from unblur.models.convert.bsstnet import drop_unit_axis
+from unblur.models.convert.names import Places, bare, published_names, translate
 from unblur.models.dabit import OFFICIAL, Dabit
 from unblur.models.flow_refocus import FlowRefocus
 
@@ -18,8 +15,6 @@ DEAD = ("deform_align.", "backbone.", "feat_extract.")
 """Layers that the published network holds and never calls."""
 GEOMETRY = ".attention.valid_ind_rolled"
 """Table of the window's neighbours; ours follows from the sizes of the window."""
-
-Places = tuple[tuple[str, str], ...]
 
 PLACES: Places = (
     (r"encoder\.down\.0", r"encoder.layers.0"),
@@ -89,7 +84,9 @@ FLOW_PLACES: Places = (
 
 def matches(keys: Collection[str]) -> bool:
     """True for the keys of a DaBiT checkpoint."""
-    return {"ss.embedding.weight", "upsample3.upsample_conv.weight"} <= bare(keys)
+    return {"ss.embedding.weight", "upsample3.upsample_conv.weight"} <= bare(
+        dict.fromkeys(keys)
+    ).keys()
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,17 +103,16 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     with torch.device("meta"):
         net = Dabit(OFFICIAL)
-    live = {
-        key: value
-        for key, value in state.items()
-        if not key.removeprefix("module.").startswith(DEAD) and not key.endswith(GEOMETRY)
-    }
-    return translate(live, net, PLACES, "DaBiT checkpoint")
+    found = bare(state)
+    live = {k: v for k, v in found.items() if not (k.startswith(DEAD) or k.endswith(GEOMETRY))}
+    return translate(live, net, published_names(net, PLACES), "DaBiT checkpoint")
 
 
 def matches_flow(keys: Collection[str]) -> bool:
     """True for the keys of a flow refocusing checkpoint."""
-    return {"mid_dilation.0.weight", "encoder1.0.conv1.0.weight"} <= bare(keys)
+    return {"mid_dilation.0.weight", "encoder1.0.conv1.0.weight"} <= bare(
+        dict.fromkeys(keys)
+    ).keys()
 
 
 def convert_flow(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -133,33 +129,5 @@ def convert_flow(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     with torch.device("meta"):
         net = FlowRefocus()
-    return translate(state, net, FLOW_PLACES, "flow refocusing checkpoint of DaBiT")
-
-
-def bare(keys: Collection[str]) -> set[str]:
-    """Keys without what a parallel wrapper puts in front."""
-    return {key.removeprefix("module.") for key in keys}
-
-
-def translate(
-    state: Mapping[str, Tensor], net: nn.Module, places: Places, what: str
-) -> dict[str, Tensor]:
-    """Gives the tensors the names and shapes that they have in `net`."""
-    found = {key.removeprefix("module."): value for key, value in state.items()}
-    ours = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    names = {name: published_name(name, places) for name in ours}
-    expected = {names[name]: shape for name, shape in ours.items()}
-    shapes = {key: drop_unit_axis(value, expected.get(key)) for key, value in found.items()}
-    differences = list_differences(expected, shapes)
-    if differences:
-        raise WeightsError(f"not the {what} that unblur knows: {differences}")
-    return {name: found[names[name]].reshape(shape).float() for name, shape in ours.items()}
-
-
-def published_name(name: str, places: Places) -> str:
-    """What the published checkpoint calls our tensor `name`."""
-    for ours, theirs in places:
-        match = re.match(ours + r"(?![\w])", name)
-        if match:
-            return match.expand(theirs) + name[match.end() :]
-    raise AssertionError(f"no place for {name}")
+    names = published_names(net, FLOW_PLACES)
+    return translate(bare(state), net, names, "flow refocusing checkpoint of DaBiT")

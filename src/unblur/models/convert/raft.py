@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unblur.errors import WeightsError
 from unblur.models import list_differences
+from unblur.models.convert.names import bare
 from unblur.models.raft import Raft
 
 NAMES = (
@@ -39,8 +40,7 @@ NAMES = (
 
 def matches(keys: Collection[str]) -> bool:
     """Whether a state dict with these keys is a large RAFT."""
-    bare = {key.removeprefix("module.") for key in keys}
-    return {"fnet.conv1.weight", "update_block.gru.convz1.weight"} <= bare
+    return {"fnet.conv1.weight", "update_block.gru.convz1.weight"} <= set(bare(dict.fromkeys(keys)))
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: an entry is missing, unexpected or of another shape; the message lists them.
     """
-    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    found = bare(state)
     with torch.device("meta"):
         ours = {name: tuple(value.shape) for name, value in Raft().state_dict().items()}
     expected = {published_name(name): shape for name, shape in ours.items()}
@@ -62,11 +62,11 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if ".downsample.1." in name
     }
     differences = list_differences(
-        expected | twice, {name: tuple(value.shape) for name, value in bare.items()}
+        expected | twice, {name: tuple(value.shape) for name, value in found.items()}
     )
     if differences:
         raise WeightsError(f"not the published large RAFT: {differences}")
-    return {name: bare[published_name(name)] for name in ours}
+    return {name: found[published_name(name)] for name in ours}
 
 
 def published_name(name: str) -> str:
