@@ -64,7 +64,7 @@ def encode(frames: Tensor, encoding: Encoding) -> bytes:
     """
     import av
 
-    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 tells the terminal about every clip
+    os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 prints about every clip
     height, width = frames.shape[-2:]
     even = F.pad(frames.float().cpu(), (0, width % 2, 0, height % 2), mode="replicate")
     file = io.BytesIO()

@@ -111,7 +111,7 @@ def background(consume: Callable[[T], None], depth: int = 4) -> Iterator[Sink[T]
 
 
 def _put(into: queue.Queue[T], item: T, stop: threading.Event) -> bool:
-    """Puts `item` unless told to stop meanwhile; True where it was put."""
+    """Puts `item` unless stopped meanwhile; True where it was put."""
     while not stop.is_set():
         try:
             into.put(item, timeout=POLL)

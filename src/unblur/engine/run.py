@@ -87,7 +87,7 @@ def choose_rendition(
 
 
 def find_shots(frames: Iterable[FrameLike]) -> list[Shot]:
-    """Looks at every frame once and tells where the cuts are."""
+    """Looks at every frame once and finds the cuts."""
     detector = ShotDetector()
     for frame in frames:
         detector.push(frame.rgb())

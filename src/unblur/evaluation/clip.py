@@ -34,15 +34,15 @@ class Clip:
     scored: tuple[int, ...]
     """Frames that count; methods may use all of them to restore these."""
     blur: Blur | None = None
-    """Of the frames that are wanted; None where nobody knows it."""
+    """Of the frames that are wanted; None where it is unknown."""
     facts: dict[str, float] = field(default_factory=dict)
     """Figures of the blur, such as its mean extent in pixels."""
     watched: tuple[int, ...] = ()
     """Frames in a row whose motion is compared with the truth's; none: motion is not looked at."""
     depth: Tensor | None = None
-    """(T, 1, H, W) that the blur was made with, 0 = near, 1 = far; None where nobody knows it."""
+    """(T, 1, H, W) that the blur was made with, 0 = near, 1 = far; None where it is unknown."""
     radius: Tensor | None = None
-    """(T, 1, H, W) of the circle of confusion, pixels of the input; None where nobody knows it."""
+    """(T, 1, H, W) of the circle of confusion, pixels of the input; None where it is unknown."""
 
     @property
     def scale(self) -> int:

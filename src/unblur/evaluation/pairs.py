@@ -77,7 +77,7 @@ def read_pair(blurred: Path, sharp: Path) -> Clip:
     first, second = read(blurred), read(sharp)
     if first.shape != second.shape:
         raise MediaError(
-            f"{blurred} has {size(first)}, {sharp} {size(second)}: partners must be alike"
+            f"{blurred} has {size(first)}, {sharp} {size(second)}: partners must have the same size"
         )
     name = key(blurred) or blurred.stem
     return Clip(name, first, second, evenly(len(first), SCORED))

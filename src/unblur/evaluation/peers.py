@@ -33,7 +33,7 @@ MOMENTS = 31
 ON_EITHER_SIDE = 2
 """Frames of a burst before and after each."""
 POWER = 11
-"""Of the weights in a burst: Delbracio and Sapiro find 7 to 30 alike."""
+"""Of the weights in a burst: Delbracio and Sapiro find 7 to 30 equally good."""
 SMOOTH = 50
 """Part of the smaller side that the weights are smoothed by."""
 
@@ -95,9 +95,9 @@ def coc_s() -> Coc:
 def path_of(
     flow: Tensor,  # (2, H, W)
 ) -> Tensor:  # (N, 3, 3)
-    """Where places of a frame are during an exposure, as far as an affine motion tells.
+    """Where places of a frame are during an exposure, as far as an affine motion describes it.
 
-    The least squares are taken twice, the second time without what the first tells badly: things
+    The least squares are taken twice, the second time without what the first fits badly: things
     that move by themselves.
     """
     height, width = flow.shape[-2:]

@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 10, 40
 """Margins around the axes."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-"""Of Okabe and Ito: distinguished by those who see some colours alike, too."""
+"""Of Okabe and Ito: distinguishable by the colour-blind."""
 ROOM = 0.06
 """Part of a range that is left empty at either end."""
 

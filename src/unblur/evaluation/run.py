@@ -140,10 +140,10 @@ def evaluate(
     setup |= {"facts": chosen.about(sources), "fuse": fuse, "protocol": protocol}
     kept = None if keep is None else Kept(Path(keep), setup)
     began, warm = time.monotonic(), False
-    told = Told(progress, Plan(", ".join(models), str(choose_device(device)), precision))
+    report = Reporter(progress, Plan(", ".join(models), str(choose_device(device)), precision))
     rounds = Rounds(["clip", *names], len(makers))
     for number, make in enumerate(makers):
-        told(number * len(methods), len(makers) * len(methods), rounds.left())
+        report(number * len(methods), len(makers) * len(methods), rounds.left())
         if kept is not None and (found := kept.read(number)) is not None:
             name, clips[name], known = found
             scores += known
@@ -169,7 +169,7 @@ def evaluate(
             own += score(clip, method.name, restored, seconds, counting.metrics)
             columns.append((method.name, restored[clip.wanted.index(clip.scored[0])]))
             rounds.note(method.name, time.monotonic() - ran)
-            told(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
+            report(number * len(methods) + place + 1, len(makers) * len(methods), rounds.left())
         scores += own
         warm = True
         if kept is not None:
@@ -214,8 +214,8 @@ def split_suite(suite: str, folders: tuple[str | Path, ...]) -> tuple[str, tuple
     return (name, (folder, *folders)) if colon and folder else (name, folders)
 
 
-class Told:
-    """Tells a listener of runs of a method over a clip.
+class Reporter:
+    """Reports to a listener runs of a method over a clip.
 
     Args:
         listener: called with each change, if given.

@@ -162,7 +162,7 @@ class Evaluation:
 
     def _mean(self, clips: Sequence[str], method: str) -> dict[str, float]:
         def chosen(method: str) -> list[list[Score]]:
-            """Frames whose mean is taken, and those means again: of all alike, or clip by clip."""
+            """Frames whose mean is taken, and those means again: of all frames, or clip by clip."""
             own = [s for s in self.scores if s.method == method and s.clip in clips]
             if self.mean == "frames":
                 return [own]

@@ -42,11 +42,11 @@ class Counting:
 
     metrics: Metrics = field(default_factory=lambda: METRICS)
     mean: Mean = "frames"
-    """What a mean is taken over: all frames alike, or clips, however many frames each has."""
+    """What a mean is taken over: all frames equally, or clips, however many frames each has."""
 
 
 def every_frame(sources: Sources) -> Counting:
-    """All frames count alike."""
+    """All frames count equally."""
     return Counting()
 
 
@@ -130,7 +130,7 @@ def about_real(sources: Sources) -> dict[str, object]:
 
 
 def averaged_frames(sources: Sources) -> int:
-    """7 if nobody says otherwise."""
+    """7 by default."""
     return 7 if sources.frames is None else sources.frames
 
 
@@ -174,7 +174,7 @@ def davis_folder(sources: Sources) -> Path:
 
 
 def davis_set(sources: Sources) -> str:
-    """The paper's if nobody says otherwise."""
+    """The paper's by default."""
     return "paper" if sources.blur is None else sources.blur
 
 

@@ -30,7 +30,7 @@ def blur_map(
             pixels.
 
     Returns:
-        (T, 1, H, W), 0 = sharp, 1 = most blurred; zeros where nothing moves, or all of it alike.
+        (T, 1, H, W), 0 = sharp, 1 = most blurred; zeros where nothing moves, or everything equally.
     """
     dtype = torch.promote_types(flow_forward.dtype, torch.float32)
     flows = flow_forward.to(dtype), flow_backward.to(dtype)

@@ -91,7 +91,7 @@ class DefocusMap:
 
 
 def followed(values: Tensor, before: Tensor | None) -> Tensor:
-    """A map of a frame, steadied: what changes alike all around is taken over whole.
+    """A map of a frame, steadied: what changes equally all around is taken over whole.
 
     So noise is kept out and a focus pull comes through without delay. Pixels that change much on
     their own have no say in what is common: something moves there.

@@ -4,12 +4,12 @@ What `guidance.coc` says of single pixels is averaged over all pixels of a depth
 2407.01230) sums up the details of a depth: then what has no details of its own takes the blur of
 all that lies as far.
 
-The classical measure beside it needs no training. An edge tells: blurred once more by a known
+The classical measure beside it needs no training. It takes edges: blurred once more by a known
 Gaussian, a soft edge loses less of its detail than a sharp one. For the blur of width s of an edge,
 detail falls as 1 / s, so the energies of an image and of its blurred copy stand in the ratio
 Q = sqrt(1 + S^2 / s^2) for a Gaussian of width S (Zhuo and Sim, Pattern Recognition 2011, take the
 same ratio edge by edge). Energies are those of Haar's wavelets, summed up over all pixels of a
-depth. The measure is absolute: one frame needs no other to be told sharp.
+depth. The measure is absolute: one frame needs no other to be found sharp.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def per_frame(near: Tensor) -> Tensor:
 def depth_estimator(name: str, device: torch.device | str = "cpu") -> DepthEstimator:
     """The source of depth that a user names: `builtin` or `depth-anything`.
 
-    `builtin` is a stand-in: what is sharp counts as near, what is blurred as far. It tells apart
+    `builtin` is a stand-in: what is sharp counts as near, what is blurred as far. It distinguishes
     what lies in focus from what does not, which is what guidance for focal blur needs most; what
     lies in front of the focus comes out as far as what lies behind it.
 

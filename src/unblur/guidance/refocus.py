@@ -48,7 +48,7 @@ def trained_as(path: str | Path, otherwise: FlowRefocusConfig) -> FlowRefocusCon
     """The config that weights say they were trained with; `otherwise` where they do not say.
 
     The published network reads frames forward in time for both directions, ours backward for one:
-    nothing in the tensors tells which.
+    nothing in the tensors shows which.
     """
     found = read_switches(path) or {}
     known = {field.name for field in fields(FlowRefocusConfig)}
@@ -71,7 +71,7 @@ def refocused(
         frames: encoded RGB in [0, 1], any T, H, W from 1 up.
         flow_forward: of ceil(H / s) x ceil(W / s) elements and in units of them, for a stride s, as
             `dis_flow` and `flow_s` make it. Lives on frame t, points to t + 1.
-        flow_backward: alike; lives on frame t + 1, points to t.
+        flow_backward: the other way; lives on frame t + 1, points to t.
         blurred: radius of the circle of confusion in pixels, as `coc.coc_radius` finds it. Of a
             mask or a blur map say from which value on it counts.
         threshold: above it a pixel is blurred.

@@ -13,7 +13,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 LEAST = 1e-6
-"""A scale that is not alike at all counts as this: its slope stays finite."""
+"""A scale without any similarity counts as this: its slope stays finite."""
 
 
 def levels_for(height: int, width: int) -> int:

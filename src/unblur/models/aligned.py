@@ -46,7 +46,7 @@ class AlignedConfig:
     neighbours: int = 2
     """Frames on either side that a frame is restored from; 0: from itself alone."""
     guided: bool = False
-    """It is told the circle of confusion of each pixel."""
+    """It is given the circle of confusion of each pixel."""
     enlarges: bool = False
     """It can also give frames of twice the size."""
     width: int = 32
@@ -115,7 +115,7 @@ class Aligned(nn.Module):
             frames: (B, T, 3, H, W) RGB in [0, 1], any size, T >= 1.
             flow_forward: (B, T-1, 2, ceil(H/4), ceil(W/4)) in elements of its own grid; flow t
                 lives on frame t and points to t + 1. None where the network sees no neighbours.
-            flow_backward: alike, flow t lives on frame t + 1 and points to t.
+            flow_backward: the other way, flow t lives on frame t + 1 and points to t.
             outputs: which frames; None for all.
             radius: (B, T, 1, H, W) of the circle of confusion in pixels, where the network is
                 guided.
@@ -185,7 +185,7 @@ class AlignedClip:
         frames: (B, T, 3, H, W).
         radius: (B, T, 1, H, W) in pixels, or None.
         forward: (B, T-1, 2, ceil(H/4), ceil(W/4)); None where no neighbours are seen.
-        backward: alike.
+        backward: the other way.
     """
 
     def __init__(
@@ -223,14 +223,14 @@ class AlignedClip:
         B, T, C, h, w = blocks.shape
         here = blocks[:, t]
         yield here
-        told = [] if radii is None else [radii[:, t]]
+        radii_there = [] if radii is None else [radii[:, t]]
         for step in (1, -1):
             path: Tensor | None = None
             for at in range(t + step, t + step * (self.reach + 1), step):
                 if not 0 <= at < T:
                     yield here.new_zeros(B, C + 3, h, w)
                     if radii is not None:
-                        told.append(here.new_zeros(B, 1, h, w))
+                        radii_there.append(here.new_zeros(B, 1, h, w))
                     continue
                 onward = self.flows.between(at - step, at)
                 path = onward if path is None else path + warp(onward, path)
@@ -238,8 +238,8 @@ class AlignedClip:
                 yield path / REACH
                 yield warp(self.flows.speed(at), path) / REACH
                 if radii is not None:
-                    told.append(warp(radii[:, at], path))
-        yield from told
+                    radii_there.append(warp(radii[:, at], path))
+        yield from radii_there
 
 
 class Flows:

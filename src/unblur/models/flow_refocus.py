@@ -230,7 +230,7 @@ class Correction(nn.Module):
         super().__init__()
         others = 8 * len(STEPS)
         self.doubt = nn.Parameter(torch.tensor(PRIOR))
-        """How much it tells against a flow that it does not lead back, or to other colours."""
+        """How much it counts against a flow that it does not lead back, or to other colours."""
         self.join = conv3x3(3 + 2 + 3 * others, 2 * channels)
         self.listen = conv3x3(channels, 2 * channels) if recurrent else None
         if self.listen is not None:
@@ -293,7 +293,7 @@ def doubts(
 
     Args:
         flow: (N, 2, H / 2, W / 2), in units of the full size.
-        opposite: alike, the way back.
+        opposite: the way back.
         frames: (N, 3, H / 2, W / 2) that flows live on.
         targets: (N, 3, H / 2, W / 2) that they point to.
 

@@ -81,7 +81,7 @@ def gaussian_kernel(radius: Tensor, reach: int) -> Tensor:
 
 
 def hard_kernel(radius: Tensor, reach: int) -> Tensor:
-    """All pixels whose middle lies in the disk, alike. It jumps with the radius: no derivative.
+    """Equal weights for all pixels whose middle lies in the disk. It jumps with the radius: no derivative.
 
     Shapes as for `soft_kernel`.
     """

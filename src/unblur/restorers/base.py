@@ -18,7 +18,7 @@ ones, and masks made of it; V1b sees it with the masks of the real one; to V2 no
 from other frames; V3 lacks both."""
 NO_BLUR_MAP: frozenset[Ablation | None] = frozenset({"V1", "V1b", "V3"})
 NOT_PROPAGATED: frozenset[Ablation | None] = frozenset({"V2", "V3"})
-"""Ablations that are not told the blur map, and to which nothing is propagated."""
+"""Ablations without the blur map, and to which nothing is propagated."""
 NO_STAND_IN = (
     "{name} needs depth, not a measure of blur in its place: give --depth depth-anything "
     "or --depth DIR, or take --model focus-m"
@@ -173,7 +173,7 @@ class Telling(Protocol):
     """What a restorer may offer beside `Restorer`: to tell how far a run has come."""
 
     tell: Callable[[float], None] | None
-    """Called by `run` with the share that is done, 0 to 1; None: nobody listens."""
+    """Called by `run` with the share that is done, 0 to 1; None: no listener."""
 
 
 class LoadOptions(NamedTuple):

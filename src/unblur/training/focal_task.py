@@ -1,4 +1,4 @@
-"""How `focus-s` and `focus-m` are trained: told the radius of blur; also to give twice the size."""
+"""How `focus-s` and `focus-m` are trained: given the radius of blur; also to give twice the size."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from unblur.weights import difference
 from unblur.weights.switches import KEY
 
 MEMORY = 20
-"""Steps that the loss which is told is a mean of."""
+"""Steps over which the reported loss is averaged."""
 PATIENCE = 20
 """Steps in a row without a finite gradient before a run gives up."""
 
@@ -117,8 +117,8 @@ class Run:
         began, before = time.monotonic(), self.minutes
         losses: list[float] = []
         failures = 0
-        told = Told(self, minutes, listen if self.rank == 0 else None)
-        told("open", math.nan)
+        report = Reporter(self, minutes, listen if self.rank == 0 else None)
+        report("open", math.nan)
         while self.step < self.recipe.steps:
             loss = self.advance()
             failures = 0 if math.isfinite(loss) else failures + 1
@@ -130,11 +130,11 @@ class Run:
             if math.isfinite(loss):
                 losses.append(loss)
             self.minutes = before + (time.monotonic() - began) / 60
-            told("train", loss)
+            report("train", loss)
             over = minutes is not None and self.minutes - before >= minutes
             if over or self.step % self.recipe.validate_every == 0 or self.finished:
                 mean = sum(losses) / len(losses) if losses else math.nan
-                told("validate", loss)
+                report("validate", loss)
                 self.validate(mean)
                 losses = []
                 if progress is not None and self.rank == 0:
@@ -274,8 +274,8 @@ class Run:
         }
 
 
-class Told:
-    """Tells a listener how a run goes on: where it stands, how quickly, until when.
+class Reporter:
+    """Reports to a listener where a run stands, how fast it is, and how long it will take.
 
     Args:
         run: the training.
@@ -298,7 +298,7 @@ class Told:
         self.loss = math.nan
 
     def __call__(self, stage: str, loss: float) -> None:
-        """Tells; the loss is a mean that forgets."""
+        """Reports; the loss is a running mean."""
         if self.listener is None:
             return
         if stage == "train" and math.isfinite(loss):

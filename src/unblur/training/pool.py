@@ -139,7 +139,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def fingerprint(config: SceneConfig, textures: TextureBank, frames: int, side: int) -> str:
-    """Name of the folder of clips that are alike in everything but their seed."""
+    """Name of the folder of clips that share everything but their seed."""
     facts = json.dumps([asdict(config), frames, side], sort_keys=True).encode()
     images = textures.images.cpu().numpy().tobytes()
     return hashlib.sha256(facts + hashlib.sha256(images).digest()).hexdigest()[:16]

@@ -57,7 +57,7 @@ class Recipe:
     blurred frames, as in use: by `raft`, where its weights were converted, or by `dis`. On data
     sets, which have no true flow, `truth` is DIS as well."""
     radius: Radius = "truth"
-    """What tells a network the circle of confusion: the `truth` with errors, or `coc-s`."""
+    """Where a network gets the circle of confusion from: the `truth` with errors, or `coc-s`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
     final_rate: float = 1e-7

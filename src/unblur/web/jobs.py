@@ -270,7 +270,7 @@ class Queue:
             self._end(job, "failed", job.error or _died(process.returncode))
 
     async def _listen(self, job: Job, process: asyncio.subprocess.Process) -> None:
-        """Takes in what the process tells, until it closes its output."""
+        """Reads what the process reports, until it closes its output."""
         assert process.stdout is not None  # noqa: S101
         noted = 0.0
         while line := await process.stdout.readline():

@@ -28,7 +28,7 @@ async def spawn(
             stdout=PIPE,
             stderr=errors,
             limit=limit,
-            start_new_session=True,  # Ctrl-C is for the server, which tells the others
+            start_new_session=True,  # Ctrl-C is for the server, which stops the others
         )
     )
     try:

@@ -48,7 +48,7 @@ class Bar:
         self.planned = False
 
     def listen(self, now: Progress) -> None:
-        """Takes what a job of unblur tells."""
+        """Takes the progress of a job of unblur."""
         if now.plan is not None and not self.planned:
             self.planned = True
             self.desk.tell("plan", **vars(now.plan))
@@ -452,7 +452,7 @@ def measured(sharp: Path, *others: Path) -> list[dict[str, Any]]:
 
 
 def write_text(desk: Desk, name: str, text: str, role: str, kind: str) -> None:
-    """Writes a small file and tells of it."""
+    """Writes a small file and reports it."""
     (desk.out / name).write_text(text, encoding="utf-8")
     desk.made(name, role, kind)
 

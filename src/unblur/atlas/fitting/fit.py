@@ -224,7 +224,7 @@ class Fitter:
     def one_step(self, progress: float) -> None:
         """Changes the layers a little."""
         phase = self.phase()
-        # Chosen by the number of the step alone, so that a fit that was cut off goes on alike.
+        # Chosen by the number of the step alone, so that a resumed fit takes the same steps.
         generator = torch.Generator().manual_seed(seed_of(self.config.seed, self.step))
         for group in self.optimizer.param_groups:
             learned = phase.geometry or group["name"] == "mappings"

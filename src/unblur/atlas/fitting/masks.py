@@ -88,7 +88,7 @@ def disagreement(
         usual = off[inside[a] & trusted]
         noise = float(usual.median()) if usual.numel() > 32 else 0.0
         relative = off / (TIMES * noise + NOISE)
-        # A long way tells more; a flow that cannot be trusted tells little.
+        # A long way is better evidence; a flow that cannot be trusted is little.
         share = (0.1 + 0.9 * trusted.float()) * abs(b - a) ** 0.5
         total[a] += relative.clamp(max=4) * share
         weight[a] += share

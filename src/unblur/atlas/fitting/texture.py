@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class PyramidTexture(nn.Module):
     """An image as the sum of its scales.
 
-    A step then changes coarse and fine structure alike: light that one frame misses is found many
+    A step then changes coarse and fine structure equally: light that one frame misses is found many
     times faster than pixel by pixel.
     """
 
@@ -75,7 +75,7 @@ class CnnTexture(nn.Module):
                 nn.init.kaiming_uniform_(layer.weight, a=0.2, generator=generator)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         for stage in self.stages:
-            alike(stage[1])  # type: ignore[index]
+            equal_filters(stage[1])  # type: ignore[index]
         end = self.last[1]
         nn.init.zeros_(end.weight)  # type: ignore[arg-type]
         with torch.no_grad():
@@ -105,7 +105,7 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-def alike(layer: nn.Conv2d) -> None:
+def equal_filters(layer: nn.Conv2d) -> None:
     """Gives the four pixels that a shuffle makes of one the same weights: no checkerboard."""
     with torch.no_grad():
         weight = layer.weight[::4].repeat_interleave(4, 0)

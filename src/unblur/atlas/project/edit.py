@@ -131,7 +131,7 @@ def painted(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tens
 def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tensor:
     """The same in linear light, where needed, and through the lens of the clip.
 
-    The lens is linear in colours, so that it also tells what part of each pixel is painted: it is
+    The lens is linear in colours, so that it also gives what part of each pixel is painted: it is
     shown white paint on black once more.
     """
     colours, covers = [], []

@@ -2,7 +2,7 @@
 
 Layers stand at depths of their own, the foreground at 0 and the background at 1, and the circle of
 confusion grows with the distance from the depth in focus, as depth counts 1 / metres. A layer has
-one depth: the clip tells how blurred it is, but not of which part is nearer.
+one depth: the clip shows how blurred each part is, but not which is nearer.
 """
 
 from __future__ import annotations

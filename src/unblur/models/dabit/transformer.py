@@ -65,7 +65,7 @@ class SparseTransformer(nn.Module):
         for i, block in enumerate(self.blocks):
             first = min(i % self.stride, length - 1)
             asked = range(first, length, self.stride)
-            # what the last block would find for the other frames, nobody would see
+            # the last block's result for the other frames is not used
             wanted = outputs if i == len(self.blocks) - 1 else length
             tokens = block(tokens, windows, asked, wanted, h, w)
         return self.compose(tokens[:, :outputs], h, w)
