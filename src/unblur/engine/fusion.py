@@ -34,7 +34,7 @@ from unblur.ops.fusion import (
 
 HOP = TILE - RAMP
 ROWS = 8 * HOP
-"""Rows of a frame that are put together at once; a multiple of `HOP`, so that tiles lie on the same grid."""
+"""Rows of a frame that are put together at once; a multiple of `HOP`: tiles keep one grid."""
 SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
 HELD_BYTES = 6 + 4 + 12

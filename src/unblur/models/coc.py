@@ -1,9 +1,9 @@
 """coc-s: the circle of confusion of every pixel, from one frame.
 
 A small U-Net. Blocks of 2 x 2 pixels become one of 12 channels, so that the finest detail, which
-distinguishes sharp from blurred, is processed whole at a quarter of the cost; its last level sees some 200
-pixels around. The same encoder can be taught by making frames sharp first (the transfer of Ruan et
-al., Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024): `outputs=3`.
+separates sharp from blurred, is processed whole at a quarter of the cost; its last level sees some
+200 pixels around. The same encoder can be taught by making frames sharp first (the transfer of
+Ruan et al., Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024): `outputs=3`.
 """
 
 from __future__ import annotations

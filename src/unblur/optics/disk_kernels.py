@@ -81,7 +81,9 @@ def gaussian_kernel(radius: Tensor, reach: int) -> Tensor:
 
 
 def hard_kernel(radius: Tensor, reach: int) -> Tensor:
-    """Equal weights for all pixels whose middle lies in the disk. It jumps with the radius: no derivative.
+    """All pixels whose middle lies in the disk, with equal weights.
+
+    It jumps with the radius: no derivative.
 
     Shapes as for `soft_kernel`.
     """

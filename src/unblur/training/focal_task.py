@@ -1,4 +1,4 @@
-"""How `focus-s` and `focus-m` are trained: given the radius of blur; also to give twice the size."""
+"""How `focus-s` and `focus-m` are trained, given the radius of blur; to twice the size as well."""
 
 from __future__ import annotations
 
