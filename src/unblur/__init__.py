@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unblur.commands.restore import Report, restore
     from unblur.commands.streaming import Lazy, lazy, stream
     from unblur.evaluation import evaluate
+    from unblur.evaluation.maps import MapEvaluation, evaluate_maps
     from unblur.progress import Plan, Progress
     from unblur.restorers.registry import list_models, load_model
     from unblur.training import train
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Analysis": "unblur.commands.analyze",
     "Lazy": "unblur.commands.streaming",
+    "MapEvaluation": "unblur.evaluation.maps",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
     "Report": "unblur.commands.restore",
@@ -33,6 +35,7 @@ _HOMES = {
     "blur_map": "unblur.commands.depth",
     "depth": "unblur.commands.depth",
     "evaluate": "unblur.evaluation",
+    "evaluate_maps": "unblur.evaluation.maps",
     "lazy": "unblur.commands.streaming",
     "list_models": "unblur.restorers.registry",
     "load_model": "unblur.restorers.registry",
@@ -49,6 +52,7 @@ _ROOMS = {"atlas": "unblur.atlas", "simulate": "unblur.commands.simulate"}
 __all__ = [
     "Analysis",
     "Lazy",
+    "MapEvaluation",
     "Plan",
     "Progress",
     "Report",
@@ -58,6 +62,7 @@ __all__ = [
     "blur_map",
     "depth",
     "evaluate",
+    "evaluate_maps",
     "lazy",
     "list_models",
     "load_model",

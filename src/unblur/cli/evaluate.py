@@ -13,6 +13,7 @@ from unblur.cli.terminal import one_line, show
 
 if TYPE_CHECKING:
     from unblur.evaluation import Evaluation
+    from unblur.evaluation.maps import MapEvaluation
 
 FILES, RENDERED, OUTPUT = "Suites of frames on disk", "Rendered suites", "Output"
 FOCUS = "Models for focus"
@@ -25,8 +26,8 @@ def evaluate(
             metavar="SUITE",
             show_default=False,
             help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average, pairs, "
-            "davis-blur, bench (all rendered ones), or a data set on disk: gopro:DIR, dvd:DIR, "
-            "bsd:DIR or reds:DIR.",
+            "davis-blur, bench (all rendered ones), a data set on disk: gopro:DIR, dvd:DIR, "
+            "bsd:DIR or reds:DIR; or the maps that guide: flow, coc.",
         ),
     ],
     models: Annotated[
@@ -206,6 +207,23 @@ def evaluate(
     """
     import unblur
     from unblur.evaluation.images import write
+    from unblur.evaluation.maps import SUITES as MAPS
+
+    if suite in MAPS:
+        with reporter(wanted=not quiet) as progress:
+            maps = unblur.evaluate_maps(
+                suite,
+                methods=models or (),
+                limit=limit,
+                encoded=encoded,
+                device=device,
+                progress=progress,
+            )
+        for file, text in ((json_file, maps.json), (csv_file, maps.csv)):
+            if file is not None:
+                write(Path(file), text().encode())
+        show(f"{head(maps)}\n\n{maps.markdown(maps.rows if verbose else maps.means())}")
+        return
 
     with reporter(wanted=not quiet) as progress:
         result = unblur.evaluate(
@@ -238,7 +256,7 @@ def evaluate(
     show("\n\n".join(text for text in tables if text))
 
 
-def head(result: Evaluation) -> str:
+def head(result: Evaluation | MapEvaluation) -> str:
     """What stands above the table: what was measured, on what, and what could not be."""
     facts = ", ".join(
         f"{name} {' '.join(value) if isinstance(value, list) else value}"

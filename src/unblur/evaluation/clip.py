@@ -44,6 +44,12 @@ class Clip:
     radius: Tensor | None = None
     """(T, 1, H, W) of the circle of confusion, pixels of the input; None where it is unknown."""
 
+    flow: tuple[Tensor, Tensor] | None = None
+    """True flow between the middles of exposures, (T - 1, 2, H, W) pixels of the input each: on
+    frame t to t + 1, and on t + 1 back to t; None where it was not rendered."""
+    visible: tuple[Tensor, Tensor] | None = None
+    """(T - 1, 1, H, W) each: 1 where that flow ends at the same point of the scene."""
+
     @property
     def scale(self) -> int:
         """Size of the truth in multiples of the input's."""

@@ -61,6 +61,8 @@ class Making:
     """Size of the truth in multiples of the input's: frames are shrunk after they were blurred."""
     denoise: Callable[[Tensor], Tensor] | None = None
     """From noisy frames (T, 3, H, W) to what a camera makes of them before it compresses."""
+    flow: bool = False
+    """Whether clips hold the true optical flow; only at scale 1."""
 
 
 def motion_clips(making: Making, seed: int) -> list[Maker]:
@@ -132,7 +134,8 @@ def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip
     later = making.scale > 1 or making.denoise is not None  # compression is what comes last
     if later:
         scenes = replace(scenes, response=replace(scenes.response, quality=0 * quality))
-    made = render(scenes, SIDE, SIDE, FRAMES, truth={"layers", "extent", "coc", "depth"})
+    truth = {"layers", "extent", "coc", "depth"} | ({"flow"} if making.flow else set())
+    made = render(scenes, SIDE, SIDE, FRAMES, truth=truth)
     if made.layers is None or made.extent is None or made.coc is None or made.depth is None:
         raise ValueError("the renderer left out a truth it was requested")
     blurred = made.blurred[0]
@@ -153,6 +156,8 @@ def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip
         blur=known_blur(scenes, made.layers[0, frames], frames),
         depth=made.depth[0, :, :, :: making.scale, :: making.scale],
         radius=made.coc[0, :, :, :: making.scale, :: making.scale] / making.scale,
+        flow=both_ways(made.flow_forward, made.flow_backward),
+        visible=both_ways(made.visible_forward, made.visible_backward),
         facts={
             "motion_px": float(made.extent[0, scored].mean()),
             "coc_px": float(made.coc[0, scored].mean()),
@@ -161,6 +166,11 @@ def make_clip(name: str, config: SceneConfig, making: Making, seed: int) -> Clip
             "quality": float(quality[0]),
         },
     )
+
+
+def both_ways(forward: Tensor | None, backward: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Of the only clip of a batch."""
+    return None if forward is None or backward is None else (forward[0], backward[0])
 
 
 def known_blur(

@@ -86,11 +86,11 @@ def evaluate(
         peers: rows for what others do without a network: FFmpeg's filters, Richardson-Lucy with the
             true blur, both deconvolutions with estimated blur, bursts laid together.
         images: folder for a sheet of each clip, all methods side by side.
-        html: file for a page with tables, plots and shown_rows under a slider; it fetches nothing.
+        html: file for a page with tables, plots and images under a slider; it fetches nothing.
         beside: for that page: earlier results as `--json` writes them, whose rate factors stand in
             one plot with this one.
         keep: folder for the scores of each clip; those that are there are not measured again, and
-            have no shown_rows.
+            have no images.
         minutes: begin no clip after so many; the result is of those that were measured.
         device: where models run: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the models: `auto`, `fp32`, `bf16` or `fp16`.
