@@ -198,7 +198,7 @@ def _from(start: int, decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFram
 
 
 def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoFrame | None:
-    """The first image of the span; None where one is missing between the key frame and it.
+    """The first image of the span; None where one is missing or faulty from the key frame to it.
 
     A decoder that finds out late how many frames it must reorder would leave some out.
     """
@@ -207,7 +207,7 @@ def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoF
         pts = image.pts or 0
         if pts < key:
             continue
-        if place >= len(span.timeline) or pts != span.timeline[place]:
+        if place >= len(span.timeline) or pts != span.timeline[place] or image.is_corrupt:
             return None
         if pts >= span.start:
             return image

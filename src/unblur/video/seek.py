@@ -37,6 +37,7 @@ def seek(opened: Opened, start: int) -> int | None:
         return None
     target, before = start, None
     try:
+        _introduce(opened)
         while True:
             container.seek(target, stream=stream)
             packet = next((p for p in container.demux(stream) if p.size), None)
@@ -51,6 +52,20 @@ def seek(opened: Opened, start: int) -> int | None:
             target, before = place - 1, place
     except (av.FFmpegError, OSError):
         return None
+
+
+def _introduce(opened: Opened) -> None:
+    """Shows the decoder of H.264 the first packet, which names the encoder.
+
+    Builds of x264 before 151 code 4:4:4 in a way of their own. They say so at the beginning of a
+    file alone, and FFmpeg decodes to something else where it did not read that.
+    """
+    if opened.stream.codec.canonical_name != "h264":
+        return
+    packet = next((p for p in opened.container.demux(opened.stream) if p.size), None)
+    if packet is not None:
+        opened.decoder.decode(packet)
+        opened.decoder.flush_buffers()
 
 
 def _starts_anew(packet: Packet[VideoStream], stream: VideoStream) -> bool:
