@@ -12,6 +12,7 @@ from media import MIRRORED, ROTATED, VFR, make_clip, pass_through, read_all, sam
 
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video import ColorTags, create_video, probe
+from unblur.video.segments import Segments
 
 FORMATS = [
     *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
@@ -296,6 +297,29 @@ def test_clips_shorter_than_x265_looks_ahead_are_written(tmp_path: Path, count: 
         clip = make_clip(tmp_path / f"in{again}.mkv", codec="ffv1", pts=count)
         _, frames = pass_through(clip, tmp_path / f"out{again}.mp4", codec="h265")
         assert len(read_all(tmp_path / f"out{again}.mp4")[1]) == len(frames) == count
+
+
+@pytest.mark.parametrize(("codec", "pts"), [("h265", 1), ("h265", 12), ("h264", VFR), ("vp9", 12)])
+def test_decoding_times_come_from_the_frames_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, pts: int | tuple[int, ...]
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pts=pts)
+    pass_through(clip, tmp_path / "out.mp4", codec=codec)
+    of_stream = Segments._of_stream
+
+    def as_memory_held(self, packets):
+        for packet in packets:  # possible, and not so
+            packet.dts = packet.pts - 40
+        return of_stream(self, packets)
+
+    monkeypatch.setattr(Segments, "_of_stream", as_memory_held)
+    pass_through(clip, tmp_path / "again.mp4", codec=codec)
+    assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "out.mp4").read_bytes()
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        packets = [packet for packet in file.demux() if packet.size]
+    times = [packet.dts for packet in packets]
+    assert times == sorted(set(times))
+    assert all(packet.dts <= packet.pts for packet in packets)
 
 
 def test_rgb_becomes_tagged_yuv_of_the_same_colours(tmp_path: Path) -> None:

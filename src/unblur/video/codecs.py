@@ -65,6 +65,8 @@ class Codec:
     """Width and height below which the encoder must not be asked: it ends the process."""
     tag: str | None = None
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
+    delay: int = 0
+    """Frames by which decoding runs ahead of showing, at most."""
 
 
 _MATROSKA = Fraction(1, 1000)
@@ -82,7 +84,7 @@ CONTAINERS = {
     ".webm": Container("webm", ("vp9", "av1"), _MATROSKA, stores_aspect=False, stores_mirror=False),
 }
 CODECS = {
-    "h264": Codec("libx264", 16, params="x264-params", captions=True),
+    "h264": Codec("libx264", 16, params="x264-params", captions=True, delay=2),
     "h265": Codec(
         "libx265",
         17,
@@ -91,6 +93,7 @@ CODECS = {
         unknown_primaries=("ebu3213",),
         smallest=(64, 16),
         tag="hvc1",
+        delay=2,
     ),
     "av1": Codec(
         "libsvtav1",
@@ -310,6 +313,8 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
     params = [codec.quiet] if codec.quiet else []
     if choice.key == "h264" and _has_avx512():
         params.append(f"asm={_UP_TO_AVX2}")
+    if choice.key == "h265":
+        params.append("weightp=0")  # with it x265, too, reads memory that it never wrote
     if choice.key == "h264" and info.constant_rate:
         params.append("force-cfr=1")  # else the stream tells the container's clock as its rate
     if codec.params:

@@ -52,7 +52,6 @@ from unblur.video.timecode import Time, parse_time
 
 _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the file
 _FINEST = 2_000_000  # ticks a second of MP4: of finer ones 32 bits hold less than 18 minutes
-_LONGEST_DELAY = 3600  # seconds between decoding a frame and showing it that can be
 
 
 class FileWriter:
@@ -115,6 +114,7 @@ class FileWriter:
         self._durations: dict[int, int] = {}
         self._last: int | None = None
         self._decoded: int | None = None
+        self._shown: list[int] = []
         self._moved = 0
         self._beside: frozenset[str] = info.beside
         self._captions: frozenset[str] = frozenset()
@@ -182,6 +182,7 @@ class FileWriter:
         if self._choice.codec.captions:
             self._captions |= beside(image) & {"closed captions"}
         self._durations[pts] = duration
+        self._shown.append(pts)
         self.frames += 1
         with self._errors(), stamped(image, pts, self._time_base, duration):
             if self._kept is not None:
@@ -334,6 +335,7 @@ class FileWriter:
                 packet.stream = self._video
                 self._put(packet)
             self._last, self._decoded = state["last"], state["decoded"]
+            self._shown = state["shown"]
             self._moved, self.frames = state["moved"], state["frames"]
             self._beside, self._captions = map(frozenset, (state["beside"], state["captions"]))
             self._encoder.number += 1
@@ -351,6 +353,7 @@ class FileWriter:
             "begin": str(self._start),
             "last": self._last,
             "decoded": self._decoded,
+            "shown": self._shown,
             "moved": self._moved,
             "frames": self.frames,
             "beside": sorted(self._beside),
@@ -397,8 +400,8 @@ class FileWriter:
             duration = self._durations.pop(packet.pts or 0, 0)
             if duration:
                 packet.duration = duration
-            if packet.pts is not None and packet.dts is not None:
-                packet.dts = self._decoded = self._decoding_time(packet.pts, packet.dts)
+            if packet.pts is not None:
+                packet.dts = self._decoded = self._decoding_time(packet.pts)
             packet = bare(packet)
             packet.stream = self._video
             if self._kept is not None:
@@ -414,16 +417,19 @@ class FileWriter:
         if self._copy is not None:
             self._copy.advance(reached)
 
-    def _decoding_time(self, pts: int, dts: int) -> int:
-        """The encoder's own, unless that cannot be.
+    def _decoding_time(self, pts: int) -> int:
+        """When the next packet, which is shown at `pts`, is decoded.
 
-        Of a clip shorter than x265 looks ahead it gives whatever its memory held.
+        The times of frames in the order they are shown in, by `delay` of them later. That is what
+        encoders say, too, but of one or two frames x265 says whatever its memory held.
         """
-        last = self._decoded
-        longest = min(int(_LONGEST_DELAY / self._time_base), 2**31 - 1)
-        if dts <= pts <= dts + longest and (last is None or dts > last):
-            return dts
-        return pts if last is None else min(pts, last + 1)
+        last, delay = self._decoded, self._choice.codec.delay
+        if last is None and len(self._shown) > delay:
+            first = self._shown[0]
+            earlier = self._shown[delay] - first
+            self._shown[:0] = [time - earlier for time in self._shown[:delay]]
+        dts = min(pts, self._shown.pop(0)) if self._shown else pts
+        return dts if last is None or dts > last else min(pts, last + 1)
 
     def _tick(self, source: str | os.PathLike[str] | None) -> Fraction:
         """Seconds per tick: the source's, as far as MP4 can count a frame's length in it."""
