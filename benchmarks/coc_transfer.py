@@ -10,7 +10,6 @@ small. All rows learn for M minutes of one thread of a CPU on the same rendered 
 |---|---|
 | transfer | the encoder of `motion-s`, frozen, and a new decoder: the recipe `coc-transfer` |
 | the same, from scratch | the same network, all of it fresh |
-| transfer, encoder goes on | begins as `transfer`; its encoder learns at a tenth of the rate |
 | coc-s, from scratch | the small network that ships, fresh |
 | coc-s as it ships | for comparison: 43 minutes |
 
@@ -45,7 +44,6 @@ SCRATCH: Mapping[str, Any] = {"start_from": None, "rate_factors": {}}
 ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "transfer": ("coc-transfer", {}),
     "the same, from scratch": ("coc-transfer", SCRATCH),
-    "transfer, encoder goes on": ("coc-transfer", {"rate_factors": {"encoder": 0.1}}),
     "coc-s, from scratch": ("coc-s", {}),
 }
 """Recipe of each row, and what it has otherwise."""

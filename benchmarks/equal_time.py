@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from unblur.errors import UnblurWarning
 from unblur.ops.device import choose_device
+from unblur.progress import Progress
 from unblur.training.pool import Pool
 from unblur.training.recipe import Recipe
 from unblur.training.source import open_source
 from unblur.training.start import train
 from unblur.training.tasks import open_task
 
-TRIED = 6
+TRIED = 10
 """Steps that tell how long one takes."""
 
 
@@ -33,8 +36,14 @@ def learned(
     """
     render_pool(recipe, textures, clips)
 
-    def run(steps: int, where: Path) -> tuple[Path, float]:
-        began = time.process_time()
+    def run(steps: int, where: Path) -> tuple[Path, list[float]]:
+        """Weights, and when each step ended, in seconds of the CPU."""
+        ends: list[float] = []
+
+        def listen(progress: Progress) -> None:
+            if progress.stage in ("open", "train"):
+                ends.append(time.process_time())
+
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "start_from", UnblurWarning)  # some of it is fresh
             outcome = train(
@@ -44,15 +53,16 @@ def learned(
                 pool=clips,
                 device="cpu",
                 restart=True,
+                listen=listen,
             )
         assert outcome.best is not None  # the only validation is that of the last step
-        return outcome.best, time.process_time() - began
+        return outcome.best, ends
 
-    # Both times hold a validation, so that their difference is that of the steps between.
-    short, long = run(TRIED, folder / "tried")[1], run(3 * TRIED, folder / "tried")[1]
-    steps = max(TRIED, round(60 * minutes * 2 * TRIED / (long - short)))
-    best, seconds = run(steps, folder)
-    return best, {"steps": str(steps), "seconds": f"{seconds:.0f}"}
+    _, ends = run(TRIED, folder / "tried")
+    each = median(later - before for before, later in pairwise(ends[1:]))  # the first one warms up
+    steps = max(TRIED, round(60 * minutes / each))
+    best, ends = run(steps, folder)
+    return best, {"steps": str(steps), "seconds": f"{ends[-1] - ends[0]:.0f}"}
 
 
 def render_pool(recipe: Recipe, textures: Path, clips: Path) -> None:
