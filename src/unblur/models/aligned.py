@@ -6,8 +6,8 @@ half as long, and a frame costs a quarter. Each frame is restored from itself an
 warped onto it, where the flow came from, and how fast they move there. It starts as MAXIM that
 sees one frame.
 
-For focal blur it can be guided: it is given the radius of the circle of confusion of each pixel, and
-leaves alone what is in focus.
+For focal blur it can be guided: it is given the radius of the circle of confusion of each pixel,
+and leaves alone what is in focus.
 """
 
 from __future__ import annotations
