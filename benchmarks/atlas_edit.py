@@ -52,7 +52,7 @@ STRIP = Path(__file__).parents[1] / "docs" / "images" / "atlas_refocus.jpg"
 GAPS = (1, 3, 5, 7, 9)
 EVERY = 8
 """Frames from one start to the next."""
-SPEED_FRAMES = 8
+SPEED_FRAMES = 24
 TIMED = "stream"
 
 
@@ -99,7 +99,8 @@ def speed() -> list[dict[str, str]]:
         "edit, sharp": partial(edit_frames, project, both, "sharp"),
         "edit, over the original, one layer": partial(edit_frames, project, one, "over-original"),
         "edit, over the original, both": partial(edit_frames, project, both, "over-original"),
-        "edit, over the original, re-blurred": partial(edit_frames, project, both, "reblurred"),
+        "edit, re-blurred, one layer": partial(edit_frames, project, one, "reblurred"),
+        "edit, re-blurred, both": partial(edit_frames, project, both, "reblurred"),
         "re-blurred": partial(render_frames, project, "reblurred"),
         "refocus, disk": partial(refocus_frames, project, ["foreground"]),
         "refocus, hexagon": lambda frames: refocus_frames(

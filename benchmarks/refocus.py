@@ -68,7 +68,7 @@ def main() -> None:
         "DIS": dis_flow,
         "flow-s": lambda frames: flow_s(plain, frames),
     }
-    rows = accuracy(flows, net, options.clips)
+    rows = accuracy(flows, {"refocused": net}, options.clips)
     times = {
         (name, more): milliseconds(first, net if more else None, options.threads)
         for name, first in flows.items()
@@ -91,9 +91,9 @@ def main() -> None:
 
 
 def accuracy(
-    flows: dict[str, Callable[[Tensor], Flows]], net: FlowRefocus, clips: int
+    flows: dict[str, Callable[[Tensor], Flows]], nets: dict[str, FlowRefocus], clips: int
 ) -> list[dict[str, object]]:
-    """A row for each method."""
+    """A row for each method, and for what each network makes of it."""
     errors: dict[str, list[Tensor]] = {}
     radii, lengths, hidden = [], [], []
     gains: dict[str, list[float]] = {}
@@ -114,8 +114,9 @@ def accuracy(
         for name, method in flows.items():
             raw = method(frames)
             tried[name] = raw
-            tried[f"{name}, refocused, true mask"] = refocused(net, frames, *raw, radius)
-            tried[f"{name}, refocused, found mask"] = refocused(net, frames, *raw, found)
+            for how, net in nets.items():
+                tried[f"{name}, {how}, true mask"] = refocused(net, frames, *raw, radius)
+                tried[f"{name}, {how}, found mask"] = refocused(net, frames, *raw, found)
         forward, backward = truth.chunk(2)
         tried["the true flow"] = forward, backward
         for title, result in tried.items():

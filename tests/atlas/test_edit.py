@@ -280,3 +280,13 @@ def test_photoshop_documents_are_flattened(project, tmp_path, monkeypatch) -> No
     (tmp_path / "a.psd").write_bytes(b"else")
     with pytest.raises(MediaError, match="cannot be read by psd-tools"):
         read_edit(tmp_path / "a.psd", project.layers[0])
+
+
+def test_paint_is_rendered_where_it_reaches_as_in_the_whole_frame(project: Project) -> None:
+    """Only a part of the frame goes through the lens."""
+    small, spread = dot((54.0, 36.0)), dot((54.0, 36.0))
+    spread[3] = spread[3].clamp_min(1e-4)  # all of the frame, and hardly to be seen
+    found = edit(project, {"foreground": small}, "reblurred", [3])
+    whole = edit(project, {"foreground": spread}, "reblurred", [3])
+    assert (found - whole).abs().max() < 1e-3
+    assert (found - project.frames[[3]]).abs().max() > 0.1

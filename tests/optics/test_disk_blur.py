@@ -290,3 +290,17 @@ def test_tables_made_without_gradients_can_meet_them_later():
     disk_blur(x, from_equivalent(radius)).square().sum().backward()
     assert radius.grad is not None
     assert radius.grad.norm() > 0
+
+
+@pytest.mark.parametrize("beta", [None, 2.0])
+def test_the_same_radius_everywhere_is_no_special_case(beta: float | None) -> None:
+    """It is computed in another way: as a map that differs in a far corner, away from there."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, 40, 56, generator=generator)
+    for value in (0.0, 0.7, 5.3):
+        radius = torch.full((1, 1, 40, 56), value)
+        uneven = radius.clone()
+        uneven[..., -1, -1] += 0.5
+        one, other = disk_blur(image, radius, beta), disk_blur(image, uneven, beta)
+        torch.testing.assert_close(one[..., :24, :40], other[..., :24, :40], rtol=0, atol=2e-6)
+        assert not torch.equal(one[..., -1, -1], other[..., -1, -1])

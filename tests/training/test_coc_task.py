@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from unblur.errors import UsageError
+from unblur.guidance.coc import load_coc
 from unblur.models.coc import radius_of
+from unblur.restorers.registry import load_model
+from unblur.training import recipe as recipes
 from unblur.training.batches import Batch
 from unblur.training.coc_task import TrainCoc, drawn, radius_loss, weight_of
 from unblur.training.recipe import Recipe
@@ -117,3 +120,33 @@ def test_data_without_truth_is_refused():
     clip = torch.rand(1, 3, 3, 64, 64)
     with pytest.raises(UsageError, match="circle of confusion"):
         task.loss(task.network(), Batch(clip, clip), 0)
+
+
+def test_a_new_decoder_learns_on_the_encoder_of_motion_s(bank, tmp_path):
+    """The encoder stays as it is in motion-s, and gives what motion-s sees in a still clip."""
+    recipe = dataclasses.replace(
+        recipes.load("coc-transfer"), pool=0, batch=1, frames=3, crop=64, steps=1,
+        validate_every=1, validation_clips=1, average=0.0, warmup=1, scenes={"mode": "focus"},
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="start at random"):  # the decoder
+        best = train(recipe, tmp_path / "run", textures=bank).best
+    assert best is not None
+    net, whole = load_coc(best), load_model("motion-s", precision="fp32").network
+    kept: dict[str, torch.Tensor] = {}
+    body = whole.body
+    body.enc[1].register_forward_hook(lambda _, __, out: kept.update(skip=out[0]))
+    body.bottom[1].register_forward_hook(lambda _, __, out: kept.update(deep=out))
+    frame = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    still = torch.zeros(1, 0, 2, 32, 32)
+    with torch.no_grad():
+        whole(frame[None], still, still)
+        found = net.encoder(frame)
+    for level, name in ((1, "skip"), (3, "deep")):
+        wanted = net.encoder.norms[level](kept[name]).permute(0, 3, 1, 2)
+        torch.testing.assert_close(found[level], wanted, atol=2e-2, rtol=0)  # stored as halves
+
+
+def test_the_encoder_of_motion_s_starts_from_no_other_network(tmp_path):
+    task = TrainCoc(recipes.load("coc-transfer"), torch.device("cpu"))
+    with pytest.raises(UsageError, match="motion-s or maxim-stage1"):
+        task.adapt({"encoder.enter.0.weight": torch.zeros(1)})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from itertools import product
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from unblur import weights
 from unblur.guidance.steady import CHANGE, steady
 from unblur.models import fit
 from unblur.models.coc import Coc, CocConfig, radius_of
+from unblur.weights.switches import read_switches
 
 COC_WEIGHTS = "coc-s"
 BLUREST = 12.0
@@ -27,9 +30,17 @@ CELL = 32
 
 
 def load_coc_s(device: torch.device | str = "cpu") -> Coc:
-    """coc-s with the weights that ship."""
+    """coc-s with the weights that ship, or with others in their place."""
     path = weights.require(COC_WEIGHTS, "they come with unblur: install it again")
-    return fit(Coc(), weights.load(path), str(path)).to(device)
+    return load_coc(path).to(device)
+
+
+def load_coc(path: str | Path) -> Coc:
+    """The network that the weights in a file say they are of."""
+    known = {field.name for field in fields(CocConfig)}
+    switches = read_switches(path) or {}
+    config = CocConfig(**{name: x for name, x in switches.items() if name in known})
+    return fit(Coc(config), weights.load(path), str(path))
 
 
 def coc_radius(network: Coc, frames: Tensor) -> Tensor:

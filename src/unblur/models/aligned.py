@@ -3,11 +3,11 @@
 At half size a 2 x 2 block of pixels becomes one of 12 channels, so that nothing is lost, a blur is
 half as long, and a frame costs a quarter. Each frame is restored from itself and from up to
 `neighbours` frames on either side. Of these the network sees how they differ from the frame once
-warped onto it, where the flow came from, and how fast they move there: their blur map, which
-BSSTNet (CVPR 2024) derives from the same motion. It starts as MAXIM that sees one frame.
+warped onto it, where the flow came from, and how fast they move there. It starts as MAXIM that
+sees one frame.
 
-For focal blur it can be guided as DaBiT is (arXiv 2407.01230): it is given the radius of
-the circle of confusion of each pixel, and leaves alone what is in focus.
+For focal blur it can be guided: it is given the radius of the circle of confusion of each pixel,
+and leaves alone what is in focus.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """coc-s: the circle of confusion of every pixel, from one frame.
 
 A small U-Net. Blocks of 2 x 2 pixels become one of 12 channels, so that the finest detail, which
-separates sharp from blurred, is processed whole at a quarter of the cost; its last level sees some
-200 pixels around. The same encoder can be taught by making frames sharp first (the transfer of
-Ruan et al., Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024): `outputs=3`.
+tells sharp from blurred, is seen whole at a quarter of the cost; its last level sees some 200
+pixels around.
+
+Or the encoder is that of a network which makes frames sharp, as in Ruan et al. (Video Defocus
+Deblurring with Atlas Learning, SIGGRAPH 2024): `encoder="motion-s"`. Its own can be taught in the
+same way first: `outputs=3`.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.models import aligned_encoder
+from unblur.models.aligned_encoder import AlignedEncoder
 from unblur.models.layers import channels_last, conv3x3
 from unblur.ops.pad import crop_from, pad_to, padded_length
 
@@ -43,6 +49,8 @@ class CocConfig:
     """Dilation of each block of the last level; the others have a block on either way."""
     outputs: int = 2
     """Values for each pixel: log(1 + radius) and the log of its error, or the three of a colour."""
+    encoder: Literal["own", "motion-s"] = "own"
+    """`motion-s`: that of the network of this name, which has its own widths."""
 
     def __post_init__(self) -> None:
         """Takes lists too, as recipes and JSON have them."""
@@ -50,9 +58,14 @@ class CocConfig:
         object.__setattr__(self, "deepest", tuple(self.deepest))
 
     @property
+    def features(self) -> tuple[int, ...]:
+        """Channels of what the encoder gives, level by level."""
+        return self.widths if self.encoder == "own" else aligned_encoder.WIDTHS
+
+    @property
     def multiple_of(self) -> int:
         """What height and width are padded to multiples of."""
-        return SCALE ** len(self.widths)
+        return SCALE ** len(self.widths) if self.encoder == "own" else aligned_encoder.MULTIPLE
 
 
 class Coc(nn.Module):
@@ -61,9 +74,9 @@ class Coc(nn.Module):
     def __init__(self, config: CocConfig = CocConfig()) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config) if config.encoder == "own" else AlignedEncoder()
         self.decoder = Decoder(config)
-        self.head = conv3x3(config.widths[0], config.outputs * SCALE**2)
+        self.head = conv3x3(config.features[0], config.outputs * SCALE**2)
         nn.init.zeros_(self.head.weight)
         usual = USUAL if config.outputs == len(USUAL) else (0.0,) * config.outputs
         with torch.no_grad():
@@ -77,14 +90,14 @@ class Coc(nn.Module):
         """
         height, width = frames.shape[-2:]
         whole = [padded_length(side, self.config.multiple_of) for side in (height, width)]
-        x = pad_to(standard(frames), whole[0], whole[1])
-        levels = self.encoder(channels_last(F.pixel_unshuffle(x, SCALE)))
+        seen = standard(frames) if self.config.encoder == "own" else frames.float()
+        levels = self.encoder(pad_to(seen, whole[0], whole[1]))
         found = F.pixel_shuffle(self.head(self.decoder(levels)).float(), SCALE)
         return crop_from(found, height, width)
 
 
 class Encoder(nn.Module):
-    """(B, 12, h, w) to features of each level, (B, C, h / 2^i, w / 2^i)."""
+    """(B, 3, H, W) to features of each level, (B, C, H / 2^i, W / 2^i), i > 0."""
 
     def __init__(self, config: CocConfig) -> None:
         super().__init__()
@@ -101,6 +114,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
+        x = channels_last(F.pixel_unshuffle(x, SCALE))
         levels = []
         for enter, blocks in zip(self.enter, self.blocks, strict=True):
             x = blocks(enter(x))
@@ -113,7 +127,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: CocConfig) -> None:
         super().__init__()
-        widths = config.widths
+        widths = config.features
         self.narrow = nn.ModuleList(nn.Conv2d(below, width, 1) for width, below in pairwise(widths))
         self.blocks = nn.ModuleList(Block(width) for width in widths[:-1])
 

@@ -6,7 +6,8 @@ is a handful of convolutions:
     sum over pixels q of  K(r_q, p - q) x_q  =  sum over nodes j of  (C_j * (b_j(r) x))(p)
 
 with `K(r) = sum of b_j(r) C_j`: cubic B-splines `b_j` over the radius, and kernels `C_j` fitted to
-the true disks once and for all. The mix is smooth in the radius; its derivative is exact. From the
+the true disks once and for all. Where all radii are the same the kernels are mixed first, and it is
+one convolution. The mix is smooth in the radius; its derivative is exact. From the
 true disk it differs by at most 2 % of the light (sum of absolute differences), by less than 1 % on
 average.
 
@@ -72,20 +73,22 @@ def layered_blur(
     away. Behind the last layer is black.
 
     Args:
-        layers: back to front, of (colour (N, 3, H, W) in linear light, alpha (N, 1, H, W) in
+        layers: back to front, of (colour (N, C, H, W) in linear light, alpha (N, 1, H, W) in
             [0, 1], radius (N, 1, H, W) in pixels). Colour and radius count where alpha is 0 too:
             give each layer the radius it would have there.
         beta: as in `disk_blur`.
 
     Returns:
-        (N, 3, H, W), differentiable in every tensor.
+        (N, C, H, W), differentiable in every tensor.
     """
     out: Tensor | None = None
     for colour, alpha, radius in layers:
-        premultiplied = torch.cat((colour * alpha, alpha), 1)  # (N, 4, H, W)
-        blurred = disk_blur(premultiplied, radius, beta)
-        light, cover = blurred[:, :-1], blurred[:, -1:]
-        out = light if out is None else light + (1 - cover) * out
+        light = colour * alpha
+        if out is None:
+            out = disk_blur(light, radius, beta)  # hides nothing
+            continue
+        blurred = disk_blur(torch.cat((light, alpha), 1), radius, beta)  # (N, C + 1, H, W)
+        out = blurred[:, :-1] + (1 - blurred[:, -1:]) * out
     if out is None:
         raise ValueError("there is no layer to blur")
     return out
@@ -118,12 +121,14 @@ def scatter(image: Tensor, radius: Tensor, beta: float | None = None) -> tuple[T
     low, high = (float(value) for value in radius.detach().aminmax())
     if not (low >= 0 and high <= LARGEST):
         raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
+    if beta is None and high == 0 and not radius.requires_grad:
+        return image, torch.ones_like(radius)
     if image.is_cuda and image.dtype == torch.float32 and has_triton():
         from unblur.optics.disk_triton import spread
 
         light = spread(image, radius, beta)  # (N, C + 1, H, W)
     else:
-        light = _Scatter.apply(image, radius, beta, nodes(low, high, beta))
+        light = _Scatter.apply(image, radius, beta, nodes(low, high, beta), low == high)
     return light[:, :-1], light[:, -1:]
 
 
@@ -135,11 +140,16 @@ def has_triton() -> bool:
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, image, radius, beta, used):  # type: ignore[no-untyped-def]
+    def forward(ctx, image, radius, beta, used, even):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(image, radius)
         ctx.beta, ctx.used = beta, used
         x = with_ones(image)
         plane = Plane(x, used, beta)
+        if even:  # the same disk everywhere: the kernels are mixed, not what they make of the image
+            at = position(radius[:1, :, :1, :1], beta)
+            kernel = sum(bump(at - node)[0, 0] * plane.kernel(node) for node in used)
+            wave = pairs(plane.forward(torch.ones_like(at), x)).mul_(kernel)
+            return plane.inverse(complexes(wave)).contiguous()
         at = position(radius, beta)
         total = torch.zeros_like(pairs(plane.wave))
         for node in used:
@@ -171,7 +181,7 @@ class _Scatter(torch.autograd.Function):
                 grad_at.addcmul_(collected.mul_(x).sum(1, keepdim=True), slope(at - node))
         if grad_at is not None:
             grad_at *= stretch(radius, ctx.beta)
-        return grad_image, grad_at, None, None
+        return grad_image, grad_at, None, None, None
 
 
 class Plane:
@@ -323,6 +333,11 @@ def reach_of(node: int, beta: float | None) -> int:
     """Pixels from the middle of a node's kernel to where it is negligible."""
     last = radius_at(torch.tensor(float(max(node, 0) + 3), dtype=torch.float64), beta)
     return math.ceil(float(last) + rim(beta))
+
+
+def farthest(radius: float, beta: float | None) -> int:
+    """Pixels that light goes from where it is, at most, by radii up to this one."""
+    return reach_of(nodes(0.0, radius, beta)[-1], beta)
 
 
 def fft_size(shape: tuple[int, int], used: range, beta: float | None) -> tuple[int, int]:

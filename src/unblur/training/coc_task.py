@@ -1,8 +1,8 @@
 """coc-s: learns how far out of focus each pixel is, from rendered frames whose lens is known.
 
-With `outputs: 3` the same encoder learns to make frames sharp instead. Its weights are then a
-start for the circle of confusion: `start_from`, with `rate_factors: {encoder: 0}` to keep it as it
-is (Ruan et al., SIGGRAPH 2024, train theirs so).
+Ruan et al. (SIGGRAPH 2024) keep the encoder of a network that makes frames sharp as it is, and
+train a new decoder: the recipe `coc-transfer`, whose encoder is that of `motion-s`. With `outputs:
+3` coc-s itself learns to make frames sharp instead, as a start for the circle of confusion.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UsageError
 from unblur.metrics import psnr
+from unblur.models.aligned import MAXIM_KEY, MOTION_S, begin_from
+from unblur.models.aligned_encoder import FIRST, from_motion_s
 from unblur.models.coc import Coc, CocConfig, radius_of
 from unblur.schema import changed
 from unblur.synth.compression import compress
@@ -58,6 +60,9 @@ SURROUNDINGS = 15
 SHOWN, BRIGHTEST = 6, 12.0
 """Validation clips in the image, and the radius that is white in it."""
 
+BODY_KEY = f"body.{FIRST}"
+"""Only in the weights of `motion-s` and its like."""
+
 Sample = tuple[Tensor, Tensor, Tensor]
 """Frames shown (B, 3, H, W), sharp (B, 3, H, W), and radius (B, 1, H, W)."""
 
@@ -88,12 +93,24 @@ class TrainCoc:
         return net
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As they are."""
-        return state
+        """As they are, or the encoder of `motion-s` beside its other parts.
+
+        Its file names MAXIM's weights as its base: what is made of them must still be all of it.
+        """
+        if self.config.encoder == "own" or (f"encoder.{FIRST}" in state and BODY_KEY not in state):
+            return state
+        if BODY_KEY not in state and MAXIM_KEY not in state:
+            raise UsageError(
+                "recipe: start_from: the encoder motion-s starts from motion-s or maxim-stage1"
+            )
+        whole = begin_from(state, MOTION_S)
+        own = from_motion_s(whole)
+        return whole | {f"encoder.{name}": x for name, x in own.items()}
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
         """Of the radius, or of the sharp frame."""
-        shown, sharp, radius = drawn(batch, seed)
+        multiple = self.config.multiple_of
+        shown, sharp, radius = drawn(batch, seed, SIDE // multiple * multiple)
         found = network(shown)
         with torch.autocast(shown.device.type, enabled=False):
             if self.config.outputs == 3:
@@ -159,9 +176,9 @@ def shade(radius: Tensor) -> Tensor:
     return (radius / BRIGHTEST).clamp(0, 1).expand(3, -1, -1)
 
 
-def drawn(batch: Batch, seed: int) -> Sample:
-    """Frames of each clip: blurred or sharp, whole at half their size or a part of them, as videos
-    differ in brightness and noise.
+def drawn(batch: Batch, seed: int, side: int = SIDE) -> Sample:
+    """Frames of each clip: blurred or sharp, whole at half their size or a part of them (`side`
+    pixels), as videos differ in brightness and noise.
     """
     generator = torch.Generator().manual_seed(seed)
     B, T = batch.blurred.shape[:2]
@@ -179,10 +196,10 @@ def drawn(batch: Batch, seed: int) -> Sample:
         blurred, sharp, radius = F.avg_pool2d(blurred, 2), F.avg_pool2d(sharp, 2), radius / 2
         radius = radius[..., ::2, ::2]
     else:
-        free = [max(1, n - SIDE + 1) for n in blurred.shape[-2:]]
+        free = [max(1, n - side + 1) for n in blurred.shape[-2:]]
         top, left = (int(torch.randint(n, (1,), generator=generator)) for n in free)
         blurred, sharp, radius = (
-            x[..., top : top + SIDE, left : left + SIDE] for x in (blurred, sharp, radius)
+            x[..., top : top + side, left : left + side] for x in (blurred, sharp, radius)
         )
     bend = torch.exp((2 * power - 1) * math.log(GAMMA)).to(blurred.device)
     deviation = NOISE * deviation.square() * (noisy < NOISY)

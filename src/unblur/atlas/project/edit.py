@@ -24,9 +24,12 @@ from unblur.atlas.project.render import (
     which,
 )
 from unblur.errors import UsageError
+from unblur.optics.disk_blur import LARGEST, farthest
 
 C = TypeVar("C", bound=LayeredClip)
 EditMode = Literal["sharp", "over-original", "reblurred"]
+STEP = 64
+"""Pixels."""
 Paint = str | os.PathLike[str] | Tensor
 
 
@@ -131,19 +134,45 @@ def painted(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tens
 def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tensor:
     """The same in linear light, where needed, and through the lens of the clip.
 
-    The lens is linear in colours, so that it also gives what part of each pixel is painted: it is
-    shown white paint on black once more.
+    The lens is linear in colours, so that it also tells what part of each pixel is painted: that
+    goes through it as one more colour. What lies behind all paint changes nothing.
     """
-    colours, covers = [], []
-    nothing = torch.zeros_like(project.frames[t])
-    for ink, layer in zip(inks, project.layers, strict=True):
-        shown = None if ink is None else look_up(ink, layer.uv[t])
-        colours.append(nothing if shown is None else shown[:3])
-        covers.append(nothing if shown is None else shown[3:].expand(3, -1, -1))
-    alphas = opacities(project, t)
-    radii = [radius_of(layer, t) for layer in project.layers]
-    laid = lens(colours, alphas, radii, project.beta)
-    cover = lens(covers, alphas, radii, project.beta)
-    out = to_light(project, project.frames[t]) * (1 - cover) + laid
+    frame = project.frames[t]
+    depth = 1 + max(number for number, ink in enumerate(inks) if ink is not None)
+    nothing = torch.zeros(4, *frame.shape[-2:])
+    shown = [
+        nothing if ink is None else look_up(ink, layer.uv[t])
+        for ink, layer in zip(inks[:depth], project.layers, strict=False)
+    ]
+    radii = [radius_of(layer, t) for layer in project.layers[:depth]]
+    here = around(torch.stack([ink[3] for ink in shown]).amax(0), radii, project.beta)
+    if here is None:
+        return frame
+    alphas = opacities(project, t)[:depth]
+    parts = [[x[:, here[0], here[1]] for x in each] for each in (shown, alphas, radii)]
+    laid, cover = lens(*parts, project.beta).split((3, 1))
+    own = frame[:, here[0], here[1]]
+    out = to_light(project, own) * (1 - cover) + laid
     # What no paint reaches keeps its own bits.
-    return torch.where(cover > 1e-5, from_light(project, out), project.frames[t])
+    out = torch.where(cover > 1e-5, from_light(project, out), own)
+    whole = frame.clone()
+    whole[:, here[0], here[1]] = out
+    return whole
+
+
+def around(
+    cover: Tensor, radii: Sequence[Tensor], beta: float | None
+) -> tuple[slice, slice] | None:
+    """Rows and columns in which paint is, (H, W), with all that its light reaches or passes.
+
+    Their ends are multiples of `STEP`, so that few sizes occur: transforms of kernels are kept.
+    """
+    reach = 2 * farthest(min(LARGEST, max(float(radius.amax()) for radius in radii)), beta)
+    ends = []
+    for axis in (1, 0):
+        places = cover.any(axis).nonzero()
+        if not len(places):
+            return None
+        first, last = int(places[0]) - reach, int(places[-1]) + 1 + reach
+        ends.append(slice(max(0, first // STEP * STEP), -(-last // STEP) * STEP))
+    return ends[0], ends[1]

@@ -153,7 +153,7 @@ def blurred(project: LayeredClip, colours: Sequence[Tensor], t: int) -> Tensor:
 def lens(
     light: Sequence[Tensor], alphas: Sequence[Tensor], radii: Sequence[Tensor], beta: float | None
 ) -> Tensor:
-    """Layers, front to back, through the lens: (3, H, W) from light (3, H, W), opacity and radius
+    """Layers, front to back, through the lens: (C, H, W) from light (C, H, W), opacity and radius
     (1, H, W) of each.
     """
     layers = [

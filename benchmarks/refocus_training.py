@@ -1,0 +1,86 @@
+"""Is the recurrent network of flow refocusing worth its time? It learns beside what it stands on.
+
+    python benchmarks/refocus_training.py --textures BANK --pool POOL --runs DIR
+        [--minutes M] [--clips N]
+
+Section 3.3 of DaBiT (arXiv 2407.01230), in small. All rows take M minutes of one thread of a CPU
+from where they start, with the same seed, on the same rendered clips in the same order:
+
+| row | what |
+|---|---|
+| as it ships | `flow-refocus-s`: what chooses among flows near by, no training |
+| chooser, on | the same, which goes on learning |
+| recurrent, on the chooser | the recurrent network before it, fresh; the chooser goes on, too |
+| recurrent alone | the form of the paper: flow is taken out where frames are blurred, and made |
+
+Time is the CPU's of that thread. Rendering is left out: clips of the pool that are missing are
+rendered first. Errors are those of benchmarks/refocus.py, with the true mask, of the flow of DIS.
+Writes results/refocus_training.csv and results/refocus_training.md beside this file; runs stay in
+DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import table
+import torch
+from equal_time import learned
+from refocus import accuracy
+
+from unblur.guidance.flow import dis_flow
+from unblur.guidance.refocus import load_refocus_s
+from unblur.training import recipe as recipes
+
+SHARED: Mapping[str, Any] = {"pool": 160, "batch": 2, "validation_clips": 8, "average": 0.99}
+ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "chooser, on": ("flow-refocus-s", {}),
+    "recurrent, on the chooser": ("flow-refocus", {"learning_rate": 1e-3}),
+    "recurrent alone": (
+        "flow-refocus",
+        {"options": {"residual": False}, "start_from": None, "learning_rate": 1e-3},
+    ),
+}
+"""Recipe of each row, and what it has otherwise."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--textures", type=Path, required=True, help="folder of a texture bank")
+    parser.add_argument("--pool", type=Path, required=True, help="folder of the clips of a pool")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
+    parser.add_argument("--clips", type=int, default=24, help="scenes to measure (default: 24)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    nets = {"as it ships": load_refocus_s()}
+    facts: dict[str, dict[str, str]] = {"as it ships": {"steps": "0", "seconds": "0"}}
+    for name, (source, changes) in ARMS.items():
+        recipe = replace(recipes.load(source), **{**SHARED, **changes})
+        folder = options.runs / name.replace(" ", "-").replace(",", "")
+        weights, facts[name] = learned(
+            recipe, options.minutes, folder, options.textures, options.pool
+        )
+        nets[name] = load_refocus_s(path=weights)
+    for name, net in nets.items():
+        facts[name]["parameters"] = f"{sum(x.numel() for x in net.parameters()):,}"
+    rows = accuracy({"DIS": dis_flow}, nets, options.clips)
+    shown = [row for row in rows if "found mask" not in str(row["method"])]
+    for row in shown:
+        name = str(row["method"]).removeprefix("DIS, ").removesuffix(", true mask")
+        row.update(facts.get(name, {}))
+    table.write(
+        "refocus_training",
+        f"Error of flow in pixels where the true radius is above 2; {options.clips} held-out scenes"
+        f" of 256x256; each row that learns took {options.minutes:g} minutes of one thread, seed "
+        f"0. torch {torch.__version__}.",
+        shown,
+    )
+
+
+if __name__ == "__main__":
+    main()
