@@ -112,6 +112,37 @@ def test_jobs_outlive_the_server(serve: Serve, settings: Settings) -> None:
     first.__enter__()  # the fixture closes it again
 
 
+@pytest.mark.parametrize(
+    ("kind", "stays"), [("restore", True), ("trial", True), ("preview", False)]
+)
+def test_what_was_done_is_there_after_a_restart(
+    serve: Serve, settings: Settings, kind: str, stays: bool
+) -> None:
+    first = serve()
+    job = submit(first, add_clip(first), kind=kind, model="slow")["id"]
+    half = settings.home / "jobs" / job / "out" / "half.mp4"
+    wait_for(half.exists)
+    first.__exit__(None, None, None)
+    half.write_bytes(b"as the first worker left it")
+    (half.parent / "kept").write_bytes(b"")
+    second = serve()
+    wait(second, job, ("running",))
+    wait_for(lambda: half.exists() and half.read_bytes() == b"half")  # the second is at work
+    assert (half.parent / "kept").exists() == stays
+    second.post(f"/api/jobs/{job}/cancel")
+    wait(second, job)
+    assert not half.parent.exists()
+    first.__enter__()
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if there():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
 def test_a_job_that_takes_the_server_down_is_not_begun_for_ever(
     serve: Serve, settings: Settings
 ) -> None:

@@ -28,6 +28,8 @@ RECORD = "job.json"
 OUT = "out"
 QUICK = frozenset({"analyze", "estimate", "preview", "flow"})
 """Kinds that have a lane of their own, so that they need not wait for hours of restoring."""
+GO_ON = frozenset({"fit", "restore", "trial"})
+"""Kinds that go on where they were, after a restart of the server."""
 TRIES = 3
 """Times that a job is begun, where the server stops meanwhile."""
 GRACE = 10.0
@@ -224,7 +226,7 @@ class Queue:
         job.warnings, job.files = [], []
         self._note(job)
         out = self.folder(job.id) / OUT
-        if job.kind != "fit":  # which goes on where it was
+        if job.kind not in GO_ON:
             remove(out)
         out.mkdir(exist_ok=True)
         try:
