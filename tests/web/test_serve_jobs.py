@@ -179,6 +179,18 @@ def test_the_queue_is_bounded(serve: Serve) -> None:
     client.post(f"/api/jobs/{running}/cancel")
 
 
+def test_estimates_that_no_one_deleted_make_room(serve: Serve) -> None:
+    client = serve(max_kept=3)
+    clip = add_clip(client)
+    old = [wait(client, submit(client, clip, kind="estimate")["id"])["id"] for _ in range(2)]
+    kept = [wait(client, submit(client, clip)["id"])["id"] for _ in range(3)]
+    assert {job["id"] for job in client.get("/api/jobs").json()} == set(kept)
+    assert client.get(f"/api/jobs/{old[0]}").status_code == 404
+    refused = client.post("/api/jobs", json={"kind": "restore", "clip": clip})
+    assert refused.status_code == 503
+    assert "delete some" in refused.json()["error"]["message"]
+
+
 def test_a_preview_does_not_wait_for_hours_of_restoring(client: TestClient) -> None:
     clip = add_clip(client)
     long = submit(client, clip, model="slow")["id"]
@@ -252,6 +264,37 @@ def test_wrong_requests_are_refused_in_one_line(client: TestClient, body: object
     message = refused.json()["error"]["message"]
     assert message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        ({"content": b"{"}, "content-type: application/json"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, "is no JSON"),
+        ({"content": b"[" * 99999, "headers": {"content-type": "application/json"}}, "UTF-8"),
+        ({"data": {"kind": "restore"}}, "content-type: application/json"),
+    ],
+)
+def test_what_is_no_json_is_called_that(client: TestClient, sent: dict, says: str) -> None:
+    refused = client.post("/api/jobs", **sent)
+    assert refused.status_code in (400, 422)
+    assert says in refused.json()["error"]["message"]
+
+
+def test_an_address_or_method_that_is_not_there_is_answered_in_words(client: TestClient) -> None:
+    for method, path in (("get", "/api/nothing"), ("get", "/nothing"), ("put", "/api/jobs")):
+        refused = client.request(method, path)
+        assert refused.status_code in (404, 405)
+        assert "/api/openapi.json" in refused.json()["error"]["message"]
+
+
+def test_a_file_can_be_looked_at_before_it_is_fetched(client: TestClient) -> None:
+    clip = add_clip(client)
+    job = wait(client, submit(client, clip)["id"])
+    for path in (f"/api/clips/{clip}/file", f"/api/jobs/{job['id']}/files/result.mp4"):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
 
 
 def test_unknown_numbers_are_not_found(client: TestClient) -> None:
