@@ -24,9 +24,31 @@ from unblur.errors import MediaError, ResourceError, UsageError
 
 COMMIT = ".unblur-commit"
 NEW, OLD, PLAN = "new", "old", "plan.json"
+LONGEST_NAME = 255
+"""Bytes of a name between two slashes, that common disks take."""
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 """What disks say that know no hard links."""
+
+
+def check_name(path: object) -> None:
+    """UsageError for what names no file or folder, there or not."""
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str):
+        remedy = "os.fsdecode of it" if isinstance(name, bytes) else "a str or pathlib.Path"
+        raise UsageError(f"{name!r} names no file: give {remedy}")
+    try:
+        longest = max(map(len, os.fsencode(name).split(os.fsencode(os.sep))))
+    except UnicodeEncodeError:
+        raise UsageError(f"{name!r} is no name of a file: it holds half a character") from None
+    if not name or "\0" in name:
+        fault = "it holds NUL" if name else "it is empty"
+        raise UsageError(f"{name!r} is no name of a file: {fault}")
+    if longest > LONGEST_NAME:
+        raise UsageError(
+            f"{name[:40]}... has a part of {longest} bytes, which no disk takes: choose a shorter"
+            " name"
+        )
 
 
 def hidden_name(name: str) -> str:

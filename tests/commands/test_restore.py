@@ -229,3 +229,29 @@ def test_which_frames_are_fused_unasked():
     enlarging = dataclasses.replace(preset("focus-s").info, scale=2)
     assert choose_radius("auto", enlarging) == 0
     assert choose_radius(3, enlarging) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (7, "7 names no file"),
+        (b"in.mp4", "names no file: give os.fsdecode"),
+        ("", "it is empty"),
+        ("a\0.mp4", "NUL"),
+        ("a\ud800.mp4", "half a character"),
+        ("x" * 300 + ".mp4", "choose a shorter name"),
+    ],
+)
+def test_what_names_no_file_is_refused(clip, tmp_path, name, message):
+    calls = [lambda: unblur.restore(clip, name, model="none"), lambda: unblur.probe(name)]
+    if isinstance(name, str):  # anything else is taken for frames
+        calls.append(lambda: unblur.restore(name, tmp_path / "out.mkv"))
+    for call in calls:
+        with pytest.raises(UsageError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("scale", ["2", 1.0, True])
+def test_a_scale_is_a_whole_number(scale):
+    with pytest.raises(UsageError, match="takes a whole number"):
+        unblur.load_model("focus-s", scale=scale)

@@ -61,10 +61,19 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def restart(self) -> None:
-        """As after a power cut; those that worked for it end by themselves."""
+    def restart(self, *, power_cut: bool) -> None:
+        """Kills the server, which is then started again.
+
+        Args:
+            power_cut: those that work for it are killed at the same moment; else they end by
+                themselves.
+        """
         workers = children(self.process.pid)
         assert workers
+        if power_cut:
+            self.process.send_signal(signal.SIGSTOP)  # or it would note that its worker died
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
         for _ in range(600):
@@ -279,19 +288,33 @@ def test_cancel_and_again(page: Any, server: Server) -> None:
     page.wait_for_selector("[data-state=cancelled]", state="detached")
 
 
+@pytest.mark.parametrize("power_cut", [False, True], ids=["server killed", "power cut"])
 def test_a_job_goes_on_after_a_reload_and_after_the_server_was_killed(
-    page: Any, server: Server
+    page: Any, server: Server, power_cut: bool
 ) -> None:
-    choose_small(page)
+    name = f"long{power_cut}.mp4"
+    small(server.films / name, frames=36)
+    page.click(".folders button")
+    page.click(f"text={name}")
+    page.wait_for_selector(".timeline")
     choose_model(page, "motion-s")
     page.click(".start")
     page.wait_for_selector("[data-state=running]")
     page.reload()
-    page.wait_for_selector("[data-state=running]")
-    server.restart()
-    page.wait_for_selector("[data-state=running]")
-    page.wait_for_selector("h2:has-text('Restored')")
+    running = page.wait_for_selector("[data-state=running]:has-text('restoring')")
+    number = running.get_attribute("data-job")
+    out = server.home / "jobs" / number / "out"
+    for _ in range(int(PATIENCE) // 100):  # some of it is done
+        if [file for file in out.glob(".*.unblur/*.frames") if file.stat().st_size]:
+            break
+        time.sleep(0.1)
+    server.restart(power_cut=power_cut)
+    page.wait_for_selector("h2:has-text('Restored')")  # the page was open all the time
+    page.wait_for_selector(".ab-stage[style*=width]")
     assert [v["w"] for v in videos(page)] == [160, 160]
+    job = page.evaluate("(n) => fetch(`/api/jobs/${n}`).then((r) => r.json())", number)
+    assert (job["state"], job["tries"], job["facts"]["frames"]) == ("done", 2, 36)
+    assert not [*out.glob(".*.unblur")]
 
 
 def test_paint_on_an_atlas_and_see_it_in_five_frames(page: Any, server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def test_no_answer_opens_the_server_to_other_sites(client: TestClient) -> None:
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_processes_take_no_module_from_where_the_server_was_started(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("print('not the one')")
+    (tmp_path / "here.py").write_text("print('not the one')")
+    program = Settings(tmp_path).program
+    for module, code in (("here", 1), ("unblur.web.settings", 0)):
+        done = subprocess.run([*program, module], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
 
 
 def test_elsewhere_needs_a_token(settings: Settings) -> None:

@@ -112,6 +112,37 @@ def test_jobs_outlive_the_server(serve: Serve, settings: Settings) -> None:
     first.__enter__()  # the fixture closes it again
 
 
+@pytest.mark.parametrize(
+    ("kind", "stays"), [("restore", True), ("trial", True), ("preview", False)]
+)
+def test_what_was_done_is_there_after_a_restart(
+    serve: Serve, settings: Settings, kind: str, stays: bool
+) -> None:
+    first = serve()
+    job = submit(first, add_clip(first), kind=kind, model="slow")["id"]
+    half = settings.home / "jobs" / job / "out" / "half.mp4"
+    wait_for(half.exists)
+    first.__exit__(None, None, None)
+    half.write_bytes(b"as the first worker left it")
+    (half.parent / "kept").write_bytes(b"")
+    second = serve()
+    wait(second, job, ("running",))
+    wait_for(lambda: half.exists() and half.read_bytes() == b"half")  # the second is at work
+    assert (half.parent / "kept").exists() == stays
+    second.post(f"/api/jobs/{job}/cancel")
+    wait(second, job)
+    assert not half.parent.exists()
+    first.__enter__()
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if there():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
 def test_a_job_that_takes_the_server_down_is_not_begun_for_ever(
     serve: Serve, settings: Settings
 ) -> None:
@@ -146,6 +177,18 @@ def test_the_queue_is_bounded(serve: Serve) -> None:
     assert refused.status_code == 503
     assert "wait" in refused.json()["error"]["message"]
     client.post(f"/api/jobs/{running}/cancel")
+
+
+def test_estimates_that_no_one_deleted_make_room(serve: Serve) -> None:
+    client = serve(max_kept=3)
+    clip = add_clip(client)
+    old = [wait(client, submit(client, clip, kind="estimate")["id"])["id"] for _ in range(2)]
+    kept = [wait(client, submit(client, clip)["id"])["id"] for _ in range(3)]
+    assert {job["id"] for job in client.get("/api/jobs").json()} == set(kept)
+    assert client.get(f"/api/jobs/{old[0]}").status_code == 404
+    refused = client.post("/api/jobs", json={"kind": "restore", "clip": clip})
+    assert refused.status_code == 503
+    assert "delete some" in refused.json()["error"]["message"]
 
 
 def test_a_preview_does_not_wait_for_hours_of_restoring(client: TestClient) -> None:
@@ -221,6 +264,37 @@ def test_wrong_requests_are_refused_in_one_line(client: TestClient, body: object
     message = refused.json()["error"]["message"]
     assert message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        ({"content": b"{"}, "content-type: application/json"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, "is no JSON"),
+        ({"content": b"[" * 99999, "headers": {"content-type": "application/json"}}, "UTF-8"),
+        ({"data": {"kind": "restore"}}, "content-type: application/json"),
+    ],
+)
+def test_what_is_no_json_is_called_that(client: TestClient, sent: dict, says: str) -> None:
+    refused = client.post("/api/jobs", **sent)
+    assert refused.status_code in (400, 422)
+    assert says in refused.json()["error"]["message"]
+
+
+def test_an_address_or_method_that_is_not_there_is_answered_in_words(client: TestClient) -> None:
+    for method, path in (("get", "/api/nothing"), ("get", "/nothing"), ("put", "/api/jobs")):
+        refused = client.request(method, path)
+        assert refused.status_code in (404, 405)
+        assert "/api/openapi.json" in refused.json()["error"]["message"]
+
+
+def test_a_file_can_be_looked_at_before_it_is_fetched(client: TestClient) -> None:
+    clip = add_clip(client)
+    job = wait(client, submit(client, clip)["id"])
+    for path in (f"/api/clips/{clip}/file", f"/api/jobs/{job['id']}/files/result.mp4"):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
 
 
 def test_unknown_numbers_are_not_found(client: TestClient) -> None:

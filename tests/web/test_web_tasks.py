@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -19,16 +20,22 @@ import torch
 pytest.importorskip("fastapi", reason="needs the extra web")
 
 import unblur
-from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.commands import unfinished
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.ops.color import from_linear
+from unblur.restorers.maxim import MaximRestorer as Alone
+from unblur.video import ColorTags
 from unblur.web import requests, tasks
 from unblur.web.desk import Desk
 from unblur.web.looking import Looker
-from unblur.web.views import write_view
+from unblur.web.views import shown, write_view
 
 sys.path.append(str(Path(__file__).parents[1] / "atlas"))
 analytic = pytest.importorskip("analytic")
 
 NUMBER = "0" * 16
+ALONE = "maxim-stage1"
+"""A network that sees one frame at a time."""
 LIMITS = {"device": "cpu", "max_memory": None, "max_pixels": 10**6, "max_frames": 100}
 ASKED = {"max_pixels": 10**6, "max_frames": 100, "cache": 10**7}
 
@@ -131,6 +138,87 @@ def test_restore_makes_a_result_and_two_copies_to_play(do, clip: Path, tmp_path:
     assert report["clip"] == "film.mp4"
     assert str(tmp_path) not in json.dumps(report)
     assert "https:" not in (out / made["page"]).read_text()
+
+
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, do: Callable[..., Any], after: int, *given: Any, **more: Any
+) -> None:
+    """A job whose worker is stopped when some frames are restored."""
+    listen = tasks.Bar.listen
+
+    def stop(bar: tasks.Bar, now: unblur.Progress) -> None:
+        listen(bar, now)
+        if now.stage == "restore" and now.done >= after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished, "WORTH", 0.0)
+        patched.setattr(tasks.Bar, "listen", stop)
+        with pytest.raises(KeyboardInterrupt), pytest.warns(UnblurWarning, match="is kept"):
+            do(*given, **more)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of frames that were given back by the network, call by call."""
+    counts = []
+    run = Alone.run
+
+    def counting(self: Any, frames: Any, guidance: Any, outputs: Any) -> Any:
+        counts.append(len(outputs))
+        return run(self, frames, guidance, outputs)
+
+    monkeypatch.setattr(Alone, "run", counting)
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["restore", "trial"])
+def test_a_job_goes_on_where_its_worker_was_stopped(
+    do, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int], kind: str
+) -> None:
+    clip = write_clip(tmp_path / "long.mp4", frames=10)
+    wanted = {"model": ALONE}
+    if kind == "restore":
+        wanted |= {"container": "mkv", "codec": "ffv1"}
+    interrupted(monkeypatch, do, 6, clip, kind, **wanted)
+    before = sum(computed)
+    facts, events = do(clip, kind, **wanted)
+    assert facts["frames"] == 10
+    assert 0 < sum(computed) - before < 10  # not from the beginning
+    gone_on = images(tmp_path / "out" / roles(events)["after"])
+    shutil.rmtree(tmp_path / "out")
+    _, events = do(clip, kind, **wanted)
+    assert torch.equal(gone_on, images(tmp_path / "out" / roles(events)["after"]))
+
+
+def test_a_job_begins_anew_where_the_clip_was_replaced(
+    do, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"model": ALONE, "container": "mkv", "codec": "ffv1"}
+    interrupted(monkeypatch, do, 3, clip, "restore", **wanted)
+    write_clip(clip, frames=5)
+    facts, _ = do(clip, "restore", **wanted)
+    assert facts["frames"] == 5
+
+
+def test_a_result_that_is_complete_is_not_made_again(
+    do, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
+) -> None:
+    wanted = {"model": ALONE, "container": "mkv", "codec": "ffv1"}
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "views", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            do(clip, "restore", **wanted)
+    before = sum(computed)
+    facts, events = do(clip, "restore", **wanted)
+    assert sum(computed) == before
+    assert facts["frames"] == 6
+    assert {"result", "before", "after", "page", "report"} <= set(roles(events))
+
+
+def stopped(*given: Any, **more: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_preview_is_two_seconds_and_not_past_the_end(do, tmp_path: Path) -> None:
@@ -250,6 +338,68 @@ def test_frames_are_those_of_the_clip(clip: Path) -> None:
     assert np.array_equal(shown, expected.astype(np.uint8))
     _, small = looker.answer({**request, "exact": False, "width": 32})
     assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR).shape == (24, 32, 3)
+
+
+PQ = ColorTags("bt2020nc", "bt2020", "smpte2084", "tv")
+HLG = ColorTags("bt2020nc", "bt2020", "arib-std-b67", "tv")
+
+
+def gray(value: float) -> torch.Tensor:
+    return torch.full((3, 1, 1), value)
+
+
+def test_diffuse_white_is_the_same_in_pq_hlg_and_on_the_page() -> None:
+    # ITU-R BT.2408, table 1: 203 cd/m2 are 58 % of PQ and 75 % of HLG.
+    white = from_linear(gray(0.85))
+    assert shown(from_linear(gray(203 / 10_000), "smpte2084"), PQ).allclose(white, atol=1e-3)
+    assert shown(gray(0.58), PQ).allclose(white, atol=3e-3)
+    assert shown(gray(0.75), HLG).allclose(white, atol=3e-3)
+
+
+@pytest.mark.parametrize("color", [PQ, HLG])
+def test_high_dynamic_range_fits_on_the_page_in_its_order(color: ColorTags) -> None:
+    steps = torch.linspace(0, 1, 256).expand(3, 1, -1)
+    seen = shown(steps, color)
+    assert (seen.diff() > 0).all()
+    assert seen[:, :, 0].abs().max() < 1e-3
+    assert 0.95 < seen.max() <= 1
+    assert seen.std(0).max() < 1e-3  # gray stays gray
+    red = torch.zeros(3, 1, 1)
+    red[0] = 0.7
+    vivid = shown(red, color)
+    assert vivid[0] > 0.8
+    assert 0 <= vivid.min() <= vivid.max() <= 1
+
+
+def test_ordinary_clips_are_shown_as_they_are_stored() -> None:
+    rgb = torch.rand(3, 4, 5) * 1.2 - 0.1
+    for transfer in (None, "bt709", "iec61966-2-1", "gamma28"):
+        assert torch.equal(shown(rgb, ColorTags(transfer=transfer)), rgb)
+
+
+def test_a_view_of_pq_is_not_dull(tmp_path: Path) -> None:
+    path = tmp_path / "pq.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv444p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = 9, 9, 16
+        context.color_range = 1
+        code = round(64 + 876 * 0.58)  # diffuse white
+        frame = av.VideoFrame(32, 16, "yuv444p10le")
+        for plane, value in zip(frame.planes, (code, 512, 512), strict=True):
+            plane.update(np.full((16, plane.line_size // 2), value, np.uint16).tobytes())
+        frame.pts, frame.time_base = 0, Fraction(1, 10)
+        frame.colorspace, frame.color_range = 9, 1
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    assert unblur.probe(path).hdr == "pq"
+    write_view(path, tmp_path / "view.mp4")
+    expected = float(from_linear(gray(0.85)).mean())
+    assert images(tmp_path / "view.mp4").mean() == pytest.approx(expected, abs=0.02)
+    _, image = Looker().answer({"what": "frame", "path": str(path), "frame": 0, **ASKED})
+    still = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    assert still.mean() / 255 == pytest.approx(expected, abs=0.02)
 
 
 def test_a_view_of_odd_size_loses_a_line(tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ def checked(frame: Any, number: int | None, unbounded: bool = False) -> Given:
     """
     name = "the image" if number is None else f"frame {number}"
     if isinstance(frame, Tensor):
+        check_plain(frame, name)
         if frame.ndim != 3 or frame.shape[0] != 3 or 0 in frame.shape:
             raise UsageError(f"{name} is a tensor {tuple(frame.shape)}: it is to be (3, H, W)")
         check_numbers_torch(frame, name, unbounded)
@@ -179,6 +180,10 @@ def checked(frame: Any, number: int | None, unbounded: bool = False) -> Given:
         if frame.mode != "RGB":
             raise UsageError(
                 f"{name} is a Pillow image of mode {frame.mode}: give image.convert('RGB')"
+            )
+        if 0 in frame.size:
+            raise UsageError(
+                f"{name} is a Pillow image of {frame.width}x{frame.height}: it is empty"
             )
     else:
         kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
@@ -232,6 +237,7 @@ def check_array(array: Any, dimensions: Sequence[int], name: str, unbounded: boo
 
 def check_tensor(tensor: Tensor, unbounded: bool) -> None:
     """Raises `UsageError` unless it is (T, 3, H, W) or (B, T, 3, H, W) with fitting numbers."""
+    check_plain(tensor, "the tensor")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (4, 5) or shape[-3] != 3 or 0 in shape:
         remedy = ""
@@ -245,6 +251,14 @@ def check_tensor(tensor: Tensor, unbounded: bool) -> None:
             f"a tensor to restore is (T, 3, H, W) or (B, T, 3, H, W), not {shape}{remedy}"
         )
     check_numbers_torch(tensor, "the tensor", unbounded)
+
+
+def check_plain(tensor: Tensor, name: str) -> None:
+    """Raises `UsageError` for tensors whose samples do not simply lie there."""
+    kind = "meta" if tensor.is_meta else "nested" if tensor.is_nested else str(tensor.layout)[6:]
+    if kind != "strided":
+        remedy = "give tensor.to_dense()" if "sparse" in kind else "give an ordinary tensor"
+        raise UsageError(f"{name} is {kind}: {remedy}")
 
 
 def check_numbers_torch(tensor: Tensor, name: str, unbounded: bool) -> None:

@@ -33,7 +33,7 @@ from unblur.commands.request import (
 )
 from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
 from unblur.commands.unfinished import unfinished
-from unblur.disk import check_inputs
+from unblur.disk import check_inputs, check_name
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
@@ -225,6 +225,8 @@ def restore(
         raise UsageError(f"--at {at} and --start {start} both say where to begin: leave one out")
     if destination is None:
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
+    check_name(source)
+    check_name(destination)
     if preview:
         if Path(destination).suffix.lower() in STILLS:
             if is_pipe(source):

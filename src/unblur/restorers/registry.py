@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -138,6 +139,8 @@ def choose_scale(scale: int | None, info: RestorerInfo) -> int:
     """
     if scale is None:
         return info.scale
+    if not isinstance(scale, Integral) or isinstance(scale, bool):
+        raise UsageError(f"scale {scale!r}: takes a whole number")
     if scale not in info.scales:
         given = " or ".join(str(n) for n in info.scales)
         others = [p.info for p in PRESETS.values() if scale in p.info.scales]

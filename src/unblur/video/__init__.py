@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from unblur.disk import check_name
 from unblur.errors import UsageError
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
@@ -108,9 +109,11 @@ def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Vide
     """Describes a video file, or a folder or pattern of images, from its first frame.
 
     Raises:
+        UsageError: that is no name of a file.
         MediaError: there is no video in it that can be read.
         ResourceError: its frames are larger than `max_pixels`.
     """
+    check_name(path)
     if is_sequence(path):
         return probe_sequence(path, max_pixels=max_pixels)
     return probe_file(path, max_pixels=max_pixels)
@@ -147,10 +150,11 @@ def open_video(
 
     Raises:
         MediaError: there is no video in it that can be read, or it is interlaced.
-        UsageError: `start` and `end` reach past the end, or hold no frame between them; or
-            `stream` is no video stream.
+        UsageError: `start` and `end` reach past the end, or hold no frame between them;
+            `stream` is no video stream; or `path` is no name of a file.
         ResourceError: its frames are larger than `max_pixels`.
     """
+    check_name(path)
     if is_pipe(path):
         return PipeReader(
             start=start,

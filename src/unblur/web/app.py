@@ -49,6 +49,12 @@ STATUS: list[tuple[type[UnblurError], int]] = [
     (ResourceError, 503),
     (UnblurError, 500),
 ]
+PLAIN = {
+    400: "the body cannot be read: send JSON in UTF-8, see /api/openapi.json",
+    404: "there is nothing at this address: /api/openapi.json lists those there are",
+    405: "this address does not take that method: see /api/openapi.json",
+}
+"""What to say where the framework says less."""
 router = APIRouter(prefix="/api")
 Number = Annotated[str, InPath(pattern=ID)]
 
@@ -200,7 +206,7 @@ async def on_error(request: Request, error: Exception) -> JSONResponse:
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """A refusal of the framework or of `Bounded`."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    answer = problem(error.status_code, str(error.detail))
+    answer = problem(error.status_code, PLAIN.get(error.status_code, str(error.detail)))
     if error.status_code in (408, 413):
         answer.headers["connection"] = "close"  # what is still to come is not read
     return answer
@@ -210,6 +216,11 @@ async def on_wrong_body(request: Request, error: Exception) -> JSONResponse:
     """What is wrong with a request, in one line."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
+    body = first["loc"][0] == "body"
+    if body and "json" not in request.headers.get("content-type", ""):
+        return problem(422, "the body is not said to be JSON: send content-type: application/json")
+    if first["type"] == "json_invalid":
+        return problem(422, f"the body is no JSON ({first['ctx']['error']} at {first['loc'][-1]})")
     where = ".".join(str(x) for x in first["loc"] if x not in ("body", "query", "path"))
     return problem(422, f"{where or 'the request'}: {first['msg']}; see /api/openapi.json")
 
@@ -374,6 +385,7 @@ async def delete_source(house: Home, number: Number) -> None:
     house.sources.delete(number)
 
 
+@router.head("/clips/{number}/file", include_in_schema=False)
 @router.get("/clips/{number}/file")
 async def clip_file(house: Home, number: Number) -> FileResponse:
     """The file itself; parts of it by `Range`."""
@@ -569,6 +581,7 @@ async def delete_job(house: Home, number: Number) -> None:
     house.queue.delete(number)
 
 
+@router.head("/jobs/{number}/files/{name}", include_in_schema=False)
 @router.get("/jobs/{number}/files/{name}")
 async def job_file(house: Home, number: Number, name: str, download: bool = False) -> FileResponse:
     """A file that a job made; parts of it by `Range`."""

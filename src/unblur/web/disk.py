@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unblur.errors import ResourceError
+from unblur.video.output import write_whole
 
 ID = r"^[0-9a-f]{16}$"
 """What the server's names look like."""
@@ -33,19 +33,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
     Raises:
         ResourceError: the disk is full.
+        UsageError: its folder cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ResourceError(
-            f"cannot write in {path.parent}: {error.strerror}; free some space"
-        ) from error
+    write_whole(path, json.dumps(content).encode(), overwrite=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -28,6 +28,10 @@ RECORD = "job.json"
 OUT = "out"
 QUICK = frozenset({"analyze", "estimate", "preview", "flow"})
 """Kinds that have a lane of their own, so that they need not wait for hours of restoring."""
+GO_ON = frozenset({"fit", "restore", "trial"})
+"""Kinds that go on where they were, after a restart of the server."""
+PASSING = "estimate"
+"""The kind that counts only for whoever waits for it: ended ones make room for others."""
 TRIES = 3
 """Times that a job is begun, where the server stops meanwhile."""
 GRACE = 10.0
@@ -128,6 +132,7 @@ class Queue:
         waiting = sum(job.state == "queued" for job in self.jobs.values())
         if waiting >= self.settings.max_queued:
             raise ResourceError(f"{waiting} jobs wait already: try again when some are done")
+        self._make_room()
         if len(self.jobs) >= self.settings.max_kept:
             raise ResourceError(f"{len(self.jobs)} jobs are kept: delete some first")
         job = Job(new_id(), kind, request, name, source)
@@ -136,6 +141,13 @@ class Queue:
         self._note(job)
         self._news.set()
         return job
+
+    def _make_room(self) -> None:
+        """Deletes ended estimates where as many jobs are kept as may be."""
+        over = len(self.jobs) - self.settings.max_kept + 1
+        ended = [j for j in self._by_age() if j.kind == PASSING and j.state not in LIVING]
+        for job in ended[: max(0, over)]:
+            self.delete(job.id)
 
     def get(self, number: str) -> Job:
         """The job of that number.
@@ -224,7 +236,7 @@ class Queue:
         job.warnings, job.files = [], []
         self._note(job)
         out = self.folder(job.id) / OUT
-        if job.kind != "fit":  # which goes on where it was
+        if job.kind not in GO_ON:
             remove(out)
         out.mkdir(exist_ok=True)
         try:
@@ -311,7 +323,7 @@ class Queue:
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        with contextlib.suppress(ResourceError):  # a full disk ends the job by itself
+        with contextlib.suppress(ResourceError, UsageError):  # a full disk ends the job by itself
             write_json(self.folder(job.id) / RECORD, asdict(job))
 
 

@@ -112,10 +112,10 @@ class Looker:
         interlaced = probe(path, max_pixels=request["max_pixels"]).interlaced
         with open_video(path, start=f"f{index}", deinterlace=interlaced) as reader:
             found = next(iter(reader), None)
-            turns = reader.info.rotation // 90
+            turns, color = reader.info.rotation // 90, reader.info.color
         if found is None:
             raise MediaError(f"{path} has no frame {index}")
-        upright = np.ascontiguousarray(np.rot90(codes(found), -turns))
+        upright = np.ascontiguousarray(np.rot90(codes(found, color), -turns))
         return image_of(upright, request)
 
     def project(self, request: dict[str, Any]) -> Reply:

@@ -12,6 +12,11 @@ PORT = 8765
 GB = 10**9
 SHORTEST_TOKEN = 16
 """Characters."""
+RUN_MODULE = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
+    " runpy.run_module(sys.argv[1], run_name='__main__')"
+)
+"""As `python -m`, which would take modules from the folder that the server was started in."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Settings:
     """Seconds without a byte after which a client is given up, while it sends."""
     slowest: int = 20_000
     """Bytes a second, below which an upload is given up after `patience`."""
-    program: tuple[str, ...] = field(default=(sys.executable, "-m"))
+    program: tuple[str, ...] = field(default=(sys.executable, "-c", RUN_MODULE))
     """What starts a process of this package."""
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import unblur
+from unblur.commands.unfinished import leftovers, remove
 from unblur.errors import ResourceError, UsageError
 from unblur.progress import Progress
 from unblur.video import VideoInfo, open_video
 from unblur.web.desk import Desk
+from unblur.web.disk import read_json, write_json
 from unblur.web.looking import clip_info, shut_other_containers
-from unblur.web.views import encode, write_view
+from unblur.web.views import encode, shown, write_view
 
 PREVIEW_SECONDS = 2
 TRIAL_FRAMES = 300
@@ -26,6 +28,10 @@ VIDEO = "video/mp4"
 TYPES = {"mp4": VIDEO, "mov": "video/quicktime", "mkv": "video/x-matroska", "webm": "video/webm"}
 BEAT = 0.2
 """Seconds between progress events, at least."""
+LAST_WORKER = 30.0
+"""Seconds that the worker of a server that was killed may take to end."""
+RESTORED = "restored.json"
+"""What was done, once a result is complete: after a restart only the rest remains to be done."""
 
 
 def do(desk: Desk) -> dict[str, Any]:
@@ -198,35 +204,59 @@ def restored(
     r = desk.request
     pixels = (info.frames or 100) * info.width * info.height
     bar = Bar(desk, later=2 * VIEW_PACE * pixels)
-    report = unblur.restore(
-        desk.source,
-        desk.out / result,
-        model=r["model"],
-        quality=r["quality"],
-        strength=r["strength"],
-        deinterlace=r["deinterlace"],
-        device=desk.limits["device"],
-        max_memory=desk.limits["max_memory"],
-        start=start,
-        end=end,
-        overwrite=True,
-        resume=True,  # after a restart of the server
-        progress=bar.listen,
-        **options,
-    )
-    facts = {
-        k: v if isinstance(v, int | float | str | None) else str(v)
-        for k, v in vars(report).items()
-        if k != "output"
-    }
+    facts = read_json(desk.out / RESTORED) if (desk.out / result).is_file() else None
+    if facts is None:
+        report = gone_on_with(
+            desk,
+            desk.source,
+            desk.out / result,
+            deinterlace=r["deinterlace"],
+            start=start,
+            end=end,
+            progress=bar.listen,
+            **options,
+        )
+        facts = {
+            k: v if isinstance(v, int | float | str | None) else str(v)
+            for k, v in vars(report).items()
+            if k != "output"
+        }
+        write_json(desk.out / RESTORED, facts)
     part = views(
         desk,
         bar,
-        report.frames,
+        facts["frames"],
         before=(desk.source, start, end, r["deinterlace"]),
         after=(desk.out / result, None, None, False),
     )
     return facts, part
+
+
+def gone_on_with(desk: Desk, source: Path, target: Path, **options: Any) -> unblur.Report:
+    """Restores as was requested, and goes on where a worker of a server that stopped left off.
+
+    Args:
+        desk: the request and limits.
+        source: the clip.
+        target: the result.
+        **options: those of `unblur.restore` beside.
+    """
+    until = time.monotonic() + LAST_WORKER
+    while any(left.at_work for left in leftovers(target)) and time.monotonic() < until:
+        time.sleep(BEAT)
+    r = {name: desk.request[name] for name in ("model", "quality", "strength")}
+    limits = {name: desk.limits[name] for name in ("device", "max_memory")}
+    chosen = {**r, **limits, "overwrite": True, "resume": True, **options}
+    try:
+        return unblur.restore(source, target, **chosen)
+    except UsageError:
+        # What was done may not fit any more: the clip was replaced, or unblur is another version.
+        unfit = leftovers(target)
+        if not unfit:
+            raise
+        for left in unfit:
+            remove(left)
+        return unblur.restore(source, target, **chosen)
 
 
 View = tuple[Path, str | None, str | None, bool]
@@ -269,7 +299,9 @@ def pages(
     pair = []
     for path, first, last in ((before, start, end), (after, None, None)):
         with open_video(path, start=first, end=last, deinterlace=r["deinterlace"]) as reader:
-            pair.append(next(f.rgb() for n, f in enumerate(reader) if n == middle))
+            frame = next(frame for n, frame in enumerate(reader) if n == middle)
+            turns = reader.info.rotation // 90
+            pair.append(shown(frame.rgb(), reader.info.color).rot90(-turns, (1, 2)))
     title = f"{desk.name}, frame {middle}, {facts['model']}"
     write_text(desk, "compare.html", slider_page(pair[0], pair[1], title), "page", "text/html")
     report = {"clip": desk.name, "request": r, "result": facts, "version": unblur.__version__}
@@ -358,16 +390,17 @@ def trial(desk: Desk) -> dict[str, Any]:
     r, info = desk.request, checked(desk)
     sharp, blurred, result = (desk.out / f"{n}.mkv" for n in ("truth", "blurred", "restored"))
     bar = Bar(desk)
-    cut = unblur.restore(
+    cut = gone_on_with(
+        desk,
         desk.source,
         sharp,
         model="none",
+        quality="auto",
+        strength=1.0,
         start=r["start"],
         end=r["end"],
         deinterlace=r["deinterlace"],
         codec="ffv1",
-        overwrite=True,
-        resume=True,  # after a restart of the server
     )
     if cut.frames > TRIAL_FRAMES:
         raise ResourceError(
@@ -378,7 +411,9 @@ def trial(desk: Desk) -> dict[str, Any]:
     def blurring(done: int, total: int | None) -> None:
         count(done, None)  # what comes after it is not known yet, and takes longer
 
-    if r["blur"] == "motion":
+    if blurred.is_file():  # before a restart, and what was restored of it still fits
+        pass
+    elif r["blur"] == "motion":
         motion(
             sharp,
             blurred,
@@ -391,19 +426,7 @@ def trial(desk: Desk) -> dict[str, Any]:
         focus(sharp, blurred, r["focus"], radius=r["radius"], overwrite=True, progress=blurring)
     later = 3 * VIEW_PACE * cut.frames * info.width * info.height
     bar.later = later
-    report = unblur.restore(
-        blurred,
-        result,
-        model=r["model"],
-        quality=r["quality"],
-        strength=r["strength"],
-        device=desk.limits["device"],
-        max_memory=desk.limits["max_memory"],
-        codec="ffv1",
-        overwrite=True,
-        resume=True,  # after a restart of the server
-        progress=bar.listen,
-    )
+    report = gone_on_with(desk, blurred, result, codec="ffv1", progress=bar.listen)
     scores = measured(sharp, blurred, result)
     text = json.dumps({"blur": r["blur"], "model": report.model, "frames": scores})
     write_text(desk, "scores.json", text, "scores", "application/json")

@@ -9,15 +9,31 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from unblur.video import Frame, open_video
+from unblur.ops.color import PQ_PEAK, from_linear, to_linear
+from unblur.video import ColorTags, Frame, open_video
 
 CLOCK = 90_000
 """Ticks of a second."""
 CRF, PRESET = "14", "veryfast"
 NEAR = "12"
 """Frames from one that decodes by itself to the next: the page steps through them."""
+WHITE = 203.0
+"""Candela per square metre of diffuse white under PQ and HLG (ITU-R BT.2408, table 1)."""
+HLG_PEAK, HLG_GAMMA = 1000.0, 1.2
+"""Of the screen that HLG is shown on, and what it makes of light there (ITU-R BT.2100, table 5)."""
+KNEE = 0.7
+"""Light up to which nothing is pressed together; 1 is diffuse white."""
+BT709_OF_BT2020 = (
+    (1.660491, -0.587641, -0.072850),
+    (-0.124550, 1.132900, -0.008349),
+    (-0.018151, -0.100579, 1.118730),
+)
+"""Linear light of BT.2020 to that of BT.709 (ITU-R BT.2087, inverse of the matrix in annex 2)."""
+LUMA_BT2020 = (0.2627, 0.6780, 0.0593)
 
 
 def write_view(
@@ -31,7 +47,7 @@ def write_view(
 ) -> tuple[int, float | None]:
     """Writes frames of a clip as H.264 of 8 bits in MP4, upright, beginning at 0.
 
-    Sides of odd length lose a line. High dynamic range is shown as it is stored.
+    Sides of odd length lose a line. Of high dynamic range it is what `shown` makes.
 
     Args:
         source: the clip.
@@ -46,21 +62,53 @@ def write_view(
     """
     with open_video(source, start=start, end=end, deinterlace=deinterlace) as reader:
         rate = reader.info.frame_rate
-        turns = reader.info.rotation // 90
-        count = encode(upright(iter(reader), turns), target, rate, tick)
+        turns, color = reader.info.rotation // 90, reader.info.color
+        count = encode(upright(iter(reader), turns, color), target, rate, tick)
     return count, None if rate is None else float(rate)
 
 
-def upright(frames: Iterator[Frame], turns: int) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:
+def upright(
+    frames: Iterator[Frame], turns: int, color: ColorTags
+) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:
     """Time and image (H, W, 3) of each frame, turned clockwise by quarters."""
     for frame in frames:
-        yield frame.time, np.ascontiguousarray(np.rot90(codes(frame), -turns))
+        yield frame.time, np.ascontiguousarray(np.rot90(codes(frame, color), -turns))
 
 
-def codes(frame: Frame) -> NDArray[np.uint8]:
-    """A frame's image (H, W, 3), RGB of 8 bits."""
-    rgb = (frame.rgb() * 255).round().clamp(0, 255)
+def codes(frame: Frame, color: ColorTags) -> NDArray[np.uint8]:
+    """A frame's image (H, W, 3), RGB of 8 bits, as an ordinary screen shows it."""
+    rgb = (shown(frame.rgb(), color) * 255).round().clamp(0, 255)
     return rgb.permute(1, 2, 0).numpy().astype(np.uint8)
+
+
+def shown(rgb: Tensor, color: ColorTags) -> Tensor:
+    """What an ordinary screen shows: PQ and HLG brought into its range, all else as it is.
+
+    Diffuse white becomes light grey, so that there is room above for what is brighter: the
+    brightest channel `m` of a pixel above `KNEE` becomes `k + (1 - k) x / (x + 1)`, where
+    `x = (m - k) / (1 - k)`, and the others keep their share of it.
+
+    Args:
+        rgb: encoded values (3, H, W), 0 black.
+        color: what they mean.
+
+    Returns:
+        The same shape, sRGB.
+    """
+    if color.transfer not in ("smpte2084", "arib-std-b67"):
+        return rgb
+    light = to_linear(rgb, color.transfer).clamp_min(0)
+    if color.transfer == "smpte2084":
+        light = light * (PQ_PEAK / WHITE)
+    else:
+        luma = torch.einsum("c,chw->hw", torch.tensor(LUMA_BT2020), light)
+        light = light * luma.clamp_min(1e-6) ** (HLG_GAMMA - 1) * (HLG_PEAK / WHITE)
+    if color.primaries == "bt2020":
+        light = torch.einsum("dc,chw->dhw", torch.tensor(BT709_OF_BT2020), light).clamp_min(0)
+    most = light.amax(0)  # (H, W)
+    over = (most - KNEE).clamp_min(0) / (1 - KNEE)
+    pressed = most.clamp_max(KNEE) + (1 - KNEE) * over / (over + 1)
+    return from_linear(light * (pressed / most.clamp_min(1e-6)))
 
 
 def encode(

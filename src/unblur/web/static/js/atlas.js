@@ -1,6 +1,7 @@
 // A shot as sharp layers: to be looked at, painted on, refocused, measured.
 
 import * as api from "./api.js";
+import { heading, orders, partOf } from "./clip.js";
 import { choice, el, field, latest, range, say } from "./dom.js";
 import { focus } from "./focus.js";
 import * as jobs from "./jobs.js";
@@ -40,24 +41,16 @@ function takeApart(root, clip) {
   const layers = range(1, 6, 1, 2);
   const minutes = el("input", { type: "number", min: 1, max: 1440, value: 10 });
   const preset = choice([["cpu", t("preset.cpu")], ["fast", t("preset.fast")]], "cpu");
-  const error = el("p.bad", { role: "alert", hidden: true });
+  const { order, error } = orders(clip);
   const fit = el("button.primary.start", {
     type: "button",
-    onclick: async () => {
-      error.hidden = true;
-      const { start, end } = line.state;
-      try {
-        await jobs.submit({
-          kind: "fit", clip: clip.id, layers: +layers.value, preset: preset.value,
-          minutes: minutes.value ? +minutes.value : null,
-          start: start > 0 ? `f${start}` : null,
-          end: clip.frames && end < clip.frames ? `f${end}` : null,
-        });
-      } catch (e) { error.textContent = e.message; error.hidden = false; }
-    },
+    onclick: () => order({
+      kind: "fit", layers: +layers.value, preset: preset.value,
+      minutes: minutes.value ? +minutes.value : null, ...partOf(clip, line.state),
+    }),
   }, t("fit"));
   root.replaceChildren(el(".columns", {},
-    el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node),
+    el("section.card", {}, heading(clip), image.node, line.node),
     el("section.card", {}, el("h2", {}, t("fit.title")), el("p.soft.small", {}, t("fit.about")),
       field(t("fit.layers"), layers, (v) => v), field(t("fit.minutes"), minutes), field(t("fit.preset"), preset),
       el(".tools", {}, fit), error,

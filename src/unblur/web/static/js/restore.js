@@ -1,9 +1,9 @@
 // A clip in, a sharp one out.
 
 import * as api from "./api.js";
-import { el, later, say } from "./dom.js";
+import { clipPage, heading, orders, partOf, results } from "./clip.js";
+import { el, later } from "./dom.js";
 import * as jobs from "./jobs.js";
-import { facts, picker } from "./picker.js";
 import { scrub } from "./scrub.js";
 import { settings } from "./settings.js";
 import { bytes, duration, number, t } from "./texts.js";
@@ -11,14 +11,7 @@ import { timeline } from "./timeline.js";
 import { viewer } from "./viewer.js";
 
 /** The page; `id` is a clip's. */
-export async function restore(root, id) {
-  const chosen = el("div");
-  root.append(picker("clip", (clip) => { location.hash = `#restore/${clip.id}`; }, !id), chosen);
-  if (!id) return;
-  let clip;
-  try { clip = await api.get(`/api/sources/${id}`); } catch (e) { return say(e.message); }
-  work(chosen, clip);
-}
+export const restore = (root, id) => clipPage(root, "restore", id, work);
 
 function work(root, clip) {
   const image = scrub(clip);
@@ -27,26 +20,15 @@ function work(root, clip) {
   const cost = el("p.soft.cost", { "aria-live": "polite" });
   const form = settings({ onchange: () => reckon() });
   form.interlaced(clip.interlaced);
-  const result = el("div");
-  const error = el("p.bad", { role: "alert", hidden: true });
-  const part = () => {
-    const { start, end } = line.state;
-    return {
-      start: start > 0 ? `f${start}` : null,
-      end: clip.frames && end < clip.frames ? `f${end}` : null,
-    };
-  };
+  const result = el("div", {}, el("p.soft", {}, t("result.none")));
+  const { order, error } = orders(clip);
+  const part = () => partOf(clip, line.state);
 
   async function ask(request) {
-    error.hidden = true;
     for (const job of jobs.list) { // nobody waits for an estimate any more
       if (job.kind === "estimate" && job.source === clip.id && jobs.LIVING.includes(job.state)) await api.post(`/api/jobs/${job.id}/cancel`).catch(() => {});
     }
-    try { return await jobs.submit({ clip: clip.id, ...request }); } catch (e) {
-      error.textContent = e.message;
-      error.hidden = false;
-      return null;
-    }
+    return order(request);
   }
 
   // What it would cost, measured anew when something changed that matters. The bar of jobs does not
@@ -115,10 +97,7 @@ function work(root, clip) {
   const shown = ["restore", "preview"];
   const mine = (job) => job.source === clip.id && shown.includes(job.kind);
 
-  let open = null;
   function show(job) {
-    if (open === job.id) return;
-    open = job.id;
     const url = (role) => api.fileOf(job, job.files.find((f) => f.role === role).name);
     result.replaceChildren(
       el("h2", {}, t(`kind.${job.kind}`), " ", el("span.soft.small", {}, `${job.facts.model} · ${t("frames", { n: job.facts.frames })}`)),
@@ -135,17 +114,11 @@ function work(root, clip) {
 
   root.replaceChildren(
     el(".columns", {},
-      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node, summary),
+      el("section.card", {}, heading(clip), image.node, line.node, summary),
       el("section.card", {}, el("h2", {}, t("settings")), form.node, cost,
         el(".tools", {}, preview, start), error,
         jobs.boxes((job) => mine(job) && job.state !== "done" || (job.kind === "analyze" && job.source === clip.id && jobs.LIVING.includes(job.state))))),
-    el("section.card", {}, result, jobs.boxes((job) => mine(job) && job.state === "done", { open: (job) => { open = null; show(job); result.scrollIntoView({ behavior: "smooth" }); } })));
+    results(result, mine, show));
   image.show(0);
-  result.append(el("p.soft", {}, t("result.none")));
-  let last = null;
-  jobs.follow(result, (all) => {
-    const done = all.find((job) => mine(job) && job.state === "done");
-    if (done && done.id !== last) { last = done.id; show(done); }
-  });
   look();
 }

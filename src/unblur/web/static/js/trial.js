@@ -1,9 +1,9 @@
 // Blur on purpose: what a model makes of one's own sharp clip, in figures.
 
 import * as api from "./api.js";
-import { canvasFont, choice, colour, el, field, fitted, range, redrawn, say } from "./dom.js";
+import { clipPage, heading, orders, partOf, results } from "./clip.js";
+import { canvasFont, choice, colour, el, field, fitted, range, redrawn } from "./dom.js";
 import * as jobs from "./jobs.js";
-import { facts, picker } from "./picker.js";
 import { scrub } from "./scrub.js";
 import { settings } from "./settings.js";
 import { number, t } from "./texts.js";
@@ -13,14 +13,7 @@ import { viewer } from "./viewer.js";
 const MOST = 48;
 
 /** The page; `id` is a clip's. */
-export async function trial(root, id) {
-  const chosen = el("div");
-  root.append(el("p", {}, t("trial.about")), picker("clip", (clip) => { location.hash = `#trial/${clip.id}`; }, !id), chosen);
-  if (!id) return;
-  let clip;
-  try { clip = await api.get(`/api/sources/${id}`); } catch (e) { return say(e.message); }
-  work(chosen, clip);
-}
+export const trial = (root, id) => clipPage(root, "trial", id, work, el("p", {}, t("trial.about")));
 
 function work(root, clip) {
   const image = scrub(clip);
@@ -38,7 +31,7 @@ function work(root, clip) {
     motion.hidden = v !== "motion";
     focus.hidden = v !== "focus";
   });
-  const error = el("p.bad", { role: "alert", hidden: true });
+  const { order, error } = orders(clip);
   const result = el("div", {}, el("p.soft", {}, t("result.none")));
   const mine = (job) => job.source === clip.id && job.kind === "trial";
 
@@ -50,23 +43,15 @@ function work(root, clip) {
 
   const run = el("button.primary.start", {
     type: "button",
-    onclick: async () => {
-      error.hidden = true;
-      const { start, end } = line.state;
+    onclick: () => {
       const blur = kind.value === "motion"
         ? { blur: "motion", exposure: +exposure.value, shake: +shake.value }
         : { blur: "focus", radius: +radius.value, focus: keys() };
-      try { await jobs.submit({ kind: "trial", clip: clip.id, start: `f${start}`, end: end < (clip.frames ?? 0) ? `f${end}` : null, ...blur, ...form.value().plain }); } catch (e) {
-        error.textContent = e.message;
-        error.hidden = false;
-      }
+      order({ kind: "trial", ...partOf(clip, line.state), ...blur, ...form.value().plain });
     },
   }, t("trial.run"));
 
-  let open = null;
   async function show(job) {
-    if (open === job.id) return;
-    open = job.id;
     const scores = (await api.get(api.fileOf(job, "scores.json"))).frames;
     const told = el("p.scores", { "aria-live": "off" });
     const chart = el("canvas.chart", { role: "img", "aria-label": t("trial.chart") });
@@ -107,17 +92,12 @@ function work(root, clip) {
 
   root.replaceChildren(
     el(".columns", {},
-      el("section.card", {}, el("h2", {}, clip.name, " ", el("span.soft.small", {}, facts(clip))), image.node, line.node),
+      el("section.card", {}, heading(clip), image.node, line.node),
       el("section.card", {}, el("h2", {}, t("trial.blur")), field(t("trial.kind"), kind), motion, focus,
         el("h2", {}, t("settings")), form.node, el(".tools", {}, run), error,
         jobs.boxes((job) => mine(job) && job.state !== "done"))),
-    el("section.card", {}, result, jobs.boxes((job) => mine(job) && job.state === "done", { open: (job) => { open = null; show(job); } })));
+    results(result, mine, show));
   image.show(0);
-  let last = null;
-  jobs.follow(result, (all) => {
-    const done = all.find((job) => mine(job) && job.state === "done");
-    if (done && done.id !== last) { last = done.id; show(done); }
-  });
 }
 
 /** PSNR over the frames, of what was blurred and of what was restored. */
