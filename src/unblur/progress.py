@@ -19,6 +19,7 @@ class Plan:
     """What a job will do, known before its work begins."""
 
     model: str
+    """Or models; `auto` until each shot has been looked at."""
     device: str
     precision: str | None = None
     """None where nothing is computed: frames pass through untouched."""
@@ -35,6 +36,8 @@ class Plan:
     """Side of the tiles in pixels; None where frames go through whole."""
     window: int | None = None
     """Frames the network sees at once."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """Frames by the model that restores them, where that was chosen for each shot."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Progress:
     share: float | None = None
     """Of the whole job that is done, 0 to 1, also within a frame; of time, not of frames."""
     plan: Plan | None = None
-    """What the job will do, once that is known; the same object from then on."""
+    """What the job will do, once that is known; another one once more is known."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """What else there is to say: `loss` and `validation_in` (seconds) of a training."""
 
@@ -92,6 +95,7 @@ class Job:
         self._began = self._stage_began = time.monotonic()
         self._pace: float | None = None
         self._position = 0.0
+        self._done: int | None = None
         self._before = 0
         self._later: float | None = None
         self._share = 0.0
@@ -115,12 +119,18 @@ class Job:
         """
         self._before = done
         self.stage, self.total, self._pace, self._later = stage, total, pace, later
-        self._stage_began, self._position = time.monotonic(), float(done)
+        self._stage_began, self._position, self._done = time.monotonic(), float(done), None
         self._tell()
 
-    def at(self, position: float) -> None:
-        """So many frames of the stage are done, with a part of one that is in work."""
+    def at(self, position: float, done: int | None = None) -> None:
+        """So many frames of the stage are done, with a part of one that is in work.
+
+        Args:
+            position: counted by what they cost, where some cost more than others.
+            done: how many those really are, where that differs.
+        """
         self._position = max(self._position, position)
+        self._done = done
         self._tell()
 
     def _tell(self) -> None:
@@ -132,7 +142,7 @@ class Job:
         if left is not None and elapsed + left > 0:
             self._share = max(self._share, elapsed / (elapsed + left))
         fps = (self._position - self._before) / spent if spent > 0 else 0.0
-        done = int(self._position + 1e-6)
+        done = int(self._position + 1e-6) if self._done is None else self._done
         self.listener(
             Progress(self.stage, done, self.total, fps, left, elapsed, self._share, self.plan)
         )

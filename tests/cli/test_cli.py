@@ -80,8 +80,8 @@ def test_help_names_every_verb_and_option(capsys):
     assert main(["restore", "--help"]) == 0
     said = capsys.readouterr().out
     options = (
-        "model quality weights device precision light strength fuse start end tile window codec "
-        "crf overwrite max-memory seed preview strict deinterlace quiet verbose"
+        "model for quality weights device precision light strength fuse start end tile window "
+        "codec crf overwrite max-memory seed preview strict deinterlace quiet verbose"
     )
     for option in options.split():
         assert f"--{option}" in said
@@ -101,6 +101,7 @@ def test_defaults_are_those_of_the_function(calls):
     assert callable(kwargs.pop("progress"))
     assert kwargs == dict(
         model="auto",
+        blur="auto",
         quality="auto",
         weights=None,
         device="auto",
@@ -135,6 +136,7 @@ def test_defaults_are_those_of_the_function(calls):
     ("words", "name", "value"),
     [
         ("--model none", "model", "none"),
+        ("--for focus", "blur", "focus"),
         ("--weights w.safetensors", "weights", "w.safetensors"),
         ("--device cuda:1", "device", "cuda:1"),
         ("--precision bf16", "precision", "bf16"),

@@ -8,7 +8,7 @@ import typer
 
 from unblur.cli.options import Events, Quiet, Verbose, parse_size
 from unblur.cli.progress import duration, facts_of, reporter
-from unblur.cli.restore import LightChoice, PrecisionChoice, QualityChoice
+from unblur.cli.restore import BlurChoice, LightChoice, PrecisionChoice, QualityChoice
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import emit, say, show, table
 from unblur.errors import UsageError
@@ -43,6 +43,9 @@ def batch(
         bool, typer.Option("--overwrite", help="Replace outputs that exist.")
     ] = False,
     model: Annotated[str, typer.Option(metavar="NAME", help="As of `unblur restore`.")] = "auto",
+    blur: Annotated[BlurChoice, typer.Option("--for", help="As of `unblur restore`.")] = (
+        BlurChoice.auto
+    ),
     quality: Annotated[
         QualityChoice, typer.Option(help="As of `unblur restore`.")
     ] = QualityChoice.auto,
@@ -91,6 +94,7 @@ def batch(
             overwrite=overwrite,
             begin=begin,
             model=model,
+            blur=blur.value,
             quality=quality.value,
             weights=weights,
             device=device,

@@ -30,6 +30,8 @@ STAGES = {
 }
 BEAT = 0.25
 """Seconds between looks at the clock."""
+PATIENCE = 1.0
+"""Seconds without any news after which something is said: PyTorch takes long to load."""
 QUIET = 30.0
 """Seconds after which a log gets another line, whatever happens."""
 STEP = 0.05
@@ -76,12 +78,19 @@ class View(Protocol):
         """Shows what was told `since` seconds ago."""
         ...
 
+    def wait(self) -> None:
+        """Says that something goes on, though nothing was told yet."""
+        ...
+
 
 class Bar:
     """One bar over the whole job."""
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
+
+    def wait(self) -> None:
+        """See `View`; the bar stands there already."""
 
     def show(self, now: Progress, since: float) -> None:
         """See `View`."""
@@ -97,6 +106,10 @@ class Log:
     def __init__(self) -> None:
         self.said = time.monotonic()
         self.share = 0.0
+
+    def wait(self) -> None:
+        """See `View`."""
+        say("unblur: starting")
 
     def show(self, now: Progress, since: float) -> None:
         """See `View`."""
@@ -116,6 +129,10 @@ class Events:
         self.said = -1e9
         self.stage: str | None = None
         self.last: Progress | None = None
+
+    def wait(self) -> None:
+        """See `View`."""
+        emit("progress", stage="start", done=0, total=None, share=None)
 
     def show(self, now: Progress, since: float) -> None:
         """See `View`."""
@@ -181,6 +198,8 @@ class Reporter:
                 self.view.show(self.now, time.monotonic() - self._heard)
 
     def _tick(self) -> None:
+        if self.view is not None and not self._stop.wait(PATIENCE) and self.now is None:
+            self.view.wait()
         while not self._stop.wait(BEAT):
             self._show()
 
@@ -269,10 +288,18 @@ def told(now: Progress, since: float) -> str:
 
 def planned(plan: Plan) -> str:
     """The one line before the work: model, device, precision, frames, expected time."""
+    computed = "" if plan.precision in (None, "auto") else f" in {plan.precision}"
+    named = {name: frames for name, frames in plan.parts.items() if name != "none"}
+    passing = sum(plan.parts.values()) - sum(named.values())
     if plan.precision is None:
         parts = ["nothing to restore, frames pass through untouched"]
+    elif plan.model == "auto":
+        parts = [f"looking at each shot on {plan.device}"]
+    elif len(named) > 1 or passing:
+        each = " and ".join(f"{name} ({frames} frames)" for name, frames in named.items())
+        parts = [f"{each} on {plan.device}{computed}"]
+        parts += [f"{passing} sharp frames pass untouched"] if passing else []
     else:
-        computed = "" if plan.precision == "auto" else f" in {plan.precision}"
         parts = [f"{plan.model} on {plan.device}{computed}"]
     if plan.total is not None:
         size = f" of {plan.width}x{plan.height}" if plan.width else ""

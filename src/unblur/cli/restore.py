@@ -24,6 +24,14 @@ class LightChoice(str, Enum):
     encoded = "encoded"
 
 
+class BlurChoice(str, Enum):
+    """Values of `--for`."""
+
+    auto = "auto"
+    motion = "motion"
+    focus = "focus"
+
+
 class QualityChoice(str, Enum):
     """Values of `--quality`."""
 
@@ -65,16 +73,28 @@ def restore(
             help="A video (.mp4 .mov .mkv .webm), images ('out/%05d.png'), or - (a pipe).",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="A name from `unblur models`."),
-    ] = "auto",
+    blur: Annotated[
+        BlurChoice,
+        typer.Option(
+            "--for",
+            rich_help_panel=MODEL,
+            help="Blur to remove; auto looks at each shot: what is sharp passes as it is.",
+        ),
+    ] = BlurChoice.auto,
     quality: Annotated[
         QualityChoice,
         typer.Option(
             rich_help_panel=MODEL, help="Model to take; auto: the best done in ten minutes."
         ),
     ] = QualityChoice.auto,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=MODEL,
+            help="A name from `unblur models` for all shots, instead of the two above.",
+        ),
+    ] = "auto",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -276,14 +296,15 @@ def restore(
     import unblur
 
     terminal.piped = destination == "-"
-    with delayed():
-        work = unblur.restore  # imports torch
     with reporter(wanted=not quiet) as progress:
+        with delayed():
+            work = unblur.restore  # imports torch
         try:
             report = work(
                 source,
                 destination,
                 model=model,
+                blur=blur.value,
                 quality=quality.value,
                 weights=weights,
                 device=device,

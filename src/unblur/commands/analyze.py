@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +24,14 @@ from unblur.engine.plan import bytes_needed, choose_fit
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.blur_kind import Looked, Looker
 from unblur.ops import memory
+from unblur.ops import shots as ops
 from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
 from unblur.ops.shots import FLOOR, RULES, ShotDetector
 from unblur.progress import LOOK, Job, Listener
-from unblur.restorers.registry import BEST, FAST, load_model
+from unblur.restorers.registry import NOTHING, RESTORED_BY, Kind, load_model
 from unblur.video import open_video, probe
 
-Kind = Literal["sharp", "motion", "focus", "both"]
 LONGEST = 960
 """Side in pixels above which frames are looked at in half, a third, ... of their size."""
 EVERY = 3
@@ -47,13 +47,6 @@ MANY = 0.25
 """Share of frames that are blurred, above which a shot is."""
 BLOCK = 8
 """Side of the blocks of most codecs."""
-MODELS: dict[Kind, dict[str, str]] = {
-    "sharp": {"fast": "none", "best": "none"},
-    "motion": {"fast": FAST, "best": BEST},
-    "focus": {"fast": "focus-s", "best": "focus-m"},
-    "both": {"fast": FAST, "best": BEST},
-}
-"""What to restore a shot with. Both at once: figures in docs/analyze.md."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +228,12 @@ def numbered(source: Any) -> list[FrameAt]:
     clips = taken_apart(source).clips
     if len(clips) != 1:
         raise UsageError(f"{len(clips)} clips: analyze them one by one")
-    return [FrameAt(n, given) for n, given in enumerate(clips[0])]
+    return frames_of(clips[0])
+
+
+def frames_of(clip: Sequence[Given]) -> list[FrameAt]:
+    """The same of a clip that was taken apart."""
+    return [FrameAt(n, given) for n, given in enumerate(clip)]
 
 
 @dataclass
@@ -290,6 +288,19 @@ def look_through(
     seen.count = len(detector.differences)
     seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
     return seen
+
+
+def look_for_blur(
+    frames: Iterable[Looking],
+    expected: int | None,
+    transfer: str | None,
+    where: torch.device,
+    job: Job,
+) -> tuple[list[ops.Shot], list[Kind]]:
+    """The shots of a video, counted from its first frame here, and how each is blurred."""
+    seen = look_through(frames, expected, transfer, where, job)
+    kinds = [shot_of(start, stop, seen.looks).kind for start, stop in seen.shots]
+    return [ops.Shot(start - seen.first, stop - seen.first) for start, stop in seen.shots], kinds
 
 
 def summary(
@@ -372,7 +383,7 @@ def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
         kind=kind,
         motion=mean([look.motion for look in own]),
         radius=mean([look.radius for look in own]),
-        model=MODELS[kind]["best"],
+        model=RESTORED_BY[kind][1],
     )
 
 
@@ -411,8 +422,8 @@ def estimates(
 ) -> list[Estimate]:
     """What each quality costs for a job of this kind, by a short run of its model here and now."""
     found = []
-    for quality, name in MODELS[kind].items():
-        if name == "none":
+    for quality, name in zip(("fast", "best"), RESTORED_BY[kind], strict=True):
+        if name == NOTHING:
             continue
         try:
             restorer = load_model(name, device=device)

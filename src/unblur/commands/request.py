@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -14,9 +15,10 @@ from typing import Any, Literal, TypedDict, get_args
 import torch
 
 from unblur.commands.resume import Chosen
+from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
-from unblur.engine.plan import choose_fit
+from unblur.engine.plan import Fit, choose_fit
 from unblur.engine.run import Runner, choose_rendition
 from unblur.errors import UsageError
 from unblur.guidance.align import DisAlignment
@@ -24,11 +26,17 @@ from unblur.guidance.of_video import FocusOfVideo
 from unblur.ops import memory
 from unblur.ops.color import known_transfers
 from unblur.ops.device import choose_device
+from unblur.ops.shots import Shot
 from unblur.progress import Job, Listener, Plan
-from unblur.restorers.base import NO_STAND_IN, Restorer, RestorerInfo
+from unblur.restorers.base import NO_STAND_IN, Precision, Restorer, RestorerInfo
 from unblur.restorers.registry import (
     BEST,
+    FOR,
+    NOTHING,
+    RESTORED_BY,
+    Blur,
     Fuse,
+    Kind,
     Quality,
     choose_model,
     choose_precision,
@@ -51,6 +59,7 @@ class FrameOptions(TypedDict, total=False):
     """Options for files and for frames."""
 
     model: str | Restorer
+    blur: Blur
     quality: Quality
     weights: str | os.PathLike[str] | None
     device: str | torch.device
@@ -94,6 +103,7 @@ class FileOptions(FrameOptions, total=False):
 
 DEFAULTS: Mapping[str, Any] = {
     "model": "auto",
+    "blur": "auto",
     "quality": "auto",
     "device": "auto",
     "precision": "auto",
@@ -111,7 +121,7 @@ DEFAULTS: Mapping[str, Any] = {
 """Of all options; None where none is named."""
 _WORD, _WHOLE, _PATH = (str,), (Integral,), (str, os.PathLike)
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("quality", "precision", "light"), (_WORD, "a word")),
+    **dict.fromkeys(("blur", "quality", "precision", "light"), (_WORD, "a word")),
     **dict.fromkeys(("codec", "pixel_format", "format", "transfer"), (_WORD, "a name")),
     **dict.fromkeys(("scale", "tile", "window", "crf", "stream"), (_WHOLE, "a whole number")),
     **dict.fromkeys(("max_memory", "seed"), (_WHOLE, "a whole number")),
@@ -172,11 +182,23 @@ class Request:
     device: torch.device
     options: ArrayOptions
 
-    def focus(self, reader: VideoReader | None) -> FocusOfVideo | None:
-        """Where depth and blur maps come from; None for a model that needs none."""
-        if not self.info.needs_depth:
+    @property
+    def by_shot(self) -> bool:
+        """True where each shot is looked at, and restored by what it needs."""
+        unnamed = self.model == "auto" and self.options["weights"] is None
+        return unnamed and self.options["blur"] == "auto"
+
+    def focus(
+        self, reader: VideoReader | None, info: RestorerInfo | None = None
+    ) -> FocusOfVideo | None:
+        """Where depth and blur maps come from; None for a model that needs none.
+
+        `info` is that of a model that was chosen since.
+        """
+        info = info or self.info
+        if not info.needs_depth:
             return None
-        unasked = "depth-anything" if self.info.real_depth else "builtin"
+        unasked = "depth-anything" if info.real_depth else "builtin"
         choice = self.options["depth"] or unasked
         return FocusOfVideo(choice, reader, self.options["depth_invert"], str(self.device))
 
@@ -199,10 +221,73 @@ class Request:
             focus: what `focus` gave.
             before: what the job that is gone on with chose.
         """
+        name = None if before is None else next(iter(before.fits))
+        restorer = self._restorer(size, frames, name)
+        fit = None if before is None else before.fits[restorer.info.name]
+        runner = self._at_work(restorer, size, frames, transfer, focus, fit)
+        job.plan = self._plan(restorer, runner, size, frames, sum(runner.cost) * (frames or 0))
+        return runner
+
+    def runner_by_shot(
+        self,
+        job: Job,
+        size: tuple[int, int],
+        shots: Sequence[Shot],
+        kinds: Sequence[Kind],
+        transfer: str | None,
+        before: Chosen | None = None,
+    ) -> ByShot:
+        """The same where each shot may have a model of its own.
+
+        Args:
+            job: gets the plan.
+            size: height and width of the frames.
+            shots: of all frames.
+            kinds: how each is blurred.
+            transfer: of their signal.
+            before: what the job that is gone on with chose.
+        """
+        lengths = [shot.stop - shot.start for shot in shots]
+        models = before.models if before is not None else None
+        if models is None:
+            pairs = zip(lengths, kinds, strict=True)
+            blurred = sum(length for length, kind in pairs if kind != "sharp")
+            seconds = partial(self._seconds, size, blurred)
+            chosen = choose_model(self.options["quality"], seconds) if blurred else NOTHING
+            models = tuple(RESTORED_BY[kind][chosen == BEST] for kind in kinds)
+        parts: Counter[str] = Counter()
+        for length, model in zip(lengths, models, strict=True):
+            parts[model] += length
+        total = sum(lengths)
+        runners = {}
+        for name in sorted(parts.keys() - {NOTHING}):
+            restorer = self._load(name, self.options["precision"])
+            focus = self.focus(None, restorer.info)
+            fit = None if before is None else before.fits[name]
+            runners[name] = self._at_work(restorer, size, parts[name], transfer, focus, fit)
+        many = sum(sum(runner.cost) * parts[name] for name, runner in runners.items())
+        if runners:
+            main = max(runners, key=lambda name: parts[name])
+            plan = self._plan(runners[main].restorer, runners[main], size, total, many)
+            names = " and ".join(runners)
+            job.plan = dataclasses.replace(plan, model=names, parts=dict(parts))
+        else:
+            height, width = size
+            job.plan = Plan(NOTHING, str(self.device), None, total, "frames", width, height)
+        return ByShot(shots, models, runners)
+
+    def _at_work(
+        self,
+        restorer: Restorer,
+        size: tuple[int, int],
+        frames: int | None,
+        transfer: str | None,
+        focus: FocusOfVideo | None,
+        fit: Fit | None,
+    ) -> Runner:
+        """A restorer that is ready to run, cut up as `fit` says or as memory allows."""
         height, width = size
         options, where = self.options, self.device
-        name = None if before is None else before.model
-        restorer = self._restorer(size, frames, name)
         side = None
         if frames and options["progress"] is not None:
             side = side_for(frames, height, width)
@@ -214,32 +299,43 @@ class Request:
             room = max(0, room - fusion.peak_bytes(scale * height, scale * width))
         free = memory.free(where) if options["max_memory"] is None else None
         tile, window = options["tile"], options["window"]
-        if before is not None:
-            fit = before.fit
-        else:
+        if fit is None:
             fit = choose_fit(restorer, height, width, room, tile, window, free)
         look = choose_rendition(restorer, options["light"], transfer, options["strength"])
-        precision = options["precision"]
-        if precision == "auto" and isinstance(self.model, str):
-            precision = choose_precision(precision, restorer.info, where)
-        job.plan = Plan(
-            model=restorer.info.name,
-            device=str(where),
-            precision=precision,
-            total=frames,
-            width=width,
-            height=height,
-            seconds=sum(cost) * (frames or 0) or None,
-            light=look.light,
-            tile=fit.tiling.size if fit.tiling else None,
-            window=fit.window or restorer.info.window,
-        )
         exactly = None
-        if isinstance(self.model, str) and precision != "fp32":
+        if isinstance(self.model, str) and self._precision(restorer) != "fp32":
             exactly = partial(self._load, restorer.info.name, "fp32")
         runner = Runner(restorer, look, fit, focus, fusion, exactly)
         runner.cost = cost
         return runner
+
+    def _precision(self, restorer: Restorer) -> str:
+        precision = self.options["precision"]
+        if precision == "auto" and isinstance(self.model, str):
+            return choose_precision(precision, restorer.info, self.device)
+        return precision
+
+    def _plan(
+        self,
+        restorer: Restorer,
+        runner: Runner,
+        size: tuple[int, int],
+        frames: int | None,
+        seconds: float,
+    ) -> Plan:
+        fit, info = runner.fit, restorer.info
+        return Plan(
+            model=info.name,
+            device=str(self.device),
+            precision=self._precision(restorer),
+            total=frames,
+            width=size[1],
+            height=size[0],
+            seconds=seconds or None,
+            light=runner.look.light,
+            tile=fit.tiling.size if fit.tiling else None,
+            window=fit.window or info.window,
+        )
 
     def _restorer(self, size: tuple[int, int], frames: int | None, before: str | None) -> Restorer:
         if not isinstance(self.model, str):
@@ -247,17 +343,19 @@ class Request:
         precision = self.options["precision"]
         if before is not None:
             return self._load(before, precision)
-
-        def seconds() -> float | None:
-            if frames is None:
-                return None
-            best = load_model(BEST, device=str(self.device), precision=precision)
-            return frames * seconds_per_frame(best, *size)
-
         chosen = self.model
         if chosen == "auto":
-            chosen = choose_model(self.options["quality"], seconds)
+            seconds = partial(self._seconds, size, frames)
+            chosen = choose_model(self.options["quality"], seconds, self.options["blur"])
         return self._load(chosen, precision)
+
+    def _seconds(self, size: tuple[int, int], frames: int | None) -> float | None:
+        """What so many frames take with the best model."""
+        if frames is None:
+            return None
+        best = FOR[self.options["blur"]][1]
+        restorer = load_model(best, device=str(self.device), precision=self.options["precision"])
+        return frames * seconds_per_frame(restorer, *size)
 
     def _load(self, name: str, precision: str) -> Restorer:
         own = self.options["weights"]
@@ -285,10 +383,12 @@ def request(options: ArrayOptions) -> Request:
         info = model.info
         device = getattr(model, "device", torch.device("cpu"))
     else:
-        _check_quality(quality, model)
-        if model == quality == "auto" and weights is not None:
+        blur = options["blur"]
+        _check_choice("quality", quality, Quality, model)
+        _check_choice("for", blur, Blur, model)
+        if model == quality == blur == "auto" and weights is not None:
             model = model_of(Path(weights))
-        info = preset(model).info
+        info = preset(FOR[blur][1] if model == "auto" else model).info
         info = dataclasses.replace(info, scale=choose_scale(options["scale"], info))
         device = choose_device(str(options["device"]))
     _check_depth(info, options["depth"], options["depth_invert"])
@@ -298,7 +398,7 @@ def request(options: ArrayOptions) -> Request:
 
 def check_loaded(restorer: Restorer, options: Mapping[str, Any]) -> None:
     """Raises `UsageError` for what had to be said when a model was loaded."""
-    for name in ("quality", "weights", "device", "precision", "scale"):
+    for name in ("blur", "quality", "weights", "device", "precision", "scale"):
         if options[name] != DEFAULTS.get(name):
             raise UsageError(
                 f"{name} {options[name]!r}: {restorer.info.name} is loaded already; leave it out, "
@@ -335,6 +435,10 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError(f"light '{light}': use auto, linear or encoded")
     if tile is not None and tile != 0 and tile < 32:
         raise UsageError(f"tile {tile}: use at least 32 pixels, or 0 for whole frames")
+    precision = options["precision"]
+    if precision not in ("auto", *get_args(Precision)):
+        known = ", ".join(get_args(Precision))
+        raise UsageError(f"unknown precision '{precision}': use auto, {known}")
     for name in ("window", "max_memory"):
         value = options[name]
         if value is not None and value < 1:
@@ -346,19 +450,18 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError(f"crf {crf}: use 0 (best) to 51 (63 for AV1 and VP9)")
 
 
-def _check_quality(quality: str, model: str) -> None:
-    if quality not in get_args(Quality):
-        raise UsageError(f"quality '{quality}': use {', '.join(get_args(Quality))}")
-    if quality != "auto" and model != "auto":
-        raise UsageError(f"--quality {quality} chooses the model: leave out --model {model}")
+def _check_choice(option: str, value: str, known: Any, model: str) -> None:
+    if value not in get_args(known):
+        raise UsageError(f"{option} '{value}': use {', '.join(get_args(known))}")
+    if value != "auto" and model != "auto":
+        raise UsageError(f"--{option} {value} chooses the model: leave out --model {model}")
 
 
 def _check_depth(info: RestorerInfo, depth: str | os.PathLike[str] | None, invert: bool) -> None:
     if not info.needs_depth and (depth is not None or invert):
         option = "--depth-invert" if depth is None else f"--depth {depth}"
         raise UsageError(
-            f"{info.name} does not look at depth: leave {option} out, or take a model for focal "
-            "blur such as --model focus-s"
+            f"{info.name} does not look at depth: leave {option} out, or take --for focus"
         )
     if info.real_depth and depth == "builtin":
         raise UsageError(NO_STAND_IN.format(name=info.name))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import torch
 from torch import Tensor
 
+from unblur.commands.analyze import frames_of, look_for_blur
 from unblur.commands.arrays import Given, taken_apart
 from unblur.commands.request import (
     ArrayOptions,
@@ -31,9 +32,10 @@ from unblur.commands.request import (
     request,
     when,
 )
-from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
+from unblur.commands.resume import Again, Chosen, chosen_before, facts_of
 from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs, check_name
+from unblur.engine.by_shot import ByShot
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
@@ -45,7 +47,7 @@ from unblur.ops import memory
 from unblur.ops.shots import Shot
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import Restorer
-from unblur.restorers.registry import Fuse, Quality
+from unblur.restorers.registry import NOTHING, Blur, Fuse, Kind, Quality
 from unblur.video import (
     MAX_PIXELS,
     Format,
@@ -117,6 +119,7 @@ def restore(
     destination: str | os.PathLike[str] | None = None,
     *,
     model: str | Restorer = "auto",
+    blur: Blur = "auto",
     quality: Quality = "auto",
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "auto",
@@ -158,7 +161,9 @@ def restore(
         destination: file or pattern to write; the extension chooses container and codec. `-` is
             standard output. Leave out for frames.
         model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
-            it to `quality`.
+            it to `blur` and `quality`.
+        blur: what to remove, `motion` or `focus`; `auto` looks at each shot of a file or clip and
+            restores it by what it needs: shots that are sharp pass as they are.
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
         weights: safetensors file used instead of the preset's own weights; where neither `model`
             nor `quality` is given, of the preset that it names.
@@ -254,6 +259,7 @@ def restore(
     began = time.monotonic()
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
+    by_shot = wanted.by_shot and not untouched and not is_pipe(source)
 
     limit = wanted.options["max_memory"] if where.type == "cpu" else None
     room = memory.budget(torch.device("cpu"), limit)
@@ -315,15 +321,28 @@ def restore(
             others=None if preview else others,
             kept=work.kept if work else None,
         ) as writer:
-            runner, shots, total = None, None, _expected_frames(reader, preview)
+            runner: Runner | ByShot | None = None
+            shots, total = None, _expected_frames(reader, preview)
             before = chosen_before(work)
             if untouched:
                 size = shape.width, shape.height
-                job.plan = Plan("none", str(where), None, total, "frames", *size)
+                job.plan = Plan(NOTHING, str(where), None, total, "frames", *size)
+            elif by_shot:
+                size = shape.height, shape.width
+                kinds: list[Kind] = []
+                if before is not None and before.shots is not None:
+                    shots = before.shots
+                else:
+                    job.plan = Plan("auto", str(where), "auto", total, "frames", *size[::-1])
+                    job.begin(LOOK, total, later=None)
+                    shots, kinds = _look_for_blur(reading(), preview, where, job)
+                total = shots[-1].stop if shots else 0
+                runner = wanted.runner_by_shot(
+                    job, size, shots, kinds, shape.color.transfer, before
+                )
             else:
                 size = shape.height, shape.width
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
-                info = runner.restorer.info
                 if runner.needs_shots and before is not None and before.shots is not None:
                     shots = before.shots
                 elif runner.needs_shots and not live:
@@ -337,14 +356,17 @@ def restore(
             again = Again(writer, work.kept if work else None)
             if work is not None:
 
-                def note(fit: Fit) -> None:
-                    name = info.name if before is None else before.model
-                    Chosen(name, fit, shots, digest_of(name)).note(work)
+                def note(_: Fit | None = None) -> None:
+                    models = runner.models if isinstance(runner, ByShot) else None
+                    Chosen(fits_of(runner), shots, models).note(work)
 
-                note(runner.fit if runner else Fit(None, None))
-                if runner is not None:
-                    runner.refitted = note
-            begin = runner.begin(shots, again.first) if runner else again.first
+                note()
+                for each in workers(runner):
+                    each.refitted = note
+            if isinstance(runner, ByShot):
+                begin = runner.begin(again.first)
+            else:
+                begin = runner.begin(shots, again.first) if runner else again.first
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
@@ -356,6 +378,8 @@ def restore(
                 restored: Iterator[tuple[Frame, Tensor | None]]
                 if runner is None:
                     restored = _keep(coming)
+                elif isinstance(runner, ByShot):
+                    restored = runner.restore(coming, held, again.first)
                 elif live:
                     restored = runner.restore_live(coming)
                 else:
@@ -367,10 +391,12 @@ def restore(
                 if shots is not None and again.first == total:  # all was done but the end
                     deque(coming, 0)
                 job.begin(FINISH)
+            plan = job.plan
+            assert plan is not None  # noqa: S101
             if runner is not None and runner.repeated:
                 warnings.warn(
-                    f"{runner.repeated} windows were computed again in fp32, since {info.name} gave"
-                    " values that are not finite: --precision fp32 does so from the beginning",
+                    f"{runner.repeated} windows were computed again in fp32, since {plan.model}"
+                    " gave values that are not finite: --precision fp32 does so from the beginning",
                     UnblurWarning,
                     stacklevel=2,
                 )
@@ -378,16 +404,16 @@ def restore(
                 raise MediaError(f"{source} holds no frames in the chosen range")
             if focus is not None and not preview:
                 focus.finish()
-    fit = runner.fit if runner else Fit(None, None)
+    fit = next(iter(fits_of(runner).values()))
     return Report(
         output=destination,
         frames=done,
         seconds=time.monotonic() - began,
-        model=info.name,
-        light=runner.look.light if runner else "encoded",
+        model=plan.model,
+        light=plan.light or "encoded",
         device=str(where),
         tile=fit.tiling.size if fit.tiling else None,
-        window=fit.window or info.window,
+        window=fit.window or plan.window or 1,
         shots=len(shots) if shots else 1,
         decode_failures=reader.decode_failures,
     )
@@ -440,10 +466,27 @@ def _restore_frames(source: Any, wanted: Request, transfer: str | None, job: Job
 
 def _restore_clip(clip: list[Given], wanted: Request, transfer: str | None, job: Job) -> list[Any]:
     height, width = clip[0].rgb().shape[-2:]
-    runner = wanted.runner(job, (height, width), len(clip), transfer, wanted.focus(None))
-    shots = find_shots(clip) if runner.needs_shots else None
-    restored = _restoring(runner.restore(clip, shots), runner, shots, len(clip), job)
+    size = height, width
+    if wanted.by_shot:
+        shots, kinds = look_for_blur(frames_of(clip), len(clip), transfer, wanted.device, job)
+        work = wanted.runner_by_shot(job, size, shots, kinds, transfer)
+        mixed = _restoring(work.restore(clip), work, shots, len(clip), job)
+        return [given.like(given.rgb() if rgb is None else rgb) for given, rgb in mixed]
+    runner = wanted.runner(job, size, len(clip), transfer, wanted.focus(None))
+    found = find_shots(clip) if runner.needs_shots else None
+    restored = _restoring(runner.restore(clip, found), runner, found, len(clip), job)
     return [given.like(rgb) for given, rgb in restored]
+
+
+def _look_for_blur(
+    reader: VideoReader, preview: bool, where: torch.device, job: Job
+) -> tuple[list[Shot], list[Kind]]:
+    """First pass over a file: its shots, and how each is blurred."""
+    with reader, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnblurWarning)
+        with closing(prefetch(_first_seconds(reader) if preview else reader)) as frames:
+            expected = _expected_frames(reader, preview)
+            return look_for_blur(frames, expected, reader.info.color.transfer, where, job)
 
 
 def _look_through(reader: VideoReader, preview: bool, job: Job) -> list[Shot]:
@@ -491,6 +534,19 @@ def _write(writer: VideoWriter, preview: bool, item: tuple[Frame, Tensor | None]
     writer.write(frame if image is None else frame.with_rgb(image))
 
 
+def workers(runner: Runner | ByShot | None) -> list[Runner]:
+    """All that restore."""
+    if isinstance(runner, ByShot):
+        return list(runner.runners.values())
+    return [] if runner is None else [runner]
+
+
+def fits_of(runner: Runner | ByShot | None) -> dict[str, Fit]:
+    """How the job is cut up for each model."""
+    found = {each.restorer.info.name: each.fit for each in workers(runner)}
+    return found or {NOTHING: Fit(None, None)}
+
+
 def _expected_frames(reader: VideoReader, preview: bool) -> int | None:
     """How many frames a job will have, as far as the reader knows."""
     rate = reader.info.frame_rate
@@ -508,7 +564,7 @@ def _counted(items: Iterable[T], job: Job) -> Iterator[T]:
 
 def _restoring(
     restored: Iterable[T],
-    runner: Runner | None,
+    runner: Runner | ByShot | None,
     shots: Sequence[Shot] | None,
     total: int | None,
     job: Job,
@@ -522,16 +578,22 @@ def _restoring(
     job.begin(
         RESTORE, total, None if expected is None or not total else expected / total, done=done
     )
-    fused = runner.cost.fused if runner else 0.0
     out, seen = done, float(done)
 
     def tell(restored: float) -> None:
         # Frames come out late (windows, fusion): those that the network has done count, too.
         nonlocal seen
         seen = max(seen, restored, out)
-        job.at((1 - fused) * seen + fused * out)
+        if isinstance(runner, ByShot):
+            fused = runner.fused(out)
+            job.at(runner.paced((1 - fused) * seen + fused * out), out)
+        else:
+            fused = runner.cost.fused if runner else 0.0
+            job.at((1 - fused) * seen + fused * out)
 
-    if runner is not None:
+    if isinstance(runner, ByShot):
+        runner.tick = lambda frames: tell(done + frames)
+    elif runner is not None:
         work = outputs_in_all(runner.restorer, shots, runner.fit.window) if shots else total
         each = min(1.0, total / work) if total and work else 1.0
         runner.tick = lambda frames: tell(done + frames * each)

@@ -68,21 +68,19 @@ def _own_weights() -> str:
 class Chosen:
     """What a job chose by itself when it began, which may come out otherwise another time."""
 
-    model: str
-    fit: Fit
+    fits: Mapping[str, Fit]
+    """How the job is cut up for each model."""
     shots: list[Shot] | None
-    digest: str = ""
-    """SHA-256 of the weights that ship for the model, empty where there are none."""
+    models: tuple[str, ...] | None = None
+    """What restores each shot; None: one model does all."""
 
     def note(self, job: Unfinished) -> None:
         """Keeps it for whoever goes on."""
-        tiling = None if self.fit.tiling is None else asdict(self.fit.tiling)
         job.note(
-            model=self.model,
-            digest=self.digest,
-            tiling=tiling,
-            window=self.fit.window,
+            fits={name: asdict(fit) for name, fit in self.fits.items()},
+            digests={name: digest_of(name) for name in self.fits},
             shots=None if self.shots is None else [list(shot) for shot in self.shots],
+            models=None if self.models is None else list(self.models),
         )
 
 
@@ -101,14 +99,16 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
     if job is None or not job.begun:
         return None
     told = job.chosen
-    tiling = None if told["tiling"] is None else Tiling(**told["tiling"])
+    fits = {}
+    for name, fit in told["fits"].items():
+        if told["digests"][name] != digest_of(name):
+            raise UsageError(
+                f"{job.target} cannot be gone on with: the weights of {name} changed since it was "
+                f"begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
+            )
+        fits[name] = Fit(None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"])
     shots = None if told["shots"] is None else [Shot(*shot) for shot in told["shots"]]
-    if told["digest"] != digest_of(told["model"]):
-        raise UsageError(
-            f"{job.target} cannot be gone on with: the weights of {told['model']} changed since it"
-            f" was begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
-        )
-    return Chosen(told["model"], Fit(tiling, told["window"]), shots, told["digest"])
+    return Chosen(fits, shots, None if told["models"] is None else tuple(told["models"]))
 
 
 class Again:

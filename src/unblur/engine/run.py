@@ -24,6 +24,10 @@ from unblur.ops.shots import FrameLike, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
 
 P = TypeVar("P", bound=FrameLike)
+ENDED = (
+    "the video ended at frame {number}, and had more frames when it was looked through before: is "
+    "it still being written? Run again after"
+)
 
 
 class Focus(Protocol):
@@ -169,7 +173,8 @@ class Runner:
         """Called when the job had to be cut up otherwise."""
         self.cost = Cost()
         """What a frame is expected to take."""
-        self._restored = 0
+        self.restored = 0
+        """Frames that the network gave."""
 
     @property
     def needs_shots(self) -> bool:
@@ -262,10 +267,7 @@ class Runner:
         unfinished = [window.outputs[0] for window in windows[1:]] + [length]
         for step in map(Step, windows, oldest_needed(windows), unfinished):
             if not arrivals.reach(max(step.window.inputs)):
-                raise MediaError(
-                    f"the video ended at frame {arrivals.end}, and had more frames when it was "
-                    "looked through before: is it still being written? Run again after"
-                )
+                raise MediaError(ENDED.format(number=arrivals.end))
             yield step
 
     def _restore_shot(
@@ -312,7 +314,7 @@ class Runner:
             exact = self._exact = self._exact or self.exactly()
             self.repeated += 1
             restored = self._with_less_memory_if_needed(exact, shown, outputs, priors)
-        self._restored += len(outputs)
+        self.restored += len(outputs)
         if not torch.isfinite(restored).all():
             raise NumericsError(
                 f"{self.restorer.info.name} gave values that are not finite: "
@@ -356,7 +358,7 @@ class Runner:
 
     def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
         """Takes what share of a window the network did, and passes on where all of them stand."""
-        tick, before, guided = self.tick, self._restored, self.cost.guided
+        tick, before, guided = self.tick, self.restored, self.cost.guided
         if tick is None:
             return None
         return lambda share: tick(before + (guided + (1 - guided) * share) * len(outputs))

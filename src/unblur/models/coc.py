@@ -1,8 +1,8 @@
 """coc-s: the circle of confusion of every pixel, from one frame.
 
 A small U-Net. Blocks of 2 x 2 pixels become one of 12 channels, so that the finest detail, which
-tells sharp from blurred, is seen whole at a quarter of the cost; its last level sees some 200
-pixels around.
+separates sharp from blurred, is processed whole at a quarter of the cost; its last level sees some
+200 pixels around.
 
 Or the encoder is that of a network which makes frames sharp, as in Ruan et al. (Video Defocus
 Deblurring with Atlas Learning, SIGGRAPH 2024): `encoder="motion-s"`. Its own can be taught in the

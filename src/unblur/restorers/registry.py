@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,24 @@ LONGEST = 600.0
 LIKE = 0.7
 """How similar two names are, of 1, where one was likely meant for the other."""
 Quality = Literal["auto", "fast", "best"]
+Blur = Literal["auto", "motion", "focus"]
+"""What a video is blurred by; `auto`: what is found in each shot."""
+FOR: Mapping[Blur, tuple[str, str]] = {
+    "auto": (FAST, BEST),
+    "motion": (FAST, BEST),
+    "focus": ("focus-s", "focus-m"),
+}
+"""The fast and the best model for each; `auto` where shots cannot be looked at before."""
+Kind = Literal["sharp", "motion", "focus", "both"]
+"""How a shot is blurred."""
+NOTHING = none.Untouched.info.name
+RESTORED_BY: Mapping[Kind, tuple[str, str]] = {
+    "sharp": (NOTHING, NOTHING),
+    "motion": FOR["motion"],
+    "focus": FOR["focus"],
+    "both": FOR["motion"],
+}
+"""The fast and the best model for each. Both at once: figures in docs/analyze.md."""
 Fuse = int | str
 """Frames on either side that a restored frame is fused with, `auto` or `off`."""
 WIDEST = 8
@@ -81,17 +99,19 @@ def model_of(weights: str | Path) -> str:
     return next((name for name in model_names(weights) if name in PRESETS), DEFAULT)
 
 
-def choose_model(quality: Quality, seconds: Callable[[], float | None]) -> str:
+def choose_model(quality: Quality, seconds: Callable[[], float | None], blur: Blur = "auto") -> str:
     """The preset for a job.
 
     Args:
         quality: `fast`, `best`, or `auto`: the best if the job is then done in ten minutes.
         seconds: what the job would take with the best model; None where its length is not known.
+        blur: what it is to be good at.
     """
+    fast, best = FOR[blur]
     if quality == "auto":
         needed = seconds()
-        return FAST if needed is None or needed > LONGEST else BEST
-    return FAST if quality == "fast" else BEST
+        return fast if needed is None or needed > LONGEST else best
+    return fast if quality == "fast" else best
 
 
 def load_model(

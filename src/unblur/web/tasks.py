@@ -12,7 +12,7 @@ from typing import Any
 import unblur
 from unblur.commands.unfinished import leftovers, remove
 from unblur.errors import ResourceError, UsageError
-from unblur.progress import Progress
+from unblur.progress import Plan, Progress
 from unblur.video import VideoInfo, open_video
 from unblur.web.desk import Desk
 from unblur.web.disk import read_json, write_json
@@ -51,12 +51,12 @@ class Bar:
     def __init__(self, desk: Desk, later: float = 0.0) -> None:
         self.desk, self.later = desk, later
         self.began, self.said, self.share = time.monotonic(), 0.0, 0.0
-        self.planned = False
+        self.planned: Plan | None = None
 
     def listen(self, now: Progress) -> None:
         """Takes the progress of a job of unblur."""
-        if now.plan is not None and not self.planned:
-            self.planned = True
+        if now.plan is not None and now.plan is not self.planned:
+            self.planned = now.plan
             self.desk.tell("plan", **vars(now.plan))
         left = None if now.eta is None else now.eta + self.later
         self.at(now.stage, now.done, now.total, left)

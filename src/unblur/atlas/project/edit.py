@@ -134,7 +134,7 @@ def painted(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tens
 def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int) -> Tensor:
     """The same in linear light, where needed, and through the lens of the clip.
 
-    The lens is linear in colours, so that it also tells what part of each pixel is painted: that
+    The lens is linear in colours, so that it also gives what part of each pixel is painted: that
     goes through it as one more colour. What lies behind all paint changes nothing.
     """
     frame = project.frames[t]
@@ -149,8 +149,8 @@ def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int)
     if here is None:
         return frame
     alphas = opacities(project, t)[:depth]
-    parts = [[x[:, here[0], here[1]] for x in each] for each in (shown, alphas, radii)]
-    laid, cover = lens(*parts, project.beta).split((3, 1))
+    ink, opaque, blur = ([x[:, here[0], here[1]] for x in each] for each in (shown, alphas, radii))
+    laid, cover = lens(ink, opaque, blur, project.beta).split((3, 1))
     own = frame[:, here[0], here[1]]
     out = to_light(project, own) * (1 - cover) + laid
     # What no paint reaches keeps its own bits.
