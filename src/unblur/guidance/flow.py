@@ -120,7 +120,7 @@ def raft_or_flow_s(
     """RAFT where its weights were converted, else flow-s: its name, and what finds flow by it.
 
     On frames that motion has blurred flow-s was measured nearer the truth than DIS, on every clip
-    (`benchmarks/flow.py`).
+    (`unblur evaluate flow`).
     """
     raft = load_raft(device)
     if raft is None:
