@@ -33,7 +33,7 @@ from equal_time import learned
 from guidance import SCENES, clips, errors, true_radius
 from unblur import weights
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc
-from unblur.models.coc import Coc
+from unblur.models.coc import CocNet
 from unblur.synth import Rendered
 from unblur.training import recipe as recipes
 
@@ -92,7 +92,7 @@ def count(net: torch.nn.Module) -> int:
     return sum(x.numel() for x in net.parameters())
 
 
-def decoder_of(net: Coc) -> int:
+def decoder_of(net: CocNet) -> int:
     """All but the encoder."""
     return count(net) - count(net.encoder)
 

@@ -22,8 +22,8 @@ from unblur.guidance.defocus import (
     padded,
     width_of,
 )
-from unblur.models import fit
-from unblur.models.coc import Coc
+from unblur.models import load_state
+from unblur.models.coc import CocNet
 from unblur.ops.wavelet import blur_of_depths
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
 from unblur.weights import load
@@ -117,7 +117,7 @@ def compare_maps(scenes: list[Rendered], methods: dict[str, Method]) -> None:
         print(f"| {name} | {correlation:.2f} | {right:.0%} | {seconds:.3f} |")
 
 
-def compare_radii(scenes: list[Rendered], networks: dict[str, Coc]) -> None:
+def compare_radii(scenes: list[Rendered], networks: dict[str, CocNet]) -> None:
     """Errors of the diameter in pixels, over all pixels of all scenes."""
     truth = torch.cat([true_radius(clip) for clip in scenes])
     radii = {
@@ -150,7 +150,7 @@ def main() -> None:
     net = load_coc_s()
     networks = {"coc-s": net}
     for path in options.weights:
-        networks[str(path)] = fit(Coc(), load(path), str(path))
+        networks[str(path)] = load_state(CocNet(), load(path), str(path))
     methods: dict[str, Method] = {
         "`builtin` (`coc-s`)": lambda x, _: coc_radius(net, x) / BLUREST,
         "energy of details": lambda x, _: energy_of_details(x),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unblur.atlas import Project
-from unblur.atlas.project.flow import Flow, follow, invert, jacobian
+from unblur.atlas.project.flow import AtlasFlow, follow, invert, jacobian
 from unblur.atlas.project.flow_files import write_flow
 from unblur.errors import UsageError
 
@@ -141,7 +141,7 @@ def test_files_are_refused_before_any_is_written(project: Project, tmp_path: Pat
     ):
         with pytest.raises(UsageError):
             write_flow(found, **{key: tmp_path / name for key, name in words.items()})
-    far = Flow(found.flow + 600, found.valid, found.layer)
+    far = AtlasFlow(found.flow + 600, found.valid, found.layer)
     with pytest.raises(UsageError, match=r"write a \.flo"):
         write_flow(far, tmp_path / "far.png")
     assert not list(tmp_path.iterdir())

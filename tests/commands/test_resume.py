@@ -342,7 +342,7 @@ def test_a_full_disk_is_no_end(clip, tmp_path, monkeypatch):
 def test_frames_within_reach_are_enough(monkeypatch):
     """A frame's image does not depend on where its job was taken up."""
     from unblur.engine.fusion import Fusion
-    from unblur.engine.plan import Fit
+    from unblur.engine.plan import MemoryPlan
     from unblur.engine.run import Rendition, Runner
     from unblur.guidance.align import DisAlignment
     from unblur.ops.shots import Shot
@@ -361,7 +361,11 @@ def test_frames_within_reach_are_enough(monkeypatch):
     fusion = Fusion(2, DisAlignment(), torch.device("cpu"))
     for with_fusion in (None, fusion):
         runner = Runner(
-            Mixing(), Rendition("encoded", "iec61966-2-1"), Fit(None, None), None, with_fusion
+            Mixing(),
+            Rendition("encoded", "iec61966-2-1"),
+            MemoryPlan(None, None),
+            None,
+            with_fusion,
         )
         whole = dict((f.number, x) for f, x in runner.restore(frames, shots))
         for first in (0, 1, 5, 6, 12, 13, 14, 15, 22):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.engine import fusion as engine
 from unblur.engine.fusion import Fusion, fuse
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner
 from unblur.guidance.align import DisAlignment
 from unblur.metrics import psnr
@@ -158,7 +158,7 @@ class Lifting(Untouched):
 
 def run(frames: Tensor, shots: list[Shot], look: Rendition = ENCODED) -> Tensor:
     shown = [Shown(frame) for frame in frames]
-    runner = Runner(Lifting(), look, Fit(None, None), fusion=by_dis())
+    runner = Runner(Lifting(), look, MemoryPlan(None, None), fusion=by_dis())
     found = list(runner.restore(shown, shots))
     assert [frame for frame, _ in found] == shown
     return torch.stack([image for _, image in found])

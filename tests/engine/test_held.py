@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import unblur
 from unblur.engine.held import InMemory, OnDisk, held_for
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner
 from unblur.errors import ResourceError
 from unblur.ops.shots import Shot
@@ -91,7 +91,9 @@ def test_results_are_those_of_memory(tmp_path_factory, lengths, same):
     found = []
     for place in (nullcontext(InMemory()), held_for(INFO, shots, str(folder / "out.mkv"))):
         with place as held:
-            runner = Runner(Far(), Rendition("encoded", "bt709"), Fit(None, None), Maps(same))
+            runner = Runner(
+                Far(), Rendition("encoded", "bt709"), MemoryPlan(None, None), Maps(same)
+            )
             found.append(list(runner.restore(iter(frames), shots, held)))
     for (a, x), (b, y) in zip(*found, strict=True):
         assert (a.index, a.pts) == (b.index, b.pts)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.engine.live import check_live, unfolding
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner, find_shots
 from unblur.errors import UsageError
 from unblur.ops.shots import marked
@@ -97,7 +97,7 @@ def test_cuts_are_found_as_in_the_whole_clip(lengths, seed):
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=3), st.integers(0, 99))
 def test_a_stream_equals_the_whole_clip(lengths, seed):
     frames = clip(lengths, seed)
-    runner = Runner(Windowed(), ENCODED, Fit(None, None))
+    runner = Runner(Windowed(), ENCODED, MemoryPlan(None, None))
     whole = list(runner.restore(frames, find_shots(frames)))
     live = list(runner.restore_live(iter(frames)))
     assert [frame for frame, _ in live] == [frame for frame, _ in whole]
@@ -114,7 +114,7 @@ def test_a_stream_without_an_end_holds_no_more_with_time():
             taken += 1
             yield Shown(torch.full((3, 4, 4), taken % 7 / 7))
 
-    runner = Runner(Windowed(), ENCODED, Fit(None, None))
+    runner = Runner(Windowed(), ENCODED, MemoryPlan(None, None))
     ahead = []
     for given_back, _ in enumerate(runner.restore_live(endless()), 1):
         ahead.append(taken - given_back)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner, choose_rendition, run_tiled
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
@@ -61,7 +61,7 @@ def test_each_frame_comes_back_once_and_no_window_crosses_a_cut(lengths):
     edges = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
     shots = [Shot(a, b) for a, b in pairwise(edges)]
     restorer = Overlapping()
-    runner = Runner(restorer, ENCODED, Fit(None, None))
+    runner = Runner(restorer, ENCODED, MemoryPlan(None, None))
     got = list(runner.restore((Numbered(i) for i in range(edges[-1])), shots))
     assert [frame.number for frame, _ in got] == list(range(edges[-1]))
     for frame, image in got:
@@ -103,7 +103,7 @@ class Counting:
 
 def test_frames_in_several_windows_are_averaged_and_each_brings_its_maps():
     restorer = Doubly()
-    runner = Runner(restorer, ENCODED, Fit(None, None), Counting())
+    runner = Runner(restorer, ENCODED, MemoryPlan(None, None), Counting())
     shots = [Shot(0, 6), Shot(6, 10)]
     got = list(runner.restore((Numbered(i) for i in range(10)), shots))
     assert [frame.number for frame, _ in got] == list(range(10))
@@ -127,14 +127,14 @@ def test_frames_are_let_go_when_no_window_needs_them():
         def __del__(self):
             alive.discard(self.number)
 
-    runner = Runner(Overlapping(), ENCODED, Fit(None, None))
+    runner = Runner(Overlapping(), ENCODED, MemoryPlan(None, None))
     for _ in runner.restore((Counted(i) for i in range(200)), [Shot(0, 200)]):
         most = max(most, len(alive))
     assert most <= 12
 
 
 def test_a_stream_that_ends_early_is_an_error():
-    runner = Runner(Overlapping(), ENCODED, Fit(None, None))
+    runner = Runner(Overlapping(), ENCODED, MemoryPlan(None, None))
     with pytest.raises(MediaError, match="ended at frame 5"):
         list(runner.restore((Numbered(i) for i in range(5)), [Shot(0, 9)]))
 
@@ -158,8 +158,8 @@ class Doubling(Untouched):
 @given(st.integers(1, 150), st.integers(1, 150))
 def test_tiled_equals_whole(height, width):
     frames = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    whole = run_tiled(Doubling(), frames, [1], Fit(None, None))
-    tiled = run_tiled(Doubling(), frames, [1], Fit(Doubling.info.tiling, None))
+    whole = run_tiled(Doubling(), frames, [1], MemoryPlan(None, None))
+    tiled = run_tiled(Doubling(), frames, [1], MemoryPlan(Doubling.info.tiling, None))
     assert whole.shape == (1, 3, 2 * height, 2 * width)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-6)
 
@@ -181,7 +181,7 @@ def test_the_network_sees_linear_light_when_it_wants_to():
         ("encoded", 0.5),
     ]:
         look = choose_rendition(InLinearLight(), light, None, 1.0)
-        out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
+        out = Runner(InLinearLight(), look, MemoryPlan(None, None)).restore_window(image, [0])
         torch.testing.assert_close(out, torch.full_like(out, mean))
 
 
@@ -195,7 +195,7 @@ def test_images_stored_in_linear_light_are_shown_encoded_where_that_is_wanted():
     image = torch.zeros(1, 3, 1, 2)
     image[..., 0] = 1
     look = choose_rendition(InLinearLight(), "encoded", "linear", 1.0)
-    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
+    out = Runner(InLinearLight(), look, MemoryPlan(None, None)).restore_window(image, [0])
     expected = float(to_linear(torch.tensor(0.5), "iec61966-2-1"))
     torch.testing.assert_close(out, torch.full_like(out, expected))
 
@@ -204,7 +204,7 @@ def test_values_outside_the_range_come_back():
     image = torch.tensor([-0.2, 0.4, 3.5]).expand(1, 3, 2, 3)
     for light in ("encoded", "linear"):
         look = choose_rendition(Untouched(), light, "linear", 1.0)
-        out = Runner(Untouched(), look, Fit(None, None)).restore_window(image, [0])
+        out = Runner(Untouched(), look, MemoryPlan(None, None)).restore_window(image, [0])
         torch.testing.assert_close(out, image, rtol=0, atol=1e-6)
 
 
@@ -212,7 +212,7 @@ def test_strength_mixes():
     image = torch.zeros(1, 3, 1, 2)
     image[..., 0] = 1
     look = choose_rendition(InLinearLight(), "encoded", None, 0.5)
-    out = Runner(InLinearLight(), look, Fit(None, None)).restore_window(image, [0])
+    out = Runner(InLinearLight(), look, MemoryPlan(None, None)).restore_window(image, [0])
     torch.testing.assert_close(out[0, 0, 0], torch.tensor([0.75, 0.25]))
 
 
@@ -222,7 +222,9 @@ def test_values_that_are_not_finite_are_an_error_not_a_black_frame():
             return frames[outputs] * float("nan")
 
     with pytest.raises(NumericsError, match="not finite"):
-        Runner(Broken(), ENCODED, Fit(None, None)).restore_window(torch.rand(1, 3, 8, 8), [0])
+        Runner(Broken(), ENCODED, MemoryPlan(None, None)).restore_window(
+            torch.rand(1, 3, 8, 8), [0]
+        )
 
 
 def test_values_that_are_not_finite_are_computed_again_in_full_precision():
@@ -239,7 +241,7 @@ def test_values_that_are_not_finite_are_computed_again_in_full_precision():
         made.append(1)
         return Untouched()
 
-    runner = Runner(Overflowing(), ENCODED, Fit(None, None), exactly=exactly)
+    runner = Runner(Overflowing(), ENCODED, MemoryPlan(None, None), exactly=exactly)
     for level, repeated in ((0.2, 0), (0.7, 1), (0.9, 2), (0.1, 2)):
         image = torch.full((1, 3, 8, 8), level)
         assert torch.equal(runner.restore_window(image, [0]), image)
@@ -260,10 +262,10 @@ class Greedy(Untouched):
 
 def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure():
     image = torch.rand(1, 3, 600, 700)
-    runner = Runner(Greedy(), ENCODED, Fit(None, None))
+    runner = Runner(Greedy(), ENCODED, MemoryPlan(None, None))
     torch.testing.assert_close(runner.restore_window(image, [0]), image, rtol=0, atol=1e-6)
     assert runner.fit.tiling.size == 128
     hopeless = Greedy()
     hopeless.largest = 1
     with pytest.raises(ResourceError, match="even with the smallest tiles"):
-        Runner(hopeless, ENCODED, Fit(None, None)).restore_window(image, [0])
+        Runner(hopeless, ENCODED, MemoryPlan(None, None)).restore_window(image, [0])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.guidance.coc import BLUREST, DefocusMap, bands, coc_radius, followed, load_coc_s
-from unblur.models.coc import Coc
+from unblur.models.coc import CocNet
 from unblur.ops.color import from_linear, to_linear
 from unblur.optics.focal import disk_blur, refocus
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
@@ -19,7 +19,7 @@ LENS = SceneConfig(mode="focus", in_focus=0.0, layers=(2, 4), coc=(6.0, 12.0), n
 
 
 @pytest.fixture(scope="module")
-def net() -> Coc:
+def net() -> CocNet:
     return load_coc_s()
 
 

@@ -12,7 +12,7 @@ from recipe import recipe_tensor
 from unblur import weights
 from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import bidirectional_flow, dis_flow, load_raft
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.convert.raft import convert
 from unblur.models.raft import Raft, RaftConfig
 
@@ -25,7 +25,7 @@ def raft(goldens) -> Raft:
         scalar = shape == "scalar"
         size = () if scalar else tuple(int(n) for n in shape.split("x"))
         state[key] = torch.tensor(0) if scalar else recipe_tensor(key, size)
-    return fit(Raft(), convert(state), "the recipe")
+    return load_state(Raft(), convert(state), "the recipe")
 
 
 def moving_texture(frames: int, height: int, width: int, u: int, v: int) -> Tensor:

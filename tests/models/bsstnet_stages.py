@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recipe import recipe_state
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.convert.bsstnet import convert
 
@@ -25,7 +25,7 @@ def official_net(beta: float = 1.0) -> BSSTNet:
         key: value * beta if key.endswith("beta") else value
         for key, value in recipe_state(KEYS, skip=(".mask_padding",)).items()
     }
-    return fit(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
+    return load_state(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
 
 
 @cache
@@ -36,7 +36,7 @@ def strong_net() -> BSSTNet:
         return 1.2 if key.startswith("blur_motion_refine") else 1.5
 
     state = recipe_state(KEYS, skip=(".mask_padding",), gain=gain)
-    return fit(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
+    return load_state(BSSTNet(OFFICIAL), convert(state), "recipe").requires_grad_(False)
 
 
 def masks(windows: Tensor, frames: Tensor, length: int) -> Tensor:

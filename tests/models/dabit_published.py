@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.convert.dabit import convert, convert_flow
 from unblur.models.dabit import OFFICIAL, Dabit
 from unblur.models.flow_refocus import OFFICIAL as OFFICIAL_FLOW
@@ -55,11 +55,11 @@ def flow_state() -> dict[str, Tensor]:
 @cache
 def official_net() -> Dabit:
     """DaBiT of official size."""
-    return fit(Dabit(OFFICIAL), convert(dabit_state()), "recipe").requires_grad_(False)
+    return load_state(Dabit(OFFICIAL), convert(dabit_state()), "recipe").requires_grad_(False)
 
 
 @cache
 def official_flow_net() -> FlowRefocus:
     """The flow refocusing network as published."""
     state = convert_flow(flow_state())
-    return fit(FlowRefocus(OFFICIAL_FLOW), state, "recipe").requires_grad_(False)
+    return load_state(FlowRefocus(OFFICIAL_FLOW), state, "recipe").requires_grad_(False)

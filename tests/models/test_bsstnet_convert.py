@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unblur.errors import WeightsError
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.bsstnet.reconstruction import relative_positions
 from unblur.models.convert.bsstnet import convert, matches, official_names
@@ -39,7 +39,7 @@ def test_every_entry_finds_its_place(checkpoint: dict[str, Tensor]) -> None:
     }
     names = official_names(net)
     assert len(set(names.values())) == len(names)
-    fit(BSSTNet(OFFICIAL), ours, "checkpoint")
+    load_state(BSSTNet(OFFICIAL), ours, "checkpoint")
 
 
 def test_wrappings_are_taken_off(checkpoint: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from unblur.models.coc import USUAL, Coc, CocConfig
+from unblur.models.coc import USUAL, CocConfig, CocNet
 
 TINY = CocConfig(widths=(4, 6, 8), deepest=(1, 2))
 
@@ -19,7 +19,7 @@ def image(height: int, width: int, frames: int = 1) -> torch.Tensor:
     return torch.rand(frames, 3, height, width, generator=generator)
 
 
-def shaken(net: Coc) -> Coc:
+def shaken(net: CocNet) -> CocNet:
     """With weights that tell places apart."""
     generator = torch.Generator().manual_seed(0)
     for parameter in net.parameters():
@@ -31,21 +31,21 @@ def shaken(net: Coc) -> Coc:
 @settings(max_examples=25, deadline=None)
 def test_any_size(height, width):
     with torch.no_grad():
-        found = shaken(Coc(TINY))(image(height, width, 2))
+        found = shaken(CocNet(TINY))(image(height, width, 2))
     assert found.shape == (2, 2, height, width)
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()
 
 
 def test_a_fresh_network_says_the_same_everywhere():
-    found = Coc()(image(40, 56))
+    found = CocNet()(image(40, 56))
     torch.testing.assert_close(found, torch.tensor(USUAL)[:, None, None].expand_as(found))
-    assert torch.equal(Coc(CocConfig(outputs=3))(image(40, 56)), torch.zeros(1, 3, 40, 56))
+    assert torch.equal(CocNet(CocConfig(outputs=3))(image(40, 56)), torch.zeros(1, 3, 40, 56))
 
 
 @pytest.mark.parametrize(("change", "offset"), [(0.5, 0.0), (1.0, 0.2)])
 def test_brightness_and_contrast_hardly_matter(change, offset):
-    net, frame = shaken(Coc(TINY)), image(48, 64)
+    net, frame = shaken(CocNet(TINY)), image(48, 64)
     with torch.no_grad():
         a, b = net(frame * 0.8), net(frame * 0.8 * change + offset)
         other = net(image(48, 64).flip(-1))
@@ -53,13 +53,13 @@ def test_brightness_and_contrast_hardly_matter(change, offset):
 
 
 def test_each_frame_by_itself():
-    net, frames = shaken(Coc(TINY)), image(32, 48, 3)
+    net, frames = shaken(CocNet(TINY)), image(32, 48, 3)
     with torch.no_grad():
         torch.testing.assert_close(net(frames)[1:2], net(frames[1:2]))
 
 
 def test_half_precision_changes_little():
-    net, frame = shaken(Coc(TINY)), image(64, 64)
+    net, frame = shaken(CocNet(TINY)), image(64, 64)
     with torch.no_grad():
         exact = net(frame)
         with torch.autocast("cpu", torch.bfloat16):
@@ -69,7 +69,7 @@ def test_half_precision_changes_little():
 
 def test_it_sees_far_around():
     """A disk of 16 pixels has to be told from one of 12 by its rim alone."""
-    net = shaken(Coc())
+    net = shaken(CocNet())
     frame = image(256, 256).requires_grad_()
     net(frame)[0, 0, 128, 128].backward()
     assert frame.grad is not None
@@ -78,7 +78,7 @@ def test_it_sees_far_around():
 
 
 def test_it_stays_small():
-    net = Coc()
+    net = CocNet()
     assert sum(p.numel() for p in net.parameters()) < 0.45e6
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(image(480, 854))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import WeightsError
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.convert import CHECKPOINTS, convert_file
 from unblur.models.convert.dabit import (
     PLACES,
@@ -60,7 +60,7 @@ def test_every_entry_finds_its_place(dabit: dict[str, Tensor]) -> None:
 
 def test_every_entry_of_the_flow_network_finds_its_place(flow: dict[str, Tensor]) -> None:
     assert len(flow) == 74
-    fit(FlowRefocus(), convert_flow(flow), "checkpoint")
+    load_state(FlowRefocus(), convert_flow(flow), "checkpoint")
 
 
 def test_layers_that_are_never_called_may_be_missing(dabit: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import WeightsError
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.convert import maxim as converter
 from unblur.models.maxim import Maxim, MaximConfig, Stage
 from unblur.ops.tokens import strips
@@ -36,7 +36,7 @@ def numbers(goldens: Path) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def shipped() -> Maxim:
     state = weights.load(weights.PACKAGE_FOLDER / "maxim-stage1.safetensors")
-    return fit(Maxim(), state, "shipped weights")
+    return load_state(Maxim(), state, "shipped weights")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def package() -> Path:
 def full(package: Path) -> Maxim:
     """All three stages in full precision."""
     state = converter.convert_package(package, stages=3)
-    return fit(Maxim(MaximConfig(stages=3)), state, "package")
+    return load_state(Maxim(MaximConfig(stages=3)), state, "package")
 
 
 def random_input(size: str, numbers: dict[str, np.ndarray]) -> Tensor:
@@ -154,7 +154,7 @@ def test_full_precision_equals_the_published_graph(
     assert difference(image, numbers[f"{size}/final"]) < 1e-4
     first = Maxim()
     kept = {k: v for k, v in full.state_dict().items() if k in first.state_dict()}
-    fit(first, kept, "first stage")
+    load_state(first, kept, "first stage")
     with torch.no_grad():
         image = first(random_input(size, numbers)).permute(0, 2, 3, 1)
     assert difference(image, numbers[f"{size}/stage0"]) < 1e-5
@@ -203,7 +203,7 @@ def test_equals_the_plain_network(
         name: torch.randn_like(tensor) * (0.5 if tensor.dim() == 1 else tensor[0].numel() ** -0.5)
         for name, tensor in network.state_dict().items()
     }
-    fit(network, state, "random weights")
+    load_state(network, state, "random weights")
     x = torch.rand(2, 3, 32, 48, dtype=dtype)
     with torch.no_grad():
         found = network(x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recipe import recipe_tensor
 from unblur.errors import WeightsError
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.convert.raft import convert, matches
 from unblur.models.raft import (
     Raft,
@@ -43,7 +43,7 @@ def published_state(goldens: Path, gain: float = 0.5) -> dict[str, Tensor]:
 
 
 def published_raft(goldens: Path, config: RaftConfig, gain: float = 0.5) -> Raft:
-    return fit(Raft(config), convert(published_state(goldens, gain)), "the recipe")
+    return load_state(Raft(config), convert(published_state(goldens, gain)), "the recipe")
 
 
 def noise(seed: int, *shape: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unblur import weights
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner, run_tiled
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
@@ -78,7 +78,7 @@ def test_windows_do_not_change_what_comes_out(restorer: AlignedRestorer) -> None
 
 def test_tiles_run_with_the_flow_of_the_whole_frame(restorer: AlignedRestorer) -> None:
     frames = torch.rand(3, 3, 100, 150, generator=torch.Generator().manual_seed(0))
-    out = run_tiled(restorer, frames, [0, 2], Fit(Tiling(size=64, overlap=16), None))
+    out = run_tiled(restorer, frames, [0, 2], MemoryPlan(Tiling(size=64, overlap=16), None))
     assert out.shape == (2, 3, 100, 150)
     assert out.isfinite().all()
 
@@ -132,7 +132,7 @@ def test_what_the_blur_map_calls_sharp_stays_as_it_is() -> None:
 
 def test_tiles_are_guided_by_the_blur_map_of_the_whole_frame() -> None:
     frames, priors = half_blurred()
-    fit = Fit(Tiling(size=32, overlap=8), None)
+    fit = MemoryPlan(Tiling(size=32, overlap=8), None)
     out = run_tiled(focal(), frames, [0, 2], fit, priors)
     torch.testing.assert_close(out[..., :25], frames[[0, 2], ..., :25])
     assert run_tiled(focal(2), frames, [1], fit, priors).shape == (1, 3, 80, 100)
@@ -165,7 +165,7 @@ def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() 
 def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
     images = [_Image(frame) for frame in half_blurred()[0]]
     told = Runner(
-        lonely(), Rendition("encoded", "iec61966-2-1"), Fit(None, None), _SharpOnTheLeft()
+        lonely(), Rendition("encoded", "iec61966-2-1"), MemoryPlan(None, None), _SharpOnTheLeft()
     )
     assert lonely().info.needs_shots
     restored = [image for _, image in told.restore(images, [Shot(0, 3)])]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unblur import weights
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import run_tiled
 from unblur.errors import UnblurWarning, WeightsError
 from unblur.models.bsstnet import SMALL, TINY, BSSTNet
@@ -96,7 +96,7 @@ def test_tiles_run_with_the_flow_of_the_whole_frame(restorer: BSSTNetRestorer) -
     frames = torch.rand(3, 3, 100, 150, generator=torch.Generator().manual_seed(0))
     for merge in ("hard", "feather"):
         tiling = Tiling(size=64, overlap=16, merge=merge)  # type: ignore[arg-type]
-        out = run_tiled(restorer, frames, [0, 1, 2], Fit(tiling, None))
+        out = run_tiled(restorer, frames, [0, 1, 2], MemoryPlan(tiling, None))
         assert out.shape == frames.shape
         assert out.isfinite().all()
 

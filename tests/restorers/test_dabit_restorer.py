@@ -22,7 +22,7 @@ import unblur
 from unblur import weights
 from unblur.engine import held
 from unblur.engine.held import InMemory, OnDisk
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import run_tiled
 from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.defocus import above_least, blur_mask
@@ -179,7 +179,7 @@ def test_outputs_are_the_frames_asked_for(small: DabitRestorer) -> None:
 def test_tiles_run_with_the_guidance_of_the_whole_frame() -> None:
     restorer = loaded("dabit-narrow", TINY, 2)
     frames = texture(3, 100)
-    out = run_tiled(restorer, frames, [0, 1, 2], Fit(Tiling(size=64, overlap=16), None))
+    out = run_tiled(restorer, frames, [0, 1, 2], MemoryPlan(Tiling(size=64, overlap=16), None))
     assert out.shape == (3, 3, 200, 200)
     assert out.isfinite().all()
 

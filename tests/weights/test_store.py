@@ -10,7 +10,7 @@ import torch
 
 from unblur import weights
 from unblur.errors import WeightsError
-from unblur.models import fit
+from unblur.models import load_state
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_damage_is_told(home):
 def test_weights_of_another_network_list_the_difference():
     module = torch.nn.Linear(2, 3)
     with pytest.raises(WeightsError) as caught:
-        fit(module, {"weight": torch.zeros(4, 2), "scale": torch.zeros(1)}, "file")
+        load_state(module, {"weight": torch.zeros(4, 2), "scale": torch.zeros(1)}, "file")
     message = str(caught.value)
     assert "1 missing (bias)" in message
     assert "1 unexpected (scale)" in message

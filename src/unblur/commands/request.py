@@ -18,7 +18,7 @@ from unblur.commands.resume import Chosen
 from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
-from unblur.engine.plan import Fit, choose_fit
+from unblur.engine.plan import MemoryPlan, choose_fit
 from unblur.engine.run import Runner, choose_rendition
 from unblur.errors import UsageError
 from unblur.guidance.align import DisAlignment
@@ -283,7 +283,7 @@ class Request:
         frames: int | None,
         transfer: str | None,
         focus: FocusOfVideo | None,
-        fit: Fit | None,
+        fit: MemoryPlan | None,
     ) -> Runner:
         """A restorer that is ready to run, cut up as `fit` says or as memory allows."""
         height, width = size

@@ -40,7 +40,7 @@ from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
 from unblur.engine.pipeline import background, prefetch
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner, find_shots, outputs_in_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops import memory
@@ -356,7 +356,7 @@ def restore(
             again = Again(writer, work.kept if work else None)
             if work is not None:
 
-                def note(_: Fit | None = None) -> None:
+                def note(_: MemoryPlan | None = None) -> None:
                     models = runner.models if isinstance(runner, ByShot) else None
                     Chosen(fits_of(runner), shots, models).note(work)
 
@@ -541,10 +541,10 @@ def workers(runner: Runner | ByShot | None) -> list[Runner]:
     return [] if runner is None else [runner]
 
 
-def fits_of(runner: Runner | ByShot | None) -> dict[str, Fit]:
+def fits_of(runner: Runner | ByShot | None) -> dict[str, MemoryPlan]:
     """How the job is cut up for each model."""
     found = {each.restorer.info.name: each.fit for each in workers(runner)}
-    return found or {NOTHING: Fit(None, None)}
+    return found or {NOTHING: MemoryPlan(None, None)}
 
 
 def _expected_frames(reader: VideoReader, preview: bool) -> int | None:

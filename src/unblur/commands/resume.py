@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.commands.unfinished import Unfinished, content_hash, fingerprint, plain
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.errors import MediaError, UsageError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Tiling
@@ -68,7 +68,7 @@ def _own_weights() -> str:
 class Chosen:
     """What a job chose by itself when it began, which may come out otherwise another time."""
 
-    fits: Mapping[str, Fit]
+    fits: Mapping[str, MemoryPlan]
     """How the job is cut up for each model."""
     shots: list[Shot] | None
     models: tuple[str, ...] | None = None
@@ -106,7 +106,9 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
                 f"{job.target} cannot be gone on with: the weights of {name} changed since it was "
                 f"begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
             )
-        fits[name] = Fit(None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"])
+        fits[name] = MemoryPlan(
+            None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"]
+        )
     shots = None if told["shots"] is None else [Shot(*shot) for shot in told["shots"]]
     return Chosen(fits, shots, None if told["models"] is None else tuple(told["models"]))
 

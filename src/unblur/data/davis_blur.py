@@ -41,7 +41,7 @@ PAPER_BLUR = LayeredBlur(max_kernel=11, focus_range=100, sigma=5, min_kernel=1, 
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BlurRecipe:
     """How a sequence is blurred."""
 
     name: str
@@ -60,15 +60,15 @@ class Sequence:
     depths: tuple[Path, ...]
 
 
-def recipes(which: str) -> list[Recipe]:
+def recipes(which: str) -> list[BlurRecipe]:
     """The sequences of `release-90` or `paper-50`."""
     with Path(__file__).with_name(TABLE).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if which == "paper-50":
         names = [row["video_name"] for row in rows if row["davis_2016"] == "1"]
-        return [Recipe(name, PAPER_BLUR, 0.0, None) for name in names]
+        return [BlurRecipe(name, PAPER_BLUR, 0.0, None) for name in names]
     return [
-        Recipe(
+        BlurRecipe(
             row["video_name"],
             LayeredBlur(float(row["max_blur"]), float(row["window_size"]), float(row["sigma"])),
             float(row["focal_point"]),
@@ -143,7 +143,7 @@ def build_davis_blur(
     return target
 
 
-def chosen(found: list[Recipe], only: Collection[str]) -> list[Recipe]:
+def chosen(found: list[BlurRecipe], only: Collection[str]) -> list[BlurRecipe]:
     """Those of a set that are wanted."""
     return [recipe for recipe in found if not only or recipe.name in only]
 
@@ -186,7 +186,7 @@ def find_sequence(folder: Path, depth: Path) -> Sequence:
     return Sequence(frames, tuple(depths))
 
 
-def write_sequence(folder: Path, recipe: Recipe, files: Sequence, invert: bool) -> None:
+def write_sequence(folder: Path, recipe: BlurRecipe, files: Sequence, invert: bool) -> None:
     """Blurs a sequence and writes it."""
     for name in ("gt", "frames", "masks", "depths"):
         (folder / name).mkdir(parents=True)

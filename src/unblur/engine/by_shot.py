@@ -9,7 +9,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from unblur.engine.held import Held, InMemory
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import ENDED, Runner, outputs_in_all
 from unblur.errors import MediaError
 from unblur.ops.shots import FrameLike, Shot
@@ -52,7 +52,7 @@ class ByShot:
         return sum(runner.repeated for runner in self.runners.values())
 
     @property
-    def fits(self) -> dict[str, Fit]:
+    def fits(self) -> dict[str, MemoryPlan]:
         """How the job of each model is cut up."""
         return {name: runner.fit for name, runner in self.runners.items()}
 

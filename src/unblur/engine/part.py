@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from unblur.engine.run import Runner, find_shots
-from unblur.ops.shots import REACH, FrameLike, Shot
+from unblur.ops.shots import AROUND, FrameLike, Shot
 from unblur.restorers.base import Guidance, Priors, Restorer, RestorerInfo, Window
 
 MARGIN = 4
@@ -59,7 +59,7 @@ def read_for(part: range, count: int, spread: int) -> range:
         count: frames of the clip.
         spread: frames on either side that restored frames are fused with.
     """
-    around = spread + MARGIN + REACH + 1
+    around = spread + MARGIN + AROUND + 1
     return range(max(0, part.start - around), min(count, part.stop + around))
 
 
@@ -84,7 +84,7 @@ def restore_part(
     wanted = range(max(0, part.start - spread), min(count, part.stop + spread))
     near = range(max(0, wanted.start - margin), min(count, wanted.stop + margin))
     # So far around, cuts are where they are in the whole clip.
-    looked = range(max(0, near.start - REACH - 1), min(count, near.stop + REACH))
+    looked = range(max(0, near.start - AROUND - 1), min(count, near.stop + AROUND))
     frames = {i: frame(i) for i in looked}
     done = []
     for shot in find_shots(frames.values()):

@@ -36,7 +36,7 @@ class Tile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryPlan:
     """How a job is cut up so that it fits into memory."""
 
     tiling: Tiling | None
@@ -53,7 +53,7 @@ def choose_fit(
     tile: int | None = None,
     window: int | None = None,
     free: int | None = None,
-) -> Fit:
+) -> MemoryPlan:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
     Whole frames before tiles, tiles before shorter windows, since most of what a temporal network
@@ -72,7 +72,7 @@ def choose_fit(
     Raises:
         ResourceError: even the smallest piece needs more than `budget`.
     """
-    planned: Fit | None = None
+    planned: MemoryPlan | None = None
     room = budget if free is None else min(budget, free)
     least = 0
     for fit in candidates(restorer, height, width, tile, window):
@@ -96,7 +96,7 @@ def choose_fit(
     )
 
 
-def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
+def bytes_needed(restorer: Restorer, fit: MemoryPlan, height: int, width: int) -> int:
     """Estimated peak of one piece, in bytes: the network's, and the frames around it."""
     info = restorer.info
     frames = fit.window or info.window
@@ -111,7 +111,7 @@ def bytes_needed(restorer: Restorer, fit: Fit, height: int, width: int) -> int:
 
 def candidates(
     restorer: Restorer, height: int, width: int, tile: int | None, window: int | None
-) -> Iterator[Fit]:
+) -> Iterator[MemoryPlan]:
     """Ways to cut a job up, from the largest pieces to the smallest."""
     own = restorer.info.tiling
     fitting = max(height, width) <= own.size
@@ -130,8 +130,8 @@ def candidates(
         length //= 2
         windows.append(length)
     for frames in windows:
-        yield from (Fit(tiling, frames) for tiling in usual)
-    yield from (Fit(tiling, windows[-1]) for tiling in smaller)
+        yield from (MemoryPlan(tiling, frames) for tiling in usual)
+    yield from (MemoryPlan(tiling, windows[-1]) for tiling in smaller)
 
 
 def resized(tiling: Tiling, size: int) -> Tiling:

@@ -15,7 +15,7 @@ from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
-from unblur.engine.plan import Fit, Tile, candidates, tile_weight, tiles
+from unblur.engine.plan import MemoryPlan, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
@@ -153,7 +153,7 @@ class Runner:
         self,
         restorer: Restorer,
         look: Rendition,
-        fit: Fit,
+        fit: MemoryPlan,
         focus: Focus | None = None,
         fusion: Fusion | None = None,
         exactly: Callable[[], Restorer] | None = None,
@@ -169,7 +169,7 @@ class Runner:
         self._exact: Restorer | None = None
         self.tick: Callable[[float], None] | None = None
         """Called with the number of frames that the network has restored, with a part of one."""
-        self.refitted: Callable[[Fit], None] | None = None
+        self.refitted: Callable[[MemoryPlan], None] | None = None
         """Called when the job had to be cut up otherwise."""
         self.cost = Cost()
         """What a frame is expected to take."""
@@ -386,7 +386,7 @@ class Runner:
                     ) from error
             # Here the error is gone, and with it the tensors that its frames held.
             memory.give_back_all()
-            self.fit = Fit(smaller.pop(0), self.fit.window)
+            self.fit = MemoryPlan(smaller.pop(0), self.fit.window)
             if self.refitted is not None:
                 self.refitted(self.fit)
 
@@ -415,7 +415,7 @@ def run_tiled(
     restorer: Restorer,
     shown: Tensor,  # (T, 3, H, W)
     outputs: list[int],
-    fit: Fit,
+    fit: MemoryPlan,
     priors: Priors | None = None,
     tell: Callable[[float], None] | None = None,
 ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.data import davis_blur
-from unblur.data.davis_blur import GT_SIZE, SIZE, Recipe, focus_path
+from unblur.data.davis_blur import GT_SIZE, SIZE, BlurRecipe, focus_path
 from unblur.errors import MediaError, UsageError
 from unblur.evaluation.averaged import find_clips
 from unblur.evaluation.clip import Clip
@@ -100,7 +100,7 @@ def describe(data: Path, depth: Path | None) -> str:
 
 
 def make_clip(
-    recipe: Recipe,
+    recipe: BlurRecipe,
     frames: list[Path],
     depths: list[Path] | None,
     masks: list[Path | None],

@@ -19,7 +19,7 @@ from unblur.evaluation.methods import Method, unknown_blur
 from unblur.evaluation.wiener import restore_known_blur, richardson_lucy
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow
-from unblur.models.coc import Coc
+from unblur.models.coc import CocNet
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.consistency import consistency
 from unblur.ops.gaussian import gaussian_blur
@@ -87,7 +87,7 @@ def estimated_blur(clip: Clip) -> Blur:
 
 
 @lru_cache(maxsize=1)
-def coc_s() -> Coc:
+def coc_s() -> CocNet:
     """Loaded once."""
     return load_coc_s()
 

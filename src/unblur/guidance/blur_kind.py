@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from unblur import weights
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow
-from unblur.models import fit
-from unblur.models.coc import Coc
+from unblur.models import load_state
+from unblur.models.coc import CocNet
 
 LOOK_WEIGHTS = "look-s"
 CELL = 32
@@ -99,7 +99,7 @@ class BlurKind(nn.Module):
 def load_look_s(device: torch.device | str = "cpu") -> BlurKind:
     """look-s with the weights that ship."""
     path = weights.require(LOOK_WEIGHTS, "they come with unblur: install it again")
-    return fit(BlurKind(), weights.load(path), str(path)).to(device)
+    return load_state(BlurKind(), weights.load(path), str(path)).to(device)
 
 
 def fits_look(name: str, state: Mapping[str, Tensor], source: str) -> bool:
@@ -110,7 +110,7 @@ def fits_look(name: str, state: Mapping[str, Tensor], source: str) -> bool:
     """
     if name != LOOK_WEIGHTS:
         return False
-    fit(BlurKind(), state, source)
+    load_state(BlurKind(), state, source)
     return True
 
 
@@ -270,7 +270,7 @@ class Looker:
         )
 
 
-def measured(coc: Coc, frame: Tensor, neighbour: Tensor | None) -> Cells:
+def measured(coc: CocNet, frame: Tensor, neighbour: Tensor | None) -> Cells:
     """The cells of a frame (3, H, W); without a neighbour nothing is known to move."""
     pair = torch.stack((frame, frame if neighbour is None else neighbour))
     forward = dis_flow(pair, FLOW_STRIDE)[0][0]

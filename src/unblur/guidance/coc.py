@@ -13,8 +13,8 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.guidance.steady import CHANGE, steady
-from unblur.models import fit
-from unblur.models.coc import Coc, CocConfig, radius_of
+from unblur.models import load_state
+from unblur.models.coc import CocConfig, CocNet, radius_of
 from unblur.weights.switches import read_switches
 
 COC_WEIGHTS = "coc-s"
@@ -29,21 +29,21 @@ CELL = 32
 """Pixels over which a change is common: the focus moves for all that lies there, noise does not."""
 
 
-def load_coc_s(device: torch.device | str = "cpu") -> Coc:
+def load_coc_s(device: torch.device | str = "cpu") -> CocNet:
     """coc-s with the weights that ship, or with others in their place."""
     path = weights.require(COC_WEIGHTS, "they come with unblur: install it again")
     return load_coc(path).to(device)
 
 
-def load_coc(path: str | Path) -> Coc:
+def load_coc(path: str | Path) -> CocNet:
     """The network that the weights in a file say they are of."""
     known = {field.name for field in fields(CocConfig)}
     switches = read_switches(path) or {}
     config = CocConfig(**{name: x for name, x in switches.items() if name in known})
-    return fit(Coc(config), weights.load(path), str(path))
+    return load_state(CocNet(config), weights.load(path), str(path))
 
 
-def coc_radius(network: Coc, frames: Tensor) -> Tensor:
+def coc_radius(network: CocNet, frames: Tensor) -> Tensor:
     """Radius of the circle of confusion, each frame by itself.
 
     Args:

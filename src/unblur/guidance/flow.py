@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.flow_s import STRIDE as FLOW_S_STRIDE
 from unblur.models.flow_s import FlowS
 from unblur.models.raft import Raft, RaftConfig
@@ -33,7 +33,7 @@ def load_raft(device: torch.device | str = "cpu", config: RaftConfig | None = No
     path = weights.find(RAFT_WEIGHTS)
     if path is None:
         return None
-    return fit(Raft(config or RaftConfig()), weights.load(path), str(path)).to(device)
+    return load_state(Raft(config or RaftConfig()), weights.load(path), str(path)).to(device)
 
 
 def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
 def load_flow_s(device: torch.device | str = "cpu") -> FlowS:
     """flow-s with the weights that ship."""
     path = weights.require(FLOW_S_WEIGHTS, "they come with unblur: install it again")
-    return fit(FlowS(), weights.load(path), str(path)).to(device)
+    return load_state(FlowS(), weights.load(path), str(path)).to(device)
 
 
 def flow_s(network: FlowS, frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:

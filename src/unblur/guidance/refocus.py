@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.flow_refocus import OFFICIAL, SMALL, FlowRefocus, FlowRefocusConfig
 from unblur.ops.pad import crop_from
 from unblur.ops.resize import enlarge_flow
@@ -30,7 +30,7 @@ def load_refocus_s(
     state = weights.load(path)
     recurrent = any(name.startswith("propagate.") for name in state)
     config = trained_as(path, replace(SMALL, recurrent=recurrent))
-    return fit(FlowRefocus(config), state, str(path)).to(device)
+    return load_state(FlowRefocus(config), state, str(path)).to(device)
 
 
 def load_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
@@ -41,7 +41,7 @@ def load_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
     if path is None:
         return load_refocus_s(device)
     config = trained_as(path, OFFICIAL)
-    return fit(FlowRefocus(config), weights.load(path), str(path)).to(device)
+    return load_state(FlowRefocus(config), weights.load(path), str(path)).to(device)
 
 
 def trained_as(path: str | Path, otherwise: FlowRefocusConfig) -> FlowRefocusConfig:

@@ -12,7 +12,7 @@ from unblur.errors import WeightsError
 M = TypeVar("M", bound=nn.Module)
 
 
-def fit(module: M, state: Mapping[str, Tensor], source: str) -> M:
+def load_state(module: M, state: Mapping[str, Tensor], source: str) -> M:
     """Loads `state` into `module`, all of it and nothing else, and returns the module in eval mode.
 
     Args:

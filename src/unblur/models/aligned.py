@@ -26,7 +26,7 @@ from unblur.ops.warp import warp
 
 FLOW_STRIDE = 4
 """Pixels of the frame per element of the flows that come in."""
-REACH = 16.0
+FLOW_SCALE = 16.0
 """Motion, in elements of the working grid, and radius, in pixels, that count as 1."""
 IN_FOCUS, OUT_OF_FOCUS = 0.9, 1.8
 """Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored. For
@@ -208,7 +208,7 @@ class AlignedClip:
             self.flows = Flows(forward, backward, self.blocks.shape[-2:], scale)
         self.radii: Tensor | None = None
         if radius is not None:
-            pooled = F.avg_pool2d(pad_to(radius.flatten(0, 1), height, width), scale) / REACH
+            pooled = F.avg_pool2d(pad_to(radius.flatten(0, 1), height, width), scale) / FLOW_SCALE
             self.radii = pooled.unflatten(0, (B, -1))  # (B, T, 1, h, w)
 
     def seen(self, t: int) -> Iterator[Tensor]:
@@ -235,8 +235,8 @@ class AlignedClip:
                 onward = self.flows.between(at - step, at)
                 path = onward if path is None else path + warp(onward, path)
                 yield warp(blocks[:, at], path) - here
-                yield path / REACH
-                yield warp(self.flows.speed(at), path) / REACH
+                yield path / FLOW_SCALE
+                yield warp(self.flows.speed(at), path) / FLOW_SCALE
                 if radii is not None:
                     radii_there.append(warp(radii[:, at], path))
         yield from radii_there

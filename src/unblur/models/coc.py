@@ -68,7 +68,7 @@ class CocConfig:
         return SCALE ** len(self.widths) if self.encoder == "own" else aligned_encoder.MULTIPLE
 
 
-class Coc(nn.Module):
+class CocNet(nn.Module):
     """Says of each pixel how far out of focus it is, and how sure that is."""
 
     def __init__(self, config: CocConfig = CocConfig()) -> None:

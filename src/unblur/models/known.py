@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from unblur.models import fit
-from unblur.models.coc import Coc
+from unblur.models import load_state
+from unblur.models.coc import CocNet
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.models.flow_s import FlowS
 from unblur.models.raft import Raft, RaftConfig
@@ -22,7 +22,7 @@ def _refocus(state: State) -> FlowRefocus:
 
 
 GUIDES: dict[str, Callable[[State], nn.Module]] = {
-    "coc-s": lambda _: Coc(),
+    "coc-s": lambda _: CocNet(),
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
     "raft-things": lambda _: Raft(RaftConfig()),
@@ -38,5 +38,5 @@ def fits_guide(name: str, state: State, source: str) -> bool:
     """
     if name not in GUIDES:
         return False
-    fit(GUIDES[name](state), state, source)
+    load_state(GUIDES[name](state), state, source)
     return True

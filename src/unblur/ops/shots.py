@@ -20,7 +20,7 @@ T = TypeVar("T")
 THUMBNAIL = (36, 64)
 FLOOR = 0.06
 """Smallest difference, of a range of 1, that can be a cut: keeps noise in flat shots out."""
-REACH = 5
+AROUND = 5
 """Frames on each side that the neighbourhood takes in."""
 RULES = ((0.7, 2.0), (0.35, 4.0))
 """A cut where the pattern changed by more than the first number (1: not correlated at all) and the
@@ -84,13 +84,13 @@ def frame_difference(
 
 
 def is_cut(differences: Sequence[Difference], i: int) -> bool:
-    """Whether a shot begins with frame `i`; what lies more than `REACH` away is not looked at.
+    """Whether a shot begins with frame `i`; what lies more than `AROUND` away is not looked at.
 
     Args:
         differences: entry `i` compares frame `i` with frame `i - 1`; entry 0 is not looked at.
         i: from 1.
     """
-    near = [*differences[max(1, i - REACH) : i], *differences[i + 1 : i + 1 + REACH]]
+    near = [*differences[max(1, i - AROUND) : i], *differences[i + 1 : i + 1 + AROUND]]
     means = sorted(difference.mean for difference in near)
     usual = means[len(means) // 2] if means else 0.0
     mean, pattern = differences[i]
@@ -108,7 +108,7 @@ def marked(frames: Iterable[tuple[T, Tensor]]) -> Iterator[tuple[T, Tensor, bool
     """Says of each frame of a stream whether a shot begins with it, as `ShotDetector` does.
 
     Args:
-        frames: anything, and its encoded RGB `(3, H, W)` in [0, 1]. `REACH` of them are held.
+        frames: anything, and its encoded RGB `(3, H, W)` in [0, 1]. `AROUND` of them are held.
     """
     detector, held = ShotDetector(), deque[tuple[T, Tensor]]()
     differences, begun = detector.differences, False
@@ -118,13 +118,13 @@ def marked(frames: Iterable[tuple[T, Tensor]]) -> Iterator[tuple[T, Tensor, bool
         place = len(differences) - len(held)
         begins = not begun or is_cut(differences, place)
         begun = True
-        del differences[: max(0, place - REACH - 1)]  # entry 0 is not looked at
+        del differences[: max(0, place - AROUND - 1)]  # entry 0 is not looked at
         return *held.popleft(), begins
 
     for frame, rgb in frames:
         detector.push(rgb)
         held.append((frame, rgb))
-        if len(held) > REACH:
+        if len(held) > AROUND:
             yield first()
     while held:
         yield first()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.guidance.coc import BLUREST, DefocusMap
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.aligned import (
     ENLARGED,
     FLOW_STRIDE,
@@ -42,7 +42,7 @@ from unblur.restorers.base import (
     Tiling,
     Window,
 )
-from unblur.restorers.bsstnet import Flow, choose_flow, overlapping_windows
+from unblur.restorers.bsstnet import FlowEstimator, choose_flow, overlapping_windows
 from unblur.weights.difference import load_whole
 from unblur.weights.switches import check_switches, switches_of
 
@@ -65,7 +65,7 @@ class AlignedRestorer:
         flow: optical flow of frames on the same device.
     """
 
-    def __init__(self, info: RestorerInfo, network: Aligned, flow: Flow) -> None:
+    def __init__(self, info: RestorerInfo, network: Aligned, flow: FlowEstimator) -> None:
         self.info = info
         self.network = network
         self.flow = flow
@@ -172,7 +172,7 @@ def _load(
     )
     state = load_whole(path, partial(begin_from, config=config))
     check_switches(path, info.name, switches_of(config))
-    network = fit(Aligned(config), state, str(path))
+    network = load_state(Aligned(config), state, str(path))
     network = network.to(options.device, DTYPES[options.precision])
     wanted = replace(info, scale=options.scale or info.scale)
     return kind(wanted, network, choose_flow("dis", options.device, info.name))

@@ -21,7 +21,7 @@ from unblur.guidance.flow import (
     load_flow_s,
     load_raft,
 )
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.bsstnet import OFFICIAL, PAPER, SMALL, TINY, BSSTNet
 from unblur.models.bsstnet.net import FLOW_STRIDE, MULTIPLE
 from unblur.models.layers import FRAMES_AT_ONCE
@@ -48,7 +48,7 @@ LEAST_MOTION = 0.25
 """Squared motion, in flow elements, below which a shot's fastest pixel is not called blurred:
 half an element is two pixels from frame to frame."""
 
-Flow = Callable[[Tensor], tuple[Tensor, Tensor]]
+FlowEstimator = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Frames (T, 3, H, W) -> flow_forward, flow_backward (T-1, 2, h, w), each ceil(side / stride)."""
 
 
@@ -89,7 +89,7 @@ class BSSTNetRestorer:
         self,
         info: RestorerInfo,
         net: BSSTNet,
-        flow: Flow,
+        flow: FlowEstimator,
         memory: Memory,
         precision: Precision = "fp32",
         blur_per_shot: bool = False,
@@ -163,7 +163,7 @@ def choose_flow(
     name: str,
     stride: int = FLOW_STRIDE,
     config: RaftConfig | None = None,
-) -> Flow:
+) -> FlowEstimator:
     """The flow of that name. Without RAFT's weights flow-s takes its place, which is
     made for motion blur and gives a quarter of the frame; at other strides DIS does.
     """
@@ -193,7 +193,7 @@ def load_official(options: LoadOptions, info: RestorerInfo, checkpoint: str) -> 
         f"`unblur weights convert {checkpoint}`",
     )
     state = load_as(path, info.name, switches_of(OFFICIAL))
-    net = fit(BSSTNet(OFFICIAL), state, str(path)).to(options.device)
+    net = load_state(BSSTNet(OFFICIAL), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
 
@@ -204,7 +204,7 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> Restorer:
         info.name, "none were published; `unblur train bsstnet-paper RUN` trains them on GoPro"
     )
     state = load_as(path, info.name, switches_of(PAPER))
-    net = fit(BSSTNet(PAPER), state, str(path)).to(options.device)
+    net = load_state(BSSTNet(PAPER), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["official"], options.precision)
 
@@ -216,7 +216,7 @@ def load_narrow(options: LoadOptions, info: RestorerInfo) -> Restorer:
         "`unblur train bsstnet-narrow RUN` trains them; use --model motion-s, whose weights ship",
     )
     state = load_as(path, info.name, switches_of(SMALL))
-    net = fit(BSSTNet(SMALL), state, str(path)).to(options.device)
+    net = load_state(BSSTNet(SMALL), state, str(path)).to(options.device)
     flow = choose_flow("dis", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["small"], options.precision, blur_per_shot=True)
 
@@ -227,7 +227,7 @@ def load_tiny(options: LoadOptions, info: RestorerInfo) -> Restorer:
         torch.manual_seed(0)
         net = BSSTNet(TINY)
     if options.weights is not None:
-        fit(net, load_as(options.weights, info.name, switches_of(TINY)), options.weights)
+        load_state(net, load_as(options.weights, info.name, switches_of(TINY)), options.weights)
     net = net.eval().to(options.device)
     flow = choose_flow("dis", options.device, info.name)
     return BSSTNetRestorer(info, net, flow, MEMORY["tiny"], options.precision, blur_per_shot=True)

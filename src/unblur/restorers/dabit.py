@@ -16,7 +16,7 @@ from unblur.errors import UsageError
 from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.refocus import load_refocus, refocused
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
 from unblur.models.dabit.windows import LOCAL, REFERENCES, references
@@ -41,7 +41,7 @@ from unblur.restorers.base import (
     Tiling,
     Window,
 )
-from unblur.restorers.bsstnet import DTYPES, Flow, Memory, choose_flow, overlapping_windows
+from unblur.restorers.bsstnet import DTYPES, FlowEstimator, Memory, choose_flow, overlapping_windows
 from unblur.weights.switches import load_as, read_switches, switches_of
 
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
@@ -80,7 +80,7 @@ class DabitRestorer:
         self,
         info: RestorerInfo,
         net: Dabit,
-        flow: Flow,
+        flow: FlowEstimator,
         memory: Memory,
         precision: Precision = "fp32",
         released: bool = False,
@@ -221,7 +221,7 @@ def load_official(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
         "`unblur weights convert dabit.pth`",
     )
     state = load_as(path, info.name, switches_of(OFFICIAL))
-    net = fit(Dabit(OFFICIAL), state, str(path)).to(options.device)
+    net = load_state(Dabit(OFFICIAL), state, str(path)).to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
     return DabitRestorer(info, net, flow, MEMORY["official"], options.precision, released=True)
 
@@ -238,7 +238,7 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     if own in ("released", "alike"):  # either rule is run, whichever it was trained with
         expected["pixels"] = own
     state = load_as(path, info.name, expected)
-    net = fit(Dabit(replace(PAPER, pixels=expected["pixels"])), state, str(path))
+    net = load_state(Dabit(replace(PAPER, pixels=expected["pixels"])), state, str(path))
     net = net.to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
     refocus = partial(refocused, load_refocus(options.device), threshold=0.5, stride=1)
@@ -255,7 +255,9 @@ def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     expected = switches_of(SMALL)
     del expected["scales"]  # as the weights have them, and as is requested
     state = load_as(path, info.name, expected)
-    net = fit(Dabit(fitting(SMALL, state, scale, str(path))), state, str(path)).to(options.device)
+    net = load_state(Dabit(fitting(SMALL, state, scale, str(path))), state, str(path)).to(
+        options.device
+    )
     flow = choose_flow("dis", options.device, info.name, 1)
     wanted = replace(info, scale=scale)
     return DabitRestorer(wanted, net, flow, SMALL_MEMORY[scale], options.precision)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unblur import weights
-from unblur.models import fit
+from unblur.models import load_state
 from unblur.models.maxim import Maxim, MaximConfig
 from unblur.ops.pad import padded_length
 from unblur.restorers.base import (
@@ -101,7 +101,7 @@ def _load(info: RestorerInfo, config: MaximConfig, options: LoadOptions) -> Maxi
         f"`unblur weights convert FILE.tgz --stages {config.stages}`",
     )
     state = load_as(path, info.name, switches_of(config, light=info.light))
-    network = fit(Maxim(config), state, str(path))
+    network = load_state(Maxim(config), state, str(path))
     return MaximRestorer(info, network.to(options.device, DTYPES[options.precision]))
 
 

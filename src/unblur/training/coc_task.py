@@ -21,7 +21,7 @@ from unblur.errors import UsageError
 from unblur.metrics import psnr
 from unblur.models.aligned import MAXIM_KEY, MOTION_S, begin_from
 from unblur.models.aligned_encoder import FIRST, from_motion_s
-from unblur.models.coc import Coc, CocConfig, radius_of
+from unblur.models.coc import CocConfig, CocNet, radius_of
 from unblur.schema import changed
 from unblur.synth.compression import compress
 from unblur.training.batches import Batch
@@ -88,7 +88,7 @@ class TrainCoc:
 
     def network(self) -> nn.Module:
         """A network that says the same everywhere; its encoder stays where its rate is 0."""
-        net = Coc(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = CocNet(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.encoder.requires_grad_(self.recipe.rate_factors.get("encoder") != 0)
         return net
 

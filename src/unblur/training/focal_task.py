@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.metrics import psnr
-from unblur.models.coc import Coc
+from unblur.models.coc import CocNet
 from unblur.training.batches import Batch
 from unblur.training.deblur_task import TrainAligned
 from unblur.training.guiding import guided
 from unblur.training.losses import weighted
-from unblur.training.recipe import Radius
+from unblur.training.recipe import RadiusSource
 
 
 class TrainFocal(TrainAligned):
@@ -72,7 +72,7 @@ class TrainFocal(TrainAligned):
         return metrics
 
 
-def radius_of(batch: Batch, kind: Radius, seed: int | None) -> Tensor:
+def radius_of(batch: Batch, kind: RadiusSource, seed: int | None) -> Tensor:
     """Radii `(B, T, 1, H, W)` in pixels that the network gets to see.
 
     Args:
@@ -95,7 +95,7 @@ def radius_of(batch: Batch, kind: Radius, seed: int | None) -> Tensor:
 
 
 @cache
-def coc_network(device: torch.device) -> Coc:
+def coc_network(device: torch.device) -> CocNet:
     """coc-s, read from its file once and not at every step."""
     from unblur.guidance.coc import load_coc_s
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from unblur.errors import UnblurWarning
 from unblur.training.batches import Batch
-from unblur.training.recipe import Flow
+from unblur.training.recipe import FlowSource
 
 
-def guided(batch: Batch, flow: Flow, seed: int | None) -> Batch:
+def guided(batch: Batch, flow: FlowSource, seed: int | None) -> Batch:
     """The batch with the flows that the network gets to see.
 
     Args:

@@ -15,8 +15,8 @@ from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.schema import MismatchError, conform, read_json
 from unblur.weights import RENAMED
 
-Flow = Literal["truth", "raft", "dis"]
-Radius = Literal["truth", "coc-s"]
+FlowSource = Literal["truth", "raft", "dis"]
+RadiusSource = Literal["truth", "coc-s"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -52,11 +52,11 @@ class Recipe:
     """Share of clips that go through a camera's processing and real encoders: `train.footage`."""
     real: float = 0.0
     """Share of steps on means of real frames, where `--real` names video: `train.averages`."""
-    flow: Flow = "truth"
+    flow: FlowSource = "truth"
     """What guides networks that need flow: the `truth` with errors added, or what is found in the
     blurred frames, as in use: by `raft`, where its weights were converted, or by `dis`. On data
     sets, which have no true flow, `truth` is DIS as well."""
-    radius: Radius = "truth"
+    radius: RadiusSource = "truth"
     """Where a network gets the circle of confusion from: the `truth` with errors, or `coc-s`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
@@ -110,10 +110,12 @@ class Recipe:
                 f"recipe: crop {self.crop} from pool_side {self.pool_side}: both must be "
                 "multiples of 4, and the crop no larger"
             )
-        if self.flow not in get_args(Flow):
-            raise UsageError(f"recipe: flow is {self.flow}, must be {' or '.join(get_args(Flow))}")
-        if self.radius not in get_args(Radius):
-            kinds = " or ".join(get_args(Radius))
+        if self.flow not in get_args(FlowSource):
+            raise UsageError(
+                f"recipe: flow is {self.flow}, must be {' or '.join(get_args(FlowSource))}"
+            )
+        if self.radius not in get_args(RadiusSource):
+            kinds = " or ".join(get_args(RadiusSource))
             raise UsageError(f"recipe: radius is {self.radius}, must be {kinds}")
         if self.precision not in ("bf16", "fp32"):
             raise UsageError(f"recipe: precision is {self.precision}, must be bf16 or fp32")

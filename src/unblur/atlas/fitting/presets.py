@@ -7,7 +7,7 @@ from typing import Literal
 
 from unblur.errors import UsageError
 
-Coc = Literal["given", "estimated", "learned", "none"]
+CocSource = Literal["given", "estimated", "learned", "none"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FitConfig:
     """`lattice`: a homography for each frame and splines on top; `mlp`: the paper's networks."""
     atlas: Literal["explicit", "cnn"] = "explicit"
     """`explicit`: pixels; `cnn`: made by a convolutional network from fixed noise."""
-    coc: Coc = "estimated"
+    coc: CocSource = "estimated"
     """Where radii of the circle of confusion come from; `learned`: from nothing; `none`: no blur,
     a plain layered atlas."""
     refine_coc: bool = True

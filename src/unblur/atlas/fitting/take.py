@@ -36,7 +36,7 @@ from unblur.atlas.fitting.masks import labels_of, motion_masks, sam_masks
 from unblur.atlas.fitting.model import LayeredModel, LayerStart, from_working, to_working
 from unblur.atlas.fitting.motion import Motion, find_motion
 from unblur.atlas.fitting.paper import PaperModel
-from unblur.atlas.fitting.presets import Coc, FitConfig, preset
+from unblur.atlas.fitting.presets import CocSource, FitConfig, preset
 from unblur.atlas.project.clip import Layer
 from unblur.atlas.project.maps import png
 from unblur.atlas.project.project import Project
@@ -66,7 +66,7 @@ def fit(
     preset_name: str = "cpu",
     layers: int = 2,
     minutes: float | None = None,
-    coc: Coc | None = None,
+    coc: CocSource | None = None,
     start: str | None = None,
     end: str | None = None,
     seed: int = 0,

@@ -32,7 +32,7 @@ SAME = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Flow:
+class AtlasFlow:
     """Optical flow from one frame to another."""
 
     flow: Tensor
@@ -46,7 +46,7 @@ class Flow:
 
 
 @torch.no_grad()
-def flow(project: LayeredClip, start: int, end: int) -> Flow:
+def flow(project: LayeredClip, start: int, end: int) -> AtlasFlow:
     """Optical flow from frame `start` to frame `end`, of what each pixel shows most of.
 
     Raises:
@@ -74,7 +74,7 @@ def flow(project: LayeredClip, start: int, end: int) -> Flow:
         sure &= inside(found, H, W)
         target[:, here] = found
         valid[0, here] = sure.to(valid)
-    return Flow(target - pixels, valid, front)
+    return AtlasFlow(target - pixels, valid, front)
 
 
 def pixel_grid(height: int, width: int) -> Tensor:

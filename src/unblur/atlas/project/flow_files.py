@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unblur.atlas.project.flow import Flow
+from unblur.atlas.project.flow import AtlasFlow
 from unblur.atlas.project.maps import png
 from unblur.atlas.project.output import check_apart
 from unblur.atlas.project.project import Project
@@ -18,12 +18,12 @@ from unblur.video.output import check_target, write_whole
 
 FLO_MAGIC = 202021.25
 """The first four bytes of a `.flo`, which spell PIEH."""
-REACH = (FLOW_ZERO - 1) / FLOW_STEP
+MOST_MOTION = (FLOW_ZERO - 1) / FLOW_STEP
 """Longest motion along an axis that KITTI's PNG holds, in pixels."""
 
 
 def write_flow(
-    flow: Flow,
+    flow: AtlasFlow,
     path: str | os.PathLike[str],
     *,
     image: str | os.PathLike[str] | None = None,
@@ -62,7 +62,7 @@ def write_flow(
         write_whole(target, data, overwrite=overwrite)
 
 
-def encode_flow(flow: Flow, path: Path) -> bytes:
+def encode_flow(flow: AtlasFlow, path: Path) -> bytes:
     """The bytes of a `.flo` or of a KITTI PNG, as the name says."""
     suffix = path.suffix.lower()
     if suffix == ".flo":
@@ -71,9 +71,10 @@ def encode_flow(flow: Flow, path: Path) -> bytes:
         return head + flow.flow.permute(1, 2, 0).contiguous().numpy().astype("<f4").tobytes()
     if suffix != ".png":
         raise UsageError(f"{path}: flow is written as .flo or .png")
-    if float(flow.flow.abs().max()) > REACH:
+    if float(flow.flow.abs().max()) > MOST_MOTION:
         raise UsageError(
-            f"{path}: motion of more than {REACH:g} pixels does not fit into a PNG: write a .flo"
+            f"{path}: motion of more than {MOST_MOTION:g} pixels does not fit"
+            " into a PNG: write a .flo"
         )
     return png(as_bgr(kitti(flow.flow[None], flow.valid[None])[0], np.uint16))
 

@@ -14,7 +14,7 @@ from unblur.atlas.project import refocus as refocus_
 from unblur.atlas.project import render as render_
 from unblur.atlas.project.clip import LayeredClip
 from unblur.atlas.project.edit import EditMode
-from unblur.atlas.project.flow import Flow
+from unblur.atlas.project.flow import AtlasFlow
 from unblur.atlas.project.render import RenderMode
 from unblur.atlas.project.store import read_clip, save_project
 from unblur.video.timecode import Time
@@ -58,7 +58,7 @@ class Project(LayeredClip):
         """Frames (n, 3, H, W) through another lens: see `unblur.atlas.project.refocus.refocus`."""
         return refocus_.refocus(self, focus, frames, **lens)
 
-    def flow(self, start: Time | str | int, end: Time | str | int) -> Flow:
+    def flow(self, start: Time | str | int, end: Time | str | int) -> AtlasFlow:
         """Optical flow from one frame to another: see `unblur.atlas.project.flow.flow`."""
         return flow_.flow(self, self.frame_at(start), self.frame_at(end))
 
