@@ -80,8 +80,8 @@ def test_help_names_every_verb_and_option(capsys):
     assert main(["restore", "--help"]) == 0
     said = capsys.readouterr().out
     options = (
-        "model for quality weights device precision light strength fuse start end tile window codec "
-        "crf overwrite max-memory seed preview strict deinterlace quiet verbose"
+        "model for quality weights device precision light strength fuse start end tile window "
+        "codec crf overwrite max-memory seed preview strict deinterlace quiet verbose"
     )
     for option in options.split():
         assert f"--{option}" in said
