@@ -108,7 +108,8 @@ def main() -> None:
                 for name, how in ways.items():
                     found = before
                     if how:
-                        out = folder / (f"{kind}-{name}" + source.suffix)
+                        images = Path(f"{kind}-{name}") / "%05d.png"
+                        out = folder / (f"{kind}-{name}.mkv" if source.suffix else images)
                         codec = {"codec": "ffv1"} if source.suffix else {}
                         report = unblur.restore(source, out, **codec, **how)
                         found = read(out)

@@ -19,9 +19,10 @@ from unblur.cli import main
 from unblur.commands import unfinished as parts
 from unblur.commands.unfinished import folder_of, leftovers
 from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.ops.shots import Shot
 from unblur.restorers.base import Preset, Window
 from unblur.restorers.none import Untouched
-from unblur.restorers.registry import PRESETS
+from unblur.restorers.registry import PRESETS, RESTORED_BY
 
 FRAMES, SEGMENT = 26, 10
 SHOTS = (15, 11)
@@ -164,6 +165,37 @@ def test_a_job_that_is_killed_again_and_again(clip, tmp_path, killed, name, opti
         killed(clip, out, after, resume=True, **options)
     unblur.restore(clip, out, resume=True, **options)
     assert content(out) == content(whole)
+
+
+@pytest.mark.parametrize("kinds", [("sharp", "motion"), ("motion", "sharp")])
+@pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
+def test_shots_of_their_own_model_go_on_and_sharp_ones_keep_every_bit(
+    clip, tmp_path, killed, kinds, monkeypatch
+):
+    def looked(frames, *_):
+        assert len(list(frames)) == FRAMES
+        return [Shot(0, SHOTS[0]), Shot(SHOTS[0], FRAMES)], list(kinds)
+
+    monkeypatch.setattr("unblur.commands.restore.look_for_blur", looked)
+    monkeypatch.setitem(RESTORED_BY, "motion", ("mixing", "mixing"))
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    options = {"codec": "ffv1", "quality": "fast"}
+    report = unblur.restore(clip, whole, **options)
+    assert (report.model, report.frames, report.shots) == ("mixing", FRAMES, 2)
+    before, after_it = planes(clip), planes(whole)
+    cut = SHOTS[0]
+    kept = before[:cut] == after_it[:cut], before[cut:] == after_it[cut:]
+    assert kept == tuple(kind == "sharp" for kind in kinds)
+    for after in (8, 11):
+        killed(clip, out, after, resume=True, **options)
+    unblur.restore(clip, out, resume=True, **options)
+    assert content(out) == content(whole)
+
+
+def planes(path):
+    """Planes of all frames, as bytes."""
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray().tobytes() for frame in file.decode(video=0)]
 
 
 @pytest.mark.parametrize("damage", ["half a frame", "a wrong byte", "a lost segment"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
 import warnings
 from collections import deque
@@ -39,6 +38,7 @@ from unblur.engine.by_shot import ByShot
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
+from unblur.engine.part import read_for, restore_part
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner, find_shots, outputs_in_all
@@ -47,7 +47,7 @@ from unblur.ops import memory
 from unblur.ops.shots import Shot
 from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import Restorer
-from unblur.restorers.registry import NOTHING, Blur, Fuse, Kind, Quality
+from unblur.restorers.registry import NOTHING, Blur, Fuse, Kind, Quality, choose_radius
 from unblur.video import (
     MAX_PIXELS,
     Format,
@@ -73,8 +73,8 @@ BYTES_PER_PIXEL = 48
 """Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
 STILLS = (".png", ".html", ".htm")
 """Extensions by which a preview is a single frame."""
-STILL_REACH = 4
-"""Frames on either side that a network sees of a still."""
+FAR = 1000
+"""More frames than matter to a still."""
 T = TypeVar("T")
 
 
@@ -236,19 +236,8 @@ def restore(
         if Path(destination).suffix.lower() in STILLS:
             if is_pipe(source):
                 raise UsageError("a preview of one frame is of a file: name one, or write a video")
-            of_videos = (
-                "format",
-                "preview",
-                "at",
-                "codec",
-                "crf",
-                "pixel_format",
-                "transfer",
-                "resume",
-            )
-            options = {k: v for k, v in named.items() if k not in of_videos}
-            options |= {"start": start, "end": end}
-            return _restore_still(at, source, destination, **options)
+            options = named | {"start": start, "end": end, "at": at}
+            return _restore_still(source=source, destination=destination, **options)
         start = at or start
     wanted = request(cast(ArrayOptions, named))
     info, where = wanted.info, wanted.device
@@ -379,7 +368,9 @@ def restore(
                 if runner is None:
                     restored = _keep(coming)
                 elif isinstance(runner, ByShot):
-                    restored = runner.restore(coming, held, again.first)
+                    mixed = runner.restore(coming, held, again.first)
+                    # So that going on gives the same file: see `Frame.bare`.
+                    restored = ((f.bare() if rgb is None else f, rgb) for f, rgb in mixed)
                 elif live:
                     restored = runner.restore_live(coming)
                 else:
@@ -426,35 +417,81 @@ def _restore_still(
     overwrite: bool,
     **options: Any,
 ) -> Report:
-    """Restores a single frame with its neighbours, and writes it beside or under what it was."""
+    """Restores a single frame, and those it is fused with; writes it beside what it was."""
+    began = time.monotonic()
     destination = Path(destination)
     target = check_target(destination, source=source, overwrite=overwrite)
     check_inputs(target, (source, options.get("weights"), options.get("depth")))
-    bounds = {name: options.pop(name) for name in ("start", "end")}
+    wanted = request(cast(ArrayOptions, options))
+    torch.manual_seed(options["seed"])
+    job = Job(options["progress"])
+    job.begin(OPEN)
     given = {name: options[name] for name in ("strict", "deinterlace", "stream")}
-    begins = at or bounds["start"] or "f0"  # with a start, frames are counted
-    with open_video(source, start=begins, end=bounds["end"], **given) as reader:
+    begins = at or options["start"] or "f0"  # with a start, frames are counted
+    with open_video(source, start=begins, end=options["end"], **given) as reader:
         skipped = 0 if at is not None or reader.frames is None else reader.frames // 2
         frame = next(islice(reader, skipped, None), None)
     if frame is None:
         raise MediaError(f"{source} holds no frames in the chosen range")
-    first = max(0, frame.index - STILL_REACH)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    spread = choose_radius(options["fuse"], wanted.info)
+    reach = read_for(range(frame.index, frame.index + 1), frame.index + FAR, spread)
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*past the end", category=UnblurWarning)
-        near = {"start": f"f{first}", "end": f"f{frame.index + STILL_REACH + 1}"}
-        images = Path(folder) / "%05d.png"
-        report = restore(source, images, **{**options, **near, "overwrite": True})
-        wanted = f"f{frame.index - first}"
-        with open_video(images, start=wanted) as reader:
-            after = next(iter(reader)).rgb()
+        near = open_video(source, start=f"f{reach.start}", end=f"f{reach.stop}", **given)
+    with near as reader:
+        frames = list(reader)
+        place = frame.index - reach.start
+        runner = _still_runner(wanted, job, reader, frames, place, 2 * spread + 1)
+        after, many = frame.rgb(), 1
+        if runner is not None:
+            many = min(len(frames), place + spread + 1) - max(0, place - spread)
+            job.begin(RESTORE, many, sum(runner.cost) or None)
+            runner.tick = job.at
+            after = restore_part(runner, frames.__getitem__, len(frames), range(place, place + 1))[
+                0
+            ][1]
+    plan = job.plan
+    assert plan is not None  # noqa: S101
     before = frame.rgb()
-    title = f"{Path(source).name}, frame {frame.index}, {report.model}"
+    title = f"{Path(source).name}, frame {frame.index}, {plan.model}"
     if destination.suffix.lower() == ".png":
         content = as_png(before_and_after(before, after))
     else:
         content = slider_page(before, after, title).encode()
     write_whole(target, content, overwrite=overwrite)
-    return dataclasses.replace(report, output=destination, frames=1)
+    fit = next(iter(fits_of(runner).values()))
+    return Report(
+        output=destination,
+        frames=1,
+        seconds=time.monotonic() - began,
+        model=plan.model,
+        light=plan.light or "encoded",
+        device=str(wanted.device),
+        tile=fit.tiling.size if fit.tiling else None,
+        window=fit.window or plan.window or 1,
+        shots=1,
+        decode_failures=reader.decode_failures,
+    )
+
+
+def _still_runner(
+    wanted: Request, job: Job, reader: VideoReader, frames: list[Frame], place: int, many: int
+) -> Runner | None:
+    """What restores a frame and, in all, `many` around it; None where nothing is to be done."""
+    shape, info = reader.info, wanted.info
+    size, transfer = (shape.height, shape.width), shape.color.transfer
+    if info.passes_through or (wanted.options["strength"] == 0 and info.scale == 1):
+        job.plan = Plan(NOTHING, str(wanted.device), None, 1, "frames", *size[::-1])
+        return None
+    if not wanted.by_shot:
+        return wanted.runner(job, size, many, transfer, wanted.focus(reader))
+    job.plan = Plan("auto", str(wanted.device), "auto", 1, "frames", *size[::-1])
+    job.begin(LOOK, len(frames), later=None)
+    shots, kinds = look_for_blur(frames, len(frames), transfer, wanted.device, job)
+    pairs = zip(shots, kinds, strict=True)
+    kind = next(kind for shot, kind in pairs if shot.start <= place < shot.stop)
+    by_shot = wanted.runner_by_shot(job, size, [Shot(0, many)], [kind], transfer)
+    return next(iter(by_shot.runners.values()), None)
 
 
 def _restore_frames(source: Any, wanted: Request, transfer: str | None, job: Job) -> Any:

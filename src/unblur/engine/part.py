@@ -93,7 +93,8 @@ def restore_part(
         if not inside:
             continue
         only = Only(runner.restorer, range(inside.start - own.start, inside.stop - own.start))
-        work = Runner(only, runner.look, runner.fit, runner.focus, runner.fusion)
+        work = Runner(only, runner.look, runner.fit, runner.focus, runner.fusion, runner.exactly)
+        work.cost, work.tick = runner.cost, runner.tick
         restored = work.restore((frames[i] for i in own), [Shot(0, len(own))])
         done += [pair for i, pair in zip(inside, restored, strict=True) if i in part]
     return done

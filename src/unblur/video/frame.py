@@ -133,6 +133,16 @@ class Frame:
 
         return [channel.copy() for channel in channels_of(source)], unpacked
 
+    def bare(self) -> Frame:
+        """The same samples and tags without what the decoder noted beside them.
+
+        Encoders look at such notes, and a frame that was kept on disk has none.
+        """
+        if "closed captions" in self.beside:
+            return self
+        words, unpacked = self.packed()
+        return unpacked(words)
+
     def with_image(self, image: av.VideoFrame) -> Frame:
         """Another image at the time of this frame."""
         return replace(self, image=_timed(image, self))
