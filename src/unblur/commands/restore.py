@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unblur.commands.arrays import Given, taken_apart
+from unblur.commands.cluster import connected, is_connected
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -32,11 +33,13 @@ from unblur.commands.request import (
     when,
 )
 from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
+from unblur.commands.team import check_shared, team_of
 from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs
 from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
+from unblur.engine.pieces import Piece, spread
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import Fit
 from unblur.engine.run import Runner, find_shots, outputs_in_all
@@ -145,6 +148,7 @@ def restore(
     at: When | None = None,
     strict: bool = False,
     deinterlace: bool = False,
+    cluster: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Any:
     """Makes a blurred video sharp.
@@ -162,7 +166,8 @@ def restore(
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
         weights: safetensors file used instead of the preset's own weights; where neither `model`
             nor `quality` is given, of the preset that it names.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; for a file also several that share the
+            work, such as `cuda:0,1`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
@@ -195,6 +200,7 @@ def restore(
         at: where the preview begins, or the frame it is of (by default the middle one).
         strict: refuse damaged input instead of restoring what can be decoded.
         deinterlace: make interlaced input progressive first.
+        cluster: address of a Ray cluster whose workers share the work, or `auto`.
         progress: called with each step: stages, frames and parts of frames.
 
     Returns:
@@ -243,7 +249,11 @@ def restore(
             options |= {"start": start, "end": end}
             return _restore_still(at, source, destination, **options)
         start = at or start
-    wanted = request(cast(ArrayOptions, named))
+    if cluster is not None and not is_connected():
+        with connected(cluster):
+            return restore(source, destination, **named)
+    team = team_of(named)
+    wanted = request(cast(ArrayOptions, {**named, "device": team.lead}))
     info, where = wanted.info, wanted.device
     torch.manual_seed(seed)
     job = Job(progress)
@@ -279,6 +289,8 @@ def restore(
     live = is_pipe(source)
     if live and not untouched:
         check_live(info)
+    if team.shares and not untouched:
+        check_shared(named, live)
     with reading() as reader, ExitStack() as closing_last:
         shape = reader.info
         others = reader.others if isinstance(reader, PipeReader) else None
@@ -291,7 +303,7 @@ def restore(
         work = None
         if place is not None and isinstance(wanted.model, str):
             given = {**named, "source": source, "destination": destination}
-            facts = facts_of(given, shape, str(where))
+            facts = facts_of(given, shape, team.name(where))
             work = closing_last.enter_context(
                 unfinished(place, facts, resume=resume, keep_frames=not untouched)
             )
@@ -320,6 +332,8 @@ def restore(
                 job.plan = Plan("none", str(where), None, total, "frames", *size)
             else:
                 size = shape.height, shape.width
+                closing_last.enter_context(team)
+                before = team.choose(named, size, total, shape.color.transfer, before)
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
                 info = runner.restorer.info
                 if runner.needs_shots and before is not None and before.shots is not None:
@@ -343,6 +357,10 @@ def restore(
                 if runner is not None:
                     runner.refitted = note
             begin = runner.begin(shots, again.first) if runner else again.first
+            plan: Iterator[Piece] = iter(())
+            if runner is not None and team.shares:
+                team.open(named, runner, job, shape)
+                begin, plan = team.pieces(runner, shots, again.first, total, shape)
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
@@ -356,10 +374,15 @@ def restore(
                     restored = _keep(coming)
                 elif live:
                     restored = runner.restore_live(coming)
+                elif team.crew is not None:
+                    first = again.first
+                    parts = spread(coming, plan, team.crew, lambda n: job.at(first + n))
+                    restored = _keep(team.noting(parts, runner))
                 else:
                     restored = runner.restore(coming, shots, held, again.first)
                 done = again.first
-                for item in _restoring(restored, runner, shots, total, job, done):
+                alone = None if team.shares else runner
+                for item in _restoring(restored, alone, shots, total, job, done):
                     sink.put(item)
                     done += 1
                 if shots is not None and again.first == total:  # all was done but the end
@@ -383,7 +406,7 @@ def restore(
         seconds=time.monotonic() - began,
         model=info.name,
         light=runner.look.light if runner else "encoded",
-        device=str(where),
+        device=team.name(where),
         tile=fit.tiling.size if fit.tiling else None,
         window=fit.window or info.window,
         shots=len(shots) if shots else 1,
