@@ -7,7 +7,7 @@ import torch
 
 from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost
-from unblur.engine.plan import Fit
+from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Rendition, Runner
 from unblur.errors import MediaError
 from unblur.ops.shots import Shot
@@ -50,7 +50,9 @@ class Adding:
 def by_shot(seconds=(1.0, 3.0)):
     runners = {}
     for name, amount, each in zip("ab", (0.25, 0.5), seconds, strict=True):
-        runners[name] = Runner(Adding(name, amount), Rendition("encoded", None), Fit(None, None))
+        runners[name] = Runner(
+            Adding(name, amount), Rendition("encoded", None), MemoryPlan(None, None)
+        )
         runners[name].cost = Cost(run=each)
     return ByShot(SHOTS, ["a", "none", "b"], runners)
 

@@ -63,6 +63,9 @@ def batch(
     codec: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     crf: Annotated[int | None, typer.Option(metavar="NUMBER")] = None,
     max_memory: Annotated[int | None, typer.Option(metavar="SIZE", parser=parse_size)] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="As of `unblur restore`.")
+    ] = None,
     json_events: Events = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -106,6 +109,7 @@ def batch(
             codec=codec,
             crf=crf,
             max_memory=max_memory,
+            cluster=cluster,
             progress=progress,
         ):
             outcomes.append(outcome)

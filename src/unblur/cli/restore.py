@@ -104,7 +104,9 @@ def restore(
     device: Annotated[
         str,
         typer.Option(
-            metavar="DEVICE", rich_help_panel=MODEL, help="auto, cpu, cuda, cuda:1 or mps."
+            metavar="DEVICE",
+            rich_help_panel=MODEL,
+            help="auto, cpu, cuda, cuda:1, mps; cuda:0,1.",
         ),
     ] = "auto",
     precision: Annotated[
@@ -155,6 +157,15 @@ def restore(
             "--depth-invert", rich_help_panel=MODEL, help="Bright = near in the depth maps."
         ),
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            rich_help_panel=MODEL,
+            show_default=False,
+            help="Share the work with a Ray cluster: its address, or auto.",
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -332,6 +343,7 @@ def restore(
                 at=at,
                 strict=strict,
                 deinterlace=deinterlace,
+                cluster=cluster,
                 progress=progress,
             )
         except OSError as error:

@@ -6,11 +6,13 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from unblur.commands.cluster import connected
 from unblur.commands.restore import restore
 from unblur.errors import UnblurError, UsageError
 from unblur.ops.memory import is_out_of_memory
@@ -117,6 +119,18 @@ def batch(
     Yields:
         What became of each file, in order.
     """
+    cluster = options.get("cluster")
+    with connected(cluster) if cluster is not None else nullcontext():
+        yield from _each(todo, resume, overwrite, begin, options)
+
+
+def _each(
+    todo: Sequence[Task],
+    resume: bool,
+    overwrite: bool,
+    begin: Callable[[int, Task], None],
+    options: Mapping[str, Any],
+) -> Iterator[Outcome]:
     for number, task in enumerate(todo, 1):
         begin(number, task)
         if resume and not overwrite and task.output.exists():

@@ -99,6 +99,7 @@ class FileOptions(FrameOptions, total=False):
     at: When | None
     strict: bool
     deinterlace: bool
+    cluster: str | None
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -123,6 +124,7 @@ _WORD, _WHOLE, _PATH = (str,), (Integral,), (str, os.PathLike)
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("blur", "quality", "precision", "light"), (_WORD, "a word")),
     **dict.fromkeys(("codec", "pixel_format", "format", "transfer"), (_WORD, "a name")),
+    "cluster": (_WORD, "an address, or 'auto'"),
     **dict.fromkeys(("scale", "tile", "window", "crf", "stream"), (_WHOLE, "a whole number")),
     **dict.fromkeys(("max_memory", "seed"), (_WHOLE, "a whole number")),
     **dict.fromkeys(("weights", "depth"), (_PATH, "a path")),

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unblur.commands.analyze import frames_of, look_for_blur
 from unblur.commands.arrays import Given, taken_apart
+from unblur.commands.cluster import connected, is_connected
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -32,6 +33,7 @@ from unblur.commands.request import (
     when,
 )
 from unblur.commands.resume import Again, Chosen, chosen_before, facts_of
+from unblur.commands.team import check_shared, team_of
 from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs, check_name
 from unblur.engine.by_shot import ByShot
@@ -39,6 +41,7 @@ from unblur.engine.compare import GAP, as_png, before_and_after, slider_page
 from unblur.engine.held import held_for
 from unblur.engine.live import check_live
 from unblur.engine.part import read_for, restore_part
+from unblur.engine.pieces import Piece, spread
 from unblur.engine.pipeline import background, prefetch
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner, find_shots, outputs_in_all
@@ -148,6 +151,7 @@ def restore(
     at: When | None = None,
     strict: bool = False,
     deinterlace: bool = False,
+    cluster: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Any:
     """Makes a blurred video sharp.
@@ -167,7 +171,8 @@ def restore(
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
         weights: safetensors file used instead of the preset's own weights; where neither `model`
             nor `quality` is given, of the preset that it names.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; for a file also several that share the
+            work, such as `cuda:0,1`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         light: what the network sees: `linear` light, the `encoded` signal, or what its preset
             was measured to do best with (`auto`).
@@ -200,6 +205,7 @@ def restore(
         at: where the preview begins, or the frame it is of (by default the middle one).
         strict: refuse damaged input instead of restoring what can be decoded.
         deinterlace: make interlaced input progressive first.
+        cluster: address of a Ray cluster whose workers share the work, or `auto`.
         progress: called with each step: stages, frames and parts of frames.
 
     Returns:
@@ -239,7 +245,11 @@ def restore(
             options = named | {"start": start, "end": end, "at": at}
             return _restore_still(source=source, destination=destination, **options)
         start = at or start
-    wanted = request(cast(ArrayOptions, named))
+    if cluster is not None and not is_connected():
+        with connected(cluster):
+            return restore(source, destination, **named)
+    team = team_of(named)
+    wanted = request(cast(ArrayOptions, {**named, "device": team.lead}))
     info, where = wanted.info, wanted.device
     torch.manual_seed(seed)
     job = Job(progress)
@@ -249,6 +259,13 @@ def restore(
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
     by_shot = wanted.by_shot and not untouched and not is_pipe(source)
+    if by_shot and team.shares:
+        warnings.warn(
+            "workers restore all shots by one model, for motion blur: --for focus takes the other",
+            UnblurWarning,
+            stacklevel=2,
+        )
+        by_shot = False
 
     limit = wanted.options["max_memory"] if where.type == "cpu" else None
     room = memory.budget(torch.device("cpu"), limit)
@@ -276,6 +293,8 @@ def restore(
     live = is_pipe(source)
     if live and not untouched:
         check_live(info)
+    if team.shares and not untouched:
+        check_shared(named, live)
     with reading() as reader, ExitStack() as closing_last:
         shape = reader.info
         others = reader.others if isinstance(reader, PipeReader) else None
@@ -288,7 +307,7 @@ def restore(
         work = None
         if place is not None and isinstance(wanted.model, str):
             given = {**named, "source": source, "destination": destination}
-            facts = facts_of(given, shape, str(where))
+            facts = facts_of(given, shape, team.name(where))
             work = closing_last.enter_context(
                 unfinished(place, facts, resume=resume, keep_frames=not untouched)
             )
@@ -331,6 +350,8 @@ def restore(
                 )
             else:
                 size = shape.height, shape.width
+                closing_last.enter_context(team)
+                before = team.choose(named, size, total, shape.color.transfer, before)
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
                 if runner.needs_shots and before is not None and before.shots is not None:
                     shots = before.shots
@@ -352,10 +373,16 @@ def restore(
                 note()
                 for each in workers(runner):
                     each.refitted = note
+            parts: Iterator[Piece] = iter(())
             if isinstance(runner, ByShot):
                 begin = runner.begin(again.first)
+            elif runner is None:
+                begin = again.first
+            elif team.shares:
+                team.open(named, runner, job, shape)
+                begin, parts = team.pieces(runner, shots, again.first, total, shape)
             else:
-                begin = runner.begin(shots, again.first) if runner else again.first
+                begin = runner.begin(shots, again.first)
             # Both threads end before the files they work on are closed, also after an error.
             with (
                 held_for(info, shots, target) as held,
@@ -373,10 +400,15 @@ def restore(
                     restored = ((f.bare() if rgb is None else f, rgb) for f, rgb in mixed)
                 elif live:
                     restored = runner.restore_live(coming)
+                elif team.crew is not None:
+                    first = again.first
+                    made = spread(coming, parts, team.crew, lambda n: job.at(first + n))
+                    restored = _keep(team.noting(made, runner))
                 else:
                     restored = runner.restore(coming, shots, held, again.first)
                 done = again.first
-                for item in _restoring(restored, runner, shots, total, job, done):
+                alone = None if team.shares else runner
+                for item in _restoring(restored, alone, shots, total, job, done):
                     sink.put(item)
                     done += 1
                 if shots is not None and again.first == total:  # all was done but the end
@@ -402,7 +434,7 @@ def restore(
         seconds=time.monotonic() - began,
         model=plan.model,
         light=plan.light or "encoded",
-        device=str(where),
+        device=team.name(where),
         tile=fit.tiling.size if fit.tiling else None,
         window=fit.window or plan.window or 1,
         shots=len(shots) if shots else 1,

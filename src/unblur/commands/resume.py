@@ -22,7 +22,10 @@ from unblur.restorers.base import Tiling
 from unblur.video import Frame, VideoInfo, VideoWriter
 from unblur.video.kept import Kept
 
-NO_MATTER = ("source", "destination", "overwrite", "resume", "progress", "preview", "at")
+NO_MATTER = (
+    *("source", "destination", "overwrite", "resume", "progress", "preview", "at"),
+    *("cluster", "device"),
+)
 """Options of a restoration that its frames do not depend on, or that no job with parts has."""
 
 

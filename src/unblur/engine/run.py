@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
@@ -187,6 +187,7 @@ class Runner:
         shots: Sequence[Shot] | None,
         held: Held[P] | None = None,
         first: int = 0,
+        stop: int | None = None,
     ) -> Iterator[tuple[P, Tensor]]:
         """Restores a stream of frames, holding no more of them than the windows need.
 
@@ -195,6 +196,7 @@ class Runner:
             shots: of all frames; None for a restorer that takes each frame by itself.
             held: where they wait for their windows; in memory if None.
             first: frame to begin with; it and all after it come out as if all had been restored.
+            stop: frame to end before, likewise; None: the last one comes out.
 
         Yields:
             Each frame with its restored image `(3, scale * H, scale * W)`, in the frame's own
@@ -210,8 +212,18 @@ class Runner:
         source = iter(frames)
         held = InMemory() if held is None else held
         for shot in shots:
-            if shot.stop > first:
-                yield from self._restore_rest(source, shot, held, max(first, shot.start))
+            if shot.stop > first and (stop is None or shot.start < stop):
+                yield from self._restore_rest(source, shot, held, max(first, shot.start), stop)
+
+    def needed(self, shot: Shot, first: int, stop: int) -> tuple[int, int]:
+        """The frames that `restore` must be given for those from `first` to `stop - 1` of a shot.
+
+        Returns:
+            The earliest, and the one behind the last.
+        """
+        windows = self._windows(shot, first, stop)
+        begin = shot.start + self._begin(shot, windows)
+        return begin, shot.start + max(max(window.inputs) for window in windows) + 1
 
     def begin(self, shots: Sequence[Shot] | None, first: int) -> int:
         """The earliest frame that `restore` must be given for `first` and those after it."""
@@ -224,28 +236,35 @@ class Runner:
         """The same within a shot; depth and blur of a frame lean on all frames before it."""
         return 0 if self.focus is not None else min(oldest_needed(list(windows)))
 
-    def _windows(self, shot: Shot, first: int) -> list[Window]:
-        """The windows of a shot that matter to frames from `first` on."""
+    def _windows(self, shot: Shot, first: int, stop: int | None = None) -> list[Window]:
+        """The windows of a shot that matter to frames from `first` to `stop - 1`.
+
+        Where an end is given, no more comes out of them than matters.
+        """
         wanted = self._unfused(shot, first) - shot.start
         windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
-        return [window for window in windows if max(window.outputs) >= wanted]
+        if stop is None:
+            return [window for window in windows if max(window.outputs) >= wanted]
+        end = stop - shot.start + (self.fusion.radius if self.fusion is not None else 0)
+        parts = [(w.inputs, tuple(i for i in w.outputs if wanted <= i < end)) for w in windows]
+        return [Window(inputs, outputs) for inputs, outputs in parts if outputs]
 
     def _unfused(self, shot: Shot, first: int) -> int:
         """The earliest frame of a shot that `first` is fused with."""
         return max(shot.start, first - (self.fusion.radius if self.fusion is not None else 0))
 
     def _restore_rest(
-        self, source: Iterator[P], shot: Shot, held: Held[P], first: int
+        self, source: Iterator[P], shot: Shot, held: Held[P], first: int, stop: int | None
     ) -> Iterator[tuple[P, Tensor]]:
-        """The frames of a shot from `first` on with their images."""
-        begin, windows = self._unfused(shot, first), self._windows(shot, first)
+        """The frames of a shot from `first` to `stop - 1` with their images."""
+        begin, windows = self._unfused(shot, first), self._windows(shot, first, stop)
         came = shot.start + self._begin(shot, windows)
         arrivals = Arrivals(source, held, self.focus, shot.start, came)
         steps = self._steps(shot, windows, arrivals)
         restored = self._restore_shot(arrivals, steps, begin - shot.start)
-        if self.fusion is None:
-            return restored
-        return self._fuse(restored, self.fusion, first - begin)
+        if self.fusion is not None:
+            restored = self._fuse(restored, self.fusion, first - begin)
+        return restored if stop is None else islice(restored, stop - first)
 
     def restore_live(self, frames: Iterable[P]) -> Generator[tuple[P, Tensor], None, None]:
         """As `restore`, of frames whose end and shots are not known: see `engine.live`.

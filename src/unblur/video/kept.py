@@ -24,9 +24,9 @@ import numpy as np
 from av.packet import Packet
 
 from unblur.video.frame import Frame
+from unblur.video.packed import blank_for
 from unblur.video.pixels.layout import layout_of, native_format
-from unblur.video.pixels.planes import channels_of, empty_image, readable, tags_of
-from unblur.video.side_data import copy_of
+from unblur.video.pixels.planes import channels_of, readable, tags_of
 
 MOST_FRAMES = 250
 """Frames of a segment: what H.264 and H.265 put between two key frames at most, so that segments
@@ -243,12 +243,7 @@ class Kept:
         size, _, _ = _HEAD.unpack_from(content)
         told = json.loads(content[_HEAD.size : _HEAD.size + size])
         width, height = told["size"]
-        same = (source.image.format.name, source.width, source.height)
-        whole = "closed captions" in source.beside and same == (told["format"], width, height)
-        if whole:
-            image = copy_of(source.image)  # with its captions
-        else:
-            image = empty_image(told["format"], width, height, told["tags"])
+        image = blank_for(source, told["format"], width, height, told["tags"])
         at = _HEAD.size + size
         for channel in channels_of(image):
             samples = np.ndarray(channel.shape, channel.dtype, content, at)

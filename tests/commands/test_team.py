@@ -1,0 +1,147 @@
+"""Several workers share a restoration; what comes out is what one of them gives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+import unblur
+from unblur.commands.unfinished import folder_of, leftovers
+from unblur.errors import ResourceError, UsageError
+
+FRAMES = 60
+
+
+def make_clip(path, frames=FRAMES, size=(64, 48)):
+    """Two shots of moving noise with sound."""
+    rng = np.random.default_rng(0)
+    width, height = size
+    shots = rng.integers(0, 256, (2, height, width + frames, 3), np.uint8)
+    with av.open(str(path), "w") as file:
+        video, sound = file.add_stream("mpeg4", rate=25), file.add_stream("pcm_s16le", rate=8000)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        sound.layout = "mono"
+        for i in range(frames):
+            shown = np.ascontiguousarray(shots[i * 2 // frames][:, i : i + width])
+            frame = av.VideoFrame.from_ndarray(shown)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        noise = rng.integers(-999, 999, (1, 320 * frames), np.int16)
+        tone = av.AudioFrame.from_ndarray(noise, "s16", "mono")
+        tone.rate, tone.pts = 8000, 0
+        file.mux(sound.encode(tone))
+        file.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return make_clip(tmp_path / "in.mov")
+
+
+OPTIONS = {"model": "bsstnet-tiny", "window": 6, "fuse": 2}
+MAXIM = {"model": "maxim-stage1", "tile": 64}
+
+
+def test_devices_give_what_one_gives(clip, tmp_path):
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    unblur.restore(clip, whole, end="f22", **OPTIONS)
+    said = []
+    report = unblur.restore(clip, out, device="cpu,cpu", end="f22", progress=said.append, **OPTIONS)
+    assert out.read_bytes() == whole.read_bytes()
+    assert (report.frames, report.device) == (22, "cpu,cpu")
+    assert {now.stage for now in said} >= {"open", "look through", "restore", "finish"}
+    assert max(now.done for now in said if now.stage == "restore") == 22
+    assert folder_of(out).exists() is False
+
+
+def test_what_one_began_several_go_on_with(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("unblur.commands.unfinished.WORTH", 0.0)
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    unblur.restore(clip, whole, model="focus-s", end="f12", window=8)
+
+    def stop(now):
+        if now.stage == "restore" and now.done >= 8:
+            raise KeyboardInterrupt
+
+    given = {"model": "focus-s", "end": "f12", "window": 8}
+    with pytest.raises(KeyboardInterrupt), pytest.warns(match="--resume"):
+        unblur.restore(clip, out, progress=stop, **given)
+    assert leftovers(out)
+    unblur.restore(clip, out, resume=True, device="cpu", **given)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "cpu,auto"}, "name each"),
+        ({"device": "cpu,there"}, "unknown device 'there'"),
+        ({"device": "cpu,cpu", "preview": True}, "a preview is short"),
+        ({"device": "cpu,cpu", "model": "focus-s", "depth": "maps"}, "take builtin"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_shared_is_refused(clip, tmp_path, options, said):
+    with pytest.raises(UsageError, match=said):
+        unblur.restore(clip, tmp_path / "out.mkv", **options)
+
+
+def test_without_ray_a_remedy_is_named(clip, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ResourceError, match=r"pip install 'unblur\[cluster\]'"):
+        unblur.restore(clip, tmp_path / "out.mkv", cluster="auto", **OPTIONS)
+
+
+@pytest.fixture
+def ray():
+    """A cluster of two workers on this machine."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_machine_gives_also_when_a_worker_dies(clip, tmp_path, ray):
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    unblur.restore(clip, whole, **OPTIONS)
+    workers, killed = set(), []
+    own = os.getpid()
+
+    def kill(now):
+        if now.stage == "restore" and now.done >= 12 and not killed:
+            listed = subprocess.run(
+                ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+            ).stdout
+            rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+            parents = {int(pid): int(parent) for pid, parent, _ in rows}
+            workers.update(
+                int(pid)
+                for pid, _, words in rows
+                if words.startswith("ray::Worker") and own in ancestors(int(pid), parents)
+            )
+            killed.append(min(workers))
+            os.kill(killed[0], signal.SIGKILL)
+
+    report = unblur.restore(clip, out, cluster="local", progress=kill, **OPTIONS)
+    assert len(workers) == 2
+    assert out.read_bytes() == whole.read_bytes()
+    assert (report.frames, report.device) == (FRAMES, "cpu")
+
+
+def ancestors(process, parents):
+    """Numbers of the processes that began a process, and those that began them."""
+    found = []
+    while process in parents and process not in found:
+        found.append(process)
+        process = parents[process]
+    return found
