@@ -74,7 +74,8 @@ def test_steps_that_a_camera_made_are_no_holes(tmp_path: Path, kind: str) -> Non
 
 
 def test_zeros_in_a_frame_of_h265_are_noticed(tmp_path: Path) -> None:
-    clip = clip_of(tmp_path, "h265.mkv")
+    codec, options = KINDS["h265.mkv"]
+    clip = make_clip(tmp_path / "h265.mp4", codec=codec, options=options, pts=FRAMES)
     with av.open(str(clip)) as container:
         frame = [bytes(packet) for packet in container.demux(video=0)][FRAMES // 2]
     data = bytearray(clip.read_bytes())
@@ -83,6 +84,41 @@ def test_zeros_in_a_frame_of_h265_are_noticed(tmp_path: Path) -> None:
     clip.write_bytes(data)
     with open_video(clip) as reader, pytest.warns(UnblurWarning, match="overwritten with zeros"):
         list(reader)
+
+
+def with_noise(path: Path, number: int, size: int) -> Path:
+    """The file with random bytes in mid-frame: no demuxer is the wiser."""
+    with av.open(str(path)) as container:
+        frame = [bytes(packet) for packet in container.demux(video=0)][number]
+    data = bytearray(path.read_bytes())
+    at = data.index(frame) + len(frame) // 2
+    data[at : at + size] = random.Random(2).randbytes(size)
+    damaged = path.with_name(f"noise-{path.name}")
+    damaged.write_bytes(data)
+    return damaged
+
+
+@pytest.mark.parametrize("kind", ["h265.mkv", "h264.mkv"])
+def test_matroska_that_was_altered_is_damaged(tmp_path: Path, kind: str) -> None:
+    damaged = with_noise(clip_of(tmp_path, kind), FRAMES // 2, 8)
+    with open_video(damaged) as reader, pytest.warns(UnblurWarning, match="was altered"):
+        list(reader)
+    with pytest.raises(MediaError, match="was altered"), open_video(damaged, strict=True) as r:
+        list(r)
+
+
+@pytest.mark.parametrize("between", ["1", "5"])
+@pytest.mark.parametrize("number", [0, 8])
+def test_damaged_frames_of_ffv1_are_left_out(tmp_path: Path, between: str, number: int) -> None:
+    """FFmpeg shows what was in memory in place of damaged parts; MP4 has no checksums itself."""
+    options = {"level": "3", "slicecrc": "1", "g": between}
+    clip = make_clip(tmp_path / "a.mp4", codec="ffv1", options=options, pts=20)
+    damaged = with_noise(clip, number, 4)
+    with open_video(damaged) as reader, pytest.warns(UnblurWarning, match="left out"):
+        times = [frame.time for frame in reader]
+    whole = read_all(clip)[1]
+    until = number + 1 if between == "1" else 5 * (number // 5 + 1)  # to the next key frame
+    assert times == [frame.time for n, frame in enumerate(whole) if not number <= n < until]
 
 
 def test_h265_without_container_names_missing_references(tmp_path: Path) -> None:
@@ -126,7 +162,7 @@ def test_a_clock_that_begins_below_zero_is_counted_back(tmp_path: Path, audio: s
     assert {b - a for a, b in pairwise(times)} == {Fraction(1, 25)}
 
 
-@pytest.mark.parametrize("kind", ["h264.mkv", "h265.mkv"])
+@pytest.mark.parametrize("kind", ["h264.mkv", "h265.mkv", "ffv1.mkv"])
 def test_a_damaged_file_gives_the_same_frames_at_every_run(tmp_path: Path, kind: str) -> None:
     damaged = with_hole(clip_of(tmp_path, kind), zeros=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from unblur.errors import MediaError, ResourceError, UnblurWarning
+from unblur.video.checksums import Checksums
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.holes import Holes, has_illegal_zeros, noted_references
+from unblur.video.holes import Holes, has_illegal_zeros, noted_words
 from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_image
 from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted
@@ -183,6 +185,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
     codec = opened.stream.codec.canonical_name
     read = _Read()
     sent = shown = 0
+    spoiled = False
     first: int | None = None
     waiting: Counter[int | None] = Counter()
     """Times of packets that gave no image yet."""
@@ -204,7 +207,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
         if has_illegal_zeros(packet, opened.stream):
             damage.note("a part of a frame was overwritten with zeros", lost=False)
         try:
-            with noted_references(opened.stream) as unfound:
+            with noted_words(opened.stream) as words:
                 found = opened.decoder.decode(packet)
         except av.error.EOFError:
             continue
@@ -215,7 +218,13 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
         except (av.FFmpegError, ValueError) as error:
             damage.note(f"a packet does not decode ({reason(error)})", lost=True)
             continue
-        if unfound and shown:
+        if codec == "ffv1":
+            # What FFmpeg shows in place of a damaged part depends on what was in memory before.
+            spoiled = bool(words) or (spoiled and not packet.is_keyframe)
+            if spoiled and found:
+                damage.note("a part of a frame is damaged", lost=True)
+                continue
+        elif words and shown:
             damage.note("a frame leans on one that is missing", lost=False)
         for image in found:
             first = image.pts if first is None else first
@@ -271,6 +280,7 @@ def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
     failures = 0
     clock = clock_of(opened.path, opened.container, opened.stream.index)
     ticking = Ticking(clock)
+    sums = _Sums(opened, damage)
     if clock.breaks:
         warnings.warn(
             f"{opened.path}: its clock restarts or leaps ({clock.breaks} times); the parts are put"
@@ -282,6 +292,7 @@ def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
         try:
             for packet in opened.container.demux():  # all: what lies between packets counts
                 holes.read(packet)
+                sums.check(packet)
                 if packet.stream_index != opened.stream.index:
                     continue
                 if packet.size:
@@ -300,6 +311,31 @@ def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
                 flush.stream = opened.stream
                 yield flush
                 return
+
+
+class _Sums:
+    """Notes parts of a Matroska file that are not as they were written."""
+
+    def __init__(self, opened: Opened, damage: Damage) -> None:
+        self._damage, self._base = damage, opened.time_base
+        self._stream, self._time = opened.stream.index, 0
+        name = opened.container.format.name
+        self._sums = Checksums(opened.path) if name.startswith("matroska") else None
+        self._first: int | None = None
+
+    def check(self, packet: Packet) -> None:
+        """Looks at all that lies before a packet, and behind the first one of all."""
+        if self._sums is None:
+            return
+        place = packet.pos if packet.size else sys.maxsize
+        if place is None or place < 0:
+            return
+        self._first = place if self._first is None else self._first
+        for _ in self._sums.wrong(self._first, place):
+            where = float(self._time * self._base)
+            self._damage.note(f"what lies around {where:.2f} s was altered", lost=False)
+        if packet.stream_index == self._stream and packet.pts is not None:
+            self._time = packet.pts
 
 
 def _early_end(opened: Opened, read: _Read) -> str | None:

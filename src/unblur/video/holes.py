@@ -32,8 +32,12 @@ _STEPS = 33
 """Steps of time whose median is the usual one."""
 _LEAP = Fraction(3, 2)
 """Usual steps from which on a frame is missing."""
-_REFERENCES = ("Could not find ref", "Error constructing the frame RPS")
-"""FFmpeg's words where a frame of H.265 leans on one that is not there, which it then makes up."""
+_WORDS = {
+    "hevc": ("Could not find ref", "Error constructing the frame RPS"),
+    "ffv1": ("slice CRC mismatch", "Slice pointer chain broken", "quantization table"),
+}
+"""FFmpeg's words where a frame of H.265 leans on one that is not there, which it then makes up, and
+where a part of a frame of FFV1 is damaged, in whose place it shows what was in memory."""
 
 
 class Holes:
@@ -106,13 +110,14 @@ class Holes:
 
 
 @contextmanager
-def noted_references(stream: VideoStream) -> Iterator[list[Any]]:
-    """Within it a list fills with FFmpeg's words on missing references; of H.265 alone.
+def noted_words(stream: VideoStream) -> Iterator[list[Any]]:
+    """Within it a list fills with FFmpeg's words on frames that are not right: `_WORDS`.
 
     Decoders of other codecs flag such frames. The words come from threads of the decoder, which is
-    why none may run on behind Python's back: H.265 is decoded with threads for slices only.
+    why none may run on behind Python's back: these codecs are decoded with threads for slices only.
     """
-    if stream.codec.canonical_name != "hevc":
+    name = stream.codec.canonical_name
+    if name not in _WORDS:
         yield []
         return
     level = av.logging.get_level()
@@ -121,7 +126,7 @@ def noted_references(stream: VideoStream) -> Iterator[list[Any]]:
     try:
         with av.logging.Capture(local=False) as words:
             yield found
-        found += [w for w in words if w[1] == "hevc" and w[2].startswith(_REFERENCES)]
+        found += [w for w in words if w[1] == name and w[2].startswith(_WORDS[name])]
     finally:
         av.logging.set_level(level)
 
