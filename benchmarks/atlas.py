@@ -2,6 +2,7 @@
 the method is worth.
 
     python benchmarks/atlas.py [--frames N] [--width N] [--preset NAME] [--only ROW] [--threads N]
+        [--clip NAME] [--minutes M]
     python benchmarks/atlas.py --filmed FRAMES MASKS
 
 Scenes of held-out textures: two or three layers at their own depths, the focus goes from the
@@ -19,6 +20,7 @@ CPU's time on one thread, flow and masks included.
 | full, true COC | radii of the renderer, then learned |
 | full, CNN atlas | atlases made by the paper's kind of network |
 | full, automatic masks | what moves |
+| preset paper | networks, losses and masks of the paper, in `--minutes` |
 
 `--filmed` takes a real clip instead, its FRAMES sharp and MASKS of its foreground, one folder of
 images each: the frames are made small and blurred by the lens of `unblur simulate focus`,
@@ -43,7 +45,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.atlas.fitting.canvas import Canvas
-from unblur.atlas.fitting.fit import Fitter, sharp_frames
+from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
 from unblur.atlas.fitting.model import from_working
 from unblur.atlas.fitting.presets import FitConfig, preset
 from unblur.atlas.fitting.take import fit_frames
@@ -64,12 +66,14 @@ ROWS = (
     "full, automatic masks",
     "full, true COC",
     "full, CNN atlas",
+    "preset paper",
 )
+PAPER = ROWS[-1]
 ONE, ALONE = "stream", ROWS[5:]
 """The clip that these rows are made of; all others are made of every clip."""
 FIELDS = (
     "clip", "row", "psnr", "out of focus", "ssim", "flip", "tpsnr pq", "tpsnr diff", "reblurred",
-    "seconds",
+    "reblurred ssim", "steps", "seconds",
 )  # fmt: skip
 LENS = 6.0
 """Largest radius of the blur of a filmed clip, in pixels."""
@@ -108,6 +112,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256, help="of the frames; height is 9/16")
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--only", help="this row alone")
+    parser.add_argument("--clip", choices=CLIPS, help="this clip alone")
+    parser.add_argument("--minutes", type=float, help="of the row preset paper, by the clock")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--filmed", type=Path, nargs=2, metavar=("FRAMES", "MASKS"))
     parser.add_argument("--images", type=Path, help="folder for images of what is made")
@@ -124,12 +130,14 @@ def main() -> None:
         known = any(r["clip"] == name and r["row"] == row for r in done)
         if known or (options.only and row != options.only):
             continue
+        if (options.clip and name != options.clip) or (row == PAPER and not options.minutes):
+            continue
         size = (options.frames, options.width * 9 // 16, options.width)
         if options.filmed:
             made = filmed(options.filmed[0], options.filmed[1], *size)
         else:
             made = clip(*CLIPS[name], *size)
-        result = run(row, made, preset(options.preset), options.images, name)
+        result = run(row, made, preset(options.preset), options.images, name, options.minutes)
         done.append({"clip": name, "row": row} | result)
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, FIELDS)
@@ -197,7 +205,12 @@ def small(path: Path, height: int, width: int) -> Tensor:
 
 
 def run(
-    row: str, made: Rendered, config: FitConfig, images: Path | None, name: str
+    row: str,
+    made: Rendered,
+    config: FitConfig,
+    images: Path | None,
+    name: str,
+    minutes: float | None = None,
 ) -> dict[str, str]:
     """Figures of one row."""
     assert made.coc is not None
@@ -206,11 +219,12 @@ def run(
     fitter: Fitter | None = None
     shown = frames
     if row != "input":
-        fitter = fit(row, made, config)
+        fitter = fit(row, made, config, minutes)
         shown = sharp_frames(fitter.model)
     seconds = time.process_time() - began
     soft = (radius > 1).expand_as(truth)
     error = (shown - truth).square()[soft].mean()
+    again = {} if fitter is None else reblurred(fitter, frames)
     if images is not None and fitter is not None:
         draw(images, f"{name}_{row}".replace(" ", "_"), fitter, made, shown)
     return {
@@ -220,12 +234,12 @@ def run(
         "flip": flip(shown, truth),
         "tpsnr pq": f"{tpsnr_pq(shown, truth).mean():.2f}",
         "tpsnr diff": f"{tpsnr_diff(shown, truth).mean():.2f}",
-        "reblurred": "" if fitter is None else f"{reblurred(fitter, frames):.2f}",
+        **again,
         "seconds": "" if fitter is None else f"{seconds:.0f}",
     }
 
 
-def fit(row: str, made: Rendered, config: FitConfig) -> Fitter:
+def fit(row: str, made: Rendered, config: FitConfig, minutes: float | None = None) -> Fitter:
     """The fit of one row."""
     assert made.layers is not None
     assert made.coc is not None
@@ -242,7 +256,16 @@ def fit(row: str, made: Rendered, config: FitConfig) -> Fitter:
     elif row == "full, CNN atlas":
         config = replace(config, atlas="cnn")
     layers = made.layers.shape[2]
+    if row == PAPER:
+        return fit_frames(
+            made.blurred[0], preset("paper"), layers, labels=labels, minutes=minutes, progress=tell
+        )
     return fit_frames(made.blurred[0], config, layers, labels=labels, radii=radii)
+
+
+def tell(status: Status) -> None:
+    """Where a long fit stands."""
+    print(f"step {status.step}, {status.seconds:.0f} s, {status.psnr:.2f} dB", flush=True)
 
 
 def rough(layers: Tensor) -> Tensor:
@@ -267,14 +290,19 @@ def flip(x: Tensor, truth: Tensor) -> str:
 
 
 @torch.no_grad()
-def reblurred(fitter: Fitter, frames: Tensor) -> float:
-    """PSNR of the layers, blurred again, beside the clip."""
+def reblurred(fitter: Fitter, frames: Tensor) -> dict[str, str]:
+    """PSNR and SSIM of the layers, blurred again, beside the clip; and how many steps it took."""
     model, canvas = fitter.model, fitter.canvas(1)
-    values = []
+    found = []
     for t in range(len(frames)):
         light = canvas.crop(model.blurred(model.look(canvas, [t]), 1))
-        values.append(psnr(from_working(light, model.config.linear)[0], frames[t]))
-    return float(torch.stack(values).mean())
+        found.append(from_working(light, model.config.linear)[0])
+    again = torch.stack(found)
+    return {
+        "reblurred": f"{psnr(again, frames).mean():.2f}",
+        "reblurred ssim": f"{ssim(again, frames).mean():.4f}",
+        "steps": str(fitter.done),
+    }
 
 
 @torch.no_grad()
@@ -315,7 +343,7 @@ def markdown(rows: list[dict[str, str]], options: argparse.Namespace) -> str:
         "",
         "| " + " | ".join(FIELDS) + " |",
         "|" + "---|" * len(FIELDS),
-        *("| " + " | ".join(row[field] for field in FIELDS) + " |" for row in rows),
+        *("| " + " | ".join(row.get(field, "") for field in FIELDS) + " |" for row in rows),
     ]
     return "\n".join(lines) + "\n"
 

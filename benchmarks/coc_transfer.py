@@ -1,7 +1,7 @@
 """Does the encoder of a network that makes frames sharp tell the circle of confusion better?
 
     python benchmarks/coc_transfer.py --textures BANK --pool POOL --runs DIR
-        [--minutes M] [--seeds N]
+        [--minutes M] [--seeds N] [--rows ROW ...]
 
 Tables 2 and 3 of Ruan et al. (Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024) in
 small. All rows learn for M minutes of one thread of a CPU on the same rendered clips:
@@ -15,7 +15,8 @@ small. All rows learn for M minutes of one thread of a CPU on the same rendered 
 
 Time is the CPU's, rendering left out. Errors are those of the diameter in pixels on the scenes of
 held-out textures of benchmarks/guidance.py. Writes results/coc_transfer.csv and
-results/coc_transfer.md beside this file; runs stay in DIR.
+results/coc_transfer.md beside this file; runs stay in DIR, and those
+that are done are not done again.
 """
 
 from __future__ import annotations
@@ -56,12 +57,16 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
     parser.add_argument("--seeds", type=int, default=1, help="of each row (default: 1)")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ARMS, default=list(ARMS), help="(default: all)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenes = {name: clips(config, COUNT) for name, config in SCENES.items()}
     rows = [{"row": "coc-s as it ships"} | measured(weights.require(COC_WEIGHTS, ""), scenes)]
     for seed in range(options.seeds):
-        for name, (source, changes) in ARMS.items():
+        for name in options.rows:
+            source, changes = ARMS[name]
             recipe = replace(recipes.load(source), seed=seed, **{**SHARED, **changes})
             folder = options.runs / f"{name}-{seed}".replace(", ", "-").replace(" ", "-")
             found, facts = learned(recipe, options.minutes, folder, options.textures, options.pool)

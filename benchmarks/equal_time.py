@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from dataclasses import replace
@@ -25,7 +26,7 @@ TRIED = 10
 def learned(
     recipe: Recipe, minutes: float, folder: Path, textures: Path, clips: Path
 ) -> tuple[Path, dict[str, str]]:
-    """Weights after as many steps as fit, and how many those are.
+    """Weights after as many steps as fit, and how many those are; of a run that is done, its own.
 
     Args:
         recipe: with a pool of clips.
@@ -34,6 +35,9 @@ def learned(
         textures: folder of a texture bank.
         clips: folder for the clips of the pool; those that are missing are rendered first.
     """
+    done = folder / "equal_time.json"
+    if done.is_file():
+        return folder / "best.safetensors", json.loads(done.read_text(encoding="utf-8"))
     render_pool(recipe, textures, clips)
 
     def run(steps: int, where: Path) -> tuple[Path, list[float]]:
@@ -62,7 +66,9 @@ def learned(
     each = median(later - before for before, later in pairwise(ends[1:]))  # the first one warms up
     steps = max(TRIED, round(60 * minutes / each))
     best, ends = run(steps, folder)
-    return best, {"steps": str(steps), "seconds": f"{ends[-1] - ends[0]:.0f}"}
+    facts = {"steps": str(steps), "seconds": f"{ends[-1] - ends[0]:.0f}"}
+    done.write_text(json.dumps(facts), encoding="utf-8")
+    return best, facts
 
 
 def render_pool(recipe: Recipe, textures: Path, clips: Path) -> None:

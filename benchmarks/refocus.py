@@ -91,9 +91,15 @@ def main() -> None:
 
 
 def accuracy(
-    flows: dict[str, Callable[[Tensor], Flows]], nets: dict[str, FlowRefocus], clips: int
+    flows: dict[str, Callable[[Tensor], Flows]],
+    nets: dict[str, FlowRefocus],
+    clips: int,
+    worth: bool = True,
 ) -> list[dict[str, object]]:
-    """A row for each method, and for what each network makes of it."""
+    """A row for each method, and for what each network makes of it.
+
+    Without `worth` masks are the true ones, and what a flow is worth to `focus-s` is left out.
+    """
     errors: dict[str, list[Tensor]] = {}
     radii, lengths, hidden = [], [], []
     gains: dict[str, list[float]] = {}
@@ -116,19 +122,20 @@ def accuracy(
             tried[name] = raw
             for how, net in nets.items():
                 tried[f"{name}, {how}, true mask"] = refocused(net, frames, *raw, radius)
-                tried[f"{name}, {how}, found mask"] = refocused(net, frames, *raw, found)
+                if worth:
+                    tried[f"{name}, {how}, found mask"] = refocused(net, frames, *raw, found)
         forward, backward = truth.chunk(2)
         tried["the true flow"] = forward, backward
         for title, result in tried.items():
             error = STRIDE * (torch.cat(result) - truth).norm(dim=1)
             errors.setdefault(title, []).append(error[judged])
         sharp = made.sharp[0, MIDDLE]
-        for title, image in restored(restorer, frames, tried).items():
+        for title, image in restored(restorer, frames, tried if worth else {}).items():
             gain = psnr(image, sharp, cap=50) - psnr(frames[MIDDLE], sharp, cap=50)
             gains.setdefault(title, []).append(float(gain))
     return [
         row_of(name, parts, errors["DIS"], torch.cat(radii), torch.cat(hidden))
-        | {"focus-s": f"{mean(gains[name]):+.3f}"}
+        | ({"focus-s": f"{mean(gains[name]):+.3f}"} if worth else {})
         for name, parts in errors.items()
     ]
 

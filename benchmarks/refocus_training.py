@@ -1,7 +1,7 @@
 """Is the recurrent network of flow refocusing worth its time? It learns beside what it stands on.
 
     python benchmarks/refocus_training.py --textures BANK --pool POOL --runs DIR
-        [--minutes M] [--clips N]
+        [--minutes M] [--clips N] [--rows ROW ...]
 
 Section 3.3 of DaBiT (arXiv 2407.01230), in small. All rows take M minutes of one thread of a CPU
 from where they start, with the same seed, on the same rendered clips in the same order:
@@ -16,7 +16,7 @@ from where they start, with the same seed, on the same rendered clips in the sam
 Time is the CPU's of that thread. Rendering is left out: clips of the pool that are missing are
 rendered first. Errors are those of benchmarks/refocus.py, with the true mask, of the flow of DIS.
 Writes results/refocus_training.csv and results/refocus_training.md beside this file; runs stay in
-DIR.
+DIR, and those that are done are not done again.
 """
 
 from __future__ import annotations
@@ -55,11 +55,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
     parser.add_argument("--clips", type=int, default=24, help="scenes to measure (default: 24)")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ARMS, default=list(ARMS), help="(default: all)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     nets = {"as it ships": load_refocus_s()}
     facts: dict[str, dict[str, str]] = {"as it ships": {"steps": "0", "seconds": "0"}}
-    for name, (source, changes) in ARMS.items():
+    for name in options.rows:
+        source, changes = ARMS[name]
         recipe = replace(recipes.load(source), **{**SHARED, **changes})
         folder = options.runs / name.replace(" ", "-").replace(",", "")
         weights, facts[name] = learned(
@@ -68,9 +72,8 @@ def main() -> None:
         nets[name] = load_refocus_s(path=weights)
     for name, net in nets.items():
         facts[name]["parameters"] = f"{sum(x.numel() for x in net.parameters()):,}"
-    rows = accuracy({"DIS": dis_flow}, nets, options.clips)
-    shown = [row for row in rows if "found mask" not in str(row["method"])]
-    for row in shown:
+    rows = accuracy({"DIS": dis_flow}, nets, options.clips, worth=False)
+    for row in rows:
         name = str(row["method"]).removeprefix("DIS, ").removesuffix(", true mask")
         row.update(facts.get(name, {}))
     table.write(
@@ -78,7 +81,7 @@ def main() -> None:
         f"Error of flow in pixels where the true radius is above 2; {options.clips} held-out scenes"
         f" of 256x256; each row that learns took {options.minutes:g} minutes of one thread, seed "
         f"0. torch {torch.__version__}.",
-        shown,
+        rows,
     )
 
 

@@ -141,6 +141,7 @@ def test_goes_on_from_every_stage_as_if_it_had_not_been_killed(
         done = number if name == "upright_step" else SMALL.upright + number
         assert len(taken) == SMALL.upright + SMALL.iterations - done, "nothing was done twice"
     assert (resumed.upright, resumed.step) == (whole.upright, whole.step) == (8, 5)
+    assert resumed.done == whole.done == 5
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
     for key, x in ours.items():
         torch.testing.assert_close(x, theirs[key], rtol=0, atol=1e-6)
@@ -178,6 +179,7 @@ def test_minutes_hold_from_the_start(flow: float, monkeypatch: pytest.MonkeyPatc
     assert clock.now == fitter.seconds <= max(60.0, flow) + last
     assert flow > 60 or clock.now >= 60
     assert fitter.step >= 1000
+    assert fitter.done <= max(1, 60 / 5 + 1), "what was not done is not counted"
 
 
 @pytest.mark.slow

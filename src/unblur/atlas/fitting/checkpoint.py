@@ -57,6 +57,7 @@ def save_state(
                 tensors[f"{kind}.{number}.{name}"] = value
     facts = {
         "step": fitter.step,
+        "done": fitter.done,
         "upright": fitter.upright,
         "prepared": fitter.prepared,
         "seconds": fitter.seconds,
@@ -118,6 +119,7 @@ def restore(fitter: Fitter, tensors: Mapping[str, Tensor], facts: Mapping[str, A
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     fitter.step, fitter.seconds = int(facts["step"]), float(facts["seconds"])
+    fitter.done = int(facts.get("done", fitter.step))
     fitter.upright = int(facts.get("upright", fitter.upright_steps))
     fitter.prepared = float(facts.get("prepared", 0.0))
     fitter.psnr = float("nan") if facts["psnr"] is None else float(facts["psnr"])

@@ -114,6 +114,9 @@ class Fitter:
     def __init__(self, model: LayeredModel, targets: Targets, config: FitConfig) -> None:
         self.model, self.targets, self.config = model, targets, config
         self.step = 0
+        """Of the schedule: where time is up, the rest of a phase is passed over."""
+        self.done = 0
+        """Steps that were taken."""
         self.upright = 0
         """Steps of the stage before all phases, in which networks learn where frames lie."""
         self.seconds = 0.0
@@ -168,6 +171,7 @@ class Fitter:
             before = time.monotonic()
             self.one_step(self.progress(limit))
             self.step += 1
+            self.done += 1
             self.seconds += time.monotonic() - before
             if limit is not None:
                 self.step = self.after_time(limit)

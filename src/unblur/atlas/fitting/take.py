@@ -137,7 +137,7 @@ def fit(
         progress=progress,
         began=began,
     )
-    about = {"preset": config.name, "coc": config.coc, "steps": fitter.step, "psnr": fitter.psnr}
+    about = {"preset": config.name, "coc": config.coc, "steps": fitter.done, "psnr": fitter.psnr}
     made = Project(
         layers_of(fitter.model, source.transfer),
         source.frames,
