@@ -47,6 +47,17 @@ def test_defaults_come_from_the_file_and_yield_to_words(home, calls):
     assert (second["model"], second["strength"], second["crf"]) == ("none", 1.0, 20)
 
 
+def test_a_model_that_is_named_leaves_the_quality_of_the_file_out(home, calls):
+    (home / "config.toml").write_text('[restore]\nquality = "best"\n')
+    assert main(["in.mp4", "out.mp4"]) == 0
+    assert main(["in.mp4", "out.mp4", "--model", "none"]) == 0
+    assert main(["in.mp4", "out.mp4", "--weights=own.safetensors"]) == 0
+    (home / "config.toml").write_text('[restore]\nmodel = "focus-s"\n')
+    assert main(["in.mp4", "out.mp4", "--quality", "fast"]) == 0
+    chosen = [(call["model"], call["quality"]) for call in calls]
+    assert chosen == [("auto", "best"), ("none", "auto"), ("auto", "auto"), ("auto", "fast")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

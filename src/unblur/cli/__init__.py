@@ -70,7 +70,7 @@ def run(words: Sequence[str]) -> int:
         # A file that is wrong must not keep from being told which it is.
         known = rest[0] not in ("config", "completion", "--help", "--version")
         with command.make_context(
-            "unblur", rest, default_map=defaults(command) if known else {}
+            "unblur", rest, default_map=defaults(command, rest) if known else {}
         ) as context:
             command.invoke(context)
     except typer.Exit as done:  # after --help and --version

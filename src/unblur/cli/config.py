@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,10 @@ TEMPLATE = """\
 # max-memory = "3GB"
 # device = "cuda:0"
 """
+
+
+INSTEAD = {"--model": ("quality",), "--weights": ("quality",), "--quality": ("model", "weights")}
+"""Defaults that do not count where an option is given that says the same in other words."""
 
 
 def path() -> Path:
@@ -92,17 +97,22 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def defaults(program: Any) -> dict[str, Any]:
+def defaults(program: Any, words: Sequence[str]) -> dict[str, Any]:
     """What the file says, as the parser takes defaults.
 
     Args:
         program: knows the verbs and their options.
+        words: the command line.
 
     Raises:
         UsageError: the file cannot be read, or names a verb or an option that is none.
     """
     file = path()
-    return {verb: table_for(file, verb, options, program) for verb, options in read(file).items()}
+    found = {verb: table_for(file, verb, options, program) for verb, options in read(file).items()}
+    for word in words:
+        for name in INSTEAD.get(word.partition("=")[0], ()):
+            found.get(words[0], {}).pop(name, None)
+    return found
 
 
 def table_for(file: Path, verb: str, options: dict[str, Any], program: Any) -> dict[str, Any]:
