@@ -50,9 +50,8 @@ class Adding:
 def by_shot(seconds=(1.0, 3.0)):
     runners = {}
     for name, amount, each in zip("ab", (0.25, 0.5), seconds, strict=True):
-        runners[name] = Runner(
-            Adding(name, amount), Rendition("encoded", None), MemoryPlan(None, None)
-        )
+        plain = Rendition("encoded", None), MemoryPlan(None, None)
+        runners[name] = Runner(Adding(name, amount), *plain)
         runners[name].cost = Cost(run=each)
     return ByShot(SHOTS, ["a", "none", "b"], runners)
 

@@ -85,9 +85,8 @@ SHOTS = [Shot(0, 17), Shot(17, 18), Shot(18, 31)]
 
 def runner(radius=0):
     fusion = Fusion(radius, DisAlignment(), torch.device("cpu")) if radius else None
-    return Runner(
-        Mixing(), Rendition("encoded", "iec61966-2-1"), MemoryPlan(None, None), None, fusion
-    )
+    rendition = Rendition("encoded", "iec61966-2-1")
+    return Runner(Mixing(), rendition, MemoryPlan(None, None), None, fusion)
 
 
 def whole(radius):
