@@ -105,6 +105,7 @@ def test_defaults_are_those_of_the_function(calls):
         quality="auto",
         weights=None,
         device="auto",
+        cluster=None,
         precision="auto",
         light="auto",
         strength=1.0,
@@ -484,7 +485,7 @@ def test_json_tells_plan_progress_and_report(make_clip, tmp_path, capsys):
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
     assert err == ""
-    assert next(e["stage"] for e in events if e["event"] == "progress") == "open"
+    assert [e["stage"] for e in events if e["event"] == "progress"][:2] == ["start", "open"]
     plan = next(e for e in events if e["event"] == "plan")
     assert (plan["model"], plan["total"], plan["width"]) == ("bsstnet-tiny", 10, 64)
     assert events[-1]["event"] == "report"

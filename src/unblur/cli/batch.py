@@ -6,9 +6,29 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Events, Quiet, Verbose, parse_size
+from unblur.cli.options import Events, Quiet, Verbose
 from unblur.cli.progress import duration, facts_of, reporter
-from unblur.cli.restore import BlurChoice, LightChoice, PrecisionChoice, QualityChoice
+from unblur.cli.restore_options import (
+    Blur,
+    BlurChoice,
+    Cluster,
+    Codec,
+    Crf,
+    Deinterlace,
+    Device,
+    Fuse,
+    Light,
+    LightChoice,
+    MaxMemory,
+    Model,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    Quality,
+    QualityChoice,
+    Strength,
+    Weights,
+)
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import emit, say, show, table
 from unblur.errors import UsageError
@@ -39,33 +59,21 @@ def batch(
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave out what is done; go on with what is begun.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that exist.")
-    ] = False,
-    model: Annotated[str, typer.Option(metavar="NAME", help="As of `unblur restore`.")] = "auto",
-    blur: Annotated[BlurChoice, typer.Option("--for", help="As of `unblur restore`.")] = (
-        BlurChoice.auto
-    ),
-    quality: Annotated[
-        QualityChoice, typer.Option(help="As of `unblur restore`.")
-    ] = QualityChoice.auto,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="As of `unblur restore`.")
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="As of `unblur restore`.")] = "auto",
-    precision: Annotated[
-        PrecisionChoice, typer.Option(help="As of `unblur restore`.")
-    ] = PrecisionChoice.auto,
-    light: Annotated[LightChoice, typer.Option(help="As of `unblur restore`.")] = LightChoice.auto,
-    strength: Annotated[float, typer.Option(min=0, max=1, metavar="0..1")] = 1.0,
-    fuse: Annotated[str, typer.Option(metavar="auto|off|N")] = "auto",
-    deinterlace: Annotated[bool, typer.Option("--deinterlace")] = False,
-    codec: Annotated[str | None, typer.Option(metavar="NAME")] = None,
-    crf: Annotated[int | None, typer.Option(metavar="NUMBER")] = None,
-    max_memory: Annotated[int | None, typer.Option(metavar="SIZE", parser=parse_size)] = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="As of `unblur restore`.")
-    ] = None,
+    overwrite: Overwrite = False,
+    blur: Blur = BlurChoice.auto,
+    quality: Quality = QualityChoice.auto,
+    model: Model = "auto",
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    light: Light = LightChoice.auto,
+    strength: Strength = 1.0,
+    fuse: Fuse = "auto",
+    deinterlace: Deinterlace = False,
+    codec: Codec = None,
+    crf: Crf = None,
+    max_memory: MaxMemory = None,
+    cluster: Cluster = None,
     json_events: Events = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -8,36 +8,35 @@ from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Events, Quiet, Verbose, parse_size
+from unblur.cli.options import Events, Quiet, Verbose
 from unblur.cli.progress import duration, facts_of, reporter
+from unblur.cli.restore_options import (
+    INPUT,
+    MEMORY,
+    MODEL,
+    OUTPUT,
+    Blur,
+    BlurChoice,
+    Cluster,
+    Codec,
+    Crf,
+    Deinterlace,
+    Device,
+    Fuse,
+    Light,
+    LightChoice,
+    MaxMemory,
+    Model,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    Quality,
+    QualityChoice,
+    Strength,
+    Weights,
+)
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import emit, show, terminal
-
-MODEL, INPUT, OUTPUT, MEMORY = "Model", "Input", "Output", "Memory"
-
-
-class LightChoice(str, Enum):
-    """Values of `--light`."""
-
-    auto = "auto"
-    linear = "linear"
-    encoded = "encoded"
-
-
-class BlurChoice(str, Enum):
-    """Values of `--for`."""
-
-    auto = "auto"
-    motion = "motion"
-    focus = "focus"
-
-
-class QualityChoice(str, Enum):
-    """Values of `--quality`."""
-
-    auto = "auto"
-    fast = "fast"
-    best = "best"
 
 
 class FormatChoice(str, Enum):
@@ -45,15 +44,6 @@ class FormatChoice(str, Enum):
 
     y4m = "y4m"
     nut = "nut"
-
-
-class PrecisionChoice(str, Enum):
-    """Values of `--precision`."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
 
 
 def restore(
@@ -73,66 +63,15 @@ def restore(
             help="A video (.mp4 .mov .mkv .webm), images ('out/%05d.png'), or - (a pipe).",
         ),
     ],
-    blur: Annotated[
-        BlurChoice,
-        typer.Option(
-            "--for",
-            rich_help_panel=MODEL,
-            help="Blur to remove; auto looks at each shot: what is sharp passes as it is.",
-        ),
-    ] = BlurChoice.auto,
-    quality: Annotated[
-        QualityChoice,
-        typer.Option(
-            rich_help_panel=MODEL, help="Model to take; auto: the best done in ten minutes."
-        ),
-    ] = QualityChoice.auto,
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=MODEL,
-            help="A name from `unblur models` for all shots, instead of the two above.",
-        ),
-    ] = "auto",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=MODEL, help="A .safetensors file to use instead."
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            rich_help_panel=MODEL,
-            help="auto, cpu, cuda, cuda:1, mps; cuda:0,1.",
-        ),
-    ] = "auto",
-    precision: Annotated[
-        PrecisionChoice, typer.Option(rich_help_panel=MODEL, help="How the network computes.")
-    ] = PrecisionChoice.auto,
-    light: Annotated[
-        LightChoice, typer.Option(rich_help_panel=MODEL, help="Light the network is fed.")
-    ] = LightChoice.auto,
-    strength: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            metavar="0..1",
-            rich_help_panel=MODEL,
-            help="0 keeps the input, 1 restores it fully.",
-        ),
-    ] = 1.0,
-    fuse: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off|N",
-            rich_help_panel=MODEL,
-            help="Repair each restored frame by N restored ones on either side.",
-        ),
-    ] = "auto",
+    blur: Blur = BlurChoice.auto,
+    quality: Quality = QualityChoice.auto,
+    model: Model = "auto",
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = PrecisionChoice.auto,
+    light: Light = LightChoice.auto,
+    strength: Strength = 1.0,
+    fuse: Fuse = "auto",
     scale: Annotated[
         int | None,
         typer.Option(
@@ -157,15 +96,7 @@ def restore(
             "--depth-invert", rich_help_panel=MODEL, help="Bright = near in the depth maps."
         ),
     ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            rich_help_panel=MODEL,
-            show_default=False,
-            help="Share the work with a Ray cluster: its address, or auto.",
-        ),
-    ] = None,
+    cluster: Cluster = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -188,10 +119,7 @@ def restore(
             help="First frame to leave out, likewise.",
         ),
     ] = None,
-    deinterlace: Annotated[
-        bool,
-        typer.Option("--deinterlace", rich_help_panel=INPUT, help="Take interlaced video."),
-    ] = False,
+    deinterlace: Deinterlace = False,
     stream: Annotated[
         int | None,
         typer.Option(
@@ -206,24 +134,8 @@ def restore(
             "--strict", rich_help_panel=INPUT, help="Stop at damaged frames instead of warning."
         ),
     ] = False,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=OUTPUT,
-            show_default="by extension",
-            help="h264, h265, av1, vp9, prores or ffv1.",
-        ),
-    ] = None,
-    crf: Annotated[
-        int | None,
-        typer.Option(
-            metavar="NUMBER",
-            rich_help_panel=OUTPUT,
-            show_default="visually lossless",
-            help="Quality of the encoder: lower is better and larger.",
-        ),
-    ] = None,
+    codec: Codec = None,
+    crf: Crf = None,
     pixel_format: Annotated[
         str | None,
         typer.Option(
@@ -240,9 +152,7 @@ def restore(
             help="What to write where OUT is -, standard output.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", rich_help_panel=OUTPUT, help="Replace OUT if it exists.")
-    ] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -268,16 +178,7 @@ def restore(
             help="Where the preview begins, or the frame it is of.",
         ),
     ] = None,
-    max_memory: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SIZE",
-            parser=parse_size,
-            rich_help_panel=MEMORY,
-            show_default="what is free",
-            help="Most memory to use, such as 3GB or 800MB.",
-        ),
-    ] = None,
+    max_memory: MaxMemory = None,
     tile: Annotated[
         int | None,
         typer.Option(
