@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unblur.commands.arrays import Given, taken_apart
 from unblur.commands.cluster import connected, is_connected
+from unblur.commands.remote import is_remote, staged
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -154,13 +155,13 @@ def restore(
     """Makes a blurred video sharp.
 
     Args:
-        source: a video file, a folder or pattern of images (`frames/%05d.png`), or `-`, y4m or
-            NUT on standard input; or frames: a
+        source: a video file, its URL, a folder or pattern of images (`frames/%05d.png`), or `-`,
+            y4m or NUT on standard input; or frames: a
             NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
             clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
             encoded in files: `uint8`, `uint16`, or floats in [0, 1].
-        destination: file or pattern to write; the extension chooses container and codec. `-` is
-            standard output. Leave out for frames.
+        destination: file, URL or pattern to write; the extension chooses container and codec. `-`
+            is standard output. Leave out for frames.
         model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
             it to `quality`.
         quality: `fast`, `best`, or `auto`: the best if the whole job is then done in ten minutes.
@@ -249,6 +250,9 @@ def restore(
             options |= {"start": start, "end": end}
             return _restore_still(at, source, destination, **options)
         start = at or start
+    if is_remote(source) or is_remote(destination):
+        with staged(source, destination, overwrite=overwrite) as (near, made):
+            return restore(near, made, **named)
     if cluster is not None and not is_connected():
         with connected(cluster):
             return restore(source, destination, **named)
