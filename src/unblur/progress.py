@@ -35,6 +35,8 @@ class Plan:
     """Side of the tiles in pixels; None where frames go through whole."""
     window: int | None = None
     """Frames the network sees at once."""
+    disk: int | None = None
+    """Bytes that the job is expected to take on disk at its peak, about."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,6 @@ def test_what_could_not_be_sent_is_kept(memory, monkeypatch):
     [
         ("memory://videos/none.mp4", MediaError, "no such file"),
         ("memory://videos", UsageError, "name a file"),
-        ("memory://videos/in", UsageError, "names one video"),
         ("nowhere://videos/in.mp4", UsageError, "copy the file here"),
     ],
 )
@@ -125,5 +124,7 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ResourceError, match=r"pip install 'unblur\[remote\]'"):
         unblur.restore("s3://videos/in.mp4", tmp_path / "out.mkv", model="none")
+    with pytest.raises(UsageError, match="names one video"):
+        unblur.restore(tmp_path / "in.mp4", "memory://made", model="none")
     with pytest.raises(UsageError, match="one by one"):
         tasks(["s3://videos/in.mp4"], tmp_path)

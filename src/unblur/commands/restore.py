@@ -34,6 +34,7 @@ from unblur.commands.request import (
     when,
 )
 from unblur.commands.resume import Again, Chosen, chosen_before, digest_of, facts_of
+from unblur.commands.space import check_space
 from unblur.commands.team import check_shared, team_of
 from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs
@@ -62,6 +63,7 @@ from unblur.video import (
     open_video,
     place_of,
 )
+from unblur.video.kept import frame_bytes
 from unblur.video.output import check_target, write_whole
 from unblur.video.pipe import PipeReader
 
@@ -339,7 +341,17 @@ def restore(
                 closing_last.enter_context(team)
                 before = team.choose(named, size, total, shape.color.transfer, before)
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
+                if team.shares:
+                    team.open(named, runner, job, shape)  # they load while cuts are found
                 info = runner.restorer.info
+            count = total or round((shape.duration or 0) * (shape.frame_rate or 0))
+            if work is not None and count and job.plan is not None:
+                each = frame_bytes(shape.pixel_format, shape.width, shape.height) * info.scale**2
+                share = getattr(writer, "share", 1.0)  # images take about as much as samples
+                waits = 0 if untouched else each * min(count, work.kept.length)
+                need = check_space(Path(target), round(share * each) * count, waits)
+                job.plan = dataclasses.replace(job.plan, disk=need)
+            if runner is not None:
                 if runner.needs_shots and before is not None and before.shots is not None:
                     shots = before.shots
                 elif runner.needs_shots and not live:
@@ -363,7 +375,6 @@ def restore(
             begin = runner.begin(shots, again.first) if runner else again.first
             plan: Iterator[Piece] = iter(())
             if runner is not None and team.shares:
-                team.open(named, runner, job, shape)
                 begin, plan = team.pieces(runner, shots, again.first, total, shape)
             # Both threads end before the files they work on are closed, also after an error.
             with (
