@@ -1,10 +1,15 @@
 """Jobs killed at random moments, and whether what is resumed equals what was never interrupted.
 
     python benchmarks/interruptions.py --kills 30 --seed 0
+    python benchmarks/interruptions.py --kills 10 --of batch
+    python benchmarks/interruptions.py --kills 5 --of driver     # needs Ray
+    python benchmarks/interruptions.py --kills 5 --of worker
 
 A clip of two shots with sound is restored once without interruption. Then the same job is killed
 (SIGKILL) at a random moment and resumed, again and again until one session comes to its end; the
-file, its decoded frames, sound and time stamps are compared.
+file, its decoded frames, sound and time stamps are compared. A batch has three such clips. With
+`driver` two workers of a Ray cluster do the work and the job is killed that drives them, with
+`worker` it is one of them, and nobody resumes anything.
 """
 
 from __future__ import annotations
@@ -13,16 +18,22 @@ import argparse
 import hashlib
 import os
 import random
+import secrets
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+import unblur.commands.batch
 import unblur.commands.restore
 from unblur.cli import main as unblur_main
 
@@ -62,10 +73,11 @@ def decoded(path: Path) -> str:
     return digest.hexdigest()
 
 
-def session(words: list[str], limit: float | None) -> tuple[bool, float]:
+def session(words: list[str], limit: float | None, kill_worker: bool = False) -> tuple[bool, float]:
     """Whether a job came to its end, and its seconds; it is killed after `limit` seconds.
 
-    It is forked from a process that has computed nothing, so that no time goes to imports.
+    It is forked from a process that has computed nothing, so that no time goes to imports. With
+    `kill_worker` one of its workers is killed in its place, as soon as there is one.
     """
     began = time.monotonic()
     job = os.fork()
@@ -76,17 +88,63 @@ def session(words: list[str], limit: float | None) -> tuple[bool, float]:
         spent = time.monotonic() - began
         if done:
             assert status == 0, f"exit status {status}"
-            return True, spent
+            return limit is None or not kill_worker, spent
         if limit is not None and spent > limit:
-            os.kill(job, signal.SIGKILL)
-            os.waitpid(job, 0)
-            return False, spent
+            if kill_worker:
+                if found := workers():
+                    os.kill(random.choice(found), signal.SIGKILL)
+                    limit = None
+            else:
+                os.kill(job, signal.SIGKILL)
+                os.waitpid(job, 0)
+                return False, spent
         time.sleep(0.01)
+
+
+def workers() -> list[int]:
+    """Processes of the cluster that restore frames."""
+    rows = subprocess.run(
+        ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    pairs = [row.split(None, 1) for row in rows[1:]]
+    return [int(pid) for pid, words in pairs if words.startswith("ray::Worker.restore")]
+
+
+@contextmanager
+def cluster(wanted: bool) -> Iterator[list[str]]:
+    """A Ray cluster of two workers on this machine, and the options that name it."""
+    if not wanted:
+        yield []
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - others come first by default
+    words = ["ray", "start", "--head", "--block", "--num-cpus=2", f"--port={port}"]
+    words += ["--include-dashboard=false", "--disable-usage-stats"]
+    started = subprocess.Popen(
+        [str(Path(sys.executable).parent / "ray"), *words[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(120):
+            time.sleep(1)
+            with socket.socket() as trial:
+                if trial.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        time.sleep(5)
+        yield ["--cluster", f"127.0.0.1:{port}"]
+    finally:
+        started.terminate()
+        started.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--of", choices=("restore", "batch", "driver", "worker"), default="restore")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--size", type=int, nargs=2, default=(64, 48))
@@ -96,32 +154,49 @@ def main() -> None:
     given = parser.parse_args()
     random.seed(given.seed)
     unblur.video.kept.MOST_FRAMES = given.segment
-    options = ["-q", *given.options.split()]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clip, whole, out = folder / "in.mp4", folder / ("whole_" + given.out), folder / given.out
-        make_clip(clip, given.frames, tuple(given.size))
-        again = [str(clip), str(whole), "--overwrite", *options]
-        seconds = min(session(again, None)[1] for _ in range(3))
+    shared = given.of in ("driver", "worker")
+    with tempfile.TemporaryDirectory() as name, cluster(shared) as place:
+        folder, options = Path(name), ["-q", *given.options.split()]
+        ins, outs = folder / "in", folder / "out"
+        ins.mkdir()
+        outs.mkdir()
+        ending = Path(given.out).suffix
+        count = 3 if given.of == "batch" else 1
+        clips = [ins / f"{number}{ending}" for number in range(count)]
+        for clip in clips:
+            make_clip(clip, given.frames, tuple(given.size))
+        wholes = [folder / clip.name for clip in clips]
+        seconds = 0.0
+        for clip, whole in zip(clips, wholes, strict=True):
+            session([str(clip), str(whole), *options], None)
+        made = [outs / clip.name for clip in clips]
+        if given.of == "batch":
+            words = ["batch", str(ins), str(outs), "--resume", *options]
+        else:
+            words = [str(clips[0]), str(made[0]), "--resume", *options, *place]
+        seconds = session(words, None)[1]
         print(f"uninterrupted: {seconds:.1f} s", flush=True)
         kills = jobs = unequal = 0
-        while kills < given.kills:
+        while True:
+            for path in made:
+                path.unlink()
+            if kills >= given.kills:
+                break
             jobs, sessions, ended = jobs + 1, 0, False
             while not ended:
                 sessions += 1
                 limit = random.uniform(0, seconds) if kills < given.kills else None
-                ended, _ = session([str(clip), str(out), "--resume", *options], limit)
+                ended, _ = session(words, limit, given.of == "worker")
                 kills += not ended
-                ended |= out.exists()  # killed on its last steps
-            same = out.read_bytes() == whole.read_bytes()
-            equal = same or decoded(out) == decoded(whole)
+                ended |= all(path.exists() for path in made)  # killed on its last steps
+            pairs = list(zip(made, wholes, strict=True))
+            same = all(out.read_bytes() == whole.read_bytes() for out, whole in pairs)
+            equal = same or all(decoded(out) == decoded(whole) for out, whole in pairs)
             unequal += not equal
-            expected = {clip.name, whole.name, out.name}
-            left = [path.name for path in folder.iterdir() if path.name not in expected]
+            left = [path.name for path in outs.iterdir() if path not in made]
             print(
                 f"{sessions} sessions: equal {equal}, to the byte {same}, left {left}", flush=True
             )
-            out.unlink()
         print(f"{kills} kills in {jobs} jobs: {unequal} unequal")
         sys.exit(unequal > 0)
 

@@ -38,6 +38,8 @@ class Plan:
     """Frames the network sees at once."""
     parts: Mapping[str, int] = field(default_factory=dict)
     """Frames by the model that restores them, where that was chosen for each shot."""
+    disk: int | None = None
+    """Bytes that the job is expected to take on disk at its peak, about."""
 
 
 @dataclass(frozen=True)

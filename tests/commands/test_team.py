@@ -102,8 +102,9 @@ def test_without_ray_a_remedy_is_named(clip, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ray():
+def ray(monkeypatch):
     """A cluster of two workers on this machine."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # others come first by default
     ray = pytest.importorskip("ray")
     ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR")
     yield ray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -30,14 +31,16 @@ def clean(
 
     Nothing else is touched, and nothing that a job is at work on.
     """
+    from unblur.commands.remote import folder_for, is_remote, near_output
     from unblur.commands.unfinished import leftovers, remove
 
-    for path in paths:
+    for name in paths:
+        path = str(near_output(name)) if is_remote(name) else name
         found = leftovers(Path(path))
-        if not found and not Path(path).parent.is_dir():
+        if not found and not Path(path).parent.is_dir() and path == name:
             raise UsageError(f"{path}: there is no such folder; name an output or a folder of them")
         if not found:
-            show(f"{path}: nothing is left of any job")
+            show(f"{name}: nothing is left of any job")
         for left in found:
             what = f"{left.target}: {left.size / 1e6:,.1f} MB"
             if left.at_work:
@@ -47,3 +50,5 @@ def clean(
             else:
                 remove(left)
                 show(f"{what}, removed")
+        if path != name and not dry_run and not any(left.at_work for left in found):
+            shutil.rmtree(folder_for(name), ignore_errors=True)

@@ -37,6 +37,8 @@ QUIET = 30.0
 STEP = 0.05
 """Share of a job after which a log gets another line, at the earliest after `HASTE` seconds."""
 HASTE = 5.0
+WORTH_SAYING = 100_000_000
+"""Bytes of disk from which on a job says what it needs."""
 EVENTS = 0.5
 """Seconds between events of `--json` in the same stage."""
 
@@ -308,6 +310,8 @@ def planned(plan: Plan) -> str:
         parts.append(f"{plan.unit} of {plan.width}x{plan.height}")
     if plan.seconds is not None:
         parts.append(f"about {rough(plan.seconds)}")
+    if plan.disk is not None and plan.disk >= WORTH_SAYING:
+        parts.append(f"about {plan.disk / 1e9:,.1f} GB of disk")
     return ", ".join(parts)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unblur.commands.cluster import connected
+from unblur.commands.remote import is_remote
 from unblur.commands.restore import restore
 from unblur.errors import UnblurError, UsageError
 from unblur.ops.memory import is_out_of_memory
@@ -74,6 +75,8 @@ def tasks(
     folder = Path(folder)
     found: dict[Path, tuple[Path, Path]] = {}
     for text in inputs:
+        if is_remote(text):
+            raise UsageError(f"{text}: batch takes files of this machine; restore URLs one by one")
         pairs = list(_found(text, recursive, folder))
         if not pairs:
             raise UsageError(f"{text}: no video is there; name files, folders or patterns")

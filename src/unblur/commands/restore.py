@@ -21,6 +21,7 @@ from torch import Tensor
 from unblur.commands.analyze import frames_of, look_for_blur
 from unblur.commands.arrays import Given, taken_apart
 from unblur.commands.cluster import connected, is_connected
+from unblur.commands.remote import is_remote, staged
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -33,6 +34,7 @@ from unblur.commands.request import (
     when,
 )
 from unblur.commands.resume import Again, Chosen, chosen_before, facts_of
+from unblur.commands.space import check_space
 from unblur.commands.team import check_shared, team_of
 from unblur.commands.unfinished import unfinished
 from unblur.disk import check_inputs, check_name
@@ -63,6 +65,7 @@ from unblur.video import (
     open_video,
     place_of,
 )
+from unblur.video.kept import frame_bytes
 from unblur.video.output import check_target, write_whole
 from unblur.video.pipe import PipeReader
 
@@ -157,13 +160,13 @@ def restore(
     """Makes a blurred video sharp.
 
     Args:
-        source: a video file, a folder or pattern of images (`frames/%05d.png`), or `-`, y4m or
-            NUT on standard input; or frames: a
+        source: a video file, its URL, a folder or pattern of images (`frames/%05d.png`), or `-`,
+            y4m or NUT on standard input; or frames: a
             NumPy image `(H, W, 3)` or clip `(T, H, W, 3)`, a tensor `(T, 3, H, W)` or, of several
             clips, `(B, T, 3, H, W)`, a Pillow image, or a list of frames. Frames are RGB as
             encoded in files: `uint8`, `uint16`, or floats in [0, 1].
-        destination: file or pattern to write; the extension chooses container and codec. `-` is
-            standard output. Leave out for frames.
+        destination: file, URL or pattern to write; the extension chooses container and codec. `-`
+            is standard output. Leave out for frames.
         model: a preset of `unblur.list_models()`, or what `unblur.load_model` gave; `auto` leaves
             it to `blur` and `quality`.
         blur: what to remove, `motion` or `focus`; `auto` looks at each shot of a file or clip and
@@ -245,6 +248,9 @@ def restore(
             options = named | {"start": start, "end": end, "at": at}
             return _restore_still(source=source, destination=destination, **options)
         start = at or start
+    if is_remote(source) or is_remote(destination):
+        with staged(source, destination, overwrite=overwrite) as (near, made):
+            return restore(near, made, **named)
     if cluster is not None and not is_connected():
         with connected(cluster):
             return restore(source, destination, **named)
@@ -332,6 +338,13 @@ def restore(
             runner: Runner | ByShot | None = None
             shots, total = None, _expected_frames(reader, preview)
             before = chosen_before(work)
+            need = None
+            count = total or round((shape.duration or 0) * (shape.frame_rate or 0))
+            if work is not None and count:
+                a_frame = frame_bytes(shape.pixel_format, shape.width, shape.height) * info.scale**2
+                part = getattr(writer, "share", 1.0)  # images take about as much as samples
+                waits = 0 if untouched else a_frame * min(count, work.kept.length)
+                need = check_space(Path(target), round(part * a_frame) * count, waits)
             if untouched:
                 size = shape.width, shape.height
                 job.plan = Plan(NOTHING, str(where), None, total, "frames", *size)
@@ -348,11 +361,17 @@ def restore(
                 runner = wanted.runner_by_shot(
                     job, size, shots, kinds, shape.color.transfer, before
                 )
+                if need is not None and job.plan is not None:
+                    job.plan = dataclasses.replace(job.plan, disk=need)
             else:
                 size = shape.height, shape.width
                 closing_last.enter_context(team)
                 before = team.choose(named, size, total, shape.color.transfer, before)
                 runner = wanted.runner(job, size, total, shape.color.transfer, focus, before)
+                if team.shares:
+                    team.open(named, runner, job, shape)  # they load while cuts are found
+                if need is not None and job.plan is not None:
+                    job.plan = dataclasses.replace(job.plan, disk=need)
                 if runner.needs_shots and before is not None and before.shots is not None:
                     shots = before.shots
                 elif runner.needs_shots and not live:
@@ -379,7 +398,6 @@ def restore(
             elif runner is None:
                 begin = again.first
             elif team.shares:
-                team.open(named, runner, job, shape)
                 begin, parts = team.pieces(runner, shots, again.first, total, shape)
             else:
                 begin = runner.begin(shots, again.first)
@@ -402,8 +420,8 @@ def restore(
                     restored = runner.restore_live(coming)
                 elif team.crew is not None:
                     first = again.first
-                    made = spread(coming, parts, team.crew, lambda n: job.at(first + n))
-                    restored = _keep(team.noting(made, runner))
+                    shared = spread(coming, parts, team.crew, lambda n: job.at(first + n))
+                    restored = _keep(team.noting(shared, runner))
                 else:
                     restored = runner.restore(coming, shots, held, again.first)
                 done = again.first

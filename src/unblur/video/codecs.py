@@ -67,6 +67,8 @@ class Codec:
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
     delay: int = 0
     """Frames by which decoding runs ahead of showing, at most."""
+    share: float = 0.09
+    """Of the bytes of the samples that a clip with noise was measured to take by default."""
 
 
 _MATROSKA = Fraction(1, 1000)
@@ -110,13 +112,20 @@ CODECS = {
         (("row-mt", "1"), ("cpu-used", "3"), ("b", "0")),
         carries_aspect=False,
     ),
-    "prores": Codec("prores_ks", options=(("vendor", "apl0"),), carries_aspect=False, limited=True),
+    "prores": Codec(
+        "prores_ks",
+        options=(("vendor", "apl0"),),
+        carries_aspect=False,
+        limited=True,
+        share=0.5,
+    ),
     "ffv1": Codec(
         "ffv1",
         options=(("level", "3"), ("slicecrc", "1"), ("g", "1")),
         # Level 3 cuts a frame into slices, which goes wrong where one has hardly any chroma.
         small=(("level", "1"), ("slicecrc", "0")),
         carries_aspect=False,
+        share=0.45,
     ),
 }
 _SHOWN_IN_420 = ("h264", "h265", "av1", "vp9")

@@ -61,9 +61,11 @@ class FileWriter:
 
     Attributes:
         frames: how many it holds; at first those that `kept` had.
+        share: of the bytes of the samples that the file is expected to take.
     """
 
     frames: int
+    share: float
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class FileWriter:
             wanted=pixel_format,
             common=self._container.muxer in ("mp4", "mov"),
         )
+        self.share = self._choice.codec.share
         self._options = codecs.encoder_options(self._choice, crf, info)
         self._time_base = self._container.time_base or self._tick(source)
         self._siting = self._place_of_chroma()
