@@ -329,7 +329,8 @@ class Fitter:
     def canvas(self, scale: int) -> Canvas:
         """Frames at a scale, with room for the lens."""
         H, W = self.model.size
-        if self.config.coc == "none":
+        # The paper's networks cost most by the pixel, and say nothing of what lies beyond a frame.
+        if self.config.coc == "none" or isinstance(self.model, PaperModel):
             return Canvas(H, W, 0, scale)
         radii: Any = self.model.radii
         with torch.no_grad():
