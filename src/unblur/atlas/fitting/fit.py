@@ -264,7 +264,8 @@ class Fitter:
         loss = c.reconstruction * reconstruction(shown, truth, c.ms_ssim)
         loss = loss + c.rigidity * self.bending(frames, generator)
         if c.sparsity:
-            ramp = min(1.0, 10 * progress)  # or all atlases would turn black at the start
+            # By steps taken, not by time: or all atlases would turn black at the start.
+            ramp = min(1.0, 10 * (self.done + 1) / c.iterations)
             for colour, alpha in zip(look.colours, look.alphas, strict=True):
                 if alpha is not None:
                     loss = loss + ramp * c.sparsity * sparsity(colour, alpha)
