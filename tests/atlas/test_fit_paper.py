@@ -197,3 +197,17 @@ def test_a_fit_that_goes_on_counts_the_time_before(
     monkeypatch.setattr(Fitter, "one_step", step)
     assert fitted(long, minutes=2.0, folder=tmp_path).seconds <= 125
     assert clock.now <= 125 + 60, "at most what was not yet kept is done twice"
+
+
+def test_atlases_turn_black_where_hidden_by_steps_not_by_time() -> None:
+    """Of a fit that is cut short the atlases would turn black all over, before they are found."""
+    fitter = fitted(replace(SMALL, phases=(Phase(1, 1, 1),), upright=1))
+    (phase,) = phases = (Phase(1000, 1, 1),)
+    fitter.config = replace(SMALL, phases=phases, bootstrap=0.0)
+
+    def loss(done: int, progress: float) -> float:
+        fitter.done = done
+        with torch.no_grad():
+            return float(fitter.image_loss(phase, torch.Generator().manual_seed(0), progress))
+
+    assert loss(0, 0.9) == loss(0, 0.01) < loss(99, 0.01)

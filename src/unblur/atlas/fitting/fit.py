@@ -264,7 +264,8 @@ class Fitter:
         loss = c.reconstruction * reconstruction(shown, truth, c.ms_ssim)
         loss = loss + c.rigidity * self.bending(frames, generator)
         if c.sparsity:
-            ramp = min(1.0, 10 * progress)  # or all atlases would turn black at the start
+            # By steps taken, not by time: or all atlases would turn black at the start.
+            ramp = min(1.0, 10 * (self.done + 1) / c.iterations)
             for colour, alpha in zip(look.colours, look.alphas, strict=True):
                 if alpha is not None:
                     loss = loss + ramp * c.sparsity * sparsity(colour, alpha)
@@ -329,7 +330,8 @@ class Fitter:
     def canvas(self, scale: int) -> Canvas:
         """Frames at a scale, with room for the lens."""
         H, W = self.model.size
-        if self.config.coc == "none":
+        # The paper's networks cost most by the pixel, and say nothing of what lies beyond a frame.
+        if self.config.coc == "none" or isinstance(self.model, PaperModel):
             return Canvas(H, W, 0, scale)
         radii: Any = self.model.radii
         with torch.no_grad():

@@ -30,6 +30,8 @@ from unblur.optics.disk_blur import disk_blur
 
 INSIDE, LEAST = 0.998, 0.001
 """Opacity is `LEAST + INSIDE * (tanh + 1) / 2`, so that no logarithm of it is infinite."""
+SPARSE = 4
+"""Pixels of a frame per point that regularisers are evaluated at, at least."""
 
 
 class PaperModel(LayeredModel):
@@ -125,8 +127,9 @@ class PaperModel(LayeredModel):
         return [group for group in groups if group[1]]
 
     def points(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, 3) normalised points of the clip, by chance."""
+        """(count, 3) normalised points of the clip, by chance; of small frames fewer."""
         H, W = self.size
+        count = min(count, -(-H * W // SPARSE))
         half = max(H, W) / 2
         reach = torch.tensor([W / 2 / half, H / 2 / half, 1.0])
         return (2 * torch.rand(count, 3, generator=generator) - 1) * reach

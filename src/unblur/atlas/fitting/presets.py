@@ -74,7 +74,7 @@ class FitConfig:
     smooth_texture: float = 0.002
     smooth_radius: float = 0.05
     samples: int = 8192
-    """Points at which the regularisers of the networks are evaluated."""
+    """Points at which the regularisers of the networks are evaluated, at most."""
     upright: int = 0
     """Steps in which networks learn to start with the frame in the middle of the atlas."""
     largest_radius: float = 16.0

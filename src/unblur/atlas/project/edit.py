@@ -149,8 +149,10 @@ def painted_blurred(project: LayeredClip, inks: Sequence[Tensor | None], t: int)
     if here is None:
         return frame
     alphas = opacities(project, t)[:depth]
-    ink, opaque, blur = ([x[:, here[0], here[1]] for x in each] for each in (shown, alphas, radii))
-    laid, cover = lens(ink, opaque, blur, project.beta).split((3, 1))
+    shown, alphas, radii = (
+        [x[:, here[0], here[1]] for x in each] for each in (shown, alphas, radii)
+    )
+    laid, cover = lens(shown, alphas, radii, project.beta).split((3, 1))
     own = frame[:, here[0], here[1]]
     out = to_light(project, own) * (1 - cover) + laid
     # What no paint reaches keeps its own bits.
