@@ -325,7 +325,7 @@ class Queue:
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        with contextlib.suppress(ResourceError, UsageError):  # a full disk ends the job by itself
+        with contextlib.suppress(ResourceError):  # a full disk ends the job by itself
             write_json(self.folder(job.id) / RECORD, asdict(job))
 
 
