@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "web",
     },
     # The page's jobs call the public functions; estimates and single frames look deeper.
-    "web": RUNNING | {"unblur", "commands", "progress", "video", "metrics", "atlas"},
+    "web": RUNNING | {"unblur", "disk", "commands", "progress", "video", "metrics", "atlas"},
 }
 HEAVY = {"torch", "numpy", "cv2", "av", "safetensors"}
 

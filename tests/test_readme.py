@@ -7,15 +7,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
+import torch
 import typer
 
 import unblur
-from unblur import cli
+from unblur import cli, weights
 from unblur.cli.program import app, route
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,10 @@ PAGES = (
     "docs/python.md",
     "examples/README.md",
 )
+EVERY = (*PAGES, *sorted({f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")} - set(PAGES)))
+"""Whose commands have to be right; those of `PAGES` are run, too."""
+TESTED_ELSEWHERE = ("docs/web.md", "docs/integrations.md", "docs/notebook.md")
+"""Whose Python needs a server, a program that loads it, or what stands above it."""
 NOT_HERE = (
     "weights convert",
     "weights verify bsstnet",
@@ -38,16 +44,24 @@ NOT_HERE = (
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
+    """The code blocks of a page in one language; a pattern, where several will do."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    # Opening and closing fences look alike where a block has no language.
+    found = re.findall(r"^```([\w-]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if re.fullmatch(language, name)]
 
 
-def commands(program: str) -> list[list[str]]:
-    """Every command line of the pages that starts with `program`, up to a pipe, as words."""
-    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+def commands(program: str, pages: Sequence[str] = PAGES, language: str = "sh") -> list[list[str]]:
+    """Every command of the pages that starts with `program`, pipelines taken apart, as words."""
+    lines = [
+        part
+        for page in pages
+        for block in blocks(page, language)
+        for line in block.replace("\\\n", " ").splitlines()
+        for part in re.split(r" [|>] ", line)
+    ]
     split = dict.fromkeys(
-        tuple(shlex.split(re.split(r" [|>] ", line)[0], comments=True)) for line in lines
+        tuple(shlex.split(line, comments=True)) for line in lines if line.startswith(program)
     )
     return [list(words) for words in split if words and words[0] == program]
 
@@ -99,7 +113,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("words", commands("unblur"), ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        *commands("unblur"),
+        *commands("unblur", EVERY[len(PAGES) :], "sh|"),
+    ],
+    ids=" ".join,
+)
 def test_every_command_shown_parses(words: list[str], workplace: Path) -> None:
     parse(words[1:])
 
@@ -119,6 +140,25 @@ def test_every_command_shown_runs(words: list[str], workplace: Path) -> None:
 )
 def test_every_python_example_runs(page: str, number: int, workplace: Path) -> None:
     exec(compile(blocks(page, "python")[number], f"{page} #{number}", "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [
+        (page, n)
+        for page in EVERY[len(PAGES) :]
+        for n in range(len(blocks(page, "python")))
+        if page not in TESTED_ELSEWHERE
+    ],
+)
+def test_every_python_example_of_other_pages_runs(page: str, number: int, workplace: Path) -> None:
+    trained = unblur.load_model("focus-s", precision="fp32").network.state_dict()
+    weights.save(workplace / "RUN" / "best.safetensors", trained, {})
+    frames = torch.rand(3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    flow = torch.zeros(2, 2, 12, 16)  # a quarter as large as the frames
+    given = {"frames": frames, "forward": flow, "backward": flow, "radius": frames[:, :1]}
+    exec(compile(blocks(page, "python")[number], f"{page} #{number}", "exec"), given)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")

@@ -77,6 +77,26 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file, or another version of it; a reader finds the old one or the new one, whole.
+
+    Raises:
+        ResourceError: the disk is full, or the folder cannot be written to.
+    """
+    part = path.with_name(hidden_name(path.name))
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ResourceError(
+            f"cannot write in {path.parent}: {error.strerror}; free some space"
+        ) from error
+
+
 def put_file(part: Path, target: Path, *, overwrite: bool) -> None:
     """Gives a complete file its name in one step.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,12 @@ def test_no_answer_opens_the_server_to_other_sites(client: TestClient) -> None:
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_the_server_itself_reads_no_media() -> None:
+    code = "import sys, unblur.web.app, unblur.web.server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"av", "cv2", "torch", "numpy"} & set(done.stdout.split())
 
 
 def test_processes_take_no_module_from_where_the_server_was_started(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ pytest.importorskip("fastapi", reason="needs the extra web")
 from fastapi.testclient import TestClient
 from web_client import VIDEO, add_clip, submit, wait
 
-from unblur.web import Settings
+from unblur.web import Settings, jobs
 
 Serve = Callable[..., TestClient]
 
@@ -63,6 +65,24 @@ def test_a_job_that_does_not_listen_is_killed(client: TestClient) -> None:
     job = submit(client, add_clip(client), model="deaf")["id"]
     wait(client, job, ("running",))
     client.post(f"/api/jobs/{job}/cancel")
+    assert wait(client, job)["state"] == "cancelled"
+
+
+def test_a_job_is_cancelled_while_its_process_starts(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn, starting = jobs.spawn, []
+
+    async def slowly(*given: Any) -> Any:
+        starting.append(1)
+        await asyncio.sleep(0.5)
+        return await spawn(*given)
+
+    monkeypatch.setattr(jobs, "spawn", slowly)
+    client = serve()
+    job = submit(client, add_clip(client), model="slow")["id"]
+    wait_for(lambda: bool(starting))
+    assert client.post(f"/api/jobs/{job}/cancel").json()["state"] == "running"
     assert wait(client, job)["state"] == "cancelled"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unblur.video.output import write_whole
+from unblur.disk import write_file
 
 ID = r"^[0-9a-f]{16}$"
 """What the server's names look like."""
@@ -33,9 +33,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
     Raises:
         ResourceError: the disk is full.
-        UsageError: its folder cannot be written to.
     """
-    write_whole(path, json.dumps(content).encode(), overwrite=True)
+    write_file(path, json.dumps(content).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

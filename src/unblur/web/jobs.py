@@ -248,6 +248,8 @@ class Queue:
         with (self.folder(job.id) / "log.txt").open("ab") as log:
             process = await spawn(self.settings.program, "unblur.web.work", LONGEST_LINE, log)
         self._running[job.id] = process
+        if job.id in self._stopped:  # while it was being started
+            self._let_go(job.id)
         late = False
         try:
             assert process.stdin is not None  # noqa: S101
@@ -323,7 +325,7 @@ class Queue:
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        with contextlib.suppress(ResourceError, UsageError):  # a full disk ends the job by itself
+        with contextlib.suppress(ResourceError):  # a full disk ends the job by itself
             write_json(self.folder(job.id) / RECORD, asdict(job))
 
 

@@ -52,7 +52,7 @@ document.getElementById("theme").onclick = () => {
 };
 const living = document.getElementById("living");
 jobs.follow(living, (all) => {
-  const count = all.filter((job) => jobs.LIVING.includes(job.state)).length;
+  const count = all.filter((job) => job.kind !== "estimate" && jobs.LIVING.includes(job.state)).length;
   living.textContent = count;
   living.hidden = count === 0;
 });
