@@ -116,7 +116,7 @@ def measure(net: Aligned, scene: Scene, variant: str) -> tuple[float, ...]:
     for neighbour in range(2 * net.config.neighbours):
         for kind in VARIANTS[variant]:
             seen[1 + 3 * neighbour + KINDS[kind]].zero_()
-    residual = net.residual(torch.cat(seen, 1), clip.images[:, MIDDLE])
+    residual = net.residual(list(seen), clip.images[:, MIDDLE])
     change = F.pixel_shuffle(residual[:, : net.config.channels], net.config.scale)
     before, truth = blurred[:, MIDDLE], scene.sharp[None, MIDDLE]
     after = (before + change * out_of_focus(radius[:, MIDDLE])).clamp(0, 1)
