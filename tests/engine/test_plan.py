@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -108,4 +109,15 @@ def test_where_less_is_free_pieces_get_smaller_and_it_is_said():
 
 def test_too_little_memory_is_an_error_that_names_both_figures():
     with pytest.raises(ResourceError, match=r"needs at least \d+ MB .* 854x480, 0 MB are left"):
-        choose_fit(Hungry(), 480, 854, 1000)
+        choose_fit(Hungry(), 480, 854, 0)
+
+
+def test_a_limit_that_is_too_small_is_answered_with_the_least_that_will_do():
+    """Also where the program itself needs more than the limit."""
+    for room in (1000, -(10**9)):
+        with pytest.raises(ResourceError) as said:
+            choose_fit(Hungry(), 480, 854, room, limit=10**9)
+        least = int(re.search(r"--max-memory (\d+)MB", str(said.value))[1]) * 10**6
+        choose_fit(Hungry(), 480, 854, room + least - 10**9, limit=least)
+        with pytest.raises(ResourceError):
+            choose_fit(Hungry(), 480, 854, room + least - 10**9 - 10**6, limit=least - 10**6)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.errors import WeightsError
-from unblur.models import load_state
+from unblur.models import load_state, maxim
 from unblur.models.convert import maxim as converter
 from unblur.models.maxim import Maxim, MaximConfig, Stage
 from unblur.ops.tokens import strips
@@ -365,3 +365,14 @@ def test_oversized_member_is_refused_before_it_is_read(
     path = write_package(tmp_path / "bomb.tgz", {"model.json": bytes(1001)})
     with pytest.raises(WeightsError, match="larger than"):
         converter.convert_package(path, stages=1)
+
+
+@pytest.mark.parametrize("limit", [1, 40 * 8 * 10])
+def test_convolutions_give_the_same_in_strips(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    torch.manual_seed(0)
+    network = Maxim(TINY).eval()
+    x = torch.rand(2, 3, 48, 40)
+    with torch.no_grad():
+        whole = network(x)
+        monkeypatch.setattr(maxim, "CONVOLVED", limit)
+        torch.testing.assert_close(network(x), whole, rtol=0, atol=1e-5)

@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from web_client import VIDEO, add_clip, submit, wait
 
 from unblur.web import Settings, jobs
+from unblur.web.jobs import Job, Queue
 
 Serve = Callable[..., TestClient]
 
@@ -350,3 +351,26 @@ def test_the_routes_are_described(client: TestClient) -> None:
     for path, methods in described["paths"].items():
         for method, about in methods.items():
             assert about.get("description"), f"{method} {path} is not described"
+
+
+def test_a_queue_stops_where_a_job_swallows_that_it_is_cancelled(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` does now and then: the job was begun anew, and the server hung."""
+
+    async def run(self: Queue, job: Job) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            job.state = "queued"
+
+    async def start_and_stop() -> None:
+        queue = Queue(settings, lambda job: {})
+        queue.load()
+        queue.submit("restore", {}, "0" * 12, "film.mp4")
+        queue.start()
+        await asyncio.sleep(0)
+        await asyncio.wait_for(queue.close(), 20)
+
+    monkeypatch.setattr(Queue, "_run", run)
+    asyncio.run(start_and_stop())

@@ -293,16 +293,17 @@ class Request:
         side = None
         if frames and options["progress"] is not None:
             side = side_for(frames, height, width)
-        room = memory.budget(where, options["max_memory"])
+        limit = options["max_memory"]
+        room = memory.budget(where, limit)
         fusion = choose_fusion(options["fuse"], restorer.info, where)
-        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
         if fusion is not None:
             scale = restorer.info.scale
-            room = max(0, room - fusion.peak_bytes(scale * height, scale * width))
-        free = memory.free(where) if options["max_memory"] is None else None
+            room -= fusion.peak_bytes(scale * height, scale * width)
+        free = memory.free(where) if limit is None else None
         tile, window = options["tile"], options["window"]
         if fit is None:
-            fit = choose_fit(restorer, height, width, room, tile, window, free)
+            fit = choose_fit(restorer, height, width, room, tile, window, free, limit)
+        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
         look = choose_rendition(restorer, options["light"], transfer, options["strength"])
         exactly = None
         if isinstance(self.model, str) and self._precision(restorer) != "fp32":

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 PREVIEW_SECONDS = 2
 BYTES_PER_PIXEL = 48
 """Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
+USUAL_PIXELS = 1 << 20
 STILLS = (".png", ".html", ".htm")
 """Extensions by which a preview is a single frame."""
 FAR = 1000
@@ -274,8 +275,9 @@ def restore(
         by_shot = False
 
     limit = wanted.options["max_memory"] if where.type == "cpu" else None
-    room = memory.budget(torch.device("cpu"), limit)
-    most = min(MAX_PIXELS, room // BYTES_PER_PIXEL)
+    room = max(0, memory.budget(torch.device("cpu"), limit))
+    # A model says itself what it needs for frames of a usual size.
+    most = min(MAX_PIXELS, max(room // BYTES_PER_PIXEL, 0 if untouched else USUAL_PIXELS))
 
     def reading() -> VideoReader:
         try:

@@ -53,6 +53,7 @@ def choose_fit(
     tile: int | None = None,
     window: int | None = None,
     free: int | None = None,
+    limit: int | None = None,
 ) -> MemoryPlan:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
@@ -68,6 +69,7 @@ def choose_fit(
         window: frames per window if the user wants that.
         free: bytes there are just now. Where they are fewer than the budget and do not suffice,
             pieces get smaller, with a warning: the result then differs a little.
+        limit: bytes of which `budget` is what is left beside the program, for messages.
 
     Raises:
         ResourceError: even the smallest piece needs more than `budget`.
@@ -89,6 +91,12 @@ def choose_fit(
                     stacklevel=3,
                 )
             return fit
+    if limit is not None:
+        raise ResourceError(
+            f"{restorer.info.name} needs --max-memory {-(-(limit + least - room) // 1_000_000)}MB"
+            f" at least for frames of {width}x{height}: allow it, or take a smaller --window,"
+            " --tile or --model"
+        )
     raise ResourceError(
         f"{restorer.info.name} needs at least {least / 1e6:,.0f} MB beside the program itself for "
         f"frames of {width}x{height}, {room / 1e6:,.0f} MB are left: allow "

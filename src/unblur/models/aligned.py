@@ -141,7 +141,7 @@ class Aligned(nn.Module):
         restored = []
         wanted = range(T) if outputs is None else outputs
         for t in wanted:
-            residual = self.residual(torch.cat(list(clip.seen(t)), 1), clip.images[:, t])
+            residual = self.residual(list(clip.seen(t)), clip.images[:, t])
             same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
             change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
             if mask is not None:
@@ -156,18 +156,20 @@ class Aligned(nn.Module):
                 tell(len(restored) / len(wanted))
         return torch.stack(restored, 1)
 
-    def residual(self, seen: Tensor, image: Tensor) -> Tensor:
+    def residual(self, seen: list[Tensor], image: Tensor) -> Tensor:
         """Runs the body.
 
         Args:
-            seen: (B, inputs, h, w).
+            seen: maps (B, C, h, w) that together have all inputs; the list comes back empty.
             image: (B, 3, h, w), for the lower levels.
 
         Returns:
             (B, outputs, h, w).
         """
         dtype = next(self.body.parameters()).dtype
-        x, small = (p.permute(0, 2, 3, 1).contiguous().to(dtype) for p in (seen, image))
+        x = torch.cat([part.permute(0, 2, 3, 1).to(dtype) for part in seen], -1)
+        small = image.permute(0, 2, 3, 1).to(dtype)
+        seen.clear()  # so that they take no memory beside the network's
         residual, _ = self.body([x, small[:, 1::2, 1::2], small[:, 2::4, 2::4]], None)
         return residual.permute(0, 3, 1, 2)
 

@@ -26,6 +26,8 @@ from unblur.ops.resize import enlarge, shrink
 from unblur.ops.tokens import Axis, strips
 
 LEVELS = (0, 1, 2)
+CONVOLVED = 1 << 22
+"""Values that a convolution takes at once on the CPU (16 MB)."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,9 @@ class Stage(nn.Module):
         for i in reversed(LEVELS):
             fusion, y = self.cross[i](self.skip_resize[i](skips), y)
             fused.append(fusion)
+        del y, fusion
+        if len(self.sam) == 1:  # no stage comes after this one
+            skips.clear()
         decoded: list[Tensor] = []
         for i in reversed(LEVELS):
             x = self.dec[i](chain([convolve(self.dec_up[i], x)], self.dec_resize[i](fused)))
@@ -373,7 +378,7 @@ class ResidualAttention(nn.Module):
         """Features `(B, H, W, C)` like `x`."""
         y = F.leaky_relu(convolve(self.conv1, self.norm(x)), 0.2, inplace=True)
         y = convolve(self.conv2, y)
-        return torch.addcmul(x, y, self.attention(y))
+        return weighted_sum(x, y, self.attention(y))
 
 
 class ResidualDenseAttention(nn.Module):
@@ -389,7 +394,7 @@ class ResidualDenseAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features `(B, H, W, C)` like `x`."""
         y = self.dense2(dense_gelu(self.norm(x), self.dense1.weight, self.dense1.bias))
-        return torch.addcmul(x, y, self.attention(y))
+        return weighted_sum(x, y, self.attention(y))
 
 
 class ChannelWeights(nn.Module):
@@ -452,8 +457,47 @@ class Resizes(nn.ModuleList):
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Runs a convolution over `(B, H, W, C)`."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+    """Runs a convolution over `(B, H, W, C)`, strip by strip on the CPU.
+
+    There a convolution copies its input and its output into another order, which doubles the memory
+    that a frame takes.
+    """
+    height = x.shape[1]
+    rows = max(2, CONVOLVED // (x.shape[2] * x.shape[3]) // 2 * 2)
+    if x.device.type != "cpu" or torch.is_grad_enabled() or rows >= height:
+        return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+    y, done = x[:, :0], 0
+    for top in range(0, height, rows):
+        part = strip_of(conv, x, top, rows)
+        if not top:
+            batch, _, width, channels = part.shape
+            y = part.new_empty(batch, height * part.shape[1] // rows, width, channels)
+        y[:, done : done + part.shape[1]] = part
+        done += part.shape[1]
+    return y
+
+
+def strip_of(conv: nn.Module, x: Tensor, top: int, rows: int) -> Tensor:  # (B, h, W', C')
+    """What a convolution makes of some rows of its input, which all others surround.
+
+    It is one of 2 x 2 that enlarges, or one that adds one pixel on every side.
+    """
+    bottom = min(top + rows, x.shape[1])
+    if isinstance(conv, nn.ConvTranspose2d):
+        return conv(x[:, top:bottom].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101
+    first, last = max(top - 1, 0), min(bottom + 1, x.shape[1])
+    part = F.pad(x[:, first:last], (0, 0, 0, 0, top - 1 < 0, bottom + 1 > x.shape[1]))
+    part = part.permute(0, 3, 1, 2)
+    y = F.conv2d(part, conv.weight, conv.bias, conv.stride, (0, 1))
+    return y.permute(0, 2, 3, 1)
+
+
+def weighted_sum(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """`x + weights * y`, in the memory of `y` where nothing is to be learned."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(x, y, weights)
+    return y.mul_(weights).add_(x)
 
 
 def layer_norm(channels: int) -> nn.LayerNorm:

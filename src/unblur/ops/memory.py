@@ -25,14 +25,15 @@ def budget(device: torch.device, limit: int | None) -> int:
     Args:
         device: where the network runs.
         limit: the user's `--max-memory` in bytes: for the whole process on a CPU, for the
-            device's memory elsewhere. None takes a part of all there is.
+            device's memory elsewhere. None takes a part of all there is. What is left of it may be
+            below zero.
     """
     if device.type == "cuda":
         _, every = torch.cuda.mem_get_info(device)
         return int(every * SHARE) if limit is None else limit
     if limit is None:
         return int(total() * SHARE_OF_ALL)
-    return max(0, limit - resident() - PROGRAM)
+    return limit - resident() - PROGRAM
 
 
 def free(device: torch.device) -> int:

@@ -47,7 +47,7 @@ from unblur.weights.difference import load_whole
 from unblur.weights.switches import check_switches, switches_of
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-BYTES_PER_PIXEL = {1: {"fp32": 1900, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
+BYTES_PER_PIXEL = {1: {"fp32": 1750, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
 """Measured growth of the process per pixel of one padded frame, rounded up, by the scale of the
 network: at half size (2) it is less."""
 BYTES_TO_ENLARGE = 200

@@ -219,7 +219,8 @@ class Queue:
 
     async def _work(self, quick: bool) -> None:
         """Runs what waits in a lane, the oldest first."""
-        while True:
+        # `wait_for` may swallow that this task is cancelled (Python 3.10, 3.11).
+        while not self._closing:
             waiting = [job for job in self._by_age() if job.state == "queued"]
             job = next((job for job in waiting if (job.kind in QUICK) == quick), None)
             if job is None:

@@ -150,7 +150,8 @@ def estimate(desk: Desk) -> dict[str, Any]:
     radius = choose_radius("auto", restorer.info)
     fusion = Fusion(radius, DisAlignment(), device) if radius else None
     side = side_for(frames, *size) or SMALL_SIDE
-    fit = choose_fit(restorer, *size, memory.budget(device, desk.limits["max_memory"]))
+    limit = desk.limits["max_memory"]
+    fit = choose_fit(restorer, *size, memory.budget(device, limit), limit=limit)
     return {
         "seconds": frames * sum(cost_per_frame(restorer, *size, side, fusion)),
         "memory": bytes_needed(restorer, fit, *size),
