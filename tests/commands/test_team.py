@@ -11,10 +11,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from test_resume import Mixing
 
 import unblur
-from unblur.commands.unfinished import folder_of, leftovers
-from unblur.errors import ResourceError, UsageError
+from unblur.commands.unfinished import folder_of
+from unblur.errors import NumericsError, ResourceError, UsageError
+from unblur.restorers.base import Preset
+from unblur.restorers.registry import PRESETS
 
 FRAMES = 60
 
@@ -48,36 +51,55 @@ def clip(tmp_path):
 
 
 OPTIONS = {"model": "bsstnet-tiny", "window": 6, "fuse": 2}
-MAXIM = {"model": "maxim-stage1", "tile": 64}
+QUICK = {"model": "mixing", "codec": "ffv1", "fuse": "off"}
 
 
-def test_devices_give_what_one_gives(clip, tmp_path):
+@pytest.fixture(autouse=True)
+def mixing(monkeypatch):
+    """A quick model of which every frame depends on its window."""
+    monkeypatch.setitem(PRESETS, "mixing", Preset(Mixing.info, lambda options: Mixing()))
+
+
+@pytest.mark.parametrize("options", [QUICK, pytest.param(OPTIONS, marks=pytest.mark.slow)])
+def test_devices_give_what_one_gives(clip, tmp_path, options):
     whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    unblur.restore(clip, whole, end="f22", **OPTIONS)
+    unblur.restore(clip, whole, end="f40", **options)
     said = []
-    report = unblur.restore(clip, out, device="cpu,cpu", end="f22", progress=said.append, **OPTIONS)
+    report = unblur.restore(clip, out, device="cpu,cpu", end="f40", progress=said.append, **options)
     assert out.read_bytes() == whole.read_bytes()
-    assert (report.frames, report.device) == (22, "cpu,cpu")
+    assert (report.frames, report.device) == (40, "cpu,cpu")
     assert {now.stage for now in said} >= {"open", "look through", "restore", "finish"}
-    assert max(now.done for now in said if now.stage == "restore") == 22
-    assert folder_of(out).exists() is False
+    assert max(now.done for now in said if now.stage == "restore") == 40
+    assert len({id(now.plan) for now in said if now.plan}) == 1
+    assert not folder_of(out).exists()
 
 
 def test_what_one_began_several_go_on_with(clip, tmp_path, monkeypatch):
     monkeypatch.setattr("unblur.commands.unfinished.WORTH", 0.0)
     whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    unblur.restore(clip, whole, model="focus-s", end="f12", window=8)
+    unblur.restore(clip, whole, **QUICK)
 
     def stop(now):
         if now.stage == "restore" and now.done >= 8:
             raise KeyboardInterrupt
 
-    given = {"model": "focus-s", "end": "f12", "window": 8}
-    with pytest.raises(KeyboardInterrupt), pytest.warns(match="--resume"):
-        unblur.restore(clip, out, progress=stop, **given)
-    assert leftovers(out)
-    unblur.restore(clip, out, resume=True, device="cpu", **given)
+    for device in ("cpu", "cpu,cpu"):
+        said = []
+        with pytest.raises(KeyboardInterrupt), pytest.warns(match="--resume"):
+            unblur.restore(clip, out, device=device, resume=device != "cpu", progress=stop, **QUICK)
+    unblur.restore(clip, out, resume=True, device="cpu,cpu", progress=said.append, **QUICK)
+    assert min(now.done for now in said if now.stage == "restore") > 0
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_what_a_worker_meets_ends_the_job(clip, tmp_path, monkeypatch):
+    def fail(self, frames, guidance, outputs):
+        raise NumericsError("not this one")
+
+    monkeypatch.setattr(Mixing, "run", fail)
+    with pytest.raises(NumericsError, match="not this one"):
+        unblur.restore(clip, tmp_path / "out.mkv", device="cpu,cpu", **QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mov"]
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ def restore(
         work = None
         if place is not None and isinstance(wanted.model, str):
             given = {**named, "source": source, "destination": destination}
-            facts = facts_of(given, shape, team.name(where))
+            facts = facts_of(given, shape, team.kind(where))
             work = closing_last.enter_context(
                 unfinished(place, facts, resume=resume, keep_frames=not untouched)
             )

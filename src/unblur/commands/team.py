@@ -49,10 +49,14 @@ class Team:
         return self._cluster is not None or len(self._devices) > 1
 
     def name(self, own: torch.device) -> str:
-        """What the frames are computed on, as journals and reports say it."""
+        """What the frames are computed on, as reports say it."""
         if self._cluster is not None:
             return self._devices[0]
         return str(own) if len(self._devices) == 1 else ",".join(self._devices)
+
+    def kind(self, own: torch.device) -> str:
+        """What must stay the same where a job is gone on with: kinds, not which of a kind."""
+        return ",".join(sorted({name.partition(":")[0] for name in self.name(own).split(",")}))
 
     def __enter__(self) -> Team:
         if self._cluster is not None:
