@@ -20,6 +20,7 @@ import torch
 pytest.importorskip("fastapi", reason="needs the extra web")
 
 import unblur
+from unblur import weights
 from unblur.commands import unfinished
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.color import from_linear
@@ -461,3 +462,10 @@ def test_messages_do_not_tell_where_things_lie(tmp_path: Path) -> None:
     desk = Desk(order, io.StringIO())
     assert desk.in_words(f"{order['source']} is empty") == "film.mp4 is empty"
     assert str(tmp_path) not in desk.in_words(f"cannot write {order['out']}/result.mp4")
+
+
+def test_messages_hold_no_place_of_the_server(tmp_path: Path) -> None:
+    order = {"request": {}, "source": f"{tmp_path}/a.mp4", "name": "film.mp4", "limits": {}}
+    desk = Desk({**order, "out": f"{tmp_path}/jobs/1/out", "home": str(tmp_path)}, io.StringIO())
+    said = desk.in_words(f"no weights in {weights.user_folder()} for {tmp_path}/a.mp4 --model x")
+    assert said == "no weights in the data folder of the server/weights for film.mp4 model x"

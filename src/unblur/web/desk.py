@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
+from unblur.weights import home as data_folder
+
 
 class Desk:
     """What a job works with.
@@ -44,4 +46,5 @@ class Desk:
     def in_words(self, text: str) -> str:
         """A message without the server's own places."""
         text = text.replace(str(self.source), self.name)
+        text = text.replace(str(data_folder()), "the data folder of the server")
         return text.replace(str(self.out), "").replace(self._home, "").replace("--", "")
