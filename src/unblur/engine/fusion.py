@@ -26,7 +26,6 @@ from unblur.ops.fusion import (
     agreement,
     change_map,
     enlarged,
-    halved,
     returns,
     smoothed,
     spectral_mean,
@@ -234,5 +233,5 @@ def laid_over(
     taken = fusion.alignment.take(other, columns, rows)
     own = centre[:, start:stop]
     difference = taken - own
-    gate = valid * agreement(halved(difference), change[:, half], fusion.least, fusion.share)
+    gate = valid * agreement(difference, change[:, half], fusion.least, fusion.share)
     return torch.addcmul(own, enlarged(smoothed(gate), (stop - start, width)), difference)
