@@ -102,7 +102,7 @@ class Still:
     def look(self, image):
         return image
 
-    def flow(self, here, there):
+    def flow(self, here, there, guess=None):
         self.pairs.append((float(here[0, 0, 0]), float(there[0, 0, 0])))
         return torch.zeros(2, *(-(-side // 2) for side in here.shape[-2:]))
 
@@ -117,6 +117,50 @@ def test_neighbours_within_the_radius_and_the_shot_each_pair_once():
     pairs = [(round(10 * a), round(10 * b)) for a, b in still.pairs]
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == {(a, b) for a in range(6) for b in range(6) if 0 < abs(a - b) <= 2}
+
+
+class Steady(Still):
+    """Everything moves by 4 pixels a frame to the right, half of that at half size."""
+
+    def __init__(self):
+        super().__init__()
+        self.guesses = {}
+
+    def flow(self, here, there, guess=None):
+        a, b = (round(10 * float(image[0, 0, 0])) for image in (here, there))
+        if guess is not None:
+            self.guesses[a, b] = guess
+        found = super().flow(here, there)
+        found[0] = 2.0 * (b - a)
+        return found
+
+    def take(self, image, columns, rows):
+        return image[:, : len(rows)]
+
+
+def test_motion_to_far_frames_begins_with_the_way_from_frame_to_frame():
+    numbered = [torch.full((3, 8, 64), t / 10) for t in range(6)]
+    steady = Steady()
+    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(3, steady, CPU)))
+    assert set(steady.guesses) == {
+        (a, b) for a in range(6) for b in range(6) if 2 <= abs(a - b) < 4
+    }
+    for (a, b), guess in steady.guesses.items():
+        # Where the way does not leave the frame.
+        torch.testing.assert_close(guess[0, :, 8:-8], torch.full((4, 16), 2.0 * (b - a)))
+
+
+def test_motion_is_found_in_restored_frames_and_a_little_of_the_input():
+    seen = []
+
+    class Looking(Still):
+        def look(self, image):
+            seen.append(float(image.mean()))
+            return image
+
+    before, after = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
+    list(fuse([(0, before, after)], Fusion(1, Looking(), CPU)))
+    assert 0.5 < seen[0] < 1
 
 
 def test_no_more_frames_are_taken_than_are_needed():

@@ -23,6 +23,21 @@ def test_flow_is_in_pixels_of_half_size_and_points_to_the_other_frame():
     torch.testing.assert_close(middle, torch.tensor([4.0, 2.0]), atol=0.1, rtol=0)
 
 
+def test_a_guess_leads_to_motion_that_is_out_of_reach():
+    whole = texture(64, 200)
+    here, there = whole[..., 100:164], whole[..., 60:124]  # moved by 40 to the right
+    align = DisAlignment()
+    seen = align.look(here), align.look(there)
+    guess = torch.tensor([19.0, 0.0])[:, None, None].expand(2, 32, 32)
+    truth = torch.tensor([20.0, 0.0])
+
+    def error(flow):  # where the other frame shows the same
+        return float((flow[:, 8:24, 2:8].median(-1).values.median(-1).values - truth).norm())
+
+    assert error(align.flow(*seen)) > 3
+    assert error(align.flow(*seen, guess)) < 0.3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 20), (64, 65)])
 def test_frames_of_any_size(size):
     align = DisAlignment()

@@ -121,6 +121,12 @@ def test_agreement_falls_with_the_difference():
     assert float(agreement(step, untouched).max()) < 1e-9
 
 
+def test_what_differs_in_fine_detail_is_believed_only_where_much_was_restored():
+    fine = 0.02 * (-1.0) ** torch.arange(16).expand(3, 16, 16)  # halved, it is gone
+    assert float(agreement(fine, torch.zeros(1, 8, 8)).max()) < 0.01
+    assert float(agreement(fine, torch.full((1, 8, 8), 0.1**2)).min()) > 0.9
+
+
 @pytest.mark.parametrize("size", [(1, 1), (16, 24), (33, 50)])
 def test_change_is_found_where_it_is(size):
     before = noise(3, *size)

@@ -26,11 +26,11 @@ from unblur.ops.fusion import (
     agreement,
     change_map,
     enlarged,
-    halved,
     returns,
     smoothed,
     spectral_mean,
 )
+from unblur.ops.warp import compose
 
 HOP = TILE - RAMP
 ROWS = 8 * HOP
@@ -39,6 +39,9 @@ SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
 HELD_BYTES = 6 + 4 + 12
 """Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
+FOUND = 0.75
+"""Part of the restored frame in what motion is found in; the rest is the frame as it came, which
+shows motion better where much was restored wrongly."""
 BLOCK_BYTES = 100
 """Per pixel of a block and frame within reach, at the peak."""
 
@@ -52,8 +55,11 @@ class Alignment(Protocol):
         """What it needs of an image (3, H, W), encoded RGB in [0, 1], to find motion."""
         ...
 
-    def flow(self, here: Any, there: Any) -> Tensor:
-        """Flow (2, h, w) between two of them in pixels of half size, at least half the frame."""
+    def flow(self, here: Any, there: Any, guess: Tensor | None = None) -> Tensor:
+        """Flow (2, h, w) between two of them in pixels of half size, at least half the frame.
+
+        It begins with a guess, (2, half the height, half the width), where there is one.
+        """
         ...
 
     def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
@@ -125,13 +131,22 @@ def fuse(
     motions: dict[tuple[int, int], Motion] = {}
     arrived = 0
 
+    def motion(here: int, there: int) -> Motion:
+        if (here, there) not in motions:
+            # Always from the earlier frame, so that it is the same wherever a shot is gone on with.
+            a, b = sorted((here, there))
+            guesses = None
+            if b - a > 1:
+                guesses = (
+                    compose(motion(a, b - 1).flow[None], motion(b - 1, b).flow[None])[0],
+                    compose(motion(b, b - 1).flow[None], motion(b - 1, a).flow[None])[0],
+                )
+            found = both_ways(kept[a][1], kept[b][1], fusion.alignment, guesses)
+            motions[a, b], motions[b, a] = found
+        return motions[here, there]
+
     def finished(index: int) -> tuple[P, Tensor]:
-        near = [i for i in kept if i != index]
-        for i in near:
-            if (index, i) not in motions:
-                here, there = (kept[j][1] for j in (index, i))
-                motions[index, i], motions[i, index] = both_ways(here, there, fusion.alignment)
-        others = [(kept[i][1], motions[index, i]) for i in near]
+        others = [(kept[i][1], motion(index, i)) for i in kept if i != index]
         belonging, this = kept[index]
         image = put_together(this, others, fusion)
         for pair in [pair for pair in motions if max(pair) <= index]:
@@ -141,8 +156,8 @@ def fuse(
 
     for belonging, before, after in restored:
         codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
-        change = change_map(before, after)
-        kept[arrived] = belonging, Kept(codes, fusion.alignment.look(after), change)
+        seen = fusion.alignment.look(torch.lerp(before, after, FOUND))
+        kept[arrived] = belonging, Kept(codes, seen, change_map(before, after))
         arrived += 1
         if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
@@ -152,9 +167,12 @@ def fuse(
         yield finished(index)
 
 
-def both_ways(here: Kept, there: Kept, alignment: Alignment) -> tuple[Motion, Motion]:
-    """Motion between two frames, and where it can be relied on."""
-    flows = alignment.flow(here.seen, there.seen), alignment.flow(there.seen, here.seen)
+def both_ways(
+    here: Kept, there: Kept, alignment: Alignment, guesses: tuple[Tensor, Tensor] | None
+) -> tuple[Motion, Motion]:
+    """Motion between two frames, and where it can be relied on; `guesses` as the result."""
+    on, home = guesses or (None, None)
+    flows = alignment.flow(here.seen, there.seen, on), alignment.flow(there.seen, here.seen, home)
     height, width = (-(-side // 2) for side in here.codes.shape[-2:])
     there_, back = (flow[:, :height, :width] for flow in flows)
     return (
@@ -215,5 +233,5 @@ def laid_over(
     taken = fusion.alignment.take(other, columns, rows)
     own = centre[:, start:stop]
     difference = taken - own
-    gate = valid * agreement(halved(difference), change[:, half], fusion.least, fusion.share)
+    gate = valid * agreement(difference, change[:, half], fusion.least, fusion.share)
     return torch.addcmul(own, enlarged(smoothed(gate), (stop - start, width)), difference)

@@ -32,9 +32,15 @@ class DisAlignment:
         codes = pad_to(small[None].clamp(0, 1), *least)[0].mul(255).round().byte()
         return cv2.cvtColor(codes.permute(1, 2, 0).contiguous().cpu().numpy(), cv2.COLOR_RGB2GRAY)
 
-    def flow(self, here: np.ndarray, there: np.ndarray) -> Tensor:
-        """Flow (2, h, w) in pixels of half size; h and w are at least `DIS_MINIMUM`."""
-        found = self._dis.calc(here, there, np.zeros((*here.shape, 2), np.float32))
+    def flow(self, here: np.ndarray, there: np.ndarray, guess: Tensor | None = None) -> Tensor:
+        """Flow (2, h, w) in pixels of half size; h and w are at least `DIS_MINIMUM`.
+
+        A guess lets DIS follow what moves further than its coarsest level reaches.
+        """
+        start = np.zeros((*here.shape, 2), np.float32)
+        if guess is not None:
+            start[: guess.shape[1], : guess.shape[2]] = guess.permute(1, 2, 0).cpu().numpy()
+        found = self._dis.calc(here, there, start)
         return torch.from_numpy(found).permute(2, 0, 1)
 
     def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:

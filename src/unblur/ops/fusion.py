@@ -19,7 +19,7 @@ TILE, RAMP = 64, 16
 POWER = 4.0
 OWN = 2.0
 """Cycles per tile."""
-LEAST, SHARE = 0.004, 2.0
+LEAST, SHARE = 0.006, 2.0
 """Difference that is always allowed, of images of range 1, and what part of the change that a
 restorer made is allowed beside it: where that changed little, there is little to repair."""
 CHANGE = 8
@@ -147,19 +147,23 @@ def agreement(
     """How far an aligned frame can be believed: 1 where it is alike, falling to 0.
 
     Two restorations of the same thing differ by their errors, which are large where much had to be
-    restored. What differs by more than that shows something else, or is not well aligned.
+    restored. What differs by more than that shows something else, or is not well aligned. Where
+    little was restored every pixel counts by itself: fine detail that is not well aligned differs
+    in signs that cancel each other at half size.
 
     Args:
-        difference: (..., 3, H, W) to the frame it is laid over, smoothed a little.
-        change: (..., 1, H, W) mean square of what the restorer changed around a pixel.
+        difference: (3, H, W) to the frame it is laid over.
+        change: (1, ceil(H / 2), ceil(W / 2)) mean square of what the restorer changed there.
         least: root of the mean square over RGB that is always allowed.
         share: of the root of `change` that is allowed beside it.
 
     Returns:
-        (..., 1, H, W), 1 / e where the difference is what is allowed.
+        (1, ceil(H / 2), ceil(W / 2)), 1 / e where the difference is what is allowed.
     """
     allowed = least**2 + share**2 * change
-    return torch.exp(-difference.square().mean(-3, keepdim=True) / allowed)
+    coarse = halved(difference).square().mean(0, keepdim=True)
+    fine = halved(difference.square().mean(0, keepdim=True))
+    return torch.exp(-torch.lerp(coarse, fine, least**2 / allowed) / allowed)
 
 
 def change_map(before: Tensor, after: Tensor) -> Tensor:
