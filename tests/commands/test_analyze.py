@@ -13,7 +13,7 @@ import torch
 
 import unblur
 from unblur.cli import main
-from unblur.commands.analyze import blockiness, kind_of
+from unblur.commands.analyze import Crop, blockiness, kind_of, kind_tried
 from unblur.commands.report import as_png, page, timeline
 from unblur.guidance.blur_kind import CONTRAST, NOISE, SPEED, cells_of, noise, weighted_quantiles
 
@@ -133,6 +133,22 @@ def test_blocks_stand_out():
 def test_kinds_follow_from_chances():
     chances = [(0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)]
     assert [kind_of(*c) for c in chances] == ["sharp", "motion", "focus", "both"]
+
+
+def test_what_restorers_change_decides_the_kind_of_a_shot():
+    for kind in ("sharp", "motion", "focus", "both"):
+        assert kind_tried(kind, 50, 60) == "sharp"
+        assert kind_tried(kind, 35, 30) == "focus"
+    assert [kind_tried(k, 30, 29) for k in ("sharp", "focus", "both")] == ["motion"] * 2 + ["both"]
+
+
+def test_the_densest_part_of_a_frame_is_tried():
+    frame, detail = torch.zeros(3, 200, 300), torch.zeros(7, 10)
+    frame[:, 150:, 250:], detail[5:, 8:] = 1.0, 1.0
+    piece = Crop.of(0, frame, detail)
+    assert piece.rgb.shape == (3, 128, 128)
+    assert bool((piece.rgb[:, 78:, 78:] == 255).all())
+    assert Crop.of(0, torch.rand(3, 5, 40), torch.ones(1, 2)).rgb.shape == (3, 5, 40)
 
 
 def test_quantiles_count_by_weight():

@@ -11,25 +11,26 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.commands.arrays import Given, taken_apart
+from unblur.engine.change import change
 from unblur.engine.estimate import SMALL_SIDE, cost_per_frame
 from unblur.engine.pipeline import prefetch
 from unblur.engine.plan import bytes_needed, choose_fit
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError, WeightsError
-from unblur.guidance.blur_kind import Looked, Looker
+from unblur.guidance.blur_kind import CELL, Looked, Looker
 from unblur.ops import memory
 from unblur.ops import shots as ops
 from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
 from unblur.ops.shots import FLOOR, RULES, ShotDetector
 from unblur.progress import LOOK, Job, Listener
-from unblur.restorers.registry import NOTHING, RESTORED_BY, Kind, load_model
+from unblur.restorers.registry import FOR, NOTHING, RESTORED_BY, Blur, Kind, load_model
 from unblur.video import open_video, probe
 
 LONGEST = 960
@@ -45,6 +46,19 @@ SOFT = 1.0
 """Radius in pixels that coc-s finds, whatever blurs, above which a frame is not called sharp."""
 MANY = 0.25
 """Share of frames that are blurred, above which a shot is."""
+PIECE = 128
+"""Side in pixels of the part of a frame that restorers are tried on."""
+TRIES = 5
+"""Frames of a shot that are tried, evenly over it."""
+TRIED: tuple[Blur, ...] = ("motion", "focus")
+"""What their fast restorers are tried for."""
+UNCHANGED = 43.0
+"""PSNR in dB between a piece and what is made of it above which a shot is called sharp."""
+LEAD = 2.0
+"""By how many dB more the restorer for focus must change a shot that is called out of focus: the
+one for motion removes some of that blur, too."""
+KEPT = 512
+"""Pieces that wait for that; of more, every other one is dropped."""
 BLOCK = 8
 """Side of the blocks of most codecs."""
 
@@ -243,8 +257,56 @@ class Seen:
     looks: list[FrameLook] = field(default_factory=list)
     cells: dict[int, Looked] = field(default_factory=dict)
     shots: list[tuple[int, int]] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
+    """Of the shots."""
+    pieces: list[Crop] = field(default_factory=list)
     first: int = 0
     count: int = 0
+
+
+class Crop(NamedTuple):
+    """A part of a frame to try restorers on."""
+
+    frame: int
+    rgb: Tensor
+    """(3, h, w) bytes."""
+
+    @classmethod
+    def of(cls, frame: int, rgb: Tensor, detail: Tensor) -> Crop:
+        """The part of a frame (3, H, W) in which detail, (h, w) by cells, is densest."""
+        height, width = rgb.shape[-2:]
+        size = [min(PIECE // CELL, side) for side in detail.shape]
+        dense = F.avg_pool2d(detail[None, None], size, stride=1)[0, 0]
+        row, column = divmod(int(dense.argmax()), dense.shape[1])
+        top = min(CELL * row, max(0, height - PIECE))
+        left = min(CELL * column, max(0, width - PIECE))
+        part = rgb[:, top : top + PIECE, left : left + PIECE]
+        return cls(frame, (255 * part).round().byte())
+
+
+class Trier:
+    """Tries the fast restorers on pieces of shots: they change what is blurred, and only that."""
+
+    def __init__(self, where: torch.device) -> None:
+        self.motion, self.focus = (load_model(FOR[blur][0], device=where) for blur in TRIED)
+
+    def __call__(self, kind: Kind, pieces: Sequence[Crop]) -> Kind:
+        """How a shot is blurred that looks like that, and whose pieces these are."""
+        seen = [piece.rgb / 255 for piece in pieces]
+        return kind_tried(kind, change(self.motion, seen), change(self.focus, seen))
+
+
+def kind_tried(kind: Kind, motion: float, focus: float) -> Kind:
+    """The kind of a shot by how it looks, and by what restorers for both change, in dB.
+
+    >>> kind_tried("sharp", 52.0, 55.0), kind_tried("sharp", 40.0, 35.0)
+    ('sharp', 'focus')
+    """
+    if min(motion, focus) > UNCHANGED:
+        return "sharp"
+    if motion - focus > LEAD:
+        return "focus"
+    return "both" if kind == "both" else "motion"
 
 
 def look_through(
@@ -267,6 +329,9 @@ def look_through(
         looked = looker(small, neighbour)
         seen.cells[frame.index] = looked
         seen.looks.append(summed_up(frame, looked, shrunk, rgb))
+        seen.pieces.append(Crop.of(frame.index, small, looked.detail))
+        if len(seen.pieces) > KEPT:
+            seen.pieces = seen.pieces[::2]
 
     for n, frame in enumerate(frames):
         seen.first = frame.index if n == 0 else seen.first
@@ -287,6 +352,12 @@ def look_through(
         look(*waiting, None)
     seen.count = len(detector.differences)
     seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
+    trier = Trier(where) if seen.shots else None
+    for start, stop in seen.shots:
+        own = [piece for piece in seen.pieces if start <= piece.frame < stop]
+        chosen = [own[n * len(own) // TRIES] for n in range(TRIES)] if len(own) > TRIES else own
+        kind = kind_of_all(looks_of(start, stop, seen.looks))
+        seen.kinds.append(trier(kind, chosen) if trier and chosen else kind)
     return seen
 
 
@@ -299,8 +370,8 @@ def look_for_blur(
 ) -> tuple[list[ops.Shot], list[Kind]]:
     """The shots of a video, counted from its first frame here, and how each is blurred."""
     seen = look_through(frames, expected, transfer, where, job)
-    kinds = [shot_of(start, stop, seen.looks).kind for start, stop in seen.shots]
-    return [ops.Shot(start - seen.first, stop - seen.first) for start, stop in seen.shots], kinds
+    shots = [ops.Shot(start - seen.first, stop - seen.first) for start, stop in seen.shots]
+    return shots, seen.kinds
 
 
 def summary(
@@ -324,7 +395,9 @@ def summary(
         frame_rate=rate,
         frames=tuple(looks),
         count=seen.first + seen.count,
-        shots=tuple(shot_of(start, stop, looks) for start, stop in seen.shots),
+        shots=tuple(
+            shot_of(*shot, kind, looks) for shot, kind in zip(seen.shots, seen.kinds, strict=True)
+        ),
         kind=kind,
         blockiness=mean([look.blockiness for look in looks]),
         noise=mean([look.noise for look in looks]),
@@ -371,12 +444,15 @@ def kind_of(motion: float, focus: float, seen: float = 0.0) -> Kind:
     return "focus" if focus > LIKELY else "sharp"
 
 
-def shot_of(start: int, stop: int, looks: Sequence[FrameLook]) -> Shot:
-    """What most frames of a shot are, and what to restore it with."""
-    own = [look for look in looks if start <= look.index < stop] or [
-        min(looks, key=lambda look: abs(look.index - start))
-    ]
-    kind = kind_of_all(own)
+def looks_of(start: int, stop: int, looks: Sequence[FrameLook]) -> list[FrameLook]:
+    """Those of a shot; at least the nearest."""
+    own = [look for look in looks if start <= look.index < stop]
+    return own or [min(looks, key=lambda look: abs(look.index - start))]
+
+
+def shot_of(start: int, stop: int, kind: Kind, looks: Sequence[FrameLook]) -> Shot:
+    """A shot in numbers, and what to restore it with."""
+    own = looks_of(start, stop, looks)
     return Shot(
         start=start,
         stop=stop,
