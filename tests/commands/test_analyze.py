@@ -139,7 +139,12 @@ def test_what_restorers_change_decides_the_kind_of_a_shot():
     for kind in ("sharp", "motion", "focus", "both"):
         assert kind_tried(kind, 50, 60) == "sharp"
         assert kind_tried(kind, 35, 30) == "focus"
-    assert [kind_tried(k, 30, 29) for k in ("sharp", "focus", "both")] == ["motion"] * 2 + ["both"]
+    assert [kind_tried(k, 41, 50) for k in ("sharp", "motion")] == ["sharp", "motion"]
+    assert [kind_tried(k, 30, 30.5) for k in ("motion", "focus", "both")] == [
+        "motion",
+        "focus",
+        "both",
+    ]
 
 
 def test_the_densest_part_of_a_frame_is_tried():

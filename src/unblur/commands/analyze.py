@@ -52,11 +52,11 @@ TRIES = 5
 """Frames of a shot that are tried, evenly over it."""
 TRIED: tuple[Blur, ...] = ("motion", "focus")
 """What their fast restorers are tried for."""
-UNCHANGED = 43.0
-"""PSNR in dB between a piece and what is made of it above which a shot is called sharp."""
-LEAD = 2.0
-"""By how many dB more the restorer for focus must change a shot that is called out of focus: the
-one for motion removes some of that blur, too."""
+UNCHANGED, HARDLY_CHANGED = 40.0, 43.0
+"""PSNR in dB between a piece and what is made of it above which a shot is sharp: one that looks
+sharp, and one that looks blurred."""
+LEAD = 1.0
+"""By how many dB more another restorer must change a shot than the one for what it looks like."""
 KEPT = 512
 """Pieces that wait for that; of more, every other one is dropped."""
 BLOCK = 8
@@ -299,12 +299,13 @@ class Trier:
 def kind_tried(kind: Kind, motion: float, focus: float) -> Kind:
     """The kind of a shot by how it looks, and by what restorers for both change, in dB.
 
-    >>> kind_tried("sharp", 52.0, 55.0), kind_tried("sharp", 40.0, 35.0)
+    >>> kind_tried("sharp", 42.0, 55.0), kind_tried("sharp", 37.0, 35.0)
     ('sharp', 'focus')
     """
-    if min(motion, focus) > UNCHANGED:
+    if min(motion, focus) > (UNCHANGED if kind == "sharp" else HARDLY_CHANGED):
         return "sharp"
-    if motion - focus > LEAD:
+    lead = {"motion": LEAD, "focus": -LEAD}.get(kind, 0.0)
+    if motion - focus > lead:
         return "focus"
     return "both" if kind == "both" else "motion"
 
