@@ -19,7 +19,7 @@ from unblur.errors import NumericsError, ResourceError, UsageError
 from unblur.restorers.base import Preset
 from unblur.restorers.registry import PRESETS
 
-FRAMES = 60
+FRAMES = 40
 
 
 def make_clip(path, frames=FRAMES, size=(64, 48)):
@@ -63,13 +63,13 @@ def mixing(monkeypatch):
 @pytest.mark.parametrize("options", [QUICK, pytest.param(OPTIONS, marks=pytest.mark.slow)])
 def test_devices_give_what_one_gives(clip, tmp_path, options):
     whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    unblur.restore(clip, whole, end="f40", **options)
+    unblur.restore(clip, whole, end="f30", **options)
     said = []
-    report = unblur.restore(clip, out, device="cpu,cpu", end="f40", progress=said.append, **options)
+    report = unblur.restore(clip, out, device="cpu,cpu", end="f30", progress=said.append, **options)
     assert out.read_bytes() == whole.read_bytes()
-    assert (report.frames, report.device) == (40, "cpu,cpu")
+    assert (report.frames, report.device) == (30, "cpu,cpu")
     assert {now.stage for now in said} >= {"open", "look through", "restore", "finish"}
-    assert max(now.done for now in said if now.stage == "restore") == 40
+    assert max(now.done for now in said if now.stage == "restore") == 30
     assert len({id(now.plan) for now in said if now.plan}) == 1
     assert not folder_of(out).exists()
 
@@ -141,7 +141,7 @@ def test_a_cluster_gives_what_one_machine_gives_also_when_a_worker_dies(clip, tm
     own = os.getpid()
 
     def kill(now):
-        if now.stage == "restore" and now.done >= 12 and not killed:
+        if now.stage == "restore" and now.done >= 8 and not killed:
             listed = subprocess.run(
                 ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
             ).stdout

@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ from unblur.commands.resume import Chosen
 from unblur.engine.pieces import Piece
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner
-from unblur.errors import ResourceError, UnblurError, UnblurWarning, UsageError
+from unblur.errors import ResourceError, UnblurError, UnblurWarning, UsageError, WeightsError
 from unblur.progress import Job
 from unblur.restorers.registry import BEST, FAST
 from unblur.video import Frame
@@ -171,7 +171,11 @@ def _weights_files(options: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: path for name in names if (path := weights.find(name)) is not None}
     found |= {each.name: each.path for each in weights.stored() if not each.ships}
     files = {f"{name}.safetensors": np.fromfile(path, np.uint8) for name, path in found.items()}
-    return files if given is None else {**files, GIVEN: np.fromfile(given, np.uint8)}
+    if given is None:
+        return files
+    if not Path(given).is_file():
+        raise WeightsError(f"weights file not found: {given}: check the path")
+    return {**files, GIVEN: np.fromfile(given, np.uint8)}
 
 
 @dataclass
@@ -333,6 +337,8 @@ class Cluster:
         if member in self._pool:
             self.died += 1
             self._pool.remove(member)
+            with suppress(Exception):  # it may only be out of reach
+                self._ray.kill(member.actor)
             self._pool.append(self._member())
 
     def _ready(self) -> Member:
