@@ -19,6 +19,7 @@ from unblur.engine.plan import MemoryPlan, Tile, candidates, tile_weight, tiles
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.ops.finest import finest_patterns
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike, Shot, ShotDetector
 from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
@@ -339,7 +340,14 @@ class Runner:
                 f"{self.restorer.info.name} gave values that are not finite: "
                 "run again with --precision fp32, or verify the weights"
             )
-        return look.take_back(restored.clamp(0, 1))
+        restored = look.take_back(restored.clamp(0, 1))
+        before = images[outputs].clamp(0, 1)
+        share = finest_patterns(look.encoded(before))
+        if share is not None:
+            size = restored.shape[-2:]
+            share = bicubic(share, size)
+            restored = torch.lerp(restored, bicubic(before, size), share)
+        return restored
 
     def _put_back(
         self,
