@@ -252,6 +252,9 @@ class Fitter:
     def image_loss(self, phase: Phase, generator: torch.Generator, progress: float) -> Tensor:
         """Frames through the lens beside those of the clip, and what keeps the layers in order."""
         model, c = self.model, self.config
+        # Networks need the steps that a schedule begins with, however few are left by the clock.
+        slow = isinstance(model, PaperModel)
+        begun = self.done / c.iterations if slow else progress
         frames = torch.randperm(model.frames, generator=generator)[: phase.frames].tolist()
         canvas = self.canvas(phase.scale)
         atlases = model.atlases(phase.scale)
@@ -264,8 +267,7 @@ class Fitter:
         loss = c.reconstruction * reconstruction(shown, truth, c.ms_ssim)
         loss = loss + c.rigidity * self.bending(frames, generator)
         if c.sparsity:
-            # By steps taken, not by time: or all atlases would turn black at the start.
-            ramp = min(1.0, 10 * (self.done + 1) / c.iterations)
+            ramp = min(1.0, 10 * begun)  # or all atlases would turn black at the start
             for colour, alpha in zip(look.colours, look.alphas, strict=True):
                 if alpha is not None:
                     loss = loss + ramp * c.sparsity * sparsity(colour, alpha)
@@ -275,7 +277,7 @@ class Fitter:
             radii: Any = model.radii
             for field in radii:
                 loss = loss + c.smooth_radius * field.knots.diff(n=2, dim=0).square().mean()
-        strength = c.bootstrap * max(0.0, 1 - progress / c.bootstrap_until)
+        strength = c.bootstrap * max(0.0, 1 - begun / c.bootstrap_until)
         if strength:
             for i, alpha in enumerate(look.alphas):
                 if alpha is not None:
