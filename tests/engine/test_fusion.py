@@ -113,7 +113,7 @@ class Still:
 def test_neighbours_within_the_radius_and_the_shot_each_pair_once():
     numbered = [torch.full((3, 8, 8), t / 10) for t in range(6)]
     still = Still()
-    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(2, still, CPU)))
+    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(2, still, CPU, again=0)))
     pairs = [(round(10 * a), round(10 * b)) for a, b in still.pairs]
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == {(a, b) for a in range(6) for b in range(6) if 0 < abs(a - b) <= 2}
@@ -141,7 +141,7 @@ class Steady(Still):
 def test_motion_to_far_frames_begins_with_the_way_from_frame_to_frame():
     numbered = [torch.full((3, 8, 64), t / 10) for t in range(6)]
     steady = Steady()
-    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(3, steady, CPU)))
+    list(fuse(((t, x, x) for t, x in enumerate(numbered)), Fusion(3, steady, CPU, again=0)))
     assert set(steady.guesses) == {
         (a, b) for a in range(6) for b in range(6) if 2 <= abs(a - b) < 4
     }
@@ -163,6 +163,18 @@ def test_motion_is_found_in_restored_frames_and_a_little_of_the_input():
     assert 0.5 < seen[0] < 1
 
 
+def test_what_goes_on_in_mid_shot_is_what_the_whole_shot_gives():
+    frames = panning(8)
+    frames[2::3] = gaussian_blur(frames[2::3], 1.0)
+    items = [(t, x - 0.05, x) for t, x in enumerate(frames)]
+    whole = {t: image for t, image in fuse(items, by_dis())}
+    reach = by_dis().reach
+    rest = list(fuse(items[5 - reach :], by_dis(), first=reach))
+    assert [t for t, _ in rest] == [5, 6, 7]
+    for t, image in rest:
+        assert torch.equal(image, whole[t])
+
+
 def test_no_more_frames_are_taken_than_are_needed():
     taken = []
 
@@ -173,7 +185,7 @@ def test_no_more_frames_are_taken_than_are_needed():
 
     for number, (index, _) in enumerate(fuse(arriving(), Fusion(3, Still(), CPU))):
         assert index == number
-        assert len(taken) <= index + 4
+        assert len(taken) <= index + 5  # three on, and one more for the second time
 
 
 @pytest.mark.parametrize("height", [97, 200])
@@ -212,7 +224,7 @@ def test_shots_are_fused_by_themselves_and_frames_come_back_in_order():
     parts = panning(4, 1), panning(3, 2)
     found = run(torch.cat(parts), [Shot(0, 4), Shot(4, 7)])
     expected = torch.cat([fused(part + 0.05, by_dis()) for part in parts])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=2 * STEP, rtol=0)
 
 
 def test_values_outside_the_range_come_back_and_strength_mixes():

@@ -80,7 +80,7 @@ def cost_per_frame(
             return cost
         scale = restorer.info.scale
         restored = noise[:1].repeat_interleave(scale, -1).repeat_interleave(scale, -2)[0]
-        count = 2 * fusion.radius + 2
+        count = 2 * fusion.reach + 2
         began = time.perf_counter()
         before = 0.9 * restored  # what was not changed would not be fused
         for _ in fuse(((None, before, restored) for _ in range(count)), fusion):

@@ -39,6 +39,9 @@ SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
 HELD_BYTES = 6 + 4 + 12
 """Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
+STRICTER = 0.35
+"""Part of the share of change that is allowed when fused frames are put together again: they differ
+by less than restored ones."""
 FOUND = 0.75
 """Part of the restored frame in what motion is found in; the rest is the frame as it came, which
 shows motion better where much was restored wrongly."""
@@ -80,12 +83,20 @@ class Fusion:
     least: float = LEAST
     share: float = SHARE
     """As in `ops.fusion`."""
+    again: int = 1
+    """Frames on either side that the fused frames are put together with again; 0: not again."""
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that a frame depends on."""
+        return self.radius + self.again
 
     def peak_bytes(self, height: int, width: int) -> int:
         """What it adds to memory at its peak, for restored frames of that size."""
-        frames = 2 * self.radius + 1
+        held = 2 * self.radius + 1 + (2 * self.again + 1 if self.again else 0)
+        blocks = 2 * max(self.radius, self.again) + 1
         rows = min(height, ROWS + 2 * HOP + SLACK)
-        return frames * width * (HELD_BYTES * height + BLOCK_BYTES * rows)
+        return width * (held * HELD_BYTES * height + blocks * BLOCK_BYTES * rows)
 
 
 class Kept(NamedTuple):
@@ -117,6 +128,8 @@ def fuse(
 ) -> Iterator[tuple[P, Tensor]]:
     """Puts the frames of one shot together with their neighbours.
 
+    Fused frames agree better than restored ones, and are put together once more.
+
     Args:
         restored: what belongs to each frame, its image before and after it was restored,
             (3, H, W) each, encoded RGB in [0, 1].
@@ -124,8 +137,24 @@ def fuse(
         first: so many at the beginning are neighbours, and do not come out.
 
     Yields:
-        What belongs to each frame, and its image; no more are held than lie within the radius.
+        What belongs to each frame, and its image; no more are held than lie within reach.
     """
+    if not fusion.again:
+        yield from fuse_once(restored, fusion, first)
+        return
+    begin = max(0, first - fusion.again)
+    items = (((belonging, before), before, after) for belonging, before, after in restored)
+    fused = (
+        (belonging, before, image) for (belonging, before), image in fuse_once(items, fusion, begin)
+    )
+    second = replace(fusion, radius=fusion.again, share=STRICTER * fusion.share)
+    yield from fuse_once(fused, second, first - begin)
+
+
+def fuse_once(
+    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion, first: int = 0
+) -> Iterator[tuple[P, Tensor]]:
+    """As `fuse`, without a second time."""
     radius = fusion.radius
     kept: dict[int, tuple[P, Kept]] = {}
     motions: dict[tuple[int, int], Motion] = {}

@@ -79,7 +79,7 @@ def restore_part(
     """
     if not runner.needs_shots:
         return list(runner.restore((frame(i) for i in part), None))
-    spread = runner.fusion.radius if runner.fusion is not None else 0
+    spread = runner.fusion.reach if runner.fusion is not None else 0
     margin = MARGIN if runner.restorer.info.needs_shots else 0
     wanted = range(max(0, part.start - spread), min(count, part.stop + spread))
     near = range(max(0, wanted.start - margin), min(count, wanted.stop + margin))

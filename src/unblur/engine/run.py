@@ -252,7 +252,7 @@ class Runner:
 
     def _unfused(self, shot: Shot, first: int) -> int:
         """The earliest frame of a shot that `first` is fused with."""
-        return max(shot.start, first - (self.fusion.radius if self.fusion is not None else 0))
+        return max(shot.start, first - (self.fusion.reach if self.fusion is not None else 0))
 
     def _restore_rest(
         self, source: Iterator[P], shot: Shot, held: Held[P], first: int, stop: int | None
