@@ -620,3 +620,15 @@ def test_images_are_turned_and_mirrored_as_players_show_them(
     pass_through(clip, tmp_path / "a.png")
     written = read_all(tmp_path / "a.png")[1][0].image.to_ndarray(format="rgb24")
     assert np.array_equal(written, shown(stored))
+
+
+def test_a_profile_in_an_animated_png_does_not_end_the_process(tmp_path: Path) -> None:
+    """PyAV frees the profile's name, and FFmpeg does so again once the frame is collected."""
+    pillow = pytest.importorskip("PIL.Image")
+    profile = pytest.importorskip("PIL.ImageCms").createProfile("sRGB")
+    profile = pytest.importorskip("PIL.ImageCms").ImageCmsProfile(profile).tobytes()
+    images = [pillow.new("RGB", (40, 30), (shade, 9, 90)) for shade in (10, 200)]
+    path = tmp_path / "a.png"
+    images[0].save(path, save_all=True, append_images=images[1:], icc_profile=profile)
+    words = "import gc, sys, unblur.video as v; list(v.open_video(sys.argv[1])); gc.collect()"
+    subprocess.run([sys.executable, "-c", words, str(path)], check=True)

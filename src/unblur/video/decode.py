@@ -22,7 +22,7 @@ from unblur.video.clock import Ticking, clock_of
 from unblur.video.holes import Holes, has_illegal_zeros, noted_words
 from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_image
 from unblur.video.png import check_png
-from unblur.video.probe import Opened, encrypted
+from unblur.video.probe import Opened, encrypted, safe
 from unblur.video.times import with_times
 
 _TAIL = 600
@@ -208,7 +208,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
             damage.note("a part of a frame was overwritten with zeros", lost=False)
         try:
             with noted_words(opened.stream) as words:
-                found = opened.decoder.decode(packet)
+                found = safe(opened, opened.decoder.decode(packet))
         except av.error.EOFError:
             continue
         except MemoryError:

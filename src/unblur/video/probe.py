@@ -31,6 +31,7 @@ from unblur.video.side_data import (
     display_matrix,
     dynamic_metadata,
     mastering_display,
+    without_profile,
 )
 
 MAX_PIXELS = 8192 * 8192
@@ -175,6 +176,13 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         stream_index=stream.index,
         start_time=float(start * time_base) if start is not None else 0.0,
     )
+
+
+def safe(opened: Opened, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+    """Frames that PyAV can be asked what lies beside them: see `without_profile`."""
+    if opened.stream.codec.canonical_name not in ("png", "apng"):
+        return frames
+    return [without_profile(frame) for frame in frames]
 
 
 def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -355,7 +363,7 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
             if opened.stream.codec.canonical_name in ("png", "apng"):
                 check_png(opened.path, bytes(packet))
             try:
-                yield from opened.decoder.decode(packet)
+                yield from safe(opened, opened.decoder.decode(packet))
             except av.FFmpegError:
                 continue
     except (av.FFmpegError, OSError):

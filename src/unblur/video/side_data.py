@@ -50,6 +50,16 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     return {}
 
 
+def without_profile(frame: av.VideoFrame) -> av.VideoFrame:
+    """The same frame of PNG without its colour profile.
+
+    PyAV (18) frees the name of a profile that FFmpeg frees, too, which ends the process.
+    """
+    clean = _filtered(frame, ("sidedata", f"mode=delete:type={Type.ICC_PROFILE.value}"))
+    clean.pts, clean.time_base, clean.duration = frame.pts, frame.time_base, frame.duration
+    return clean
+
+
 def dynamic_metadata(frame: av.VideoFrame) -> tuple[str, ...]:
     """Names of HDR metadata that change with every frame."""
     return tuple(sorted({_DYNAMIC[kind] for kind in side_data(frame) if kind in _DYNAMIC}))
