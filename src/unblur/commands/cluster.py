@@ -64,7 +64,7 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # it also raises plain ones
         raise ResourceError(
             f"no Ray cluster answers at '{address}' ({_first_line(error)}): start one by `ray start"
             " --head`, or take --cluster local"
