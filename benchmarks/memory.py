@@ -21,7 +21,7 @@ import table
 import torch
 
 import unblur
-from unblur.engine.plan import Fit, bytes_needed, resized
+from unblur.engine.plan import MemoryPlan, bytes_needed, resized
 from unblur.engine.run import run_tiled
 from unblur.ops import memory
 from unblur.restorers.base import Priors
@@ -70,13 +70,13 @@ def measured(name: str, size: str, tile: int | None) -> dict[str, Any]:
     before = memory.resident()
     RESET.write_text("5")  # the peak counts from here on
     began = time.perf_counter()
-    run_tiled(restorer, frames, [1], Fit(tiling, 3), priors)
+    run_tiled(restorer, frames, [1], MemoryPlan(tiling, 3), priors)
     return {
         "network": name,
         "frames": size,
         "cut": said(tile),
         "peak MB": round(((memory.peak_resident() or 0) - before) / 1e6),
-        "estimate MB": round(bytes_needed(restorer, Fit(tiling, 3), height, width) / 1e6),
+        "estimate MB": round(bytes_needed(restorer, MemoryPlan(tiling, 3), height, width) / 1e6),
         "seconds": round(time.perf_counter() - began, 1),
     }
 
