@@ -23,6 +23,12 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
+def has_profile(path: Path) -> bool:
+    """Whether a colour profile stands in a PNG, which is before its first image."""
+    with path.open("rb") as file:
+        return b"iCCP" in file.read(1 << 12)
+
+
 def check_png(path: Path | str, data: bytes) -> None:
     """MediaError where a profile or text in a PNG file inflates to more than any has."""
     for kind, body in _chunks(data):

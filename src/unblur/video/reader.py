@@ -20,6 +20,7 @@ from unblur.errors import MediaError, UnblurWarning
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
+from unblur.video.png import has_profile
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
 from unblur.video.seek import seek
 from unblur.video.side_data import beside
@@ -77,6 +78,9 @@ class FileReader:
         except BaseException:
             self.close()
             raise
+        # Frames of PNG come without it, see `without_profile`.
+        named = self.info.container == "apng" and has_profile(self._path)
+        self._profile = frozenset({"ICC profile"} if named else ())
         self._say_which()
         self._deinterlace = deinterlace
         self._decoded = decoded
@@ -116,7 +120,7 @@ class FileReader:
                 self._damage.note(f"frame {index} decodes with faults", lost=False)
             given += 1
             self._tag(image)
-            extra = beside(image)
+            extra = beside(image) | self._profile
             yield Frame(image, index, pts, info.time_base, image.duration, siting, extra)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
