@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -264,7 +264,8 @@ class Seen:
     count: int = 0
 
 
-class Crop(NamedTuple):
+@dataclass(frozen=True)
+class Crop:
     """A part of a frame to try restorers on."""
 
     frame: int
