@@ -71,7 +71,7 @@ def test_what_is_there_is_not_replaced(tmp_path, memory):
 def test_an_interrupted_job_goes_on(clip, tmp_path, memory, home, monkeypatch, capfd):
     monkeypatch.setattr("unblur.commands.unfinished.WORTH", 0.0)
     url = "memory://made/out.mkv"
-    given = {"model": "maxim-stage1", "tile": 64}
+    given = {"model": "maxim-stage1", "tile": 64, "fuse": "off"}
 
     def stop(now):
         if now.stage == "restore" and now.done == 3:

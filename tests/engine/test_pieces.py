@@ -126,7 +126,7 @@ def test_no_more_is_restored_than_matters(monkeypatch):
     piece = next(pieces(runner(2), SHOTS, 0, 4))
     assert (piece.first, piece.stop) == (0, 4)
     list(restore_piece(runner(2), piece, FRAMES[piece.begin : piece.end]))
-    assert sum(seen) == 6 + 2  # frames 0 to 5, of which two are in two windows
+    assert sum(seen) == 7 + 2  # frames 0 to 6, of which two are in two windows
 
 
 def test_a_video_that_became_shorter():

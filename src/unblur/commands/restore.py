@@ -349,7 +349,7 @@ def restore(
                 need = check_space(Path(target), round(part * a_frame) * count, waits)
             if untouched:
                 size = shape.width, shape.height
-                job.plan = Plan(NOTHING, str(where), None, total, "frames", *size)
+                job.plan = Plan(NOTHING, str(where), None, total, "frames", *size, disk=need)
             elif by_shot:
                 size = shape.height, shape.width
                 kinds: list[Kind] = []

@@ -246,7 +246,7 @@ class Runner:
         windows = self.restorer.windows(shot.stop - shot.start, self.fit.window)
         if stop is None:
             return [window for window in windows if max(window.outputs) >= wanted]
-        end = stop - shot.start + (self.fusion.radius if self.fusion is not None else 0)
+        end = stop - shot.start + (self.fusion.reach if self.fusion is not None else 0)
         parts = [(w.inputs, tuple(i for i in w.outputs if wanted <= i < end)) for w in windows]
         return [Window(inputs, outputs) for inputs, outputs in parts if outputs]
 
