@@ -123,7 +123,10 @@ def found_to_be(found: Analysis) -> str:
     """What blurs it, and how much of it."""
     blurred = sum(frame.kind != "sharp" for frame in found.frames)
     if found.kind == "sharp":
-        return "sharp" if blurred == 0 else f"sharp, but for {blurred / len(found.frames):.0%}"
+        said = "sharp" if blurred == 0 else f"sharp, but for {blurred / len(found.frames):.0%}"
+        tried = sum(shot.kind != "sharp" for shot in found.shots)
+        gains = f"{tried} of {len(found.shots)} shots" if len(found.shots) > 1 else "it"
+        return f"looks {said}; a model on trial still found blur in {gains}" if tried else said
     return f"{blurred / len(found.frames):.0%} {WORDS[found.kind]}"
 
 
