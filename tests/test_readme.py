@@ -33,8 +33,8 @@ PAGES = (
 )
 EVERY = (*PAGES, *sorted({f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")} - set(PAGES)))
 """Whose commands have to be right; those of `PAGES` are run, too."""
-TESTED_ELSEWHERE = ("docs/web.md", "docs/integrations.md", "docs/notebook.md")
-"""Whose Python needs a server, a program that loads it, or what stands above it."""
+TESTED_ELSEWHERE = ("docs/atlas.md", "docs/web.md", "docs/integrations.md", "docs/notebook.md")
+"""Whose Python needs a project, a server, a program that loads it, or what stands above it."""
 NOT_HERE = (
     "weights convert",
     "weights verify bsstnet",

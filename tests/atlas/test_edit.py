@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import types
 import zipfile
@@ -290,3 +291,19 @@ def test_paint_is_rendered_where_it_reaches_as_in_the_whole_frame(project: Proje
     whole = edit(project, {"foreground": spread}, "reblurred", [3])
     assert (found - whole).abs().max() < 1e-3
     assert (found - project.frames[[3]]).abs().max() > 0.1
+
+
+def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "atlas.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    analytic.project(frames=12).save(tmp_path / "PROJECT")
+    (tmp_path / "painted.png").write_bytes(png(dot((54.0, 36.0))))
+    openraster(tmp_path / "painted.ora", '<stack><layer src="red.png"/></stack>', red=dot((50, 40)))
+    small = {"120,80@f10": "32,24@f10", "background@2s": "background@.4s"}  # as the project is
+    for shown, here in small.items():
+        block = block.replace(shown, here)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/atlas.md", "exec"), names)
+    found = names["found"]
+    assert found.flow.shape == (2, analytic.H, analytic.W)  # type: ignore[attr-defined]
