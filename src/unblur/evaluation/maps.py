@@ -23,12 +23,13 @@ from unblur.errors import UsageError
 from unblur.evaluation import rendered
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.encoded import encoded_clips
+from unblur.evaluation.run import Reporter
 from unblur.evaluation.scores import MEAN, finite
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.defocus import energies, width_of
 from unblur.guidance.flow import bidirectional_flow, dis_flow, flow_s, load_flow_s, load_raft
 from unblur.ops.device import choose_device
-from unblur.progress import Listener, Plan, Progress, Rounds
+from unblur.progress import Listener, Plan, Rounds
 from unblur.synth import held_out
 
 STRIDE = 4
@@ -160,8 +161,8 @@ def evaluate_maps(
 
     rows: list[Mapping[str, Any]] = []
     total: dict[str, list[Errors]] = {name: [] for name in able}
-    plan = Plan(", ".join(able), str(place), "fp32", total=len(makers) * len(able), unit="runs")
-    began, rounds = time.monotonic(), Rounds(["clip", *able], len(makers))
+    report = Reporter(progress, Plan(", ".join(able), str(place), "fp32"))
+    rounds = Rounds(["clip", *able], len(makers))
     for number, make in enumerate(makers):
         made = time.monotonic()
         clip = make()
@@ -172,13 +173,7 @@ def evaluate_maps(
             rounds.note(name, time.monotonic() - ran)
             total[name].append(errors)
             rows.append({"clip": clip.name, "method": name, **figures([errors], chosen.columns)})
-            if progress is not None:
-                done, spent = number * len(able) + at + 1, time.monotonic() - began
-                left = rounds.left()
-                share = None if left is None else spent / max(1e-9, spent + left)
-                progress(
-                    Progress("evaluate", done, plan.total, done / spent, left, spent, share, plan)
-                )
+            report(number * len(able) + at + 1, len(makers) * len(able), rounds.left())
     rows += [
         {"clip": MEAN, "method": name, **figures(errors, chosen.columns)}
         for name, errors in total.items()
@@ -207,12 +202,12 @@ def figures(clips: Sequence[Errors], columns: Mapping[str, Any]) -> dict[str, fl
 
 def flow_clips() -> list[rendered.Maker]:
     """Those of `synth-motion`, with true flow."""
-    return rendered.motion_clips(rendered.Making(held_out(), flow=True), seed=410_000)
+    return rendered.motion_clips(rendered.Making(held_out(), flow=True), seed=rendered.MOTION_SEED)
 
 
 def focus_clips() -> list[rendered.Maker]:
     """Those of `synth-focus`."""
-    return rendered.focus_clips(rendered.Making(held_out()), seed=420_000)
+    return rendered.focus_clips(rendered.Making(held_out()), seed=rendered.FOCUS_SEED)
 
 
 def flow_methods(device: torch.device) -> dict[str, Method | str]:

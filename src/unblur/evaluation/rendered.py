@@ -22,6 +22,8 @@ SCORED = (2, 4)
 WATCHED = (2, 3, 4)
 MOMENTS = 63
 """Moments of an exposure that the truth about a path holds."""
+MOTION_SEED, FOCUS_SEED = 410_000, 420_000
+"""Of the first clip of `synth-motion` and of `synth-focus`."""
 
 Range = tuple[float, float]
 Histogram = tuple[tuple[int, Range], ...]

@@ -78,12 +78,16 @@ class Suite:
 
 def synth_motion(sources: Sources) -> list[Maker]:
     """Moving layers and a shaking camera."""
-    return filmed("synth-motion", rendered.motion_clips(making(sources), seed=410_000), sources)
+    return filmed(
+        "synth-motion", rendered.motion_clips(making(sources), seed=rendered.MOTION_SEED), sources
+    )
 
 
 def synth_focus(sources: Sources) -> list[Maker]:
     """Layers at different distances, and a focus that may wander."""
-    return filmed("synth-focus", rendered.focus_clips(making(sources), seed=420_000), sources)
+    return filmed(
+        "synth-focus", rendered.focus_clips(making(sources), seed=rendered.FOCUS_SEED), sources
+    )
 
 
 def synth_joint(sources: Sources) -> list[Maker]:
