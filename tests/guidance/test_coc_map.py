@@ -1,4 +1,4 @@
-"""coc-s with the weights that ship: what it promises a user."""
+"""coc-s and coc-m with the weights that ship: what they promise a user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from unblur import weights
-from unblur.guidance.coc import BLUREST, DefocusMap, bands, coc_radius, followed, load_coc_s
+from unblur.guidance.coc import (
+    BLUREST,
+    PIXELS,
+    DefocusMap,
+    bands,
+    coc_radius,
+    followed,
+    load_coc_m,
+    load_coc_s,
+)
 from unblur.models.coc import CocNet
 from unblur.ops.color import from_linear, to_linear
 from unblur.optics.focal import disk_blur, refocus
@@ -60,9 +69,9 @@ def test_any_size_and_length(net, shape):
 def test_large_frames_in_bands_equal_the_whole(net, photos, monkeypatch):
     frame = torch.cat([seen(photos[0], 0.0), seen(photos[1], 4.0)], 2)  # (1, 3, 384, 192)
     whole = coc_radius(net, frame)
-    monkeypatch.setattr("unblur.guidance.coc.PIXELS", 240 * 192)
+    monkeypatch.setitem(PIXELS, "own", 240 * 192)
     parts = coc_radius(net, frame)
-    assert len(bands(384, 192)) == 4
+    assert len(bands(384, 192, net.config)) == 4
     assert (parts - whole).abs().mean() < 0.1 * whole.mean()
 
 
@@ -97,6 +106,23 @@ def test_it_knows_the_lens_of_rendered_scenes(net, scenes):
     assert (found - truth).square().mean().sqrt() < 0.9 * truth.std()
     shares = [(found < 1)[truth < 0.7].float().mean(), (found > 1)[truth > 1.3].float().mean()]
     assert sum(shares) / 2 > 0.8
+
+
+def test_the_larger_one_knows_it_better(net, scenes):
+    truth = torch.cat([scene.coc[0] for scene in scenes])
+    frames = torch.cat([scene.blurred[0] for scene in scenes])
+    errors = [
+        float((coc_radius(network, frames) - truth).square().mean())
+        for network in (net, load_coc_m())
+    ]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_the_larger_one_takes_any_size():
+    frames = torch.rand(1, 3, 9, 70, generator=torch.Generator().manual_seed(0))
+    radius = DefocusMap(network=load_coc_m())(frames)
+    assert radius.shape == (1, 1, 9, 70)
+    assert torch.isfinite(radius).all()
 
 
 def test_two_sharp_sides_of_an_edge_and_one_blurred(net, photos):

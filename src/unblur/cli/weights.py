@@ -175,6 +175,6 @@ def check(path: Path) -> bool:
         if name in known:
             unblur.load_model(name, weights=path, device="cpu")
             return True
-        if fits_guide(name, state, str(path)) or fits_look(name, state, str(path)):
+        if fits_guide(name, path) or fits_look(name, state, str(path)):
             return True
     return False

@@ -25,7 +25,7 @@ from unblur.evaluation.clip import Clip
 from unblur.evaluation.encoded import encoded_clips
 from unblur.evaluation.run import Reporter
 from unblur.evaluation.scores import MEAN, finite
-from unblur.guidance.coc import coc_radius, load_coc_s
+from unblur.guidance.coc import coc_radius, load_coc_m, load_coc_s
 from unblur.guidance.defocus import energies, width_of
 from unblur.guidance.flow import bidirectional_flow, dis_flow, flow_s, load_flow_s, load_raft
 from unblur.ops.device import choose_device
@@ -132,7 +132,7 @@ def evaluate_maps(
     Args:
         suite: `flow`, on the clips of `synth-motion`, or `coc`, on those of `synth-focus`.
         methods: of `flow`: `still`, `dis`, `flow-s`, `raft`, and behind a name `@sharp` for the
-            sharp frames; of `coc`: `constant`, `details`, `coc-s`. All by default.
+            sharp frames; of `coc`: `constant`, `details`, `coc-s`, `coc-m`. All by default.
         limit: only the first clips.
         encoded: 23 or 29: frames out of H.264 files of that rate factor.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -258,11 +258,12 @@ def speed_name(low: float, high: float) -> str:
 
 def coc_methods(device: torch.device) -> dict[str, Method | str]:
     """What finds the radii of the scored frames, (S, 1, H, W) in pixels."""
-    network = load_coc_s(device)
+    network, larger = load_coc_s(device), load_coc_m(device)
     return {
         "constant": lambda clip: torch.full_like(shown(clip)[:, :1], MIDDLE),
         "details": lambda clip: details(shown(clip)),
         "coc-s": lambda clip: coc_radius(network, shown(clip).to(device)),
+        "coc-m": lambda clip: coc_radius(larger, shown(clip).to(device)),
     }
 
 

@@ -1,4 +1,4 @@
-"""The circle of confusion of each pixel by coc-s, from the image alone."""
+"""The circle of confusion of each pixel by coc-s or coc-m, from the image alone."""
 
 from __future__ import annotations
 
@@ -14,25 +14,32 @@ from torch import Tensor
 from unblur import weights
 from unblur.guidance.steady import CHANGE, steady
 from unblur.models import load_state
-from unblur.models.coc import CocConfig, CocNet, radius_of
+from unblur.models.coc import CocConfig, CocNet, alone, radius_of, with_encoder
+from unblur.weights.difference import load_whole
 from unblur.weights.switches import read_switches
 
 COC_WEIGHTS = "coc-s"
+COC_LARGER = "coc-m"
+"""On the encoder of `motion-s`: finds more, and takes seven times as long."""
 BLUREST = 12.0
 """Radius in pixels that a map shows as 1."""
-PIXELS = 2_200_000
-"""Pixels that the network sees at once: 400 MiB. Larger frames are cut into bands."""
+REMEDY = "they come with unblur: install it again"
+PIXELS = {"own": 2_200_000, "motion-s": 1_300_000}
+"""Pixels that a network of that encoder sees at once: 400 MiB. Larger frames are cut into bands."""
 MARGIN = 64
 """Rows on either side of a band that the network sees with it."""
-MULTIPLE = CocConfig().multiple_of
 CELL = 32
 """Pixels over which a change is common: the focus moves for all that lies there, noise does not."""
 
 
 def load_coc_s(device: torch.device | str = "cpu") -> CocNet:
     """coc-s with the weights that ship, or with others in their place."""
-    path = weights.require(COC_WEIGHTS, "they come with unblur: install it again")
-    return load_coc(path).to(device)
+    return load_coc(weights.require(COC_WEIGHTS, REMEDY)).to(device)
+
+
+def load_coc_m(device: torch.device | str = "cpu") -> CocNet:
+    """coc-m, likewise."""
+    return load_coc(weights.require(COC_LARGER, REMEDY)).to(device)
 
 
 def load_coc(path: str | Path) -> CocNet:
@@ -40,7 +47,7 @@ def load_coc(path: str | Path) -> CocNet:
     known = {field.name for field in fields(CocConfig)}
     switches = read_switches(path) or {}
     config = CocConfig(**{name: x for name, x in switches.items() if name in known})
-    return load_state(CocNet(config), weights.load(path), str(path))
+    return load_state(CocNet(config), alone(load_whole(path, with_encoder)), str(path))
 
 
 def coc_radius(network: CocNet, frames: Tensor) -> Tensor:
@@ -54,9 +61,11 @@ def coc_radius(network: CocNet, frames: Tensor) -> Tensor:
         (T, 1, H, W) pixels, where the frames are; up to about 14 it is right, beyond too small.
     """
     device = next(network.parameters()).device
-    found = frames.new_zeros(len(frames), 1, *frames.shape[-2:], dtype=torch.float32)
+    height, width = frames.shape[-2:]
+    found = frames.new_zeros(len(frames), 1, height, width, dtype=torch.float32)
+    places = bands(height, width, network.config)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        for t, (first, last) in product(range(len(frames)), bands(*frames.shape[-2:])):
+        for t, (first, last) in product(range(len(frames)), places):
             top = max(0, first - MARGIN)
             seen = frames[t, None, :, top : last + MARGIN].to(device).float()
             radius = radius_of(network(seen))[..., first - top : last - top, :]
@@ -64,15 +73,16 @@ def coc_radius(network: CocNet, frames: Tensor) -> Tensor:
     return found
 
 
-def bands(height: int, width: int) -> list[tuple[int, int]]:
+def bands(height: int, width: int, config: CocConfig) -> list[tuple[int, int]]:
     """First and last row + 1 of the parts of a frame that the network looks at one by one.
 
-    >>> bands(1080, 1920), bands(1000, 3840)
+    >>> bands(1080, 1920, CocConfig()), bands(1000, 3840, CocConfig())
     ([(0, 1080)], [(0, 432), (432, 864), (864, 1000)])
     """
-    if height * width <= PIXELS:
+    most, multiple = PIXELS[config.encoder], config.multiple_of
+    if height * width <= most:
         return [(0, height)]
-    rows = max(MARGIN, (PIXELS // width - 2 * MARGIN) // MULTIPLE * MULTIPLE)
+    rows = max(MARGIN, (most // width - 2 * MARGIN) // multiple * multiple)
     return [(first, min(first + rows, height)) for first in range(0, height, rows)]
 
 
@@ -81,10 +91,14 @@ class DefocusMap:
 
     0 = sharp, 1 = a radius of `BLUREST` pixels and more, and even steps between: times `BLUREST` it
     is the radius again.
+
+    Args:
+        device: where coc-s runs.
+        network: another in its place.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._network = load_coc_s(device)
+    def __init__(self, device: torch.device | str = "cpu", network: CocNet | None = None) -> None:
+        self._network = network or load_coc_s(device)
         self._before: Tensor | None = None
 
     def restart(self) -> None:

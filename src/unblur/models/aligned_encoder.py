@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.models.aligned import MOTION_S
+from unblur.models.aligned import MOTION_S, begin_from
 from unblur.models.maxim import LEVELS, Stage, convolve, layer_norm
 
 BODY = MOTION_S.body
@@ -20,6 +20,8 @@ WIDTHS = (*BODY.channels, BODY.channels[-1])
 MULTIPLE = MOTION_S.multiple_of
 """What height and width must be multiples of."""
 FIRST = "inputs.0.weight"
+REST = "body."
+"""Begins the names of the weights of `motion-s`."""
 
 
 class AlignedEncoder(nn.Module):
@@ -57,6 +59,15 @@ class AlignedEncoder(nn.Module):
 
 def from_motion_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What weights of `motion-s` say of it; names as in `AlignedEncoder`."""
-    own = {name.removeprefix("body."): x for name, x in state.items()}
+    own = {name.removeprefix(REST): x for name, x in state.items()}
     own[FIRST] = own[FIRST][:, : MOTION_S.channels]
     return {name: x for name, x in own.items() if name.startswith(("inputs.", "enc.", "bottom."))}
+
+
+def beside_motion_s(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of `motion-s`, or of MAXIM's first stage as those, and beside them the `encoder`'s.
+
+    All of it: a file that holds how `motion-s` differs from MAXIM's weights is read by this, too.
+    """
+    whole = begin_from(state, MOTION_S)
+    return whole | {f"encoder.{name}": x for name, x in from_motion_s(whole).items()}

@@ -12,6 +12,7 @@ same way first: `outputs=3`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.models import aligned_encoder
-from unblur.models.aligned_encoder import AlignedEncoder
+from unblur.models.aligned_encoder import REST, AlignedEncoder, beside_motion_s
 from unblur.models.layers import channels_last, conv3x3
 from unblur.ops.pad import crop_from, pad_to, padded_length
 
@@ -154,6 +155,17 @@ class Block(nn.Module):
         """(B, C, h, w) to the same."""
         y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over the channels of a pixel
         return x + self.scale * self.second(F.leaky_relu(self.first(y), SLOPE))
+
+
+def with_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of `motion-s` as those of a network on its encoder, whose other tensors are 0."""
+    blank = CocNet(CocConfig(encoder="motion-s")).state_dict()
+    return {name: torch.zeros_like(x) for name, x in blank.items()} | beside_motion_s(state)
+
+
+def alone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the rest of `motion-s`, which a file that begins with it may have brought."""
+    return {name: x for name, x in state.items() if not name.startswith(REST)}
 
 
 def standard(frames: Tensor) -> Tensor:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from unblur.models import load_state
-from unblur.models.coc import CocNet
+from unblur.models.coc import CocConfig, CocNet, alone, with_encoder
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.models.flow_s import FlowS
 from unblur.models.raft import Raft, RaftConfig
+from unblur.weights.difference import load_whole
 
 State = Mapping[str, Tensor]
 
@@ -23,6 +25,7 @@ def _refocus(state: State) -> FlowRefocus:
 
 GUIDES: dict[str, Callable[[State], nn.Module]] = {
     "coc-s": lambda _: CocNet(),
+    "coc-m": lambda _: CocNet(CocConfig(encoder="motion-s")),
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
     "raft-things": lambda _: Raft(RaftConfig()),
@@ -30,13 +33,14 @@ GUIDES: dict[str, Callable[[State], nn.Module]] = {
 """Networks by the name of their weights."""
 
 
-def fits_guide(name: str, state: State, source: str) -> bool:
-    """Whether `name` is one of these networks; its weights are then tried in it.
+def fits_guide(name: str, path: Path) -> bool:
+    """Whether `name` is one of these networks; the weights in a file are then tried in it.
 
     Raises:
         WeightsError: they do not fit.
     """
     if name not in GUIDES:
         return False
-    load_state(GUIDES[name](state), state, source)
+    state = alone(load_whole(path, with_encoder))
+    load_state(GUIDES[name](state), state, str(path))
     return True

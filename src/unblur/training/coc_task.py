@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UsageError
 from unblur.metrics import psnr
-from unblur.models.aligned import MAXIM_KEY, MOTION_S, begin_from
-from unblur.models.aligned_encoder import FIRST, from_motion_s
+from unblur.models.aligned import MAXIM_KEY
+from unblur.models.aligned_encoder import FIRST, REST, beside_motion_s
 from unblur.models.coc import CocConfig, CocNet, radius_of
 from unblur.schema import changed
 from unblur.synth.compression import compress
@@ -60,8 +60,6 @@ SURROUNDINGS = 15
 SHOWN, BRIGHTEST = 6, 12.0
 """Validation clips in the image, and the radius that is white in it."""
 
-BODY_KEY = f"body.{FIRST}"
-"""Only in the weights of `motion-s` and its like."""
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """Frames shown (B, 3, H, W), sharp (B, 3, H, W), and radius (B, 1, H, W)."""
@@ -93,19 +91,16 @@ class TrainCoc:
         return net
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As they are, or the encoder of `motion-s` beside its other parts.
-
-        Its file names MAXIM's weights as its base: what is made of them must still be all of it.
-        """
-        if self.config.encoder == "own" or (f"encoder.{FIRST}" in state and BODY_KEY not in state):
+        """As they are, or the encoder of `motion-s` beside its other parts."""
+        if self.config.encoder == "own" or (
+            f"encoder.{FIRST}" in state and f"{REST}{FIRST}" not in state
+        ):
             return state
-        if BODY_KEY not in state and MAXIM_KEY not in state:
+        if f"{REST}{FIRST}" not in state and MAXIM_KEY not in state:
             raise UsageError(
                 "recipe: start_from: the encoder motion-s starts from motion-s or maxim-stage1"
             )
-        whole = begin_from(state, MOTION_S)
-        own = from_motion_s(whole)
-        return whole | {f"encoder.{name}": x for name, x in own.items()}
+        return beside_motion_s(state)
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
         """Of the radius, or of the sharp frame."""

@@ -77,7 +77,7 @@ def radius_of(batch: Batch, kind: RadiusSource, seed: int | None) -> Tensor:
 
     Args:
         batch: encoded frames.
-        kind: `truth` with errors, or `coc-s`.
+        kind: `truth` with errors, `coc-s` or `coc-m`.
         seed: of the errors; None where the truth may not be used.
     """
     if kind == "truth" and seed is not None and batch.radius is not None:
@@ -90,16 +90,16 @@ def radius_of(batch: Batch, kind: RadiusSource, seed: int | None) -> Tensor:
         return (radius * (0.2 * errors).exp() + 0.2 * errors).clamp(min=0)
     from unblur.guidance.coc import coc_radius
 
-    net = coc_network(batch.blurred.device)
+    net = coc_network("coc-m" if kind == "coc-m" else "coc-s", batch.blurred.device)
     return torch.stack([coc_radius(net, clip.float()) for clip in batch.blurred])
 
 
 @cache
-def coc_network(device: torch.device) -> CocNet:
-    """coc-s, read from its file once and not at every step."""
-    from unblur.guidance.coc import load_coc_s
+def coc_network(name: RadiusSource, device: torch.device) -> CocNet:
+    """The network of that name, read from its file once and not at every step."""
+    from unblur.guidance.coc import load_coc_m, load_coc_s
 
-    return load_coc_s(device)
+    return load_coc_m(device) if name == "coc-m" else load_coc_s(device)
 
 
 def alone(batch: Batch, frames: list[int]) -> Batch:

@@ -16,7 +16,7 @@ from unblur.schema import MismatchError, conform, read_json
 from unblur.weights import RENAMED
 
 FlowSource = Literal["truth", "raft", "dis"]
-RadiusSource = Literal["truth", "coc-s"]
+RadiusSource = Literal["truth", "coc-s", "coc-m"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -57,7 +57,8 @@ class Recipe:
     blurred frames, as in use: by `raft`, where its weights were converted, or by `dis`. On data
     sets, which have no true flow, `truth` is DIS as well."""
     radius: RadiusSource = "truth"
-    """Where a network gets the circle of confusion from: the `truth` with errors, or `coc-s`."""
+    """Where a network gets the circle of confusion from: the `truth` with errors, or `coc-s`,
+    or `coc-m`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"charbonnier": 1.0})
     learning_rate: float = 4e-4
     final_rate: float = 1e-7

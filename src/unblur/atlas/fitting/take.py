@@ -41,8 +41,8 @@ from unblur.atlas.project.clip import Layer
 from unblur.atlas.project.maps import png
 from unblur.atlas.project.project import Project
 from unblur.atlas.project.store import check_free
-from unblur.errors import UnblurWarning, UsageError, WeightsError
-from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_s
+from unblur.errors import UnblurWarning, UsageError
+from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_m, load_coc_s
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.device import choose_device
 from unblur.optics.lens import lens_radius
@@ -283,11 +283,7 @@ def paper_model(
     """The model of the preset `paper`; radii (T, 1, H, W) of ideal disks where they are known."""
     T, _, H, W = frames.shape
     if radii is None or radii.ndim != 4:
-        radii = estimated(frames)
-        if radii is None:
-            raise WeightsError(
-                "the preset paper needs coc-s, which comes with unblur: reinstall it"
-            )
+        radii = coc_radius(load_coc_m(), frames)  # by transfer, as in the paper
     lens = lens_radius(radii.clamp(0, config.largest_radius), config.beta)
     mean = to_working(frames, config.linear).mean((0, 2, 3))
     return PaperModel(T, (H, W), names, lens, mean, config)
