@@ -141,7 +141,7 @@ class Aligned(nn.Module):
         restored = []
         wanted = range(T) if outputs is None else outputs
         for t in wanted:
-            residual = self.residual(list(clip.seen(t)), clip.images[:, t])
+            residual = self.residual(list(clip.seen(t)), clip.image(t))
             same, larger = residual.split((config.channels, residual.shape[1] - config.channels), 1)
             change = crop_from(F.pixel_shuffle(same, config.scale).to(frames.dtype), height, width)
             if mask is not None:
@@ -167,10 +167,12 @@ class Aligned(nn.Module):
             (B, outputs, h, w).
         """
         dtype = next(self.body.parameters()).dtype
-        x = torch.cat([part.permute(0, 2, 3, 1).to(dtype) for part in seen], -1)
         small = image.permute(0, 2, 3, 1).to(dtype)
+        images = [torch.cat([part.permute(0, 2, 3, 1).to(dtype) for part in seen], -1)]
+        images += [small[:, 1::2, 1::2].contiguous(), small[:, 2::4, 2::4].contiguous()]
         seen.clear()  # so that they take no memory beside the network's
-        residual, _ = self.body([x, small[:, 1::2, 1::2], small[:, 2::4, 2::4]], None)
+        del small
+        residual, _ = self.body(images, None)
         return residual.permute(0, 3, 1, 2)
 
 
@@ -181,6 +183,9 @@ def out_of_focus(radius: Tensor) -> Tensor:
 
 class AlignedClip:
     """A clip on the working grid, and what the network sees of it for one frame.
+
+    Nothing is kept from frame to frame: it would take memory beside the network's, and time to make
+    it anew is little.
 
     Args:
         config: of the network.
@@ -198,20 +203,30 @@ class AlignedClip:
         forward: Tensor | None,
         backward: Tensor | None,
     ) -> None:
-        B, scale = len(frames), config.scale
-        height, width = (padded_length(s, config.multiple_of) for s in frames.shape[-2:])
-        padded = pad_to(frames.flatten(0, 1), height, width)  # (B*T, 3, H, W)
-        self.reach = config.neighbours
-        self.blocks = F.pixel_unshuffle(padded, scale).unflatten(0, (B, -1))  # (B, T, C, h, w)
-        self.images = F.avg_pool2d(padded, scale).unflatten(0, (B, -1))  # (B, T, 3, h, w)
+        self.frames, self.radius = frames, radius
+        self.scale, self.reach = config.scale, config.neighbours
+        self.size = [padded_length(s, config.multiple_of) for s in frames.shape[-2:]]
         if self.reach:
             if forward is None or backward is None:
                 raise ValueError("a network that sees neighbours needs optical flow")
-            self.flows = Flows(forward, backward, self.blocks.shape[-2:], scale)
-        self.radii: Tensor | None = None
-        if radius is not None:
-            pooled = F.avg_pool2d(pad_to(radius.flatten(0, 1), height, width), scale) / FLOW_SCALE
-            self.radii = pooled.unflatten(0, (B, -1))  # (B, T, 1, h, w)
+            grid = [side // self.scale for side in self.size]
+            self.flows = Flows(forward, backward, grid, self.scale)
+
+    def blocks(self, t: int) -> Tensor:
+        """Blocks (B, C, h, w) of pixels of frame t."""
+        padded = pad_to(self.frames[:, t], *self.size)
+        return padded if self.scale == 1 else F.pixel_unshuffle(padded, self.scale)
+
+    def image(self, t: int) -> Tensor:
+        """Frame t (B, 3, h, w)."""
+        return F.avg_pool2d(pad_to(self.frames[:, t], *self.size), self.scale)
+
+    def radii(self, t: int) -> list[Tensor]:
+        """Radii (B, 1, h, w) of frame t, where there are any."""
+        if self.radius is None:
+            return []
+        padded = pad_to(self.radius[:, t], *self.size)
+        return [F.avg_pool2d(padded, self.scale) / FLOW_SCALE]
 
     def seen(self, t: int) -> Iterator[Tensor]:
         """What is seen of the clip for frame t; zeros where it has no such neighbour.
@@ -221,27 +236,25 @@ class AlignedClip:
             (B, C, h, w), where it came from (B, 2, h, w), and its own speed there (B, 1, h, w).
             Where guided the radii (B, 1, h, w) of the frame and of the neighbours.
         """
-        blocks, radii = self.blocks, self.radii
-        B, T, C, h, w = blocks.shape
-        here = blocks[:, t]
+        here = self.blocks(t)
+        (B, C, h, w), T = here.shape, self.frames.shape[1]
         yield here
-        radii_there = [] if radii is None else [radii[:, t]]
+        radii = self.radii(t)
         for step in (1, -1):
             path: Tensor | None = None
             for at in range(t + step, t + step * (self.reach + 1), step):
                 if not 0 <= at < T:
                     yield here.new_zeros(B, C + 3, h, w)
-                    if radii is not None:
-                        radii_there.append(here.new_zeros(B, 1, h, w))
+                    if radii:
+                        radii.append(here.new_zeros(B, 1, h, w))
                     continue
                 onward = self.flows.between(at - step, at)
                 path = onward if path is None else path + warp(onward, path)
-                yield warp(blocks[:, at], path) - here
+                yield warp(self.blocks(at), path) - here
                 yield path / FLOW_SCALE
                 yield warp(self.flows.speed(at), path) / FLOW_SCALE
-                if radii is not None:
-                    radii_there.append(warp(radii[:, at], path))
-        yield from radii_there
+                radii += [warp(there, path) for there in self.radii(at)]
+        yield from radii
 
 
 class Flows:
@@ -252,14 +265,11 @@ class Flows:
         quarter = [side // self.ratio for side in size]
         self.forward = pad_flow(forward, *quarter)  # (B, T-1, 2, h', w')
         self.backward = pad_flow(backward, *quarter)
-        self.known: dict[tuple[int, int], Tensor] = {}
 
     def between(self, start: int, end: int) -> Tensor:
         """Flow (B, 2, h, w) that lives on frame `start` and points to `end`, its neighbour."""
-        if (start, end) not in self.known:
-            flow = self.forward[:, start] if end > start else self.backward[:, end]
-            self.known[start, end] = enlarge_flow(flow, self.ratio)
-        return self.known[start, end]
+        flow = self.forward[:, start] if end > start else self.backward[:, end]
+        return enlarge_flow(flow, self.ratio)
 
     def speed(self, t: int) -> Tensor:
         """Motion (B, 1, h, w) of frame t to the next frame, or for the last one to that before."""

@@ -11,7 +11,7 @@ Inside, images are `(B, H, W, C)`: almost all the work is dense layers over the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.ops.dense import dense_gelu, dense_of_concat
+from unblur.ops.dense import dense_gelu, dense_of_concat, piecewise
+from unblur.ops.memory import give_back_heap
 from unblur.ops.pad import crop_from, pad_to, padded_length
 from unblur.ops.resize import enlarge, shrink
 from unblur.ops.tokens import Axis, strips
@@ -139,10 +140,16 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, images: Sequence[Tensor], previous: Features | None
+        self, images: list[Tensor], previous: Features | None
     ) -> tuple[Tensor, Features | None]:
-        """Residual `(B, H, W, outputs)` to the first image, and what the next stage needs."""
+        """Residual `(B, H, W, outputs)` to the first image, and what the next stage needs.
+
+        The last stage gives up what it used, and empties `images`: a frame takes half the memory so.
+        """
+        only = len(self.sam) == 1  # no stage comes after this one
         shallow = [convolve(conv, x) for conv, x in zip(self.inputs, images, strict=True)]
+        if only:
+            images.clear()
         if previous is not None:
             shallow = [
                 self.fuse_sam[i]([shallow[i]], previous.attended[i])[0] for i in LEVELS
@@ -152,27 +159,34 @@ class Stage(nn.Module):
         x = shallow[0]
         for i in LEVELS:
             other = None if previous is None else previous.encoder[i] + previous.decoder[i]
-            skip, x = self.enc[i]([x, shallow[i]], other)
+            seen = [x, shallow.pop(0)]
+            del x
+            skip, x = self.enc[i](used_up(seen), other)
             skips.append(skip)
-        del shallow
+        del skip
         for block in self.bottom:
             x = block(x)  # (B, H/8, W/8, C2)
 
         fused: list[Tensor] = []  # deepest first
         y = x
         for i in reversed(LEVELS):
-            fusion, y = self.cross[i](self.skip_resize[i](skips), y)
+            last = only and i == 0
+            give_back(x)
+            parts = self.skip_resize[i](used_up(skips) if last else skips)
+            fusion, y = self.cross[i](parts, y)
             fused.append(fusion)
         del y, fusion
-        if len(self.sam) == 1:  # no stage comes after this one
-            skips.clear()
         decoded: list[Tensor] = []
         for i in reversed(LEVELS):
-            x = self.dec[i](chain([convolve(self.dec_up[i], x)], self.dec_resize[i](fused)))
+            last = only and i == 0
+            give_back(x)
+            resized = self.dec_resize[i](used_up(fused) if last else fused)
+            x = self.dec[i](chain([convolve(self.dec_up[i], x)], resized))
             decoded.insert(0, x)
 
-        # `zip` stops early in the last stage, which has one module here.
-        made = [sam(d, p) for sam, d, p in zip(self.sam, decoded, images, strict=False)]
+        if only:
+            return self.sam[0](x, None)
+        made = [sam(d, p) for sam, d, p in zip(self.sam, decoded, images, strict=True)]
         residuals, attended = zip(*made, strict=True)
         return residuals[0], None if attended[0] is None else Features(skips, decoded, attended)
 
@@ -251,13 +265,18 @@ class TwoAxisMixer(nn.Module):
         self.block = block
         self.out = nn.Linear(2 * channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mixed features without a residual, `(B, H, W, C)` like `x`."""
+    def forward(self, x: Tensor, before: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Mixed features without a residual, `(B, H, W, C)` like `x`.
+
+        What is mixed is `before(x)`, pixel by pixel, where that is given.
+        """
         y = self.out.bias.expand_as(x).contiguous()
-        self.add_mixed(y, x)
+        self.add_mixed(y, x, before)
         return y
 
-    def add_mixed(self, y: Tensor, x: Tensor) -> None:
+    def add_mixed(
+        self, y: Tensor, x: Tensor, before: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         """Adds the mixed features of `x` to `y`, all but the output bias."""
         w_in, b_in, w_out = self.inp.weight, self.inp.bias, self.out.weight
         branches: tuple[tuple[Axis, nn.Module], ...] = (("grid", self.grid), ("block", self.block))
@@ -267,6 +286,7 @@ class TwoAxisMixer(nn.Module):
                 strips(x, self.tile, axis), strips(y, self.tile, axis), strict=True
             ):
                 tokens = source.reshape(self.tile**2, -1, x.shape[-1])  # (Q, P, C)
+                tokens = tokens if before is None else before(tokens)
                 tokens = branch(dense_gelu(self.norm(tokens), w, b))
                 target += F.linear(tokens, project).view(target.shape)
 
@@ -354,11 +374,29 @@ class CrossGate(nn.Module):
         if hasattr(self, "up"):
             y = convolve(self.up, y)
         x, y = dense_of_concat(self.reduce_x, parts), self.reduce_y(y)
-        inner_x = dense_gelu(self.norm_x(x), self.inp_x.weight, self.inp_x.bias)
-        inner_y = dense_gelu(self.norm_y(y), self.inp_y.weight, self.inp_y.bias)
-        y = self.out_y(self.gate_x(inner_x).mul_(inner_y)).add_(y)
-        x = self.out_x(self.gate_y(inner_y).mul_(inner_x)).add_(x).add_(y)
-        return x, y
+        if torch.is_grad_enabled():
+            inner_x, inner_y = self.inner_x(x), self.inner_y(y)
+            y = self.out_y(self.gate_x(inner_x) * inner_y) + y
+            return self.out_x(self.gate_y(inner_y) * inner_x) + x + y, y
+        # Inner features are made anew wherever they are needed, so that four maps are all there is.
+        gated_y, gated_x = self.gate_x(x, self.inner_x), self.gate_y(y, self.inner_y)
+
+        def out_x(gate: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return self.out_x(gate.mul_(self.inner_x(x))).add_(x).add_(y)
+
+        def out_y(gate: Tensor, y: Tensor) -> Tensor:
+            return self.out_y(gate.mul_(self.inner_y(y))).add_(y)
+
+        piecewise(out_y, gated_y, y, out=y)
+        return piecewise(out_x, gated_x, x, y, out=x), y
+
+    def inner_x(self, x: Tensor) -> Tensor:
+        """What gates of `x`."""
+        return dense_gelu(self.norm_x(x), self.inp_x.weight, self.inp_x.bias)
+
+    def inner_y(self, y: Tensor) -> Tensor:
+        """What gates of `y`."""
+        return dense_gelu(self.norm_y(y), self.inp_y.weight, self.inp_y.bias)
 
 
 # Small parts -----------------------------------------------------------------------------------
@@ -376,9 +414,16 @@ class ResidualAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `(B, H, W, C)` like `x`."""
-        y = F.leaky_relu(convolve(self.conv1, self.norm(x)), 0.2, inplace=True)
-        y = convolve(self.conv2, y)
+        y = in_strips(self.convolved, x)
         return weighted_sum(x, y, self.attention(y))
+
+    def convolved(self, x: Tensor, top: int, bottom: int) -> Tensor:
+        """What the convolutions make of some rows of `x`, which all others surround."""
+        height = x.shape[1]
+        first, last = max(top - 1, 0), min(bottom + 1, height)
+        y = self.norm(x[:, max(first - 1, 0) : min(last + 1, height)])
+        y = F.leaky_relu(of_rows(self.conv1, y, first == 0, last == height), 0.2, inplace=True)
+        return of_rows(self.conv2, y, top == 0, bottom == height)
 
 
 class ResidualDenseAttention(nn.Module):
@@ -421,10 +466,10 @@ class SupervisedAttention(nn.Module):
             self.feature = nn.Conv2d(channels, channels, 3, padding=1)
             self.mask = nn.Conv2d(3, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Residual `(B, H, W, outputs)` to `image`; weighted features if made for them."""
         residual = convolve(self.picture, x)
-        if not hasattr(self, "mask"):
+        if image is None or not hasattr(self, "mask"):
             return residual, None
         mask = torch.sigmoid(convolve(self.mask, residual + image))
         return residual, torch.addcmul(x, convolve(self.feature, x), mask)
@@ -457,40 +502,65 @@ class Resizes(nn.ModuleList):
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Runs a convolution over `(B, H, W, C)`, strip by strip on the CPU.
+    """Runs a convolution over `(B, H, W, C)`: one of 2 x 2 that enlarges, or one that adds one
+    pixel on every side.
+    """
+    if isinstance(conv, nn.ConvTranspose2d):
+        return in_strips(
+            lambda x, top, bottom: conv(x[:, top:bottom].permute(0, 3, 1, 2)).permute(0, 2, 3, 1), x
+        )
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101
+
+    def convolved(x: Tensor, top: int, bottom: int) -> Tensor:
+        height = x.shape[1]
+        seen = x[:, max(top - 1, 0) : min(bottom + 1, height)]
+        return of_rows(conv, seen, top == 0, bottom == height)
+
+    return in_strips(convolved, x)
+
+
+def in_strips(function: Callable[[Tensor, int, int], Tensor], x: Tensor) -> Tensor:
+    """`function(x, 0, height)`, on the CPU strip by strip.
 
     There a convolution copies its input and its output into another order, which doubles the memory
     that a frame takes.
+
+    Args:
+        function: what is made of the rows of `x`, `(B, H, W, C)`, from one up to before another.
+        x: of even height.
     """
     height = x.shape[1]
     rows = max(2, CONVOLVED // (x.shape[2] * x.shape[3]) // 2 * 2)
     if x.device.type != "cpu" or torch.is_grad_enabled() or rows >= height:
-        return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
-    y, done = x[:, :0], 0
+        return function(x, 0, height).contiguous()
+    y, done = x, 0
     for top in range(0, height, rows):
-        part = strip_of(conv, x, top, rows)
+        part = function(x, top, min(top + rows, height))
         if not top:
-            batch, _, width, channels = part.shape
-            y = part.new_empty(batch, height * part.shape[1] // rows, width, channels)
+            batch, made, width, channels = part.shape
+            y = part.new_empty(batch, height * made // rows, width, channels)
         y[:, done : done + part.shape[1]] = part
         done += part.shape[1]
     return y
 
 
-def strip_of(conv: nn.Module, x: Tensor, top: int, rows: int) -> Tensor:  # (B, h, W', C')
-    """What a convolution makes of some rows of its input, which all others surround.
-
-    It is one of 2 x 2 that enlarges, or one that adds one pixel on every side.
-    """
-    bottom = min(top + rows, x.shape[1])
-    if isinstance(conv, nn.ConvTranspose2d):
-        return conv(x[:, top:bottom].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    assert isinstance(conv, nn.Conv2d)  # noqa: S101
-    first, last = max(top - 1, 0), min(bottom + 1, x.shape[1])
-    part = F.pad(x[:, first:last], (0, 0, 0, 0, top - 1 < 0, bottom + 1 > x.shape[1]))
-    part = part.permute(0, 3, 1, 2)
-    y = F.conv2d(part, conv.weight, conv.bias, conv.stride, (0, 1))
+def of_rows(conv: nn.Conv2d, x: Tensor, above: bool, below: bool) -> Tensor:  # (B, h, W', C')
+    """A convolution of rows that stand with one more on each side, or at the frame's border."""
+    x = F.pad(x, (0, 0, 0, 0, above, below)) if above or below else x
+    y = F.conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias, conv.stride, (0, 1))
     return y.permute(0, 2, 3, 1)
+
+
+def give_back(like: Tensor) -> None:
+    """Returns memory that is free, before much of it is needed on the CPU."""
+    if like.device.type == "cpu" and not torch.is_grad_enabled():
+        give_back_heap()
+
+
+def used_up(parts: list[Tensor]) -> Iterator[Tensor]:
+    """The parts of a list, which gives each up."""
+    while parts:
+        yield parts.pop(0)
 
 
 def weighted_sum(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+PIXELS_AT_ONCE = 1 << 15
+"""That pass a dense layer together: enough for any device, and few enough for its memory."""
+
 
 def dense_of_concat(dense: nn.Linear, parts: Iterable[Tensor]) -> Tensor:
     """`dense(torch.cat(parts, -1))`, with only one part needed at a time."""
     remaining = iter(parts)
-    part = next(remaining)
+    part: Tensor | None = next(remaining)
     offset = part.shape[-1]
     y = F.linear(part, dense.weight[:, :offset], dense.bias)
-    for part in remaining:
+    while True:
+        del part  # before the next is made
+        part = next(remaining, None)
+        if part is None:
+            return y
         stop = offset + part.shape[-1]
         weight = dense.weight[:, offset:stop]
         if torch.is_grad_enabled():  # autocast does not reach `addmm_`
@@ -24,7 +31,26 @@ def dense_of_concat(dense: nn.Linear, parts: Iterable[Tensor]) -> Tensor:
         else:
             y.view(-1, y.shape[-1]).addmm_(part.flatten(0, -2), weight.t())
         offset = stop
-    return y
+
+
+def piecewise(function: Callable[..., Tensor], *maps: Tensor, out: Tensor) -> Tensor:
+    """Writes `function(*maps)` into `out`, pixels by pixels, so that no map beside these is needed.
+
+    Args:
+        function: takes tensors (n, C), each pixel for itself, and gives (n, C').
+        maps: (B, H, W, C), contiguous.
+        out: (B, H, W, C'), contiguous; may be one of `maps`.
+
+    Returns:
+        `out`; while gradients are recorded what `function` gave, and `out` is left alone.
+    """
+    if torch.is_grad_enabled():
+        return function(*maps)
+    flat = [x.view(-1, x.shape[-1]) for x in (*maps, out)]
+    pieces = (x.split(PIXELS_AT_ONCE) for x in flat)
+    for *given, target in zip(*pieces, strict=True):
+        target.copy_(function(*given))
+    return out
 
 
 def dense_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
