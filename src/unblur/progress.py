@@ -6,8 +6,15 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-OPEN, LOOK, RESTORE, FINISH = "open", "look through", "restore", "finish"
-"""Stages of restoring a file."""
+OPEN, LOOK, TRY, MEASURE, RESTORE, FINISH = (
+    "open",
+    "look through",
+    "try",
+    "measure",
+    "restore",
+    "finish",
+)
+"""Stages of restoring a file; of looking at one, some of them."""
 PRIOR = 0.5
 """Frames that a pace expected before the work began counts as, beside those measured."""
 FINISHING = 0.01
@@ -47,10 +54,11 @@ class Progress:
     """Where a job stands."""
 
     stage: str
-    """What is being done: `open`, `look through`, `restore` or `finish` a video, `evaluate` a
-    suite, `train` or `validate` a network."""
+    """What is being done: `open`, `look through`, `restore` or `finish` a video, `try` models on
+    parts of its shots, `measure` how quick they are, `evaluate`
+    a suite, `train` or `validate` a network."""
     done: int
-    """Frames finished in this stage (steps, when training)."""
+    """Frames finished in this stage (steps, when training; trials, of models)."""
     total: int | None
     """Frames of this stage, where known."""
     fps: float

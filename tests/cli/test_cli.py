@@ -551,6 +551,7 @@ def test_models_lists_what_is_here_and_all_the_rest(capsys, monkeypatch, tmp_pat
     ("line", "said"),
     [
         (["modles"], "did you mean `unblur models`?"),
+        (["hlep"], "did you mean `unblur help`?"),
         (["evaluat", "synth-motion"], "did you mean `unblur evaluate`?"),
         (["Restore", "in.mp4", "out.mp4"], "did you mean `unblur restore`?"),
     ],

@@ -60,6 +60,22 @@ def test_shots_are_told_with_what_blurred_them(found):
     assert found.cells[0].motion.shape == (6, 10)
 
 
+def test_trials_and_short_runs_have_progress_of_their_own(joined):
+    said = []
+    found = unblur.analyze(joined, progress=said.append)
+    stages = list(dict.fromkeys(p.stage for p in said))
+    assert stages == ["look through", "try", "measure"]
+    tried = [p for p in said if p.stage == "try"]
+    trials = 2 * len(found.frames)  # both models, on a piece of each frame that was looked at
+    assert {p.total for p in tried} == {trials}
+    assert [p.done for p in tried] == list(range(trials + 1))
+    assert [p.done for p in said if p.stage == "measure"] == [0, 1, 2]
+    assert [(e.quality, e.model) for e in found.estimates] == [
+        ("fast", "motion-s"),
+        ("best", "motion-m"),
+    ]
+
+
 def test_the_report_is_whole_and_fetches_nothing(found):
     text = page(found, ["1 < 2"])
     assert "http" not in text

@@ -251,6 +251,16 @@ def test_estimate_measures(do, clip: Path) -> None:
     assert facts["memory"] > 0
 
 
+def test_an_estimate_is_of_the_models_that_shots_will_have(do, clip: Path) -> None:
+    kinds = {"sharp": 3, "focus": 2}
+    facts, _ = do(clip, "estimate", quality="fast", kinds=kinds)
+    assert (facts["model"], facts["frames"]) == ("focus-s", 5)
+    more, _ = do(clip, "estimate", quality="fast", kinds={**kinds, "motion": 1})
+    assert more["model"] == "focus-s and motion-s"
+    nothing, _ = do(clip, "estimate", kinds={"sharp": 6})
+    assert (nothing["model"], nothing["seconds"]) == ("none", 0.0)
+
+
 @pytest.mark.parametrize("blur", ["motion", "focus"])
 def test_a_trial_says_how_far_it_is_from_the_truth(
     do, clip: Path, tmp_path: Path, blur: str

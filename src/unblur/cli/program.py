@@ -114,7 +114,8 @@ def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
 
 def check_verb(word: str, command: typer.core.TyperGroup) -> None:
     """Raises `UsageError` where the word is no file and nearly a verb."""
-    close = difflib.get_close_matches(word.lower(), command.commands, n=1, cutoff=LIKE)
+    verbs = [*command.commands, HELP]
+    close = difflib.get_close_matches(word.lower(), verbs, n=1, cutoff=LIKE)
     if close and not Path(word).exists():
         raise UsageError(
             f"'{word}' is neither a file nor a verb: did you mean `unblur {close[0]}`?"

@@ -21,6 +21,7 @@ Draw = Callable[[str, float, "float | None", str], None]
 STAGES = {
     "open": "opening",
     "look through": "looking through",
+    "try": "trying models",
     "restore": "restoring",
     "finish": "finishing",
     "measure": "measuring models",
@@ -28,6 +29,8 @@ STAGES = {
     "train": "training",
     "validate": "validating",
 }
+UNITS = {"try": "trials", "measure": "models"}
+"""What is counted where it is not frames."""
 BEAT = 0.25
 """Seconds between looks at the clock."""
 PATIENCE = 1.0
@@ -253,8 +256,12 @@ def title(now: Progress) -> str:
 
 def counted(now: Progress) -> str:
     """How much is done of how much."""
-    unit = now.plan.unit if now.plan else "frames"
-    return f"{now.done}/{now.total or '?'} {unit}" if now.total or now.done else ""
+    return f"{now.done}/{now.total or '?'} {unit_of(now)}" if now.total or now.done else ""
+
+
+def unit_of(now: Progress) -> str:
+    """What is counted."""
+    return UNITS.get(now.stage) or (now.plan.unit if now.plan else "frames")
 
 
 def share_of(now: Progress, since: float) -> float | None:
@@ -271,8 +278,7 @@ def share_of(now: Progress, since: float) -> float | None:
 
 def told(now: Progress, since: float) -> str:
     """What is done, how quickly, and how long it still takes, `since` seconds after it was told."""
-    parts = [counted(now)]
-    unit = now.plan.unit if now.plan else "frames"
+    parts, unit = [counted(now)], unit_of(now)
     if now.done == 0:
         pass
     elif now.fps >= 0.5:

@@ -5,32 +5,30 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.commands.arrays import Given, taken_apart
+from unblur.commands.cost import Estimate, cost_for, models_for
 from unblur.engine.change import change
-from unblur.engine.estimate import SMALL_SIDE, cost_per_frame
 from unblur.engine.pipeline import prefetch
-from unblur.engine.plan import bytes_needed, choose_fit
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.blur_kind import CELL, Looked, Looker
-from unblur.ops import memory
 from unblur.ops import shots as ops
 from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
 from unblur.ops.shots import FLOOR, RULES, ShotDetector
-from unblur.progress import LOOK, Job, Listener
-from unblur.restorers.registry import FOR, NOTHING, RESTORED_BY, Blur, Kind, load_model
+from unblur.progress import LOOK, MEASURE, TRY, Job, Listener
+from unblur.restorers.registry import FOR, RESTORED_BY, Blur, Kind, load_model
 from unblur.video import open_video, probe
 
 LONGEST = 960
@@ -59,6 +57,7 @@ LEAD = 1.0
 """By how many dB more another restorer must change a shot than the one for what it looks like."""
 KEPT = 512
 """Pieces that wait for that; of more, every other one is dropped."""
+QUALITIES: tuple[Literal["fast", "best"], ...] = ("fast", "best")
 BLOCK = 8
 """Side of the blocks of most codecs."""
 
@@ -94,18 +93,6 @@ class Shot:
     radius: float
     model: str
     """Recommended."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a quality costs on this machine."""
-
-    quality: str
-    model: str
-    seconds: float
-    """For all frames."""
-    memory: int
-    """Bytes beside the program itself, at its peak."""
 
 
 @dataclass(frozen=True)
@@ -291,10 +278,14 @@ class Trier:
     def __init__(self, where: torch.device) -> None:
         self.motion, self.focus = (load_model(FOR[blur][0], device=where) for blur in TRIED)
 
-    def __call__(self, kind: Kind, pieces: Sequence[Crop]) -> Kind:
-        """How a shot is blurred that looks like that, and whose pieces these are."""
+    def __call__(self, kind: Kind, pieces: Sequence[Crop], tick: Callable[[], None]) -> Kind:
+        """How a shot is blurred that looks like that, and whose pieces these are.
+
+        `tick` is called with each trial: there are two for a piece.
+        """
         seen = [piece.rgb / 255 for piece in pieces]
-        return kind_tried(kind, change(self.motion, seen), change(self.focus, seen))
+        changes = (change(restorer, seen, tick) for restorer in (self.motion, self.focus))
+        return kind_tried(kind, *changes)
 
 
 def kind_tried(kind: Kind, motion: float, focus: float) -> Kind:
@@ -354,13 +345,27 @@ def look_through(
         look(*waiting, None)
     seen.count = len(detector.differences)
     seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
-    trier = Trier(where) if seen.shots else None
+    try_shots(seen, where, job)
+    return seen
+
+
+def try_shots(seen: Seen, where: torch.device, job: Job) -> None:
+    """Says of each shot how it is blurred, by its looks and by what restorers do to it."""
+    chosen = []
     for start, stop in seen.shots:
         own = [piece for piece in seen.pieces if start <= piece.frame < stop]
-        chosen = [own[n * len(own) // TRIES] for n in range(TRIES)] if len(own) > TRIES else own
+        some = [own[n * len(own) // TRIES] for n in range(TRIES)] if len(own) > TRIES else own
+        chosen.append(some)
+    trials = len(TRIED) * sum(map(len, chosen))
+    if trials:
+        job.begin(TRY, trials, later=None)
+    trier = Trier(where) if trials else None
+    done = count(1)
+    for (start, stop), pieces in zip(seen.shots, chosen, strict=True):
         kind = kind_of_all(looks_of(start, stop, seen.looks))
-        seen.kinds.append(trier(kind, chosen) if trier and chosen else kind)
-    return seen
+        if trier is not None and pieces:
+            kind = trier(kind, pieces, lambda: job.at(next(done)))
+        seen.kinds.append(kind)
 
 
 def look_for_blur(
@@ -389,9 +394,10 @@ def summary(
     looks, kind = seen.looks, kind_of_all(seen.looks)
     found: list[Estimate] = []
     if estimate:
-        job.begin("measure")
-        size = about["height"], about["width"]
-        found = estimates(kind, *size, seen.count, choose_device(device), device)
+        frames: dict[Kind, int] = {}
+        for (start, stop), blurred in zip(seen.shots, seen.kinds, strict=True):
+            frames[blurred] = frames.get(blurred, 0) + stop - start
+        found = estimates(frames, (about["height"], about["width"]), device, job)
     return Analysis(
         **about,
         frame_rate=rate,
@@ -496,20 +502,26 @@ def mean(values: Sequence[float]) -> float:
 
 
 def estimates(
-    kind: Kind, height: int, width: int, frames: int, where: torch.device, device: str
+    kinds: Mapping[Kind, int], size: tuple[int, int], device: str, job: Job
 ) -> list[Estimate]:
-    """What each quality costs for a job of this kind, by a short run of its model here and now."""
-    found = []
-    for quality, name in zip(("fast", "best"), RESTORED_BY[kind], strict=True):
-        if name == NOTHING:
-            continue
+    """What each quality costs, by a short run of its models here and now.
+
+    Args:
+        kinds: frames by how their shots are blurred.
+        size: height and width of the frames.
+        device: as `choose_device` takes it.
+        job: hears of each model that was measured.
+    """
+    found: list[Estimate] = []
+    wanted = {quality: models_for(kinds, quality) for quality in QUALITIES}
+    if not any(wanted.values()):
+        return found
+    job.begin(MEASURE, sum(map(len, wanted.values())))
+    done = count(1)
+    for quality, parts in wanted.items():
         try:
-            restorer = load_model(name, device=device)
-            fit = choose_fit(restorer, height, width, memory.budget(where, None))
+            found.append(cost_for(kinds, quality, size, device, None, lambda: job.at(next(done))))
         except (WeightsError, ResourceError) as error:
-            warnings.warn(f"no estimate for {name}: {error}", UnblurWarning, stacklevel=2)
-            continue
-        cost = cost_per_frame(restorer, height, width, SMALL_SIDE)
-        need = bytes_needed(restorer, fit, height, width)
-        found.append(Estimate(quality, name, frames * sum(cost), need))
+            names = " and ".join(parts)
+            warnings.warn(f"no estimate for {names}: {error}", UnblurWarning, stacklevel=2)
     return found

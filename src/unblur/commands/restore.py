@@ -50,7 +50,7 @@ from unblur.engine.run import Runner, find_shots, outputs_in_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops import memory
 from unblur.ops.shots import Shot
-from unblur.progress import FINISH, LOOK, OPEN, RESTORE, Job, Listener, Plan, Progress
+from unblur.progress import FINISH, LOOK, MEASURE, OPEN, RESTORE, Job, Listener, Plan, Progress
 from unblur.restorers.base import Restorer
 from unblur.restorers.registry import NOTHING, Blur, Fuse, Kind, Quality, choose_radius
 from unblur.video import (
@@ -266,6 +266,11 @@ def restore(
     job.begin(OPEN)
     untouched = info.passes_through or (strength == 0 and info.scale == 1)
     by_shot = wanted.by_shot and not untouched and not is_pipe(source)
+    live = is_pipe(source)
+    if live and not untouched:
+        check_live(info)
+    if team.shares and not untouched:
+        check_shared(named, live)
     if by_shot and team.shares:
         warnings.warn(
             "workers restore all shots by one model, for motion blur: --for focus takes the other",
@@ -298,11 +303,6 @@ def restore(
                 f"program, and each pixel takes {BYTES_PER_PIXEL} bytes on its way"
             ) from error
 
-    live = is_pipe(source)
-    if live and not untouched:
-        check_live(info)
-    if team.shares and not untouched:
-        check_shared(named, live)
     with reading() as reader, ExitStack() as closing_last:
         shape = reader.info
         others = reader.others if isinstance(reader, PipeReader) else None
@@ -359,6 +359,7 @@ def restore(
                     job.plan = Plan("auto", str(where), "auto", total, "frames", *size[::-1])
                     job.begin(LOOK, total, later=None)
                     shots, kinds = _look_for_blur(reading(), preview, where, job)
+                    job.begin(MEASURE, later=None)
                 total = shots[-1].stop if shots else 0
                 runner = wanted.runner_by_shot(
                     job, size, shots, kinds, shape.color.transfer, before

@@ -5,7 +5,7 @@ A restorer leaves what is sharp nearly as it is, and adds detail to what is blur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,12 +16,15 @@ STILL = 1e-8
 """Mean squared change that counts as none."""
 
 
-def change(restorer: Restorer, pieces: Sequence[Tensor]) -> float:
+def change(
+    restorer: Restorer, pieces: Sequence[Tensor], tick: Callable[[], None] = lambda: None
+) -> float:
     """PSNR in dB between pieces and what a restorer makes of them; the lower, the more is changed.
 
     Args:
         restorer: for encoded RGB; it sees each piece by itself.
         pieces: (3, h, w) encoded RGB in [0, 1] each.
+        tick: called after each.
     """
     squares = []
     with torch.inference_mode():
@@ -29,4 +32,5 @@ def change(restorer: Restorer, pieces: Sequence[Tensor]) -> float:
             seen = piece[None].float()
             after = restorer.run(seen, restorer.guide(seen), [0]).float().clamp(0, 1)
             squares.append((after - seen).square().mean())
+            tick()
     return float(-10 * torch.stack(squares).mean().clamp_min(STILL).log10())

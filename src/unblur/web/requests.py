@@ -23,6 +23,7 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.,=-]{1,60}(@[f0-9][0-9
 Frame = Annotated[int, Field(ge=0, le=10**9)]
 Keys = Annotated[list[Key], Field(max_length=64)]
 Quality = Literal["auto", "fast", "best"]
+Kind = Literal["sharp", "motion", "focus", "both"]
 
 
 class Body(BaseModel):
@@ -74,6 +75,8 @@ class Estimate(Part, Model):
 
     kind: Literal["estimate"]
     clip: Id
+    kinds: dict[Kind, Annotated[int, Field(ge=0)]] | None = None
+    """Frames of the part by how their shots are blurred, as an analysis found it."""
 
 
 class Restore(Part, Model):

@@ -126,39 +126,30 @@ def analyze(desk: Desk) -> dict[str, Any]:
 
 def estimate(desk: Desk) -> dict[str, Any]:
     """Time and memory that restoring would take, by a short run."""
-    from unblur.engine.estimate import SMALL_SIDE, cost_per_frame, seconds_per_frame, side_for
-    from unblur.engine.fusion import Fusion
-    from unblur.engine.plan import bytes_needed, choose_fit
-    from unblur.guidance.align import DisAlignment
-    from unblur.ops import memory
+    from unblur.commands.cost import cost_of, models_for
+    from unblur.engine.estimate import seconds_per_frame
     from unblur.ops.device import choose_device
-    from unblur.restorers.registry import BEST, choose_model, choose_radius, load_model, preset
+    from unblur.restorers.registry import BEST, choose_model, load_model, preset
 
     info, r = checked(desk), desk.request
-    frames = frames_in(desk, info)
     size = info.height, info.width
     where = desk.limits["device"]
-    device = choose_device(where)
-    name = r["model"]
+    name, kinds = r["model"], r["kinds"]
+    frames = sum(kinds.values()) if kinds else frames_in(desk, info)
+    parts = {name: frames}
     if name == "auto":  # as `restore` chooses
-        name = choose_model(
-            r["quality"], lambda: frames * seconds_per_frame(load_model(BEST, device=where), *size)
+        kinds = kinds or {"motion": frames}
+        blurred = frames - kinds.get("sharp", 0)
+        chosen = choose_model(
+            r["quality"], lambda: blurred * seconds_per_frame(load_model(BEST, device=where), *size)
         )
-    if preset(name).info.passes_through or r["strength"] == 0:
-        return {"seconds": 0.0, "memory": 0, "model": name, "device": str(device), "frames": frames}
-    restorer = load_model(name, device=where)
-    radius = choose_radius("auto", restorer.info)
-    fusion = Fusion(radius, DisAlignment(), device) if radius else None
-    side = side_for(frames, *size) or SMALL_SIDE
-    limit = desk.limits["max_memory"]
-    fit = choose_fit(restorer, *size, memory.budget(device, limit), limit=limit)
-    return {
-        "seconds": frames * sum(cost_per_frame(restorer, *size, side, fusion)),
-        "memory": bytes_needed(restorer, fit, *size),
-        "model": name,
-        "device": str(device),
-        "frames": frames,
-    }
+        parts = models_for(kinds, "best" if chosen == BEST else "fast")
+    parts = {name: many for name, many in parts.items() if not preset(name).info.passes_through}
+    facts = {"device": str(choose_device(where)), "frames": frames}
+    if not parts or r["strength"] == 0:
+        return {"seconds": 0.0, "memory": 0, "model": "none", **facts}
+    found = cost_of(parts, size, where, desk.limits["max_memory"])
+    return {"seconds": found.seconds, "memory": found.memory, "model": found.model, **facts}
 
 
 def frames_in(desk: Desk, info: VideoInfo) -> int:

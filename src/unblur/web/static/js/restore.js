@@ -13,6 +13,16 @@ import { viewer } from "./viewer.js";
 /** The page; `id` is a clip's. */
 export const restore = (root, id) => clipPage(root, "restore", id, work);
 
+/** Frames from `start` to `end` by how their shots are blurred. */
+function kindsOf(found, start, end) {
+  const kinds = {};
+  for (const shot of found.shots) {
+    const many = Math.min(end, shot.stop) - Math.max(start, shot.start);
+    if (many > 0) kinds[shot.kind] = (kinds[shot.kind] ?? 0) + many;
+  }
+  return Object.keys(kinds).length ? kinds : null;
+}
+
 function work(root, clip) {
   const image = scrub(clip);
   const line = timeline(clip, { onframe: image.show, onpart: () => reckon() });
@@ -39,13 +49,14 @@ function work(root, clip) {
     if (!line.state.found) return; // the analysis goes first
     const { model, quality, strength, deinterlace } = form.value().plain;
     const { start, end } = line.state;
-    const byLength = model === "auto" && quality === "auto" ? end - start : 0;
-    const key = [model, quality, strength > 0, byLength].join();
+    // Left to unblur, each shot has the model that the analysis calls for.
+    const kinds = model === "auto" ? kindsOf(line.state.found, start, end) : null;
+    const key = [model, quality, strength > 0, JSON.stringify(kinds)].join();
     const turn = ++asked;
     if (!known.has(key)) {
       cost.textContent = t("cost.waits");
       let job;
-      try { job = await jobs.submit({ kind: "estimate", clip: clip.id, ...part(), model, quality, strength, deinterlace }); } catch (e) {
+      try { job = await jobs.submit({ kind: "estimate", clip: clip.id, ...part(), model, quality, strength, deinterlace, kinds }); } catch (e) {
         cost.textContent = e.message;
         return;
       }

@@ -1,0 +1,96 @@
+"""What a job would cost here and now, by short runs of its models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from unblur.commands.request import choose_fusion
+from unblur.engine.estimate import SMALL_SIDE, Cost, cost_per_frame, side_for
+from unblur.engine.plan import bytes_needed, choose_fit
+from unblur.ops import memory
+from unblur.ops.device import choose_device
+from unblur.restorers.registry import NOTHING, RESTORED_BY, Kind, load_model
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a quality costs on this machine."""
+
+    quality: Literal["fast", "best"] | None
+    """None where the models were named."""
+    model: str
+    """Or models, of the shots that are blurred."""
+    seconds: float
+    """For all frames."""
+    memory: int
+    """Bytes beside the program itself, at its peak."""
+
+
+def models_for(kinds: Mapping[Kind, int], quality: Literal["fast", "best"]) -> dict[str, int]:
+    """Frames by the model that restores them, of frames by the kind of blur."""
+    parts: dict[str, int] = {}
+    for kind, frames in kinds.items():
+        name = RESTORED_BY[kind][quality == "best"]
+        if name != NOTHING and frames:
+            parts[name] = parts.get(name, 0) + frames
+    return parts
+
+
+def cost_of(
+    parts: Mapping[str, int],
+    size: tuple[int, int],
+    device: str,
+    limit: int | None = None,
+    measured: Callable[[], None] = lambda: None,
+) -> Estimate:
+    """Time and memory of restoring frames, each model measured with what fuses its frames.
+
+    Args:
+        parts: frames by the model that restores them; at least one model.
+        size: height and width of the frames.
+        device: as `choose_device` takes it.
+        limit: bytes that the process may use at its peak.
+        measured: called after each model.
+
+    Raises:
+        WeightsError: those of a model are not there.
+        ResourceError: memory is not enough.
+    """
+    where, frames = choose_device(device), sum(parts.values())
+    side = side_for(frames, *size) or SMALL_SIDE
+    seconds, peak = 0.0, 0
+    for name, many in parts.items():
+        cost, need = _cost(name, size, side, where, limit)
+        seconds, peak = seconds + many * sum(cost), max(peak, need)
+        measured()
+    return Estimate(None, " and ".join(parts), seconds, peak)
+
+
+def cost_for(
+    kinds: Mapping[Kind, int],
+    quality: Literal["fast", "best"],
+    size: tuple[int, int],
+    device: str,
+    limit: int | None = None,
+    measured: Callable[[], None] = lambda: None,
+) -> Estimate:
+    """The same of frames by the kind of blur, those that are not sharp."""
+    found = cost_of(models_for(kinds, quality), size, device, limit, measured)
+    return dataclasses.replace(found, quality=quality)
+
+
+def _cost(
+    name: str, size: tuple[int, int], side: int, where: torch.device, limit: int | None
+) -> tuple[Cost, int]:
+    """Seconds a frame takes, and bytes at the peak."""
+    restorer = load_model(name, device=str(where))
+    fusion = choose_fusion("auto", restorer.info, where)
+    extra = fusion.peak_bytes(*size) if fusion is not None else 0
+    fit = choose_fit(restorer, *size, memory.budget(where, limit) - extra, limit=limit)
+    cost = cost_per_frame(restorer, *size, side, fusion)
+    return cost, extra + bytes_needed(restorer, fit, *size)
