@@ -67,7 +67,7 @@ def run(words: Sequence[str]) -> int:
     code = 0
     try:
         rest = route(words, command)
-        # A file that is wrong must not keep from being told which it is.
+        # A file that is wrong must not keep the user from learning which it is.
         known = rest[0] not in ("config", "completion", "--help", "--version")
         with command.make_context(
             "unblur", rest, default_map=defaults(command, rest) if known else {}

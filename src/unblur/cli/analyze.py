@@ -109,8 +109,8 @@ def summary(found: Analysis) -> list[str]:
     ]
     ranges = [(a, b) for a, b in found.sharp_ranges if b - a > 1]
     if ranges and found.kind != "sharp":
-        told = ", ".join(f"{a}-{b - 1}" for a, b in ranges[:6])
-        lines.append(f"needs nothing: frames {told}{', ...' if len(ranges) > 6 else ''}")
+        listed = ", ".join(f"{a}-{b - 1}" for a, b in ranges[:6])
+        lines.append(f"needs nothing: frames {listed}{', ...' if len(ranges) > 6 else ''}")
     lines += [
         f"--quality {e.quality} ({e.model}): about {rough(e.seconds)} for all of it, "
         f"{e.memory / 1e9:.1f} GB"

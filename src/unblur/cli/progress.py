@@ -80,11 +80,11 @@ class View(Protocol):
     """One way to show where a job stands."""
 
     def show(self, now: Progress, since: float) -> None:
-        """Shows what was told `since` seconds ago."""
+        """Shows what was reported `since` seconds ago."""
         ...
 
     def wait(self) -> None:
-        """Says that something goes on, though nothing was told yet."""
+        """Says that something goes on, though nothing was reported yet."""
         ...
 
 
@@ -100,7 +100,7 @@ class Bar:
     def show(self, now: Progress, since: float) -> None:
         """See `View`."""
         share = share_of(now, since)
-        facts = ["" if share is None else f"{100 * share:.0f}%", told(now, since)]
+        facts = ["" if share is None else f"{100 * share:.0f}%", status(now, since)]
         known = None if share is None else 1.0
         self.draw(title(now), share or 0.0, known, "  ".join(filter(None, facts)))
 
@@ -124,7 +124,7 @@ class Log:
             return
         self.said, self.share = time.monotonic(), share
         percent = f"{100 * share:.0f} %: " if share else ""
-        say(f"unblur: {title(now)} {percent}{told(now, since)}".rstrip())
+        say(f"unblur: {title(now)} {percent}{status(now, since)}".rstrip())
 
 
 class Events:
@@ -164,7 +164,7 @@ class Reporter:
 
     Args:
         view: how; None: nothing is shown.
-        wanted: whether the plan is told.
+        wanted: whether the plan is shown.
     """
 
     def __init__(self, view: View | None, wanted: bool) -> None:
@@ -265,7 +265,7 @@ def unit_of(now: Progress) -> str:
 
 
 def share_of(now: Progress, since: float) -> float | None:
-    """Share of the job that is done `since` seconds after it was told; grows between the steps."""
+    """Share of the job that is done `since` seconds after its report; grows between the steps."""
     if not now.share:
         return None
     left = now.eta
@@ -276,8 +276,8 @@ def share_of(now: Progress, since: float) -> float | None:
     return min(1.0, max(now.share, spent / whole if left > since else now.share))
 
 
-def told(now: Progress, since: float) -> str:
-    """What is done, how quickly, and how long it still takes, `since` seconds after it was told."""
+def status(now: Progress, since: float) -> str:
+    """What is done, how quickly, and how long it still takes, `since` seconds after its report."""
     parts, unit = [counted(now)], unit_of(now)
     if now.done == 0:
         pass

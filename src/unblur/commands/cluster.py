@@ -249,7 +249,7 @@ class Cluster:
         """Starts as many workers as there is room for, and gives their number.
 
         Args:
-            shared: what they are told.
+            shared: what they are given.
             network_bytes: of memory that a network takes, on the device that it runs on.
         """
         if self._kind == "cpu":

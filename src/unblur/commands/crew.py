@@ -1,4 +1,4 @@
-"""Workers that share a restoration: what each is told, and those of one machine.
+"""Workers that share a restoration: what each is given, and those of one machine.
 
 Those of a cluster are in `cluster.py`. `engine.pieces` says what is shared, and how.
 """
@@ -29,7 +29,7 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Shared:
-    """What all workers of a job are told; can be sent to other machines."""
+    """What all workers of a job are given; can be sent to other machines."""
 
     options: Mapping[str, Any]
     """Of the restoration, as `commands.request` checks them; model and precision are named."""
@@ -91,7 +91,7 @@ def shared_by(
     size: tuple[int, int],
     transfer: str | None,
 ) -> Shared:
-    """What the workers of a job are told, once all is chosen."""
+    """What the workers of a job are given, once all is chosen."""
     named = {"model": model, "quality": "auto", "precision": precision or "auto"}
     return Shared({**sendable(options), **named}, size, transfer, model, fit, digest_of(model))
 
@@ -106,7 +106,7 @@ class Devices:
     """Workers on devices of this machine, each in a thread; a context manager.
 
     Args:
-        shared: what they are told.
+        shared: what they are given.
         devices: their names; one may come more than once.
 
     Attributes:

@@ -86,12 +86,12 @@ def page(found: Analysis, lines: list[str]) -> str:
         for s in found.shots
     )
     title = html.escape(found.path.name)
-    told = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         "<style>body { font: 15px sans-serif; max-width: 62em; margin: 2em auto }"
         " td, th { padding: 2px 12px; text-align: left } img { max-width: 100% }</style>"
-        f'<h1>{title}</h1>{told}<img src="data:image/png;base64,{image}" alt="timeline">'
+        f'<h1>{title}</h1>{paragraphs}<img src="data:image/png;base64,{image}" alt="timeline">'
         "<table><tr><th>frames<th>blur<th>moved, pixels<th>radius, pixels<th>model"
         f"{rows}</table></html>\n"
     )

@@ -200,8 +200,8 @@ class Request:
         info = info or self.info
         if not info.needs_depth:
             return None
-        unasked = "depth-anything" if info.real_depth else "builtin"
-        choice = self.options["depth"] or unasked
+        by_default = "depth-anything" if info.real_depth else "builtin"
+        choice = self.options["depth"] or by_default
         return FocusOfVideo(choice, reader, self.options["depth_invert"], str(self.device))
 
     def runner(

@@ -101,10 +101,10 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
     """
     if job is None or not job.begun:
         return None
-    told = job.chosen
+    chosen = job.chosen
     fits = {}
-    for name, fit in told["fits"].items():
-        if told["digests"][name] != digest_of(name):
+    for name, fit in chosen["fits"].items():
+        if chosen["digests"][name] != digest_of(name):
             raise UsageError(
                 f"{job.target} cannot be gone on with: the weights of {name} changed since it was "
                 f"begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
@@ -112,8 +112,8 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
         fits[name] = MemoryPlan(
             None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"]
         )
-    shots = None if told["shots"] is None else [Shot(*shot) for shot in told["shots"]]
-    return Chosen(fits, shots, None if told["models"] is None else tuple(told["models"]))
+    shots = None if chosen["shots"] is None else [Shot(*shot) for shot in chosen["shots"]]
+    return Chosen(fits, shots, None if chosen["models"] is None else tuple(chosen["models"]))
 
 
 class Again:

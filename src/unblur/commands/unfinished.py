@@ -49,9 +49,9 @@ class Unfinished:
         if chosen.items() <= self.chosen.items():
             return
         self.chosen.update(chosen)
-        told = {"target": str(self.target), "facts": self.facts, "chosen": self.chosen}
+        journal = {"target": str(self.target), "facts": self.facts, "chosen": self.chosen}
         with contextlib.suppress(OSError):  # without a journal the work is done again, no more
-            write_whole(self.kept.folder / JOURNAL, json.dumps(told, indent=1).encode())
+            write_whole(self.kept.folder / JOURNAL, json.dumps(journal, indent=1).encode())
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def leftovers(path: Path) -> list[Leftover]:
     for folder in folders:
         if not (folder / LOCK).is_file():  # not one of ours
             continue
-        told = _journal(folder)
-        name = told.get("target") or (folder / LOCK).read_text().partition("\n")[2].strip()
+        journal = _journal(folder)
+        name = journal.get("target") or (folder / LOCK).read_text().partition("\n")[2].strip()
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
         found.append(Leftover(folder, Path(name), size, _is_locked(folder)))
@@ -188,8 +188,8 @@ def plain(value: Any) -> Any:
 
 def _take_up(job: Unfinished, resume: bool) -> None:
     """Goes on with what lies there, or begins anew; UsageError where neither is right."""
-    folder, told = job.kept.folder, _journal(job.kept.folder)
-    if not (told and _holds_work(folder)):
+    folder, journal = job.kept.folder, _journal(job.kept.folder)
+    if not (journal and _holds_work(folder)):
         _empty(folder)
         return
     remedy = f"or remove what was done by `unblur clean '{job.target}'`"
@@ -197,7 +197,7 @@ def _take_up(job: Unfinished, resume: bool) -> None:
         raise UsageError(
             f"{job.target} was begun before and is not complete: add --resume to go on, {remedy}"
         )
-    before = told["facts"]
+    before = journal["facts"]
     for name in [*before, *(n for n in job.facts if n not in before)]:
         then, now = before.get(name), job.facts.get(name)
         if then != now:
@@ -205,7 +205,7 @@ def _take_up(job: Unfinished, resume: bool) -> None:
                 f"{job.target} cannot be gone on with: {_difference(name, then, now)}; "
                 f"make it the same again, {remedy}"
             )
-    job.begun, job.chosen = True, told["chosen"]
+    job.begun, job.chosen = True, journal["chosen"]
     _tidy(folder)
 
 
@@ -222,8 +222,12 @@ def _difference(name: str, then: Any, now: Any) -> str:
 def _journal(folder: Path) -> dict[str, Any]:
     """What the journal says; nothing where there is none."""
     try:
-        told = json.loads((folder / JOURNAL).read_bytes())
-        return told if isinstance(told["facts"], dict) and isinstance(told["chosen"], dict) else {}
+        journal = json.loads((folder / JOURNAL).read_bytes())
+        return (
+            journal
+            if isinstance(journal["facts"], dict) and isinstance(journal["chosen"], dict)
+            else {}
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

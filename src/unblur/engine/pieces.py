@@ -142,15 +142,15 @@ def spread(
         nonlocal out
         _, own, work = under_way[0]
         while not crew.is_done(work, WAIT):
-            told()
+            report()
         restored = crew.take(work, own)
         under_way.popleft()
         for frame in restored:
             out += 1
             yield frame
-        told()
+        report()
 
-    def told() -> None:
+    def report() -> None:
         done = [piece for piece, _, work in under_way if crew.is_done(work, 0)]
         tell(float(out + sum(piece.stop - piece.first for piece in done)))
 

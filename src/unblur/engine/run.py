@@ -457,13 +457,13 @@ def run_tiled(
         layout = tiles(height, width, fit.tiling)
 
         def run(number: int, part: Tensor, guidance: Guidance) -> Tensor:
-            def told(share: float) -> None:
+            def report(share: float) -> None:
                 if tell is not None:
                     tell((number + share) / len(layout))
 
-            told(0.0)
+            report(0.0)
             if isinstance(restorer, Telling):
-                restorer.tell = told
+                restorer.tell = report
             try:
                 return restorer.run(part, guidance, outputs)
             finally:

@@ -29,7 +29,7 @@ BORDER = 64
 step."""
 LEAST_SHARE = 4
 """Pixels of a layer in a cell below which it is left to its neighbours."""
-ALIKE = 2.0
+SIMILAR = 2.0
 """Pixels that the blur of two layers may differ by before the one disturbs the other."""
 ROUNDS = 15
 """Multiplications of Richardson-Lucy; each takes as long as Wiener's filter does twice."""
@@ -111,8 +111,8 @@ def _restore(
         ]
         if not parts:
             continue
-        alike = likeness(paths, radius, layer)[:, None, None] * share  # (L, H, W)
-        filled = padded(alone(light, alike.sum(0)))
+        similar = likeness(paths, radius, layer)[:, None, None] * share  # (L, H, W)
+        filled = padded(alone(light, similar.sum(0)))
         for part in parts:
             transfer = transfer_function(paths[layer], float(radius[layer]), middle(part), size)
             total += part * undo(filled, transfer)[inside]
@@ -125,10 +125,10 @@ def likeness(
     radius: Tensor,  # (L,)
     layer: int,
 ) -> Tensor:  # (L,)
-    """How similar the blur of each layer is to that of one: 1 the same, 0 for ALIKE pixels."""
+    """How similar the blur of each layer is to that of one: 1 the same, 0 for SIMILAR pixels."""
     shifts = apply(paths, torch.zeros(2))  # (L, N, 2) of the middle of the frame
     apart = (shifts - shifts[layer]).norm(dim=-1).mean(1) + (radius - radius[layer]).abs()
-    return (1 - apart / ALIKE).clamp(0, 1)
+    return (1 - apart / SIMILAR).clamp(0, 1)
 
 
 def alone(

@@ -156,9 +156,9 @@ def cells_of(frame: Tensor, flow: Tensor, radius: Tensor) -> Cells:
     falls = [energies[n] - energies[n + 1] for n in range(len(SCALES) - 1)]
     found = filled(radius[None].float().log1p(), rows * CELL, columns * CELL)
     seen = F.avg_pool2d(found, CELL), -F.max_pool2d(-found, CELL), F.max_pool2d(found, CELL)
-    told = [speed.log1p(), *(x[0, 0] for x in seen), *falls, energies[-1]]
-    told += [noise(luma).log().expand_as(speed), *whole, *features]
-    return Cells(torch.stack(told), detail.sqrt())
+    described = [speed.log1p(), *(x[0, 0] for x in seen), *falls, energies[-1]]
+    described += [noise(luma).log().expand_as(speed), *whole, *features]
+    return Cells(torch.stack(described), detail.sqrt())
 
 
 def around(cells: Cells) -> Tensor:

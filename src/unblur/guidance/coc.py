@@ -128,11 +128,11 @@ def followed(values: Tensor, before: Tensor | None) -> Tensor:
     if before is None:
         return values
     change = values - before
-    alike = (1 - (change / CHANGE).square()).clamp_min(0)
+    common_to = (1 - (change / CHANGE).square()).clamp_min(0)
     size = values.shape[-2:]
     sums = [
         F.avg_pool2d(x, CELL, ceil_mode=True, count_include_pad=False)
-        for x in (alike * change, alike)
+        for x in (common_to * change, common_to)
     ]
     common = F.interpolate(sums[0] / (sums[1] + 0.1), size, mode="bilinear", align_corners=False)
     return steady(values, (before + common)[0])

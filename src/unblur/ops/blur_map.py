@@ -49,7 +49,7 @@ def spread(values: Tensor, limits: Tensor | None = None) -> Tensor:
             the largest of the clip.
 
     Returns:
-        (B, T, 1, H, W); zero where a clip has no range (nothing moves, or all of it alike).
+        (B, T, 1, H, W); zero where a clip has no range (nothing moves, or all of it equally).
     """
     if limits is None:
         flat = values.flatten(1)  # (B, T * H * W)

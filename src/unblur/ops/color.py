@@ -3,7 +3,7 @@
 Blur adds up in linear light, so blur is made and undone there. Each curve maps the encoded signal
 0..1 onto light 0..1, is odd below 0 (`f(-x) = -f(x)`), goes on above 1, and is inverted exactly by
 its partner. Where a formula has an infinite slope or a pole (a pure power at 0, PQ at 0 and
-above 1) a straight line takes over, in both directions alike, so that every gradient is finite.
+above 1) a straight line takes over, in both directions, so that every gradient is finite.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def deform_conv2d(
         mask: (B, G * kh * kw, H', W') factor of each tap.
         weight: (D, C, kh, kw).
         bias: (D,) or None.
-        padding: zeros around the input; H' = H + 2 * padding - kh + 1, W' alike.
+        padding: zeros around the input; H' = H + 2 * padding - kh + 1, W' likewise.
 
     Returns:
         (B, D, H', W') in the dtype of `x`, or under autocast in that of a matrix product.

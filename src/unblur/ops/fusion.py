@@ -144,7 +144,7 @@ def add_side_by_side(band: Tensor, parts: Tensor, hop: int) -> None:
 def agreement(
     difference: Tensor, change: Tensor, least: float = LEAST, share: float = SHARE
 ) -> Tensor:
-    """How far an aligned frame can be believed: 1 where it is alike, falling to 0.
+    """How far an aligned frame can be believed: 1 where it agrees, falling to 0.
 
     Two restorations of the same thing differ by their errors, which are large where much had to be
     restored. What differs by more than that shows something else, or is not well aligned. Where

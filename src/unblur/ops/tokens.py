@@ -35,5 +35,5 @@ def strips(x: Tensor, tile: int, axis: Axis) -> Iterator[Tensor]:
     step = h
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         step = max(1, STRIP_ELEMENTS // (batch * tile * width * channels))
-    for start in range(0, h, step):  # not `split`, whose views autograd lets nobody write to
+    for start in range(0, h, step):  # not `split`, whose views autograd keeps from being written to
         yield tokens[:, :, :, start : start + step]

@@ -84,7 +84,7 @@ class RestorerInfo:
     sizes: SizeRequirements = SizeRequirements()
     tiling: Tiling = Tiling()
     scale: int = 1
-    """Size of the output in multiples of the input's; of a preset, what it gives unasked."""
+    """Size of the output in multiples of the input's; of a preset, what it gives by default."""
     scales: tuple[int, ...] = (1,)
     """Sizes that can be requested."""
     precisions: frozenset[Precision] = frozenset({"fp32"})
@@ -184,7 +184,7 @@ class LoadOptions(NamedTuple):
     weights: str | None
     """Path of a safetensors file that replaces the preset's own weights."""
     scale: int | None = None
-    """One of the preset's scales; None: what it gives unasked."""
+    """One of the preset's scales; None: what it gives by default."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ FAST, BEST = "motion-s", "motion-m"
 """What `--quality` chooses from: figures in docs/evaluation.md."""
 DEFAULT = BEST
 LONGEST = 600.0
-"""Seconds that a job may take for the best model to be chosen unasked."""
+"""Seconds that a job may take for the best model to be chosen by default."""
 LIKE = 0.7
 """How similar two names are, of 1, where one was likely meant for the other."""
 Quality = Literal["auto", "fast", "best"]
@@ -152,7 +152,7 @@ def load_model(
 
 
 def choose_scale(scale: int | None, info: RestorerInfo) -> int:
-    """The scale requested, else what the preset gives unasked.
+    """The scale requested, else what the preset gives by default.
 
     Raises:
         UsageError: the preset does not give that scale.

@@ -31,7 +31,7 @@ class Batch:
     """`(B, T-1, 2, ceil(H/4), ceil(W/4))` in elements of its own grid, on frame t, to t + 1;
     None where it is not known."""
     flow_backward: Tensor | None = None
-    """Alike, on frame t + 1, to t."""
+    """Likewise, on frame t + 1, to t."""
     radius: Tensor | None = None
     """`(B, T, 1, H, W)` of the circle of confusion in pixels; None where it is not known."""
     guess_forward: Tensor | None = None

@@ -2,7 +2,7 @@
 
 Of rendered scenes the renderer knows the depth of each pixel, which takes the place of that of
 Depth Anything. Blur maps are made of it and of the blurred frames as in use. Narrower networks are
-told how far out of focus each pixel is, which stands in for depth too, as in `--depth builtin`.
+given how far out of focus each pixel is, which stands in for depth too, as in `--depth builtin`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOSSES = ("charbonnier", "blurred", "clear")
 clear pixels. In the paper each has weight 1."""
 
 
-class Told(NamedTuple):
+class Maps(NamedTuple):
     """Of frames (B, T, 3, H, W)."""
 
     depth: Tensor
@@ -77,10 +77,10 @@ class TrainDabit(Deblur):
         """Of all frames, at one of the scales that the network gives."""
         scale = self.config.scales[seed % len(self.config.scales)]
         small = halved(batch) if scale == 2 else batch
-        told = self.told(small, seed)
-        found = self.found(network, small, told, seed, scale)
+        maps = self.maps(small, seed)
+        found = self.found(network, small, maps, seed, scale)
         with torch.autocast(found.device.type, enabled=False):
-            return focal_loss(found, batch, small, told.mask, self.recipe.losses)
+            return focal_loss(found, batch, small, maps.mask, self.recipe.losses)
 
     def restore(
         self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
@@ -88,29 +88,29 @@ class TrainDabit(Deblur):
         """Encoded `(B, len(outputs), 3, H, W)`; from half the size where it only enlarges."""
         scale = min(self.config.scales)
         small = halved(batch) if scale == 2 else batch
-        return self.found(network, small, self.told(small, seed), seed, scale)[:, outputs]
+        return self.found(network, small, self.maps(small, seed), seed, scale)[:, outputs]
 
-    def told(self, batch: Batch, seed: int | None) -> Told:
+    def maps(self, batch: Batch, seed: int | None) -> Maps:
         """What the network is given of depth and blur."""
         if self.config.blur == "given":
             radius = radius_of(batch, self.recipe.radius, seed)
             blur = (radius / BLUREST).clamp(0, 1)
-            return Told(blur, blur, blur_mask(blur))
+            return Maps(blur, blur, blur_mask(blur))
         if batch.depth is None:
             raise UsageError("recipe: the blur map of the paper needs depth: take data: scenes")
         pairs = zip(batch.blurred.float(), batch.depth.float(), strict=True)
         blur = torch.stack([blur_of_depths(frames, depth) for frames, depth in pairs])
-        return Told(batch.depth, blur, torch.stack([above_least(clip) for clip in blur]))
+        return Maps(batch.depth, blur, torch.stack([above_least(clip) for clip in blur]))
 
     def found(
-        self, network: nn.Module, batch: Batch, told: Told, seed: int | None, scale: int
+        self, network: nn.Module, batch: Batch, maps: Maps, seed: int | None, scale: int
     ) -> Tensor:
         """All frames at a scale."""
         flows = full_size(guided(batch, self.recipe.flow, seed))
-        frames, left = batch.blurred, told.mask
+        frames, left = batch.blurred, maps.mask
         if self.config.pixels != "kept":
             frames, left = propagate_by(self.config.pixels, frames, left, *flows)
-        return network(frames, told.depth, told.blur, left, *flows, scale=scale).float()
+        return network(frames, maps.depth, maps.blur, left, *flows, scale=scale).float()
 
 
 def focal_loss(

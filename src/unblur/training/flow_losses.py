@@ -29,7 +29,7 @@ COMBINED = 5.0
 def log_error(found: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
     """Mean logarithm of the end-point error of each pair of frames, over `where` (B, t, 1, H, W).
 
-    So a tenth less counts alike where flow is easy and where it is wholly wrong; of plain errors
+    So a tenth less counts the same where flow is easy and where it is wholly wrong; of plain errors
     the few wrong pairs would be all that is learned from. Pairs without any `where` are left out.
     """
     errors = (end_point_error(found, truth, where) / SMALL).log1p()  # (B, t)
@@ -64,7 +64,7 @@ def roughness(flow: Tensor) -> Tensor:
 def ternary(flow: Tensor, here: Tensor, there: Tensor, where: Tensor | None = None) -> Tensor:
     """How unlike the frame is to what the flow fetches, by the ternary census transform.
 
-    Each pixel is told by whether its neighbours are darker, alike or brighter, softly, so that
+    Each pixel is described by whether its neighbours are darker, equal or brighter, softly, so that
     brightness does not count (Zabih and Woodfill 1994; the soft form of Meister et al., AAAI 2018).
 
     Args:

@@ -145,7 +145,7 @@ def drawn(batch: Batch, seed: int) -> tuple[Tensor, Flows]:
 def log_error(found: Flows, truth: Flows) -> Tensor:
     """Mean logarithm of the end-point error of each pair of frames.
 
-    So a tenth less counts alike where flow is easy and where it is wholly wrong; of plain errors
+    So a tenth less counts the same where flow is easy and where it is wholly wrong; of plain errors
     the few wrong pairs would be all that is learned from.
     """
     both = [end_point_error(a, b) for a, b in zip(found, truth, strict=True)]  # (B, T-1) each

@@ -45,7 +45,7 @@ BLURRED = 1.0
 JUDGED = 2.0
 """Radius from which errors are measured in validation."""
 DOUBT = 0.6
-"""Spread of the logarithm by which an estimated radius may be wrong, alike over a region."""
+"""Spread of the logarithm by which an estimated radius may be wrong, the same over a region."""
 EVERYWHERE = 0.1
 """Share of clips that are called blurred everywhere."""
 SHOWN = 6

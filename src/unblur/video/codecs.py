@@ -131,7 +131,7 @@ CODECS = {
 _SHOWN_IN_420 = ("h264", "h265", "av1", "vp9")
 """Codecs that phones, browsers and televisions decode, but hardly with other colour resolution."""
 _UP_TO_AVX2 = "MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
-"""Instructions that x264 is to use where it would use AVX-512: there it reads memory that nobody
+"""Instructions that x264 is to use where it would use AVX-512: there it reads memory that was never
 wrote as it weighs macroblocks, and encodes the same frames otherwise from time to time."""
 _AVX2_AND_512 = (11, 13)
 """OpenCV's numbers for them."""

@@ -33,8 +33,8 @@ def fitting(
     if not (limited and full) and not moved:
         if name == pixel_format:
             return image
-        alike = source.family == target.family and source.subsampling == target.subsampling
-        if alike and source.bits == target.bits and not source.is_float:
+        same_planes = source.family == target.family and source.subsampling == target.subsampling
+        if same_planes and source.bits == target.bits and not source.is_float:
             # The same samples in another order. `yuvj` formats are full range by name alone.
             range_ = 2 if source.full_range or target.full_range else image.color_range
             # No matrix takes part; one that FFmpeg cannot convert, such as YCgCo, would be refused.

@@ -1,6 +1,6 @@
 """A decoded image with its place in time, and its conversion to RGB and back.
 
-The image keeps the file's own planes, so that a frame nobody touches is written back bit for
+The image keeps the file's own planes, so that a frame that is not touched is written back bit for
 bit. RGB is made on request, in float32 straight from the planes (no 8-bit step in between), and
 `with_rgb` is its inverse: it gives back the same codes for unchanged RGB.
 """
@@ -236,9 +236,9 @@ class Frame:
             image.color_range = 1
         if transfer is not None and recurved:
             tag_transfer(image, transfer)
-        alike = (layout.family, layout.subsampling) == (before.family, before.subsampling)
+        same_planes = (layout.family, layout.subsampling) == (before.family, before.subsampling)
         plain = not any(each.is_float or each.channel_bits for each in (layout, before))
-        if alike and plain and not (recurved or moved):
+        if same_planes and plain and not (recurved or moved):
             recode(source, image)
         else:
             rgb = self.rgb()

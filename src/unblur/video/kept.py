@@ -110,8 +110,8 @@ class Kept:
         self.end_log()
         if self._packets is None:
             return
-        told = {"state": state, "packets": self._facts, "crc": self._check}
-        head = json.dumps(told).encode()
+        header = {"state": state, "packets": self._facts, "crc": self._check}
+        head = json.dumps(header).encode()
         try:
             self._packets.write(head)
             self._packets.write(_HEAD.pack(len(head), zlib.crc32(head), 0))
@@ -141,16 +141,16 @@ class Kept:
                 head = file.read(size)
                 if zlib.crc32(head) != check:
                     return None
-                told = json.loads(head)
+                header = json.loads(head)
                 check = 0
                 file.seek(0)
                 while data := file.read(min(_PIECE, start - file.tell())):
                     check = zlib.crc32(data, check)
         except (OSError, ValueError, struct.error):
             return None
-        if check != told["crc"]:
+        if check != header["crc"]:
             return None
-        return Segment(self._read(number, told["packets"]), told["state"])
+        return Segment(self._read(number, header["packets"]), header["state"])
 
     def _read(self, number: int, packets: list[dict[str, Any]]) -> Iterator[Packet[Any]]:
         with self._packets_file(number).open("rb") as file:
@@ -173,13 +173,13 @@ class Kept:
             self._again -= 1
             return
         source = readable(frame.image)
-        told = {
+        header = {
             "format": source.format.name,
             "size": (source.width, source.height),
             "tags": {name: int(value) for name, value in tags_of(source).items()},
             "index": frame.index,
         }
-        head = json.dumps(told).encode()
+        head = json.dumps(header).encode()
         data = b"".join(np.ascontiguousarray(x).tobytes() for x in channels_of(source))
         check = zlib.crc32(data, zlib.crc32(head))
         try:
@@ -241,9 +241,9 @@ class Kept:
             log.seek(place[0])
             content = log.read(place[1])
         size, _, _ = _HEAD.unpack_from(content)
-        told = json.loads(content[_HEAD.size : _HEAD.size + size])
-        width, height = told["size"]
-        image = blank_for(source, told["format"], width, height, told["tags"])
+        header = json.loads(content[_HEAD.size : _HEAD.size + size])
+        width, height = header["size"]
+        image = blank_for(source, header["format"], width, height, header["tags"])
         at = _HEAD.size + size
         for channel in channels_of(image):
             samples = np.ndarray(channel.shape, channel.dtype, content, at)

@@ -91,7 +91,7 @@ def _remedy(
 def warn_after(
     written: Path, name: Path, info: VideoInfo, tags: ColorTags, told_siting: str | None, what: str
 ) -> frozenset[str]:
-    """Reads the finished header, and names what it was told and does not say.
+    """Reads the finished header, and names what it was given and does not say.
 
     Args:
         written: the finished file.
@@ -109,7 +109,7 @@ def warn_after(
     except MediaError:  # a build of FFmpeg that encodes what it cannot decode
         return frozenset()
     color = result.color
-    told: dict[str, tuple[object, object]] = {
+    carried: dict[str, tuple[object, object]] = {
         "rotation": (info.display_matrix, result.display_matrix),
         "mastering display": (bool(info.mastering_display), bool(result.mastering_display)),
         "content light level": (bool(info.content_light), bool(result.content_light)),
@@ -119,7 +119,7 @@ def warn_after(
         "colour matrix": _alike(_SAME_MATRIX, tags.matrix, color.matrix),
         "colour range": (tags.range, color.range or _usual_range(result)),
     }
-    lost = [name for name, (ours, theirs) in told.items() if ours and ours != theirs]
+    lost = [name for name, (ours, theirs) in carried.items() if ours and ours != theirs]
     subsampled = layout_of(native_format(result.pixel_format)).subsampling == (2, 2)
     if subsampled and (told_siting or "left") != (result.siting or "left"):
         lost.append("place of chroma")
@@ -133,12 +133,12 @@ def warn_after(
 def _alike(
     same: dict[str, str], ours: str | None, theirs: str | None
 ) -> tuple[str | None, str | None]:
-    """Two names, those of the same numbers alike."""
+    """Two names, equal where their numbers are."""
     return same.get(ours or "", ours), same.get(theirs or "", theirs)
 
 
 def _usual_range(info: VideoInfo) -> str:
-    """The range that players assume where none is told."""
+    """The range that players assume where none is given."""
     return "tv" if layout_of(native_format(info.pixel_format)).family == "yuv" else "pc"
 
 

@@ -31,7 +31,7 @@ def is_header(packet: Packet[Any], codec: str) -> bool:
 
 
 def shows_image(packet: Packet[Any], codec: str) -> bool | None:
-    """Whether a packet has an image of its own to show; None where that cannot be told.
+    """Whether a packet has an image of its own to show; None where that cannot be known.
 
     VP8, VP9 and AV1 may send frames that others lean on and that are not shown themselves, Dirac
     units that are none, and MPEG-4 may pack a frame into the packet before its own.

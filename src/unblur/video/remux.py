@@ -339,7 +339,7 @@ def _when(packet: Packet[Any]) -> Fraction:
 
 
 def _made_anew(stream: Stream, video: Stream, output: OutputContainer) -> bool:
-    """Whether the muxer writes this stream by itself from what it is told otherwise."""
+    """Whether the muxer writes this stream by itself from other facts that it is given."""
     if stream.discard == Discard.all:  # the text track behind the chapters of MP4
         return True
     timecode = stream.type == "data" and "timecode" in stream.metadata

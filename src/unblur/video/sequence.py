@@ -39,7 +39,7 @@ class ImageFile(NamedTuple):
 
     path: Path
     number: int | None
-    """The number in its name; None where names are not all alike but for a number."""
+    """The number in its name; None where names differ in more than a number."""
 
 
 @dataclass(frozen=True)
@@ -279,9 +279,9 @@ def _with_numbers(folder: Path, names: list[str]) -> list[ImageFile]:
     parts = [re.fullmatch(r"(.*?)([0-9]{1,15})([^0-9]*)", name, re.DOTALL) for name in names]
     frames = {(part[1], part[3]) for part in parts if part}
     numbers = [int(part[2]) for part in parts if part]
-    alike = len(frames) == 1 and len(set(numbers)) == len(names) > 1
+    numbered = len(frames) == 1 and len(set(numbers)) == len(names) > 1
     return [
-        ImageFile(folder / name, int(part[2]) if alike and part else None)
+        ImageFile(folder / name, int(part[2]) if numbered and part else None)
         for name, part in zip(names, parts, strict=True)
     ]
 

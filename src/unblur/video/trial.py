@@ -69,7 +69,7 @@ def takes(muxer: str, stream: Stream, packet: Packet[Any] | None) -> bool:
 
 
 def _is_told(memory: io.BytesIO, stream: Stream) -> bool:
-    """Whether what was written says what the stream is: some muxers write what nobody can read."""
+    """Whether what was written says what the stream is: some muxers write what cannot be read."""
     memory.seek(0)
     try:
         with av.open(memory, metadata_errors="replace") as written:

@@ -482,7 +482,7 @@ class FileWriter:
             )
 
     def _check_result(self) -> None:
-        """Names what the finished file does not hold, of what it was told and of what there was."""
+        """Names what the finished file does not hold, of what it was given and what there was."""
         what = f"{self._choice.key} in {self._extension}"
         kept = warn_after(
             self._pending.path, self._target, self._info, self._tags, self._siting, what

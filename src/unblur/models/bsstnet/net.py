@@ -58,7 +58,7 @@ class BSSTNet(nn.Module):
             frames: (B, T, 3, H, W) RGB in [0, 1]; any size, T >= 1.
             flow_forward: (B, T-1, 2, ceil(H/4), ceil(W/4)) in elements of its own grid; flow t
                 lives on frame t and points to t + 1.
-            flow_backward: alike, flow t lives on frame t + 1 and points to t.
+            flow_backward: likewise, flow t lives on frame t + 1 and points to t.
             blur_limits: (B, 2) squared motion that counts as sharp and as fully blurred (see
                 `ops.blur_map`); by default the smallest and the largest of the clip given here.
 
