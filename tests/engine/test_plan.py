@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.engine.plan import choose_fit, starts, tile_weight, tiles
+from unblur.engine.plan import MemoryPlan, candidates, choose_fit, starts, tile_weight, tiles
 from unblur.errors import ResourceError, UnblurWarning
 from unblur.restorers.base import Tiling
 from unblur.restorers.none import Untouched
@@ -121,3 +121,29 @@ def test_a_limit_that_is_too_small_is_answered_with_the_least_that_will_do():
         choose_fit(Hungry(), 480, 854, room + least - 10**9, limit=least)
         with pytest.raises(ResourceError):
             choose_fit(Hungry(), 480, 854, room + least - 10**9 - 10**6, limit=least - 10**6)
+
+
+def test_windows_that_give_the_same_are_shortened_before_frames_are_cut():
+    same = Hungry()
+    same.info = dataclasses.replace(same.info, window=16, same_from=6)
+    pixels = 480 * 854
+    for window in (8, 6):
+        assert choose_fit(same, 480, 854, 148 * window * pixels) == MemoryPlan(None, window)
+    # No warning either: nothing differs.
+    assert choose_fit(same, 480, 854, 10**12, free=148 * 6 * pixels) == MemoryPlan(None, 6)
+    assert choose_fit(same, 480, 854, 148 * 6 * pixels - 1).tiling == same.info.tiling
+
+
+def test_the_largest_tiles_that_fit_are_taken_where_they_are_nearer_to_the_whole_frame():
+    near = Hungry()
+    near.info = dataclasses.replace(near.info, window=1, tiling=Tiling(256, 64, larger=True))
+    fits = list(candidates(near, 1080, 1920, None, None))
+    assert [fit.tiling.size if fit.tiling else None for fit in fits] == [
+        None,
+        1024,
+        512,
+        256,
+        128,
+        64,
+    ]
+    assert next(candidates(near, 200, 200, None, None)).tiling is None

@@ -64,9 +64,10 @@ def test_bf16_stays_close_to_fp32(shipped: MaximRestorer) -> None:
 def test_more_memory_for_more_pixels_and_less_in_half_precision(shipped: MaximRestorer) -> None:
     half = STAGE1.load(LoadOptions(CPU, "bf16", None))
     assert half.peak_bytes(1, 480, 854) < shipped.peak_bytes(1, 480, 854) < 2e9
-    assert shipped.peak_bytes(1, 1080, 1920) > 4 * shipped.peak_bytes(1, 480, 854)
+    assert shipped.peak_bytes(1, 1080, 1920) > 3.5 * shipped.peak_bytes(1, 480, 854)
     # Padding counts: 65 pixels cost what 128 do.
-    assert shipped.peak_bytes(1, 65, 65) > 3 * shipped.peak_bytes(1, 64, 64)
+    padded = 128 * 128 - 64 * 64
+    assert shipped.peak_bytes(1, 65, 65) > shipped.peak_bytes(1, 64, 64) + 500 * padded
 
 
 def test_missing_weights_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

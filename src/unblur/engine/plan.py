@@ -57,8 +57,9 @@ def choose_fit(
 ) -> MemoryPlan:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
-    Whole frames before tiles, tiles before shorter windows, since most of what a temporal network
-    knows comes from other frames; tiles smaller than the restorer's own come last.
+    Whole frames before tiles, tiles before windows in which frames become something else, since
+    most of what a temporal network knows comes from other frames; tiles smaller than the restorer's
+    own come last.
 
     Args:
         restorer: gives the estimates.
@@ -82,7 +83,7 @@ def choose_fit(
         least = need if least == 0 else min(least, need)
         planned = fit if planned is None and need <= budget else planned
         if need <= room:
-            if fit != planned:
+            if not same_frames(restorer, fit, planned):
                 warnings.warn(
                     f"only {room / 1e6:,.0f} MB of memory are free: frames are cut finer than this "
                     "machine would do otherwise, and the result differs a little; close other "
@@ -104,6 +105,17 @@ def choose_fit(
     )
 
 
+def same_frames(restorer: Restorer, fit: MemoryPlan, other: MemoryPlan | None) -> bool:
+    """True where frames become the same whichever of the two is taken."""
+    if other is None or fit.tiling != other.tiling:
+        return False
+    info = restorer.info
+    windows = [plan.window or info.window for plan in (fit, other)]
+    return fit.window == other.window or (
+        info.same_from is not None and min(windows) >= info.same_from
+    )
+
+
 def bytes_needed(restorer: Restorer, fit: MemoryPlan, height: int, width: int) -> int:
     """Estimated peak of one piece, in bytes: the network's, and the frames around it."""
     info = restorer.info
@@ -122,8 +134,11 @@ def candidates(
 ) -> Iterator[MemoryPlan]:
     """Ways to cut a job up, from the largest pieces to the smallest."""
     own = restorer.info.tiling
-    fitting = max(height, width) <= own.size
-    usual: list[Tiling | None] = [None] if fitting or tile == 0 else [None, own]
+    longest = max(height, width)
+    fitting = longest <= own.size
+    usual: list[Tiling | None] = (
+        [None] if fitting or tile == 0 else [None, *larger(own, longest), own]
+    )
     smaller: list[Tiling | None] = []
     if tile or own.always:
         usual = [resized(own, tile) if tile else own]
@@ -132,14 +147,25 @@ def candidates(
         while side >= max(SMALLEST_TILE, restorer.info.sizes.minimum):
             smaller.append(resized(own, side))
             side //= 2
-    windows = [window]
-    length = restorer.info.window
+    alike: list[int | None] = [window]
+    shorter: list[int | None] = []
+    length, same_from = restorer.info.window, restorer.info.same_from or restorer.info.window
     while window is None and length > SHORTEST_WINDOW:
-        length //= 2
-        windows.append(length)
-    for frames in windows:
-        yield from (MemoryPlan(tiling, frames) for tiling in usual)
-    yield from (MemoryPlan(tiling, windows[-1]) for tiling in smaller)
+        length = max(length // 2, same_from if length > same_from else SHORTEST_WINDOW)
+        (alike if length >= same_from else shorter).append(length)
+    yield from (MemoryPlan(tiling, frames) for tiling in usual for frames in alike)
+    yield from (MemoryPlan(tiling, frames) for frames in shorter for tiling in usual)
+    yield from (MemoryPlan(tiling, [*alike, *shorter][-1]) for tiling in smaller)
+
+
+def larger(own: Tiling, longest: int) -> list[Tiling]:
+    """Tiles between the own ones and a frame whose longer side is `longest`, largest first."""
+    found: list[Tiling] = []
+    side = 2 * own.size
+    while own.larger and side < longest:
+        found.insert(0, resized(own, side))
+        side *= 2
+    return found
 
 
 def resized(tiling: Tiling, size: int) -> Tiling:

@@ -60,6 +60,9 @@ def bidirectional_flow(raft: Raft, frames: Tensor, stride: int = 4) -> tuple[Ten
         return forward, backward
 
 
+HALF = 0.501
+
+
 def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
     """Flows by OpenCV's DIS (Kroeger et al., ECCV 2016) where no RAFT weights are available.
 
@@ -72,7 +75,9 @@ def dis_flow(frames: Tensor, stride: int = 4) -> tuple[Tensor, Tensor]:
     grey = []
     for frame in frames.detach().split(1):
         image = pad_to(resize(pad_to(frame.float(), *full), small), *large_enough)[0]
-        rgb = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        # Means of bytes often end in a half, which rounding errors would decide: the next integer.
+        levels = image.clamp(0, 1).mul(255).add(HALF).floor().clamp(max=255)
+        rgb = levels.byte().permute(1, 2, 0).cpu().numpy()
         grey.append(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     ratio = 1 / (stride * DIS_SCALE)

@@ -205,7 +205,8 @@ class AlignedClip:
     ) -> None:
         self.frames, self.radius = frames, radius
         self.scale, self.reach = config.scale, config.neighbours
-        self.size = [padded_length(s, config.multiple_of) for s in frames.shape[-2:]]
+        height, width = (padded_length(s, config.multiple_of) for s in frames.shape[-2:])
+        self.size = height, width
         if self.reach:
             if forward is None or backward is None:
                 raise ValueError("a network that sees neighbours needs optical flow")

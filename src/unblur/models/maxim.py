@@ -144,7 +144,7 @@ class Stage(nn.Module):
     ) -> tuple[Tensor, Features | None]:
         """Residual `(B, H, W, outputs)` to the first image, and what the next stage needs.
 
-        The last stage gives up what it used, and empties `images`: a frame takes half the memory so.
+        The last stage gives up what it used, and empties `images`: that halves its memory.
         """
         only = len(self.sam) == 1  # no stage comes after this one
         shallow = [convolve(conv, x) for conv, x in zip(self.inputs, images, strict=True)]
@@ -265,19 +265,10 @@ class TwoAxisMixer(nn.Module):
         self.block = block
         self.out = nn.Linear(2 * channels, channels)
 
-    def forward(self, x: Tensor, before: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Mixed features without a residual, `(B, H, W, C)` like `x`.
-
-        What is mixed is `before(x)`, pixel by pixel, where that is given.
-        """
-        y = self.out.bias.expand_as(x).contiguous()
-        self.add_mixed(y, x, before)
-        return y
-
     def add_mixed(
         self, y: Tensor, x: Tensor, before: Callable[[Tensor], Tensor] | None = None
     ) -> None:
-        """Adds the mixed features of `x` to `y`, all but the output bias."""
+        """Adds the mixed features of `x`, or of `before(x)`, to `y`, all but the output bias."""
         w_in, b_in, w_out = self.inp.weight, self.inp.bias, self.out.weight
         branches: tuple[tuple[Axis, nn.Module], ...] = (("grid", self.grid), ("block", self.block))
         for half, (axis, branch) in enumerate(branches):
@@ -311,6 +302,15 @@ class GateWeights(TwoAxisMixer):
 
     def __init__(self, channels: int, tile: int) -> None:
         super().__init__(channels, tile, TokenDense(tile * tile), TokenDense(tile * tile))
+
+    def forward(self, x: Tensor, before: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Mixed features without a residual, `(B, H, W, C)` like `x`.
+
+        What is mixed is `before(x)`, pixel by pixel, where that is given.
+        """
+        y = self.out.bias.expand_as(x).contiguous()
+        self.add_mixed(y, x, before)
+        return y
 
 
 class GatedTokens(nn.Module):

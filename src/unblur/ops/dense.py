@@ -16,14 +16,11 @@ PIXELS_AT_ONCE = 1 << 15
 def dense_of_concat(dense: nn.Linear, parts: Iterable[Tensor]) -> Tensor:
     """`dense(torch.cat(parts, -1))`, with only one part needed at a time."""
     remaining = iter(parts)
-    part: Tensor | None = next(remaining)
+    part = next(remaining)
     offset = part.shape[-1]
     y = F.linear(part, dense.weight[:, :offset], dense.bias)
-    while True:
-        del part  # before the next is made
-        part = next(remaining, None)
-        if part is None:
-            return y
+    del part  # before the next is made
+    for part in remaining:
         stop = offset + part.shape[-1]
         weight = dense.weight[:, offset:stop]
         if torch.is_grad_enabled():  # autocast does not reach `addmm_`
@@ -31,6 +28,8 @@ def dense_of_concat(dense: nn.Linear, parts: Iterable[Tensor]) -> Tensor:
         else:
             y.view(-1, y.shape[-1]).addmm_(part.flatten(0, -2), weight.t())
         offset = stop
+        del part
+    return y
 
 
 def piecewise(function: Callable[..., Tensor], *maps: Tensor, out: Tensor) -> Tensor:

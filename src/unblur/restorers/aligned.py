@@ -47,13 +47,18 @@ from unblur.weights.difference import load_whole
 from unblur.weights.switches import check_switches, switches_of
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-BYTES_PER_PIXEL = {1: {"fp32": 1750, "bf16": 1140}, 2: {"fp32": 700, "bf16": 420}}
+BYTES = 130 << 20
+"""Measured growth of the process, whatever the frame: what is worked on at once."""
+BYTES_PER_PIXEL = {1: {"fp32": 850, "bf16": 570}, 2: {"fp32": 260, "bf16": 190}}
 """Measured growth of the process per pixel of one padded frame, rounded up, by the scale of the
 network: at half size (2) it is less."""
 BYTES_TO_ENLARGE = 200
 """More of it where the output is larger."""
-BYTES_PER_HELD_PIXEL = 60
-"""Of every frame of the window: as blocks, as a small image, and its flows."""
+NEIGHBOURS = MOTION_S.neighbours
+AFTER = NEIGHBOURS + 1
+"""Frames after a frame that matter to it: the last neighbour's speed is that to the next one."""
+BYTES_PER_HELD_PIXEL = 24
+"""Of every frame of the window: as it came out, and its flows."""
 
 
 class AlignedRestorer:
@@ -73,8 +78,9 @@ class AlignedRestorer:
         self.tell: Callable[[float], None] | None = None
 
     def windows(self, length: int, limit: int | None = None) -> list[Window]:
-        """Windows that overlap by the neighbours that their outermost frames need."""
-        return overlapping_windows(length, min(self.info.window, limit or self.info.window))
+        """Windows that overlap by what their outermost frames need: neighbours and their speed."""
+        size = min(self.info.window, limit or self.info.window)
+        return overlapping_windows(length, size, NEIGHBOURS, AFTER)
 
     def guide(self, frames: Tensor, priors: Priors | None = None) -> Guidance:
         """Optical flow both ways; none for a network that sees no neighbours."""
@@ -100,7 +106,7 @@ class AlignedRestorer:
         half = next(self.network.parameters()).element_size() == 2
         body = BYTES_PER_PIXEL[self.network.config.scale]["bf16" if half else "fp32"]
         body += BYTES_TO_ENLARGE * (self.info.scale > 1)
-        return (body + BYTES_PER_HELD_PIXEL * frames) * pixels
+        return BYTES + (body + BYTES_PER_HELD_PIXEL * frames) * pixels
 
 
 class FocalRestorer(AlignedRestorer):
@@ -191,9 +197,10 @@ _MOTION_S_INFO = RestorerInfo(
     licence="Apache-2.0 (weights), MIT (package)",
     parameters=6_156_844,
     sizes=SizeRequirements(minimum=1, multiple_of=MOTION_S.multiple_of),
-    tiling=Tiling(size=768, overlap=128),
+    tiling=Tiling(size=768, overlap=128, larger=True),
     precisions=frozenset({"fp32", "bf16"}),
     window=16,
+    same_from=NEIGHBOURS + 1 + AFTER,
     guidance_stride=FLOW_STRIDE,
     fuse=2,
     ships=True,
@@ -204,7 +211,7 @@ _MOTION_M_INFO = replace(
     summary="as motion-s at full size: better and four times slower",
     parameters=6_141_283,
     sizes=SizeRequirements(minimum=1, multiple_of=MOTION_M.multiple_of),
-    tiling=Tiling(size=512, overlap=128),
+    tiling=Tiling(size=512, overlap=128, larger=True),
 )
 _FOCUS_S_INFO = replace(
     _MOTION_S_INFO,
@@ -224,6 +231,7 @@ _FOCUS_M_INFO = replace(
     sizes=_MOTION_M_INFO.sizes,
     tiling=_MOTION_M_INFO.tiling,
     window=1,
+    same_from=None,
 )
 
 PRESETS = tuple(

@@ -67,6 +67,8 @@ class Tiling:
     """Pixels that neighbouring tiles share."""
     merge: Literal["feather", "hard"] = "feather"
     """`feather`: linear ramps over the overlap. `hard`: half of the overlap is dropped."""
+    larger: bool = False
+    """True where what larger tiles give is nearer to what the whole frame gives."""
     always: bool = False
     """True where the network only accepts exactly `size` x `size`."""
 
@@ -91,6 +93,9 @@ class RestorerInfo:
     """Precisions its output was measured to be safe in."""
     window: int = 1
     """Frames the network sees at once; 1 where it takes each frame by itself."""
+    same_from: int | None = None
+    """Frames of the shortest window that gives the same frames as `window` does; None: what a frame
+    becomes depends on all of its window."""
     reach: int | None = 0
     """Frames before and after a window that references may come from; they are held meanwhile.
     None: all of the shot, whose frames wait on disk."""

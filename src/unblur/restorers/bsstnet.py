@@ -135,11 +135,13 @@ class BSSTNetRestorer:
         return self.memory.fixed + self.memory.per_pixel * (frames + FRAMES_AT_ONCE) * pixels
 
 
-def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Window]:
-    """Windows of `size` frames that start 2 * `margin` frames before the last one ends.
+def overlapping_windows(
+    length: int, size: int, margin: int = MARGIN, after: int | None = None
+) -> list[Window]:
+    """Windows of `size` frames that start `margin` + `after` frames before the last one ends.
 
     The last one ends with the shot, and so overlaps more. Every frame is put out once: by the
-    first window in which it is not among the last `margin` frames.
+    first window in which it is not among the last `after` frames, by default `margin`.
 
     >>> [(w.inputs[0], w.inputs[-1], w.outputs[0], w.outputs[-1])
     ...  for w in overlapping_windows(100, 48)]
@@ -147,11 +149,12 @@ def overlapping_windows(length: int, size: int, margin: int = MARGIN) -> list[Wi
     """
     size = min(size, length)
     margin = min(margin, (size - 1) // 2)
-    starts = [*range(0, length - size, size - 2 * margin), length - size]
+    after = margin if after is None else min(after, size - 1 - margin)
+    starts = [*range(0, length - size, size - margin - after), length - size]
     found = []
     done = 0
     for start in starts:
-        stop = length if start + size == length else start + size - margin
+        stop = length if start + size == length else start + size - after
         found.append(Window(tuple(range(start, start + size)), tuple(range(done, stop))))
         done = stop
     return found

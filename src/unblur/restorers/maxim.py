@@ -39,7 +39,7 @@ STAGE1 = RestorerInfo(
     licence="Apache-2.0 (weights), MIT (package)",
     parameters=6_134_371,
     sizes=SizeRequirements(minimum=1, multiple_of=64),
-    tiling=Tiling(size=512, overlap=128),
+    tiling=Tiling(size=512, overlap=128, larger=True),
     precisions=frozenset({"fp32", "bf16"}),
     fuse=2,
     ships=True,
@@ -53,7 +53,8 @@ THREE_STAGES = replace(
 )
 
 # Measured growth of the process per pixel of the padded frame, in bytes, rounded up.
-BYTES_PER_PIXEL = {("fp32", 1): 1750, ("bf16", 1): 1250, ("fp32", 3): 3100, ("bf16", 3): 1950}
+BYTES = 130 << 20  # whatever the frame
+BYTES_PER_PIXEL = {("fp32", 1): 850, ("bf16", 1): 600, ("fp32", 3): 3100, ("bf16", 3): 1950}
 
 
 class MaximRestorer:
@@ -91,7 +92,7 @@ class MaximRestorer:
         stages = 1 if self.network.config.stages == 1 else 3
         half = next(self.network.parameters()).element_size() == 2
         result = frames * 3 * height * width * 4
-        return BYTES_PER_PIXEL["bf16" if half else "fp32", stages] * pixels + result
+        return BYTES + BYTES_PER_PIXEL["bf16" if half else "fp32", stages] * pixels + result
 
 
 def _load(info: RestorerInfo, config: MaximConfig, options: LoadOptions) -> MaximRestorer:
