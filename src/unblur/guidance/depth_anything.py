@@ -48,7 +48,7 @@ def load_depth_anything(
         )
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"the weights of {REPOSITORY} are not on this machine, and nothing is fetched by itself:"
+            f"the weights of {REPOSITORY} are not on this machine, and nothing downloads by itself:"
             f" run `hf download {REPOSITORY}`"
         ) from error
     network = network.to(device).eval()
