@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     out = options.run / "out"
     out.mkdir(parents=True, exist_ok=True)
     if not going_on:
-        run.validate(math.nan)
+        run.validate(None)
     saved = time.monotonic()
 
     def listen(now: Progress) -> None:

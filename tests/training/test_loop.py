@@ -91,6 +91,15 @@ def test_each_step_is_told(tmp_path):
     assert heard[-1].eta == 0
 
 
+def test_a_run_that_was_measured_before_its_first_step_goes_on(tmp_path):
+    first = Run(RECIPE, Scale(), Halves(), tmp_path, CPU)
+    first.validate(None)
+    again = Run(RECIPE, Scale(), Halves(), tmp_path, CPU)
+    assert again.resume()
+    assert again.curve == first.curve
+    assert (tmp_path / "curve.csv").read_text().splitlines()[1].startswith("0,0,0,,")
+
+
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     whole = run(tmp_path / "whole")
     whole.train()

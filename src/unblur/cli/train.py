@@ -89,8 +89,9 @@ def train(
             facts = {k: v for k, v in vars(point).items() if k != "metrics"}
             emit("validation", **facts, **point.metrics)
         elif not quiet:
+            loss = "" if point.loss is None else f"loss {point.loss:.4f}: "
             metrics = ", ".join(f"{name} {x:.3f}" for name, x in point.metrics.items())
-            say(f"step {point.step}, {point.minutes:.1f} min, loss {point.loss:.4f}: {metrics}")
+            say(f"step {point.step}, {point.minutes:.1f} min, {loss}{metrics}")
 
     with reporter(wanted=not quiet) as listen:
         outcome = start(

@@ -26,7 +26,8 @@ def board(folder: Path) -> Callable[[Point], None]:
 
     def write(point: Point) -> None:
         for name, value in {"loss": point.loss, **point.metrics}.items():
-            writer.add_scalar(name, value, point.step)
+            if value is not None:
+                writer.add_scalar(name, value, point.step)
         writer.flush()
 
     return write

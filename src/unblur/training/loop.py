@@ -47,8 +47,8 @@ class Point:
     """Time spent training, over all resumptions."""
     pixels: int
     """Pixels of input seen, over all processes."""
-    loss: float
-    """Mean since the last line."""
+    loss: float | None
+    """Mean since the last line; None where no step had a finite one."""
     metrics: dict[str, float]
     """Of the averaged weights on held-out clips; `gain` (higher is better) decides."""
 
@@ -133,7 +133,7 @@ class Run:
             report("train", loss)
             over = minutes is not None and self.minutes - before >= minutes
             if over or self.step % self.recipe.validate_every == 0 or self.finished:
-                mean = sum(losses) / len(losses) if losses else math.nan
+                mean = sum(losses) / len(losses) if losses else None
                 report("validate", loss)
                 self.validate(mean)
                 losses = []
@@ -172,7 +172,7 @@ class Run:
         self.average.update(self.network, self.step)
         return float(loss.detach())
 
-    def validate(self, loss: float) -> None:
+    def validate(self, loss: float | None) -> None:
         """Measures the averaged weights, notes a point of the curve, and writes a checkpoint."""
         if self.rank == 0:
             self.network.eval()
@@ -411,5 +411,5 @@ def rows(curve: list[Point]) -> Iterator[list[str]]:
     """The curve as text, a list for each line."""
     for p in curve:
         numbers = [p.minutes, p.loss, *p.metrics.values()]
-        minutes, loss, *metrics = (f"{x:.5g}" for x in numbers)
+        minutes, loss, *metrics = ("" if x is None else f"{x:.5g}" for x in numbers)
         yield [str(p.step), minutes, str(p.pixels), loss, *metrics]
