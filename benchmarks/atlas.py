@@ -51,7 +51,7 @@ from unblur.atlas.fitting.presets import FitConfig, preset
 from unblur.atlas.fitting.take import fit_frames
 from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
 from unblur.ops.color import from_linear, to_linear
-from unblur.optics.focal import refocus
+from unblur.optics.focal import defocus
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
 from unblur.synth.scenes import Scenes
 
@@ -183,7 +183,7 @@ def filmed(folder: Path, masks: Path, frames: int, height: int, width: int) -> R
     front = (shapes.mean(1, keepdim=True) > 0.5).float()  # (T, 1, H, W)
     blurred, radii = [], []
     for t, (image, shape) in enumerate(zip(images, front, strict=True)):
-        light, radius = refocus(to_linear(image), 1 - shape, t / (len(front) - 1), LENS)
+        light, radius = defocus(to_linear(image), 1 - shape, t / (len(front) - 1), LENS)
         blurred.append(from_linear(light).clamp(0, 1).mul(255).round() / 255)
         radii.append(radius)
     layers = torch.cat((1 - front, front), 1)[None]

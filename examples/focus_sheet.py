@@ -21,7 +21,7 @@ from torch import Tensor
 from unblur.commands.depth import FocusOfVideo, colored
 from unblur.guidance.defocus import blur_mask
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.guidance.flow_refocus import load_flow_refocus_s, refocused_flow
 from unblur.ops.propagation import propagate_pixels
 from unblur.video import open_video
 
@@ -44,7 +44,7 @@ def main() -> None:
     frames, depth, blur = told(options.clip, max(options.frames) + 1, options.depth)
     mask = blur_mask(blur)
     flows = dis_flow(frames, stride=1)
-    flows = refocused(load_refocus_s(), frames, *flows, mask, threshold=0.5, stride=1)
+    flows = refocused_flow(load_flow_refocus_s(), frames, *flows, mask, threshold=0.5, stride=1)
     filled, left = propagate_pixels(frames[None], mask[None], *(flow[None] for flow in flows))
     rows = [
         frames,

@@ -19,7 +19,7 @@ from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.guidance.blur_map import blur_map as flow_blur_map
 from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.ops.color import from_linear, to_linear
-from unblur.optics.focal import LayeredBlur, layered_blur, refocus
+from unblur.optics.focal import LayeredBlur, defocus, layered_blur
 from unblur.synth import held_out
 
 H, W, T = 96, 120, 3
@@ -65,7 +65,7 @@ def test_focus_is_what_the_simulators_make(clip: Path, tmp_path: Path) -> None:
     ramp = torch.linspace(1, 0, H)[:, None].expand(1, H, W)
     source = read(clip) / 255
     focus(clip, tmp_path / "lens" / "%05d.png", ["0.25"], radius=6)
-    light, _ = refocus(to_linear(source[1]), ramp, 0.25, 6)
+    light, _ = defocus(to_linear(source[1]), ramp, 0.25, 6)
     assert (read(tmp_path / "lens")[1] / 255 - from_linear(light)).abs().max() < 0.51 / 255
     focus(clip, tmp_path / "paper" / "%05d.png", ["0.25"], radius=6, mode="paper")
     setting = LayeredBlur(13, 100, 5, mode="paper")

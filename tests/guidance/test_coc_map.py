@@ -19,7 +19,7 @@ from unblur.guidance.coc import (
 )
 from unblur.models.coc import CocNet
 from unblur.ops.color import from_linear, to_linear
-from unblur.optics.focal import disk_blur, refocus
+from unblur.optics.focal import defocus, disk_blur
 from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
 
 RADII = (1.0, 2.0, 4.0, 8.0, 12.0)
@@ -127,7 +127,7 @@ def test_the_larger_one_takes_any_size():
 
 def test_two_sharp_sides_of_an_edge_and_one_blurred(net, photos):
     depth = torch.where(torch.arange(192) < 96, 0.1, 0.9).expand(1, 192, 192)
-    frame = from_linear(refocus(photos[0], depth, 0.1, 8.0)[0])[None].clamp(0, 1)
+    frame = from_linear(defocus(photos[0], depth, 0.1, 8.0)[0])[None].clamp(0, 1)
     radius = coc_radius(net, frame)
     assert (radius[..., :80] < 1).float().mean() > 0.9
     assert (radius[..., 112:] > 2).float().mean() > 0.9
@@ -135,7 +135,7 @@ def test_two_sharp_sides_of_an_edge_and_one_blurred(net, photos):
 
 def test_a_static_clip_with_noise_does_not_flicker(net, photos):
     depth = torch.linspace(0, 1, 192)[:, None].expand(1, 192, 192)
-    still = from_linear(refocus(photos[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
+    still = from_linear(defocus(photos[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
     noise = 0.01 * torch.randn(8, *still.shape, generator=torch.Generator().manual_seed(2))
     clip = (still + noise).clamp(0, 1)
     each = coc_radius(net, clip).clamp(max=BLUREST) / BLUREST

@@ -16,7 +16,7 @@ from unblur.guidance.defocus import (
 )
 from unblur.guidance.steady import steady
 from unblur.ops.color import from_linear, to_linear
-from unblur.optics.focal import disk_blur, refocus
+from unblur.optics.focal import defocus, disk_blur
 from unblur.synth import held_out
 
 RADII = (0.0, 3.0, 5.0, 8.0)
@@ -37,7 +37,7 @@ def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
 def test_blur_of_depths_follows_the_lens(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
     focus = 0.3
-    image = from_linear(refocus(images[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
+    image = from_linear(defocus(images[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
     curve = defocus_of_depths(image, depth[None])[0]  # (11,)
     assert int(curve.argmin()) in (2, 3, 4)
     assert curve[3] < 0.1
@@ -80,7 +80,7 @@ def test_any_size_and_nothing_to_see(size: tuple[int, int]) -> None:
 
 def test_a_static_clip_with_noise_does_not_flicker(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
-    still = from_linear(refocus(images[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
+    still = from_linear(defocus(images[0], depth, 0.2, 10.0)[0]).clamp(0, 1)
     noise = 0.01 * torch.randn(8, *still.shape, generator=torch.Generator().manual_seed(2))
     clip = (still + noise).clamp(0, 1)
     by_depth = BlurFromDepth()

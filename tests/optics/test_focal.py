@@ -14,10 +14,10 @@ from unblur.errors import UsageError
 from unblur.optics.focal import (
     FocusPull,
     LayeredBlur,
+    defocus,
     disk_blur,
     focus_path,
     layered_blur,
-    refocus,
 )
 
 
@@ -114,7 +114,7 @@ def test_refocus_is_what_a_lens_makes_of_two_layers(focus: float) -> None:
     back, front, cover = scene()
     light = back * (1 - cover) + front * cover
     depth = torch.where(cover > 0, 0.1, 0.9)
-    got, coc = refocus(light, depth, focus, 8.0)
+    got, coc = defocus(light, depth, focus, 8.0)
     near, far = 8 * abs(0.1 - focus), 8 * abs(0.9 - focus)
     assert torch.allclose(coc, torch.where(cover > 0, near, far), atol=1e-4)
     spread = disk_blur(torch.cat((front * cover, cover)), near)
@@ -133,11 +133,11 @@ def test_refocus_is_what_a_lens_makes_of_two_layers(focus: float) -> None:
 def test_light_is_kept_on_a_slope_and_within_one_depth() -> None:
     back, _, _ = scene()
     slope = torch.linspace(0, 1, 128).expand(1, 96, 128)
-    blurred, _ = refocus(torch.full_like(back, 0.4), slope, 0.5, 9.0)
+    blurred, _ = defocus(torch.full_like(back, 0.4), slope, 0.5, 9.0)
     assert torch.allclose(blurred, torch.full_like(back, 0.4), atol=1e-3)
-    level, _ = refocus(back, torch.full((1, 96, 128), 1.0), 0.5, 9.0)
+    level, _ = defocus(back, torch.full((1, 96, 128), 1.0), 0.5, 9.0)
     assert torch.allclose(level, disk_blur(back, 4.5), atol=1e-4)
-    same, coc = refocus(back, slope, 0.5, 0.9)
+    same, coc = defocus(back, slope, 0.5, 0.9)
     assert torch.equal(same, back)  # nothing leaves its pixel
     assert coc.max() < 0.5
 
@@ -145,6 +145,6 @@ def test_light_is_kept_on_a_slope_and_within_one_depth() -> None:
 def test_what_is_in_focus_gets_nothing_from_behind() -> None:
     _, front, cover = scene()
     depth = torch.where(cover > 0, 0.1, 0.9)
-    sharp, _ = refocus(front * cover + 5 * (1 - cover), depth, 0.1, 8.0)
+    sharp, _ = defocus(front * cover + 5 * (1 - cover), depth, 0.1, 8.0)
     inside = (cover > 0).expand(3, -1, -1)
     assert torch.allclose(sharp[inside], front[inside], atol=1e-5)

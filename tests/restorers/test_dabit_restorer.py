@@ -211,7 +211,7 @@ def test_as_released_nothing_is_sharp_and_flow_follows_the_list() -> None:
 def paper() -> DabitRestorer:
     with pytest.warns(UnblurWarning, match="raft-things"):
         restorer = loaded("dabit-paper", PAPER)
-    restorer.refocus = None  # random weights would send pixels anywhere
+    restorer.refocus_flow = None  # random weights would send pixels anywhere
     restorer.flow = lambda frames: (torch.zeros(len(frames) - 1, 2, SIDE, SIDE),) * 2
     return restorer
 
@@ -294,9 +294,9 @@ def test_flow_is_refocused_where_frames_are_blurred(published: bool) -> None:
     depth = torch.zeros(3, 1, SIDE, SIDE)
     depth[..., : SIDE // 2] = 1  # and blurred
     priors = Priors((0, 1, 2), depth, depth)
-    refocus, restorer.refocus = restorer.refocus, None
+    refocus, restorer.refocus_flow = restorer.refocus_flow, None
     raw = restorer.guide(frames, priors)["flow_forward"]
-    restorer.refocus = refocus
+    restorer.refocus_flow = refocus
     found = restorer.guide(frames, priors)["flow_forward"]
     assert torch.equal(found[..., SIDE // 2 :], raw[..., SIDE // 2 :])
     assert not torch.equal(found[..., : SIDE // 2], raw[..., : SIDE // 2])

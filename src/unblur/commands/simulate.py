@@ -26,7 +26,7 @@ from unblur.guidance.of_video import DepthOfVideo
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.shots import FrameLike
 from unblur.ops.warp import warp
-from unblur.optics.focal import FocusPull, LayeredBlur, layered_blur, refocus
+from unblur.optics.focal import FocusPull, LayeredBlur, defocus, layered_blur
 from unblur.synth import Mode, Rendered, SceneConfig, TextureBank, held_out, render, sample_scenes
 from unblur.synth.paths import KNOTS, spline
 from unblur.video import create_video, open_video
@@ -287,7 +287,7 @@ def focus_of_frames(
         for n, given in enumerate(clip):
             rgb = given.rgb().clamp(0, 1)
             far = ramp(*rgb.shape[-2:])
-            light, _ = refocus(to_linear(rgb, transfer), far, pull(n / (rate or 1)), radius)
+            light, _ = defocus(to_linear(rgb, transfer), far, pull(n / (rate or 1)), radius)
             made.append(given.like(from_linear(light, transfer)))
         return made
 
@@ -365,7 +365,7 @@ def focus(
                 began = frame.time if began is None else began
                 place = pull(float(frame.time - began))
                 if layered is None:
-                    light, _ = refocus(to_linear(rgb[0], transfer), far, place, radius)
+                    light, _ = defocus(to_linear(rgb[0], transfer), far, place, radius)
                     blurred = from_linear(light, transfer)
                 else:
                     blurred = layered_blur(rgb[0] * 255, far * 255, place * 255, layered)[0] / 255

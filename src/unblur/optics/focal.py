@@ -1,7 +1,7 @@
 """Focal blur put onto sharp images whose depth is known.
 
 `layered_blur` is the simulator of DaBiT (arXiv 2407.01230), once as its released code computes and
-once as the paper writes; `refocus` is what a lens does: disks, linear light, occlusion.
+once as the paper writes; `defocus` is what a lens does: disks, linear light, occlusion.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unblur.optics.thin_lens import NO_BLUR, lens_blur
 Mode = Literal["official", "paper"]
 TOP = 255.0
 LAYERS_PER_PIXEL = 2
-"""Layers of `refocus` for each pixel of the greatest radius."""
+"""Layers of `defocus` for each pixel of the greatest radius."""
 MOST_LAYERS = 64
 EDGE = 3.0
 """Layers between neighbouring pixels from which on one occludes the other."""
@@ -177,7 +177,7 @@ class FocusPull:
         return cls(times, tuple(depth for _, depth in ordered))
 
 
-def refocus(light: Tensor, depth: Tensor, focus: float, radius: float) -> tuple[Tensor, Tensor]:
+def defocus(light: Tensor, depth: Tensor, focus: float, radius: float) -> tuple[Tensor, Tensor]:
     """Blurs a sharp image as a thin lens with a round aperture would.
 
     The circle of confusion grows with the distance in 1 / metres from the plane in focus, which is

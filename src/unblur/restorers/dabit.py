@@ -15,7 +15,7 @@ from unblur import weights
 from unblur.errors import UsageError
 from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import above_least, blur_mask
-from unblur.guidance.refocus import load_refocus, refocused
+from unblur.guidance.flow_refocus import load_flow_refocus, refocused_flow
 from unblur.models import load_state
 from unblur.models.dabit import OFFICIAL, PAPER, SMALL, Dabit, DabitConfig
 from unblur.models.dabit.net import STRIDE
@@ -46,7 +46,7 @@ from unblur.weights.switches import load_as, read_switches, switches_of
 
 RAFT = RaftConfig(input_range=(0.0, 1.0), scale=1.0)
 """As DaBiT's released code uses it."""
-Refocus = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+FlowRefocusing = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Of frames (T, 3, H, W), their flows (T-1, 2, H, W) and where they are blurred (T, 1, H, W)."""
 MARGIN = 1
 """Frames at an inner end of a window of `dabit-narrow` that are left to the neighbouring window."""
@@ -70,7 +70,7 @@ class DabitRestorer:
             pixel called sharp, flow from frame to frame in the order of the window, also where it
             jumps in time. Else the network's config says which blur map it gets, and whether
             blurred pixels are replaced by sharp ones of other frames before.
-        refocus: corrects the flow where frames are blurred: of frames, both flows and the mask
+        refocus_flow: corrects the flow where frames are blurred: of frames, both flows and the mask
             makes both flows.
     """
 
@@ -84,7 +84,7 @@ class DabitRestorer:
         memory: Memory,
         precision: Precision = "fp32",
         released: bool = False,
-        refocus: Refocus | None = None,
+        refocus_flow: FlowRefocusing | None = None,
     ) -> None:
         self.info = info
         self.net = net
@@ -93,7 +93,7 @@ class DabitRestorer:
         self.precision = precision
         self.released = released
         self.pixels = net.config.pixels
-        self.refocus = refocus
+        self.refocus_flow = refocus_flow
         self.device = next(net.parameters()).device
         self.lacks: Ablation | None = None
 
@@ -164,8 +164,8 @@ class DabitRestorer:
         near = in_a_row(priors.indices)
         images, left = frames[None, :near], mask[None, :near]
         flows = self.flow(frames[:near])
-        if self.refocus is not None:
-            flows = self.refocus(frames[:near], *flows, mask[:near])
+        if self.refocus_flow is not None:
+            flows = self.refocus_flow(frames[:near], *flows, mask[:near])
         forward, backward = (flow[None] for flow in flows)
         if self.pixels != "kept":
             images, left = propagate_by(self.pixels, images, left, forward, backward)
@@ -241,8 +241,12 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     net = load_state(Dabit(replace(PAPER, pixels=expected["pixels"])), state, str(path))
     net = net.to(options.device)
     flow = choose_flow("raft", options.device, info.name, 1, RAFT)
-    refocus = partial(refocused, load_refocus(options.device), threshold=0.5, stride=1)
-    return DabitRestorer(info, net, flow, MEMORY["paper"], options.precision, refocus=refocus)
+    refocus_flow = partial(
+        refocused_flow, load_flow_refocus(options.device), threshold=0.5, stride=1
+    )
+    return DabitRestorer(
+        info, net, flow, MEMORY["paper"], options.precision, refocus_flow=refocus_flow
+    )
 
 
 def load_small(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:

@@ -12,10 +12,10 @@ from unblur.models import aligned, bsstnet, dabit
 from unblur.training.coc_task import TrainCoc
 from unblur.training.dabit_task import TrainDabit
 from unblur.training.deblur_task import TrainAligned, TrainBSSTNet, TrainMaxim
+from unblur.training.flow_refocus_task import TrainFlowRefocus
 from unblur.training.flow_task import TrainFlow
 from unblur.training.focal_task import TrainFocal
 from unblur.training.recipe import Recipe
-from unblur.training.refocus_task import TrainRefocus
 from unblur.training.task import Task
 from unblur.weights import RENAMED
 
@@ -32,7 +32,7 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "bsstnet-narrow": partial(TrainBSSTNet, preset=bsstnet.SMALL),
     "bsstnet-tiny": partial(TrainBSSTNet, preset=bsstnet.TINY),
     "flow-s": TrainFlow,
-    "flow-refocus": TrainRefocus,
+    "flow-refocus": TrainFlowRefocus,
     "coc-s": TrainCoc,
 }
 """By the name a recipe gives as its `network`."""

@@ -1,6 +1,6 @@
 """How exact optical flow is where a lens has blurred: DIS and flow-s, as they are and refocused.
 
-    python benchmarks/refocus.py [--clips N] [--threads N] [--weights FILE]
+    python benchmarks/flow_refocus.py [--clips N] [--threads N] [--weights FILE]
 
 Scenes of held-out textures, drawn as those of the suite `synth-focus` are, every second one
 compressed. The truth is the flow of the scene. End-point errors are in pixels of the frame, over
@@ -9,7 +9,7 @@ told where frames are blurred by the true radius, above 1 pixel (`true mask`), o
 coc-s finds in them (`found mask`). What a flow is worth to `focus-s` is the gain in PSNR of the
 frame in the middle of each clip; the true flow tells what there is to gain at most. Times are per
 pair of frames of 854x480, both ways, flow itself included; on one thread they are the CPU's.
-Writes results/refocus.csv and results/refocus.md beside this file.
+Writes results/flow_refocus.csv and results/flow_refocus.md beside this file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unblur.evaluation.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
-from unblur.guidance.refocus import load_refocus_s, refocused
+from unblur.guidance.flow_refocus import load_flow_refocus_s, refocused_flow
 from unblur.metrics import psnr
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.restorers.base import Restorer
@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    net = load_refocus_s(path=options.weights)
+    net = load_flow_refocus_s(path=options.weights)
     plain = load_flow_s()
     flows: dict[str, Callable[[Tensor], Flows]] = {
         "DIS": dis_flow,
@@ -80,7 +80,7 @@ def main() -> None:
             row["ms a pair, 854x480"] = f"{times[name, bool(mask)]:.0f}"
     rows[-2]["GMAC a pair, 256x256"] = f"{gmac(net):.2f}"
     write(
-        "refocus",
+        "flow_refocus",
         "End-point error in pixels of the frame, where the true radius of the circle of confusion "
         f"is above {BLURRED:.0f} pixels; {options.clips} held-out scenes of {SIDE}x{SIDE}, {FRAMES}"
         " frames each. `hidden`: what the other frame does not show. `focus-s`: gain in PSNR, dB, "
@@ -121,9 +121,9 @@ def accuracy(
             raw = method(frames)
             tried[name] = raw
             for how, net in nets.items():
-                tried[f"{name}, {how}, true mask"] = refocused(net, frames, *raw, radius)
+                tried[f"{name}, {how}, true mask"] = refocused_flow(net, frames, *raw, radius)
                 if worth:
-                    tried[f"{name}, {how}, found mask"] = refocused(net, frames, *raw, found)
+                    tried[f"{name}, {how}, found mask"] = refocused_flow(net, frames, *raw, found)
         forward, backward = truth.chunk(2)
         tried["the true flow"] = forward, backward
         for title, result in tried.items():
@@ -207,7 +207,7 @@ def milliseconds(method: Callable[[Tensor], Flows], net: FlowRefocus | None, thr
     def call() -> None:
         flows = method(frames)
         if net is not None:
-            refocused(net, frames, *flows, torch.full_like(frames[:, :1], 5.0))
+            refocused_flow(net, frames, *flows, torch.full_like(frames[:, :1], 5.0))
 
     call()
     started = clock()
@@ -219,7 +219,7 @@ def gmac(net: FlowRefocus) -> float:
     """Multiply-adds per pair of frames of 256 x 256, in thousand millions."""
     clip, flow = torch.rand(9, 3, 256, 256), torch.zeros(8, 2, 64, 64)
     with FlopCounterMode(display=False) as counter:
-        refocused(net, clip, flow, flow, torch.full_like(clip[:, :1], 5.0))
+        refocused_flow(net, clip, flow, flow, torch.full_like(clip[:, :1], 5.0))
     return counter.get_total_flops() / 2e9 / len(flow)
 
 

@@ -1,6 +1,6 @@
 """Is the recurrent network of flow refocusing worth its time? It learns beside what it stands on.
 
-    python benchmarks/refocus_training.py --textures BANK --pool POOL --runs DIR
+    python benchmarks/flow_refocus_training.py --textures BANK --pool POOL --runs DIR
         [--minutes M] [--clips N] [--rows ROW ...]
 
 Section 3.3 of DaBiT (arXiv 2407.01230), in small. All rows take M minutes of one thread of a CPU
@@ -14,9 +14,9 @@ from where they start, with the same seed, on the same rendered clips in the sam
 | recurrent alone | the form of the paper: flow is taken out where frames are blurred, and made |
 
 Time is the CPU's of that thread. Rendering is left out: clips of the pool that are missing are
-rendered first. Errors are those of benchmarks/refocus.py, with the true mask, of the flow of DIS.
-Writes results/refocus_training.csv and results/refocus_training.md beside this file; runs stay in
-DIR, and those that are done are not done again.
+rendered first. Errors are those of benchmarks/flow_refocus.py, with the true mask, of the flow of
+DIS. Writes results/flow_refocus_training.csv and .md beside this file; runs stay in DIR, and those
+that are done are not done again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from equal_time import learned
 from refocus import accuracy
 
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.refocus import load_refocus_s
+from unblur.guidance.flow_refocus import load_flow_refocus_s
 from unblur.training import recipe as recipes
 
 SHARED: Mapping[str, Any] = {"pool": 160, "batch": 2, "validation_clips": 8, "average": 0.99}
@@ -60,7 +60,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    nets = {"as it ships": load_refocus_s()}
+    nets = {"as it ships": load_flow_refocus_s()}
     facts: dict[str, dict[str, str]] = {"as it ships": {"steps": "0", "seconds": "0"}}
     for name in options.rows:
         source, changes = ARMS[name]
@@ -69,7 +69,7 @@ def main() -> None:
         weights, facts[name] = learned(
             recipe, options.minutes, folder, options.textures, options.pool
         )
-        nets[name] = load_refocus_s(path=weights)
+        nets[name] = load_flow_refocus_s(path=weights)
     for name, net in nets.items():
         facts[name]["parameters"] = f"{sum(x.numel() for x in net.parameters()):,}"
     rows = accuracy({"DIS": dis_flow}, nets, options.clips, worth=False)
@@ -77,7 +77,7 @@ def main() -> None:
         name = str(row["method"]).removeprefix("DIS, ").removesuffix(", true mask")
         row.update(facts.get(name, {}))
     table.write(
-        "refocus_training",
+        "flow_refocus_training",
         f"Error of flow in pixels where the true radius is above 2; {options.clips} held-out scenes"
         f" of 256x256; each row that learns took {options.minutes:g} minutes of one thread, seed "
         f"0. torch {torch.__version__}.",

@@ -11,8 +11,8 @@ import torch
 
 from unblur.errors import UsageError
 from unblur.training.batches import Batch, at_full_size
+from unblur.training.flow_refocus_task import LOSSES, TrainFlowRefocus, rough_mask
 from unblur.training.recipe import load
-from unblur.training.refocus_task import LOSSES, TrainRefocus, rough_mask
 from unblur.training.start import train
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_first_steps_as_in_the_paper(bank, tmp_path):
         load("flow-refocus-paper"), frames=3, crop=64, pool=0, steps=1, validate_every=1,
         validation_clips=1,
     )  # fmt: skip
-    task = TrainRefocus(recipe, CPU)
+    task = TrainFlowRefocus(recipe, CPU)
     assert sum(p.numel() for p in task.network().parameters()) == 5_081_955
     options = {**recipe.options, "channels": 4, "deform_groups": 4}
     recipe = dataclasses.replace(recipe, options=options)
@@ -72,7 +72,7 @@ def test_every_loss_teaches(name):
     options = {"channels": 4, "deform_groups": 4, "edges": True, "residual": name == "corrected"}
     recipe = dataclasses.replace(RECIPE, options=options, losses={name: 1.0})
     torch.manual_seed(0)
-    task = TrainRefocus(recipe, CPU)
+    task = TrainFlowRefocus(recipe, CPU)
     net = task.network()
     task.loss(net, batch(), 0).backward()
     learned = {n.split(".")[0] for n, p in net.named_parameters() if p.grad is not None}
@@ -81,7 +81,7 @@ def test_every_loss_teaches(name):
 
 
 def test_only_errors_in_blurred_regions_count():
-    task = TrainRefocus(RECIPE, CPU)
+    task = TrainFlowRefocus(RECIPE, CPU)
     net = task.network()
     given = batch()
     truth_given = dataclasses.replace(
@@ -127,10 +127,10 @@ def test_flow_grows_with_the_frame():
 )
 def test_recipes_that_cannot_work_are_refused(change, message):
     with pytest.raises(UsageError, match=message):
-        TrainRefocus(dataclasses.replace(RECIPE, **change), CPU)
+        TrainFlowRefocus(dataclasses.replace(RECIPE, **change), CPU)
 
 
 def test_data_without_true_blur_is_refused():
-    task = TrainRefocus(RECIPE, CPU)
+    task = TrainFlowRefocus(RECIPE, CPU)
     with pytest.raises(UsageError, match="mode: focus"):
         task.loss(task.network(), dataclasses.replace(batch(), radius=None), 0)

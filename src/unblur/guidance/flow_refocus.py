@@ -16,30 +16,32 @@ from unblur.ops.pad import crop_from
 from unblur.ops.resize import enlarge_flow
 from unblur.weights.switches import read_switches
 
-REFOCUS_S_WEIGHTS = "flow-refocus-s"
-REFOCUS_WEIGHTS = "flow-refocus"
+FLOW_REFOCUS_S_WEIGHTS = "flow-refocus-s"
+FLOW_REFOCUS_WEIGHTS = "flow-refocus"
 RADIUS = 1.0
 """Radius of the circle of confusion, in pixels, above which flow is corrected."""
 
 
-def load_refocus_s(
+def load_flow_refocus_s(
     device: torch.device | str = "cpu", path: str | Path | None = None
 ) -> FlowRefocus:
     """The network with the weights that ship, or with those of a file, as those were trained."""
-    path = path or weights.require(REFOCUS_S_WEIGHTS, "they come with unblur: install it again")
+    path = path or weights.require(
+        FLOW_REFOCUS_S_WEIGHTS, "they come with unblur: install it again"
+    )
     state = weights.load(path)
     recurrent = any(name.startswith("propagate.") for name in state)
     config = trained_as(path, replace(SMALL, recurrent=recurrent))
     return load_state(FlowRefocus(config), state, str(path)).to(device)
 
 
-def load_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
+def load_flow_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
     """The network `flow-refocus`: the published one where it was converted, or a trained one that
     was put in its place, run as it was trained; else `flow-refocus-s`, which ships.
     """
-    path = weights.find(REFOCUS_WEIGHTS)
+    path = weights.find(FLOW_REFOCUS_WEIGHTS)
     if path is None:
-        return load_refocus_s(device)
+        return load_flow_refocus_s(device)
     config = trained_as(path, OFFICIAL)
     return load_state(FlowRefocus(config), weights.load(path), str(path)).to(device)
 
@@ -55,7 +57,7 @@ def trained_as(path: str | Path, otherwise: FlowRefocusConfig) -> FlowRefocusCon
     return replace(otherwise, **{name: x for name, x in found.items() if name in known})
 
 
-def refocused(
+def refocused_flow(
     net: FlowRefocus,
     frames: Tensor,  # (T, 3, H, W)
     flow_forward: Tensor,  # (T-1, 2, h, w)
@@ -94,7 +96,7 @@ def refocused(
     # What the network changes at its own size is put on top of what was given.
     large = flow_forward.float(), flow_backward.float()
     small = [F.avg_pool2d(flow, own, ceil_mode=True) / own for flow in large]
-    changed = refocused(net, frames, small[0], small[1], blurred, threshold)
+    changed = refocused_flow(net, frames, small[0], small[1], blurred, threshold)
     mask = mask_for(blurred[None], threshold, 1)[0]  # (T, 1, H, W)
     forward, backward = (
         flow + crop_from(enlarge_flow(new - old, own), *flow.shape[-2:]) * where

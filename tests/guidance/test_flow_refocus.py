@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from unblur import weights
 from unblur.guidance.flow import dis_flow
-from unblur.guidance.refocus import load_refocus, load_refocus_s, mask_for, refocused
+from unblur.guidance.flow_refocus import (
+    load_flow_refocus,
+    load_flow_refocus_s,
+    mask_for,
+    refocused_flow,
+)
 from unblur.models.flow_refocus import OFFICIAL, SMALL, FlowRefocus
 from unblur.weights.switches import KEY, switches_of
 
@@ -37,7 +42,7 @@ def test_any_size_and_length(length: int, height: int, width: int) -> None:
     frames = torch.rand(length, 3, height, width, generator=generator)
     radius = 4 * torch.rand(length, 1, height, width, generator=generator)
     flows = dis_flow(frames)
-    for new, old in zip(refocused(fresh(), frames, *flows, radius), flows, strict=True):
+    for new, old in zip(refocused_flow(fresh(), frames, *flows, radius), flows, strict=True):
         assert new.shape == old.shape
         assert new.isfinite().all()
 
@@ -50,7 +55,7 @@ def test_only_what_is_blurred_changes() -> None:
     flows = dis_flow(frames)
     blurred = torch.zeros(17, 24, dtype=torch.bool)
     blurred[5:, 12:] = True  # elements with any blurred pixel
-    for new, old in zip(refocused(fresh(), frames, *flows, radius), flows, strict=True):
+    for new, old in zip(refocused_flow(fresh(), frames, *flows, radius), flows, strict=True):
         assert torch.equal(new[..., ~blurred], old[..., ~blurred])
         assert (new != old)[..., blurred].float().mean() > 0.9
 
@@ -80,7 +85,7 @@ def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred(stri
     radius[..., 100:180] = 4  # around the first strip
     if stride == 1:
         true, wrong = (4 * F.interpolate(x, scale_factor=4) for x in (true, wrong))
-    forward, _ = refocused(load_refocus_s(), frames, wrong, -true, radius, stride=stride)
+    forward, _ = refocused_flow(load_flow_refocus_s(), frames, wrong, -true, radius, stride=stride)
     r = 4 // stride
     error = (forward - true)[..., 8 * r : -8 * r, 26 * r : 38 * r].norm(dim=1).mean()
     assert error < (0.1 if stride == 4 else 0.2) * r  # 0.67 r before
@@ -94,19 +99,21 @@ def test_flow_of_pixels_changes_where_pixels_are_blurred(size: tuple[int, int, i
     radius = torch.zeros(T, 1, H, W)
     radius[..., W // 2 :] = 3
     flows = dis_flow(frames, stride=1)
-    for new, old in zip(refocused(fresh(), frames, *flows, radius, stride=1), flows, strict=True):
+    for new, old in zip(
+        refocused_flow(fresh(), frames, *flows, radius, stride=1), flows, strict=True
+    ):
         assert new.shape == old.shape
         assert torch.equal(new[..., : W // 2], old[..., : W // 2])
         assert min(H, W) < 4 or T == 1 or not torch.equal(new, old)
     with pytest.raises(ValueError, match="takes 1 or 4"):
-        refocused(fresh(), frames, *flows, radius, stride=2)
+        refocused_flow(fresh(), frames, *flows, radius, stride=2)
 
 
 def test_a_file_of_the_whole_network_is_known_as_such(tmp_path: Path) -> None:
     for recurrent in (False, True):
         state = FlowRefocus(replace(SMALL, recurrent=recurrent)).state_dict()
         weights.save(tmp_path / "w.safetensors", state, {})
-        assert load_refocus_s(path=tmp_path / "w.safetensors").config.recurrent == recurrent
+        assert load_flow_refocus_s(path=tmp_path / "w.safetensors").config.recurrent == recurrent
 
 
 @pytest.mark.parametrize("flips", [True, False])
@@ -119,7 +126,7 @@ def test_the_recurrent_network_runs_as_it_was_trained(
     path = weights.user_folder() / "flow-refocus.safetensors"
     head = {KEY: json.dumps(switches_of(config))}
     weights.save(path, FlowRefocus(config).state_dict(), head)
-    assert load_refocus().config == config
+    assert load_flow_refocus().config == config
 
 
 def test_a_converted_network_runs_as_published(
@@ -128,4 +135,4 @@ def test_a_converted_network_runs_as_published(
     monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
     path = weights.user_folder() / "flow-refocus.safetensors"
     weights.save(path, FlowRefocus(OFFICIAL).state_dict(), {"name": "flow-refocus"})
-    assert load_refocus().config == OFFICIAL
+    assert load_flow_refocus().config == OFFICIAL

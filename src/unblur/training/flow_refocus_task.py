@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UsageError
 from unblur.guidance.flow_image import flow_to_rgb
-from unblur.guidance.refocus import mask_for
+from unblur.guidance.flow_refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.schema import changed
 from unblur.training.batches import Batch, at_full_size
@@ -54,7 +54,7 @@ SHOWN = 6
 RegionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class TrainRefocus:
+class TrainFlowRefocus:
     """Flow refocusing on rendered clips of a lens out of focus."""
 
     needs_flow = True
