@@ -60,6 +60,8 @@ class Frame:
     """Where chroma samples lie: MPEG's `left`, JPEG's `center`, `topleft` of UHD HDR, ..."""
     beside: frozenset[str] = frozenset()
     """Names of what the file holds beside the samples: see `side_data.lost_side_data`."""
+    profile: bytes | None = None
+    """Colour profile (ICC) of an image file."""
 
     @property
     def width(self) -> int:
@@ -121,13 +123,14 @@ class Frame:
         source = readable(self.image)
         tags = tags_of(source)
         name, width, height = source.format.name, source.width, source.height
-        place = self.index, self.pts, self.time_base, self.duration, self.siting, self.beside
+        time = self.index, self.pts, self.time_base, self.duration
+        notes = self.siting, self.beside, self.profile
 
         def unpacked(words: Sequence[Words]) -> Frame:
             image = empty_image(name, width, height, tags)
             for channel, kept in zip(channels_of(image), words, strict=True):
                 channel[...] = kept
-            frame = Frame(image, *place)
+            frame = Frame(image, *time, *notes)
             _timed(image, frame)
             return frame
 

@@ -22,6 +22,7 @@ from unblur.video.frame import tag_transfer
 from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.png import check_png, size_of
 from unblur.video.probe import check_size
+from unblur.video.profiles import profile_of
 
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")
 """Suffixes of images that are read."""
@@ -54,6 +55,8 @@ class Decoded(NamedTuple):
     codec: str
     damage: str | None
     """What is wrong with the file, where it gave an image all the same."""
+    profile: bytes | None = None
+    """Its colour profile (ICC)."""
 
 
 def read_image(path: Path, max_pixels: int) -> Decoded:
@@ -91,7 +94,7 @@ def read_image(path: Path, max_pixels: int) -> Decoded:
         tag_transfer(image, "linear")
     if image.colorspace == 0 and layout_of(native_format(image.format.name)).family != "rgb":
         image.colorspace = 2  # FFmpeg says RGB of gray PNG, which a video would repeat
-    return Decoded(image, codec, damage)
+    return Decoded(image, codec, damage, profile_of(codec, data))
 
 
 def is_animated(path: Path) -> bool:

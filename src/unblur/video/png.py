@@ -31,7 +31,7 @@ def has_profile(path: Path) -> bool:
 
 def check_png(path: Path | str, data: bytes) -> None:
     """MediaError where a profile or text in a PNG file inflates to more than any has."""
-    for kind, body in _chunks(data):
+    for kind, body in chunks(data):
         if kind in _COMPRESSED and not _is_bounded(kind, body):
             raise MediaError(
                 f"{path}: its {'colour profile' if kind == b'iCCP' else 'text'} is larger than"
@@ -39,7 +39,8 @@ def check_png(path: Path | str, data: bytes) -> None:
             )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and content of each chunk of a PNG file."""
     view, at = memoryview(data), len(SIGNATURE)
     while data.startswith(SIGNATURE) and at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)

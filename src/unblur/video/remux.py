@@ -18,6 +18,7 @@ from av.stream import Discard, Disposition, Stream
 from unblur.errors import UnblurWarning
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, stream_info
+from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
 from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
 
@@ -59,12 +60,15 @@ class _Copied:
     """Whether the container refused one of its packets."""
     end: Fraction | None = None
     """Seconds where uncompressed sound would go on without a hole."""
+    recoded: Recoded | None = None
+    """Makes its packets anew, where the container cannot hold them."""
 
 
 class StreamCopy:
     """Copies all streams but one from a file to an output container.
 
-    Streams that the container does not take are named in a warning and left out.
+    Sound that the container does not take is encoded again, other streams are left out; a warning
+    names each.
     """
 
     def __init__(
@@ -107,6 +111,17 @@ class StreamCopy:
                 continue
             if stream.index not in left_out and takes(output.format.name, stream, first(stream)):
                 self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                continue
+            coding = coding_for(output.format.name, source, stream)
+            if coding is not None:
+                recoded = Recoded(output, stream, coding)
+                self._streams[stream.index] = _Copied(stream, recoded.target, recoded=recoded)
+                warnings.warn(
+                    f"{source}: {stream_info(stream)} becomes {coding.said}, {extension} cannot"
+                    " hold it",
+                    UnblurWarning,
+                    stacklevel=4,
+                )
                 continue
             homes = [end for end, muxer in _HOMES.items() if takes(muxer, stream, first(stream))]
             remedy = f"; {' and '.join(homes)} can" if homes else ""
@@ -156,7 +171,7 @@ class StreamCopy:
         """Writes the first packet of each stream, at the time 0."""
         firsts = first_packets(self._path)
         for index, copied in self._streams.items():
-            if index in firsts:
+            if index in firsts and copied.recoded is None:
                 put(self._output, copied.target, firsts[index])
 
     @property
@@ -191,6 +206,11 @@ class StreamCopy:
         try:
             for packet in _counted_back(self._source.demux(wanted)):
                 ticking.set(packet)
+                recoded = self._streams[packet.stream.index].recoded
+                if recoded is not None:
+                    if packet.size:
+                        yield from recoded.packets(packet, self._begin, self._end)
+                    continue
                 if not packet.size or not self._keep(packet):
                     continue
                 if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
@@ -201,6 +221,17 @@ class StreamCopy:
                 UnblurWarning,
                 stacklevel=4,
             )
+        for copied in self._streams.values():
+            if copied.recoded is None:
+                continue
+            yield from copied.recoded.rest(self._begin, self._end)
+            if copied.recoded.damaged:
+                warnings.warn(
+                    f"{self._source.name}: {copied.recoded.damaged} packets of"
+                    f" {stream_info(copied.source)} do not decode and became silence",
+                    UnblurWarning,
+                    stacklevel=4,
+                )
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]

@@ -170,6 +170,7 @@ class SequenceReader:
         self._rate = rate
         self._max_pixels = max_pixels
         self._damage = Damage(self._path, strict)
+        self._profile: bytes | None = None
         self._images = find_images(path, gaps)
         self._range = _range(self._path, len(self._images.files), rate, start, end)
         first = _first(self._path, self._images, max_pixels)
@@ -225,7 +226,11 @@ class SequenceReader:
         decoded.image.pts = index
         decoded.image.time_base = 1 / self._rate
         siting: Literal["left", "center"] = "center" if decoded.codec == "mjpeg" else "left"
-        return Frame(decoded.image, index, index, 1 / self._rate, 1, siting)
+        if decoded.profile != self._profile:  # so that frames share one
+            self._profile = decoded.profile
+        beside = frozenset({"ICC profile"} if self._profile else ())
+        base = 1 / self._rate
+        return Frame(decoded.image, index, index, base, 1, siting, beside, self._profile)
 
     def _same_kind(self, file: Path, frame: Frame) -> Frame:
         """The frame in the first one's pixel format, which must be able to hold it."""

@@ -25,6 +25,7 @@ from unblur.video.info import VideoInfo
 from unblur.video.kept import PICTURES, Kept, write_whole
 from unblur.video.output import full
 from unblur.video.pixels.layout import layout_of, native_format
+from unblur.video.profiles import fits, with_profile
 from unblur.video.sequence import find_images
 
 DEFAULT_NAME = "%05d"
@@ -106,6 +107,7 @@ class SequenceWriter:
         self._target = target = _target(path, codec)
         self._first = _first_number(info)
         self.frames = 0
+        self._profile_lost = False
         self._names: set[str] = set()
         self._kept = kept
         read = [Path(p) for p in (info.path, source, *inputs) if p is not None]
@@ -158,12 +160,12 @@ class SequenceWriter:
                 f" write to a pattern such as {Path(target.name).stem}/%05d{_suffix(target.name)}"
             )
         name = target.name if target.single else self._name(frame)
+        stored = self._stored(frame)
         data = write_image(
-            self._stored(frame),
-            target.codec,
-            half=self._half,
-            aspect=self._info.sample_aspect_ratio,
+            stored, target.codec, half=self._half, aspect=self._info.sample_aspect_ratio
         )
+        if "ICC profile" in frame.beside:
+            data = self._profiled(frame, stored, data)
         try:
             write_whole(self._temporary / name, data)
         except OSError as error:
@@ -231,6 +233,23 @@ class SequenceWriter:
         is_sequence = self._info.container == "sequence"
         number = self._first + (frame.index if is_sequence else self.frames)
         return _PATTERN.sub(lambda match: f"{number:{match[1] or ''}d}", self._target.name)
+
+    def _profiled(self, frame: Frame, stored: av.VideoFrame, data: bytes) -> bytes:
+        """The encoded image with the colour profile of its frame, where that still fits."""
+        codec, kind = self._target.codec, native_format(stored.format.name)
+        curve = transfer_of(stored) == transfer_of(frame.image)
+        profile = frame.profile
+        if profile and codec != "exr" and curve and fits(profile, layout_of(kind).family):
+            return with_profile(codec, data, profile)
+        if not self._profile_lost:
+            self._profile_lost = True
+            warnings.warn(
+                f"{self._info.path}: its ICC profile is left out, {codec} images of {kind} cannot"
+                " hold it: colours may look different",
+                UnblurWarning,
+                stacklevel=3,
+            )
+        return data
 
     def _stored(self, frame: Frame) -> av.VideoFrame:
         """The image in a format of the codec, in its light, upright."""
