@@ -68,6 +68,21 @@ def test_without_a_length_there_is_no_time_left(clock):
     assert said[-1].fps == pytest.approx(0.6)
 
 
+def test_frames_that_pass_do_not_say_how_long_the_others_take(clock):
+    said = []
+    job = Job(said.append)
+    job.begin(RESTORE, 18)
+    for n in range(1, 7):  # sharp: they cost a hundredth, and are written in no time
+        clock[0] += 0.01
+        job.at(0.01 * n, n)
+    assert said[-1].eta is None
+    assert said[-1].share == 0
+    for n in range(1, 13):
+        clock[0] += 5.0
+        job.at(0.06 + 17.94 * n / 12, 6 + n)
+        assert said[-1].left == pytest.approx(5.0 * (12 - n), rel=0.1, abs=1.0)
+
+
 def test_rounds_know_their_parts_apart():
     rounds = Rounds(["quick", "slow"], 10)
     rounds.note("quick", 1.0)

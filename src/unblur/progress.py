@@ -17,6 +17,9 @@ OPEN, LOOK, TRY, MEASURE, RESTORE, FINISH = (
 """Stages of restoring a file; of looking at one, some of them."""
 PRIOR = 0.5
 """Frames that a pace expected before the work began counts as, beside those measured."""
+LEAST = 0.02
+"""Share of a stage that must be done before its pace, where none was expected, says anything: a
+few frames that pass, or the first steps of a network, do not."""
 FINISHING = 0.01
 """Of the time of a job: what closing the files is expected to take."""
 
@@ -79,7 +82,8 @@ class Progress:
         """Seconds until the job ends, where known; of work in a single stage, until that ends."""
         if self.left is not None:
             return self.left
-        if self.total is None or self.fps == 0:
+        # While frames pass that cost nothing, their number says nothing of those that follow.
+        if self.total is None or self.fps == 0 or self.stage == RESTORE:
             return None
         return max(0, self.total - self.done) / self.fps
 
@@ -166,7 +170,7 @@ class Job:
         here = self._position - self._before
         if self._pace is not None:
             pace = (spent + PRIOR * self._pace) / (here + PRIOR)
-        elif here > 0:
+        elif here > 0 and here >= LEAST * self.total:
             pace = spent / here
         else:
             return None
