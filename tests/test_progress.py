@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.progress import FINISH, LOOK, RESTORE, Job, Rounds
+from unblur.progress import FINISH, LOOK, MEASURE, RESTORE, TRY, Job, Rounds
 
 
 @pytest.fixture
@@ -66,6 +66,40 @@ def test_without_a_length_there_is_no_time_left(clock):
     job.at(3)
     assert (said[-1].done, said[-1].total, said[-1].eta) == (3, None, None)
     assert said[-1].fps == pytest.approx(0.6)
+
+
+def test_frames_that_pass_do_not_say_how_long_the_others_take(clock):
+    said = []
+    job = Job(said.append)
+    job.begin(RESTORE, 18)
+    for n in range(1, 7):  # sharp: they cost a hundredth, and are written in no time
+        clock[0] += 0.01
+        job.at(0.01 * n, n)
+    assert said[-1].eta is None
+    assert said[-1].share == 0
+    for n in range(1, 13):
+        clock[0] += 5.0
+        job.at(0.06 + 17.94 * n / 12, 6 + n)
+        assert said[-1].left == pytest.approx(5.0 * (12 - n), rel=0.1, abs=1.0)
+
+
+def test_what_is_expected_of_later_stages_is_kept_from_stage_to_stage(clock):
+    said = []
+    job = Job(said.append)
+    job.begin(MEASURE, later=None)
+    assert said[-1].eta is None  # of this stage alone nothing is told
+    job.begin(LOOK, 10, later=100.0)
+    for n in range(1, 11):
+        clock[0] += 0.1
+        job.at(n)
+    assert said[-1].left == pytest.approx(100, rel=0.03)
+    job.begin(TRY, 4, later=job.later)
+    assert said[-1].left == pytest.approx(100, rel=0.03)
+    clock[0] += 2.0
+    job.at(1)
+    assert said[-1].left == pytest.approx(106, rel=0.03)
+    job.begin(MEASURE, later=job.later)
+    assert said[-1].left == pytest.approx(100)
 
 
 def test_rounds_know_their_parts_apart():

@@ -15,8 +15,12 @@ OPEN, LOOK, TRY, MEASURE, RESTORE, FINISH = (
     "finish",
 )
 """Stages of restoring a file; of looking at one, some of them."""
+STAGES = frozenset({OPEN, LOOK, TRY, MEASURE, RESTORE, FINISH})
 PRIOR = 0.5
 """Frames that a pace expected before the work began counts as, beside those measured."""
+LEAST = 0.02
+"""Share of a stage that must be done before its pace, where none was expected, says anything: a
+few frames that pass, or the first steps of a network, do not."""
 FINISHING = 0.01
 """Of the time of a job: what closing the files is expected to take."""
 
@@ -79,7 +83,8 @@ class Progress:
         """Seconds until the job ends, where known; of work in a single stage, until that ends."""
         if self.left is not None:
             return self.left
-        if self.total is None or self.fps == 0:
+        # Of a job with several stages, one of them says nothing of the others.
+        if self.total is None or self.fps == 0 or self.stage in STAGES:
             return None
         return max(0, self.total - self.done) / self.fps
 
@@ -107,7 +112,8 @@ class Job:
         self._position = 0.0
         self._done: int | None = None
         self._before = 0
-        self._later: float | None = None
+        self.later: float | None = None
+        """Expected seconds of the stages after this one; None where they are not known."""
         self._share = 0.0
 
     def begin(
@@ -128,7 +134,7 @@ class Job:
             done: frames that were done before, by a job that was interrupted.
         """
         self._before = done
-        self.stage, self.total, self._pace, self._later = stage, total, pace, later
+        self.stage, self.total, self._pace, self.later = stage, total, pace, later
         self._stage_began, self._position, self._done = time.monotonic(), float(done), None
         self._tell()
 
@@ -161,16 +167,20 @@ class Job:
         """Seconds until the job ends, where known."""
         if self.stage == FINISH:
             return FINISHING * elapsed
-        if self.total is None or self._later is None:
+        if self.later is None:
             return None
+        if self.total is None:
+            return self.later or None
         here = self._position - self._before
         if self._pace is not None:
             pace = (spent + PRIOR * self._pace) / (here + PRIOR)
-        elif here > 0:
+        elif here > 0 and here >= LEAST * self.total:
             pace = spent / here
+        elif self.later:
+            pace = 0.0
         else:
             return None
-        here = max(0.0, self.total - self._position) * pace + self._later
+        here = max(0.0, self.total - self._position) * pace + self.later
         return here + FINISHING * (elapsed + here)
 
 

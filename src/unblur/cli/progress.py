@@ -311,7 +311,8 @@ def planned(plan: Plan) -> str:
         parts = [f"{plan.model} on {plan.device}{computed}"]
     if plan.total is not None:
         size = f" of {plan.width}x{plan.height}" if plan.width else ""
-        parts.append(f"{plan.total} {plan.unit}{size}")
+        unit = plan.unit.removesuffix("s") if plan.total == 1 else plan.unit
+        parts.append(f"{plan.total} {unit}{size}")
     elif plan.width:
         parts.append(f"{plan.unit} of {plan.width}x{plan.height}")
     if plan.seconds is not None:

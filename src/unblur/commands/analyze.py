@@ -358,7 +358,7 @@ def try_shots(seen: Seen, where: torch.device, job: Job) -> None:
         chosen.append(some)
     trials = len(TRIED) * sum(map(len, chosen))
     if trials:
-        job.begin(TRY, trials, later=None)
+        job.begin(TRY, trials, later=job.later)
     trier = Trier(where) if trials else None
     done = count(1)
     for (start, stop), pieces in zip(seen.shots, chosen, strict=True):

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -183,6 +183,8 @@ class Request:
     info: RestorerInfo
     device: torch.device
     options: ArrayOptions
+    costs: dict[str, Cost] = field(default_factory=dict, compare=False, repr=False)
+    """What was measured of models, by name: each is timed once."""
 
     @property
     def by_shot(self) -> bool:
@@ -254,8 +256,7 @@ class Request:
         if models is None:
             pairs = zip(lengths, kinds, strict=True)
             blurred = sum(length for length, kind in pairs if kind != "sharp")
-            seconds = partial(self._seconds, size, blurred)
-            chosen = choose_model(self.options["quality"], seconds) if blurred else NOTHING
+            chosen = self._chosen(size, blurred) if blurred else NOTHING
             models = tuple(RESTORED_BY[kind][chosen == BEST] for kind in kinds)
         parts: Counter[str] = Counter()
         for length, model in zip(lengths, models, strict=True):
@@ -303,7 +304,7 @@ class Request:
         tile, window = options["tile"], options["window"]
         if fit is None:
             fit = choose_fit(restorer, height, width, room, tile, window, free, limit)
-        cost = cost_per_frame(restorer, height, width, side, fusion) if side else Cost()
+        cost = self._cost(restorer, size, side, fusion) if side else Cost()
         look = choose_rendition(restorer, options["light"], transfer, options["strength"])
         exactly = None
         if isinstance(self.model, str) and self._precision(restorer) != "fp32":
@@ -348,8 +349,7 @@ class Request:
             return self._load(before, precision)
         chosen = self.model
         if chosen == "auto":
-            seconds = partial(self._seconds, size, frames)
-            chosen = choose_model(self.options["quality"], seconds, self.options["blur"])
+            chosen = self._chosen(size, frames)
         return self._load(chosen, precision)
 
     def _seconds(self, size: tuple[int, int], frames: int | None) -> float | None:
@@ -357,8 +357,34 @@ class Request:
         if frames is None:
             return None
         best = FOR[self.options["blur"]][1]
-        restorer = load_model(best, device=str(self.device), precision=self.options["precision"])
-        return frames * seconds_per_frame(restorer, *size)
+        if best not in self.costs:
+            precision = self.options["precision"]
+            restorer = load_model(best, device=str(self.device), precision=precision)
+            self.costs[best] = Cost(run=seconds_per_frame(restorer, *size))
+        return frames * sum(self.costs[best])
+
+    def _chosen(self, size: tuple[int, int], frames: int | None) -> str:
+        """The model for so many frames, where none is named."""
+        seconds = partial(self._seconds, size, frames)
+        return choose_model(self.options["quality"], seconds, self.options["blur"])
+
+    def _cost(
+        self, restorer: Restorer, size: tuple[int, int], side: int, fusion: Fusion | None
+    ) -> Cost:
+        """Seconds that a frame takes."""
+        key = f"{restorer.info.name}, fused" if fusion is not None else restorer.info.name
+        if key not in self.costs:
+            self.costs[key] = cost_per_frame(restorer, *size, side, fusion)
+        return self.costs[key]
+
+    def expected(self, size: tuple[int, int], frames: int | None) -> float | None:
+        """Seconds that so many frames would take if motion had blurred all; None: not measured."""
+        side = side_for(frames, *size) if frames else None
+        if frames is None or side is None or self.options["progress"] is None:
+            return None
+        restorer = self._load(self._chosen(size, frames), self.options["precision"])
+        fusion = choose_fusion(self.options["fuse"], restorer.info, self.device)
+        return frames * sum(self._cost(restorer, size, side, fusion))
 
     def _load(self, name: str, precision: str) -> Restorer:
         own = self.options["weights"]

@@ -356,10 +356,9 @@ def restore(
                 if before is not None and before.shots is not None:
                     shots = before.shots
                 else:
-                    job.plan = Plan("auto", str(where), "auto", total, "frames", *size[::-1])
-                    job.begin(LOOK, total, later=None)
+                    _begin_look(wanted, job, size, total)
                     shots, kinds = _look_for_blur(reading(), preview, where, job)
-                    job.begin(MEASURE, later=None)
+                    job.begin(MEASURE, later=job.later)
                 total = shots[-1].stop if shots else 0
                 runner = wanted.runner_by_shot(
                     job, size, shots, kinds, shape.color.transfer, before
@@ -538,8 +537,7 @@ def _still_runner(
         return None
     if not wanted.by_shot:
         return wanted.runner(job, size, many, transfer, wanted.focus(reader))
-    job.plan = Plan("auto", str(wanted.device), "auto", 1, "frames", *size[::-1])
-    job.begin(LOOK, len(frames), later=None)
+    _begin_look(wanted, job, size, len(frames))
     shots, kinds = look_for_blur(frames, len(frames), transfer, wanted.device, job)
     pairs = zip(shots, kinds, strict=True)
     kind = next(kind for shot, kind in pairs if shot.start <= place < shot.stop)
@@ -558,6 +556,7 @@ def _restore_clip(clip: list[Given], wanted: Request, transfer: str | None, job:
     height, width = clip[0].rgb().shape[-2:]
     size = height, width
     if wanted.by_shot:
+        _begin_look(wanted, job, size, len(clip))
         shots, kinds = look_for_blur(frames_of(clip), len(clip), transfer, wanted.device, job)
         work = wanted.runner_by_shot(job, size, shots, kinds, transfer)
         mixed = _restoring(work.restore(clip), work, shots, len(clip), job)
@@ -566,6 +565,15 @@ def _restore_clip(clip: list[Given], wanted: Request, transfer: str | None, job:
     found = find_shots(clip) if runner.needs_shots else None
     restored = _restoring(runner.restore(clip, found), runner, found, len(clip), job)
     return [given.like(rgb) for given, rgb in restored]
+
+
+def _begin_look(wanted: Request, job: Job, size: tuple[int, int], total: int | None) -> None:
+    """Tells what will be done, and how long that takes at most, before shots are looked at."""
+    job.begin(MEASURE, later=None)
+    expected = wanted.expected(size, total)
+    where, (height, width) = str(wanted.device), size
+    job.plan = Plan("auto", where, "auto", total, "frames", width, height, seconds=expected)
+    job.begin(LOOK, total, later=expected)
 
 
 def _look_for_blur(
