@@ -42,6 +42,8 @@ HELD_BYTES = 6 + 4 + 12
 STRICTER = 0.35
 """Part of the share of change that is allowed when fused frames are put together again: they differ
 by less than restored ones."""
+BESIDE = 3
+"""Rows on either side of a place that values there depend on, and one more."""
 FOUND = 0.75
 """Part of the restored frame in what motion is found in; the rest is the frame as it came, which
 shows motion better where much was restored wrongly."""
@@ -109,9 +111,9 @@ class Kept(NamedTuple):
     change: Tensor
     """`ops.fusion.change_map` of what was restored."""
 
-    def image(self, device: torch.device) -> Tensor:
-        """(3, H, W) float32."""
-        return (self.codes.to(device).float() + 32768) / 65535
+    def image(self, device: torch.device, rows: slice = slice(None)) -> Tensor:
+        """Rows of it, (3, h, W) float32."""
+        return (self.codes[:, rows].to(device).float() + 32768) / 65535
 
 
 class Motion(NamedTuple):
@@ -231,22 +233,24 @@ def in_blocks(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, siz
     centre = this.image(device)
     if not others:
         return centre.to(this.codes.device)
-    images = [(other.image(device), motion) for other, motion in others]
     height, width = centre.shape[-2:]
     change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
     blocks = []
     for top in range(0, height, size):
         start, stop = max(0, top - HOP), min(height, top + size + HOP + SLACK)
-        aligned = [laid_over(centre, change, *other, (start, stop), fusion) for other in images]
-        mixed = spectral_mean(torch.stack((centre[:, start:stop], *aligned)), fusion.power)
-        blocks.append(mixed[:, top - start : top - start + min(size, height - top)])
+        frames = centre.new_empty(1 + len(others), 3, stop - start, width)
+        frames[0] = centre[:, start:stop]
+        for i, other in enumerate(others):
+            frames[1 + i] = laid_over(centre, change, *other, (start, stop), fusion)
+        mixed = spectral_mean(frames, fusion.power)
+        blocks.append(mixed[:, top - start : top - start + min(size, height - top)].clone())
     return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
 
 
 def laid_over(
     centre: Tensor,  # (3, H, W)
     change: Tensor,  # (1, h, w), half size
-    other: Tensor,  # (3, H, W)
+    other: Kept,
     motion: Motion,
     block: tuple[int, int],
     fusion: Fusion,
@@ -259,7 +263,12 @@ def laid_over(
     moved = 2 * enlarged(flow, (stop - start, width))
     columns = torch.arange(width, device=centre.device) + moved[0]
     rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
-    taken = fusion.alignment.take(other, columns, rows)
+    # No more of the other frame than lies there, with what bicubic interpolation looks at beside.
+    height = centre.shape[-2]
+    first = min(height - 1, max(0, int(rows.min()) - BESIDE))
+    last = max(first + 1, min(height, int(rows.max()) + 1 + BESIDE))
+    shown = other.image(centre.device, slice(first, last))
+    taken = fusion.alignment.take(shown, columns, rows - first)
     own = centre[:, start:stop]
     difference = taken - own
     gate = valid * agreement(difference, change[:, half], fusion.least, fusion.share)
