@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
-from media import VFR, make_clip, read_all
+from media import VFR, make_clip, pass_through, read_all
 
 from unblur.errors import MediaError, UnblurWarning
 from unblur.video import open_video
@@ -175,3 +175,33 @@ def test_a_damaged_file_gives_the_same_frames_at_every_run(tmp_path: Path, kind:
         return found.hexdigest()
 
     assert len({digest() for _ in range(4)}) == 1
+
+
+@pytest.mark.parametrize("container", ["mp4", "ts", "hevc"])
+def test_any_other_byte_in_h265_with_checksums_is_noticed(tmp_path: Path, container: str) -> None:
+    """In each container; what unblur writes has checksums."""
+    source = make_clip(tmp_path / "in.mkv", pts=FRAMES)
+    pass_through(source, tmp_path / "out.mp4", codec="h265")
+    options = {"x265-params": "keyint=15:log-level=none:hash=1"}
+    made = {"mp4": tmp_path / "out.mp4"}
+    for kind in ("ts", "hevc"):
+        path = tmp_path / f"clip.{kind}"
+        made[kind] = make_clip(path, codec="libx265", options=options, pts=FRAMES)
+    whole = made[container]
+    with warnings.catch_warnings(), open_video(whole) as reader:
+        warnings.simplefilter("error")
+        count = len(list(reader))
+    with av.open(str(whole)) as opened:
+        packets = [p for p in opened.demux(video=0) if p.size]
+    data = whole.read_bytes()
+    draw = random.Random(0)
+    for packet in packets[1:12:3]:
+        middle = bytes(packet)[packet.size // 2 : packet.size // 2 + 12]
+        at = data.find(middle)
+        assert at > 0
+        bad = tmp_path / f"bad{whole.suffix}"
+        bad.write_bytes(data[: at + 3] + draw.randbytes(5) + data[at + 8 :])
+        with open_video(bad) as reader, pytest.warns(UnblurWarning, match="damaged"):
+            assert len(list(reader)) >= count - 12
+        with pytest.raises(MediaError), open_video(bad, strict=True) as reader:
+            list(reader)

@@ -324,6 +324,7 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
         params.append(f"asm={_UP_TO_AVX2}")
     if choice.key == "h265":
         params.append("weightp=0")  # with it x265, too, reads memory that it never wrote
+        params.append("hash=1")  # checksums, by which whoever decodes notices altered bytes
     if choice.key == "h264" and info.constant_rate:
         params.append("force-cfr=1")  # else the stream tells the container's clock as its rate
     if codec.params:

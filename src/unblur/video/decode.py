@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.checksums import Checksums
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.holes import Holes, has_illegal_zeros, noted_words
+from unblur.video.holes import NOT_ITS_SUM, Holes, has_illegal_zeros, noted_words
 from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_image
 from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted, safe
@@ -224,6 +224,8 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
             if spoiled and found:
                 damage.note("a part of a frame is damaged", lost=True)
                 continue
+        elif any(word[2].startswith(NOT_ITS_SUM) for word in words):
+            damage.note("a frame is not what its checksum says", lost=False)
         elif words and shown:
             damage.note("a frame leans on one that is missing", lost=False)
         for image in found:

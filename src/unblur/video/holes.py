@@ -32,11 +32,14 @@ _STEPS = 33
 """Steps of time whose median is the usual one."""
 _LEAP = Fraction(3, 2)
 """Usual steps from which on a frame is missing."""
+NOT_ITS_SUM = "Verifying checksum"
+"""FFmpeg's words, said as an error, where a frame of H.265 differs from its checksum."""
 _WORDS = {
-    "hevc": ("Could not find ref", "Error constructing the frame RPS"),
+    "hevc": ("Could not find ref", "Error constructing the frame RPS", NOT_ITS_SUM),
     "ffv1": ("slice CRC mismatch", "Slice pointer chain broken", "quantization table"),
 }
-"""FFmpeg's words where a frame of H.265 leans on one that is not there, which it then makes up, and
+"""FFmpeg's words where a frame of H.265 leans on one that is not there, which it then makes up, or
+is not what its checksum says (D.3.19, where encoders write one: x265 with `hash`, unblur), and
 where a part of a frame of FFV1 is damaged, in whose place it shows what was in memory."""
 
 
@@ -120,8 +123,9 @@ def noted_words(stream: VideoStream) -> Iterator[list[Any]]:
     if name not in _WORDS:
         yield []
         return
-    level = av.logging.get_level()
+    level, once = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # another decoder may have said the same
     found: list[Any] = []
     try:
         with av.logging.Capture(local=False) as words:
@@ -129,6 +133,7 @@ def noted_words(stream: VideoStream) -> Iterator[list[Any]]:
         found += [w for w in words if w[1] == name and w[2].startswith(_WORDS[name])]
     finally:
         av.logging.set_level(level)
+        av.logging.set_skip_repeated(once)
 
 
 def has_illegal_zeros(packet: Packet[Any], stream: VideoStream) -> bool:

@@ -104,7 +104,10 @@ def open_media(
         size = video.codec_context.width, video.codec_context.height
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(video)
-        decoder.options = {"max_pixels": _ffmpeg_int(max_pixels)}
+        options = {"max_pixels": _ffmpeg_int(max_pixels)}
+        if video.codec.canonical_name == "hevc":
+            options["err_detect"] = "crccheck"  # else it passes over checksums of frames
+        decoder.options = options
         alone = video.codec.intra_only
         decoder.thread_type = "AUTO" if alone else "SLICE"
         if not alone and video.codec.canonical_name not in _SURE_THREADS:
