@@ -18,7 +18,7 @@ NEIGHBOURS = 2
 
 SMALL_SIDE = 128
 """Of the piece for a short job, which is not worth a longer trial."""
-SHORT = 50
+SHORT = 25
 """Pieces of `SIDE` that a job holds at least, to be called long."""
 
 
@@ -53,8 +53,9 @@ def cost_per_frame(
 ) -> Cost:
     """Seconds that guidance, network and fusion take for a frame, on their device, here and now.
 
-    A piece of noise is restored twice; the second time counts, and is scaled up by area. Reading
-    and writing go on beside the network and are left out.
+    A piece of noise is restored, after a small one that does not count, and its time scaled up by
+    area: small pieces take more for each of their pixels. Fusion takes as much for pixels of small
+    ones. Reading and writing go on beside the network and are left out.
 
     Args:
         restorer: the network.
@@ -63,13 +64,14 @@ def cost_per_frame(
         side: of the piece, in pixels.
         fusion: of the restored frames, if there is one.
     """
-    piece = (min(side, height), min(side, width))
     frames = 1 if restorer.info.window == 1 else 2 * NEIGHBOURS + 1
-    noise = torch.rand(frames, 3, *piece, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
     cost = Cost(0, 0)
-    grow = height * width / (piece[0] * piece[1])
     with torch.inference_mode():
-        for _ in range(2):
+        for length in (min(side, SMALL_SIDE), side):
+            piece = (min(length, height), min(length, width))
+            noise = torch.rand(frames, 3, *piece, generator=generator)
+            grow = height * width / (piece[0] * piece[1])
             began = time.perf_counter()
             guidance = restorer.guide(noise)
             guided = time.perf_counter()
@@ -79,6 +81,8 @@ def cost_per_frame(
         if fusion is None:
             return cost
         scale = restorer.info.scale
+        noise = noise[..., :SMALL_SIDE, :SMALL_SIDE]
+        grow = height * width / noise[0, 0].numel()
         restored = noise[:1].repeat_interleave(scale, -1).repeat_interleave(scale, -2)[0]
         count = 2 * fusion.reach + 2
         began = time.perf_counter()
