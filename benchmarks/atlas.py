@@ -41,7 +41,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.atlas.fitting.canvas import Canvas
@@ -49,15 +48,13 @@ from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
 from unblur.atlas.fitting.model import from_working
 from unblur.atlas.fitting.presets import FitConfig, preset
 from unblur.atlas.fitting.take import fit_frames
+from unblur.evaluation.focus_pulls import CLIPS, rendered_pull, rough_labels
 from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
 from unblur.ops.color import from_linear, to_linear
 from unblur.optics.focal import defocus
-from unblur.synth import Rendered, SceneConfig, held_out, render, sample_scenes
-from unblur.synth.scenes import Scenes
+from unblur.synth import Rendered
 
 RESULTS = Path(__file__).parent / "results"
-CLIPS = {"stream": (5, 2), "garden": (9, 3), "confetti": (8, 2)}
-"""Seed and number of layers."""
 ROWS = (
     "input",
     "full",
@@ -77,33 +74,6 @@ FIELDS = (
 )  # fmt: skip
 LENS = 6.0
 """Largest radius of the blur of a filmed clip, in pixels."""
-SCENES = SceneConfig(
-    mode="focus",
-    object_size=(0.4, 0.55),
-    motion=(1.0, 2.5),
-    static=0,
-    light=0,
-    camera=(0.3, 0.5),
-    knots=(0.02, 0.06),
-    repeated=0,
-    reversed=0,
-    coc=(5.0, 7.0),
-    in_focus=0,
-    pull=1,
-    srgb=1,
-    shoulder=0,
-    gain=(0.8, 1.2),
-    highlights=0,
-    noise=1,
-    read_noise=(0.001, 0.002),
-    shot_noise=(0.0001, 0.0003),
-    compressed=0,
-    frame_step=(1, 1),
-    scale=(0.9, 1.2),
-    edge=(0.6, 1.2),
-    exposure=(0.2, 0.2),
-    encoded_average=0,
-)
 
 
 def main() -> None:
@@ -136,7 +106,7 @@ def main() -> None:
         if options.filmed:
             made = filmed(options.filmed[0], options.filmed[1], *size)
         else:
-            made = clip(*CLIPS[name], *size)
+            made = rendered_pull(name, *size)
         result = run(row, made, preset(options.preset), options.images, name, options.minutes)
         done.append({"clip": name, "row": row} | result)
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -154,26 +124,6 @@ def read(path: Path) -> list[dict[str, str]]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def clip(seed: int, layers: int, frames: int, height: int, width: int) -> Rendered:
-    """A rendered focus pull, from the nearest layer to the farthest."""
-    return render(drawn(seed, layers, frames, width), height, width, frames)
-
-
-def drawn(seed: int, layers: int, frames: int, width: int) -> Scenes:
-    """The scene of a clip."""
-    config = replace(SCENES, layers=(layers, layers))
-    if width != 256:
-        coc, motion = ((a * width / 256, b * width / 256) for a, b in (config.coc, config.motion))
-        config = replace(config, coc=coc, motion=motion)
-    scenes = sample_scenes(config, held_out(), 1, torch.Generator().manual_seed(seed))
-    middles = scenes.lens.slot.mean(-1)
-    focus = torch.stack((middles[:, layers - 1], middles[:, 0]), -1)
-    way = scenes.motion.times[0, frames - 1] - scenes.motion.times[0, 0]  # may run backwards
-    pull = torch.tensor([[0.12, 0.7]]) * frames * way.sign()
-    lens = replace(scenes.lens, focus=focus, pull=pull)
-    return replace(scenes, lens=lens)
 
 
 def filmed(folder: Path, masks: Path, frames: int, height: int, width: int) -> Rendered:
@@ -243,7 +193,7 @@ def fit(row: str, made: Rendered, config: FitConfig, minutes: float | None = Non
     """The fit of one row."""
     assert made.layers is not None
     assert made.coc is not None
-    labels: Tensor | None = rough(made.layers[0])
+    labels: Tensor | None = rough_labels(made.layers[0])
     radii = None
     if row == "layered atlas":
         config = replace(config, coc="none")
@@ -266,14 +216,6 @@ def fit(row: str, made: Rendered, config: FitConfig, minutes: float | None = Non
 def tell(status: Status) -> None:
     """Where a long fit stands."""
     print(f"step {status.step}, {status.seconds:.0f} s, {status.psnr:.2f} dB", flush=True)
-
-
-def rough(layers: Tensor) -> Tensor:
-    """Labels (T, H, W) as a user would paint them: shapes (T, L, H, W) grown by 2 pixels."""
-    labels = torch.zeros(layers.shape[0], *layers.shape[-2:], dtype=torch.int64)
-    for i in range(1, layers.shape[1]):
-        labels[F.max_pool2d(layers[:, i, None], 5, 1, 2)[:, 0] > 0.5] = i
-    return labels
 
 
 def flip(x: Tensor, truth: Tensor) -> str:

@@ -8,10 +8,10 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from atlas import CLIPS, drawn
 from unblur.atlas import Layer, Project
 from unblur.atlas.fitting.take import layer_names
 from unblur.atlas.project.store import dilate
+from unblur.evaluation.focus_pulls import CLIPS, scene_of
 from unblur.ops.color import from_linear
 from unblur.synth import Rendered, render
 from unblur.synth.frames import Stage, covers, follow, inside, occluded, set_stage
@@ -29,8 +29,8 @@ class Clip:
 
 
 def rendered(name: str, frames: int = 48, height: int = 144, width: int = 256) -> Clip:
-    """A clip of `atlas.CLIPS`."""
-    scenes = drawn(*CLIPS[name], frames, width)
+    """A clip of `focus_pulls.CLIPS`."""
+    scenes = scene_of(*CLIPS[name], frames, width)
     return Clip(
         render(scenes, height, width, frames, truth={"coc", "layers"}),
         set_stage(scenes, height, width, frames),

@@ -88,7 +88,7 @@ def test_encoded_frames_are_those_that_ship() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"suite": "depth"}, "use flow or coc"),
+        ({"suite": "depth"}, "use flow, coc, atlas"),
         ({"suite": "flow", "methods": ["fast"]}, "no method 'fast'"),
         ({"suite": "coc", "limit": 0}, "at least 1"),
         ({"suite": "coc", "encoded": 30, "limit": 1}, "23 or 29"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -13,9 +14,10 @@ import pytest
 from unblur.cli import main
 from unblur.errors import ResourceError, UsageError
 from unblur.models.bsstnet.config import SMALL
-from unblur.reproduce import PAPERS, parts, reproduce, run
+from unblur.models.dabit.config import SMALL as DABIT
+from unblur.reproduce import PAPERS, equal, parts, reproduce, run
 from unblur.reproduce.parts import Evaluate, Need, Part, Script, Train
-from unblur.training import recipe as recipes
+from unblur.schema import changed
 
 STEPS = [step for paper in PAPERS.values() for part in paper for step in part.steps]
 
@@ -62,20 +64,19 @@ def test_scripts_and_models_and_recipes_are_there():
             assert step.suite in SUITES
             assert all(preset(model.partition("@")[0]) for model in step.models)
         elif isinstance(step, Train):
-            made = run.recipe_of(step)
-            assert made.seed == step.changes["seed"]
-            assert made.steps == recipes.load(step.recipe).steps
+            assert run.recipe_of(step).seed == step.changes["seed"]
 
 
-def test_arms_of_an_ablation_differ_in_what_they_say_alone():
-    from dataclasses import replace
-
-    arms = {step.name: run.recipe_of(step) for step in STEPS if isinstance(step, Train)}
-    assert len(arms) == 3 * (4 + 2 + 4)
+@pytest.mark.parametrize(("paper", "sizes"), [("bsstnet", SMALL), ("dabit", DABIT)])
+def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
+    steps = [step for part in PAPERS[paper] for step in part.steps if isinstance(step, Train)]
+    arms = {step.name: run.recipe_of(step) for step in steps}
+    assert len(arms) == {"bsstnet": 3 * (4 + 2 + 4), "dabit": 3 * 7}[paper]
+    plain = next(iter(arms.values()))
     for name, recipe in arms.items():
-        replace(SMALL, **recipe.options)  # raises where an option is none of the network's
-        plain = recipes.load("bsstnet-narrow")
-        assert replace(recipe, options=plain.options, seed=plain.seed) == plain, name
+        changed(sizes, recipe.options, "options")  # raises where the network has no such option
+        same = {"options": plain.options, "seed": plain.seed, "flow": plain.flow}
+        assert replace(recipe, **same) == plain, name
 
 
 def test_nothing_is_run_unasked_and_what_is_missing_is_said(tmp_path, monkeypatch, gopro):
@@ -143,21 +144,32 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
         for seed in range(2) for arm in ("on", "off")
     ]  # fmt: skip
     only(monkeypatch, *arms)
-    spent: dict[str, float] = {}
+    steps: dict[str, int] = {}
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(equal, "clock_of", lambda device: lambda: clock.now)
 
-    def train(recipe, folder, *, minutes, **_):
+    def train(recipe, folder, *, minutes=None, listen=None, **_):
+        """A step of `on` takes 2 seconds, one of `off` 1; each call ends after 40 of them."""
         name = folder.parent.name
-        spent[name] = spent.get(name, 0) + min(minutes, 2)
+        for _ in range(min(40, recipe.steps - (0 if listen else steps.get(name, 0)))):
+            clock.now += 2 if "-on" in name else 1
+            if listen:
+                listen(SimpleNamespace(stage="train"))
+            else:
+                steps[name] = steps.get(name, 0) + 1
+        folder.mkdir(parents=True, exist_ok=True)
         gain = 1.0 + ("-on" in name) + 0.1 * recipe.seed
-        point = SimpleNamespace(metrics={"gain": gain}, step=7, minutes=spent[name])
-        return SimpleNamespace(curve=(point,), finished=False)
+        point = SimpleNamespace(metrics={"gain": gain, "input": 20.0}, step=steps.get(name))
+        return SimpleNamespace(curve=(point,), finished=steps.get(name) == recipe.steps)
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(equal, "train", train)
     out = tmp_path / "out"
-    for _ in range(3):
+    for _ in range(5):
         found = reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
-    assert set(spent.values()) == {3}
-    assert [state.state for _, state in found[0].steps] == ["done"] * 4
+    assert steps == {"x-on-0": 90, "x-off-0": 180, "x-on-1": 90, "x-off-1": 180}
+    states = [state for _, state in found[0].steps]
+    assert [state.state for state in states] == ["done"] * 4
+    assert [state.rows[0]["CPU minutes"] for state in states] == [pytest.approx(3)] * 4
     text = (out / "report.md").read_text()
     assert "| on | 2 | 2.05 | 0.1000 |" in text
     assert "| off | 2 | 1.05 | 0.1000 |" in text

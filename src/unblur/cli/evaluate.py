@@ -27,7 +27,8 @@ def evaluate(
             show_default=False,
             help="synth-motion, synth-focus, synth-joint, synth-lowlight, real-average, pairs, "
             "davis-blur, bench (all rendered ones), a data set on disk: gopro:DIR, dvd:DIR, "
-            "bsd:DIR or reds:DIR; or the maps that guide: flow, coc.",
+            "bsd:DIR or reds:DIR; or the maps that guide: flow, coc; or layers of pulls of focus: "
+            "atlas.",
         ),
     ],
     models: Annotated[

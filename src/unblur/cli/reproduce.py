@@ -47,8 +47,11 @@ def reproduce(
         str | None, typer.Option(metavar="DIR", help="Texture bank that ablations are trained on.")
     ] = None,
     arm_minutes: Annotated[
-        float, typer.Option(metavar="M", help="Training of each arm of an ablation.")
-    ] = 30.0,
+        float,
+        typer.Option(
+            metavar="M", help="Training of each arm of an ablation, in minutes of the CPU."
+        ),
+    ] = 10.0,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",

@@ -1,6 +1,7 @@
-"""How exact the maps are that guide restoring: optical flow, and the circle of confusion.
+"""How exact the maps that guide restoring are, flow and the circle of confusion, and layers.
 
-The clips are those of `synth-motion` and `synth-focus`, as they are or out of a video file.
+The clips are those of `synth-motion` and `synth-focus`, and pulls of focus for layers, as they are
+or out of a video file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from unblur.errors import UsageError
 from unblur.evaluation import rendered
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.encoded import encoded_clips
+from unblur.evaluation.focus_pulls import focus_pulls
+from unblur.evaluation.layered import layered_errors, layered_methods
 from unblur.evaluation.run import Reporter
 from unblur.evaluation.scores import MEAN, finite
 from unblur.guidance.coc import coc_radius, load_coc_m, load_coc_s
@@ -44,6 +47,8 @@ third above it."""
 MIDDLE, WIDEST = 4.0, 14.0
 """Radii of `synth-focus` in pixels: one in the middle, and the largest."""
 
+Flows = tuple[Tensor, Tensor]
+"""To the next frame and back, (T-1, 2, h, w) each."""
 Errors = dict[str, Tensor]
 """Values of one clip by name, each of any length; a figure is a mean of them over all clips."""
 Method = Callable[[Clip], Any]
@@ -107,10 +112,10 @@ class MapSuite:
     of: str
     """The rendered suite that its clips are of."""
     version: int
-    clips: Callable[[], list[rendered.Maker]]
-    methods: Callable[[torch.device], dict[str, Method | str]]
+    clips: Callable[[], Sequence[Callable[[], Any]]]
+    methods: Callable[[torch.device], Mapping[str, Any]]
     """By name; the reason in place of what cannot be had."""
-    errors: Callable[[Clip, Method], Errors]
+    errors: Callable[[Any, Method], Errors]
     columns: Mapping[str, tuple[str, int]]
 
 
@@ -123,16 +128,21 @@ def evaluate_maps(
     device: str = "auto",
     progress: Listener | None = None,
 ) -> MapEvaluation:
-    """Measures optical flow (`flow`) or circles of confusion (`coc`) against rendered truth.
+    """Measures optical flow (`flow`), circles of confusion (`coc`) or layers (`atlas`) by truth.
 
     `flow`: end-point errors in pixels of the frame, at a quarter of its size, over all pixels of
     all pairs of frames, both ways; `visible` leaves out points that are hidden in the other frame
     or leave it. `coc`: errors of the diameter in pixels over all pixels of the scored frames.
+    `atlas`: sharp frames, diameters, and flow to the next frame at full size, of layers fitted to
+    pulls of focus of 48 frames of 256x144; its seconds are the CPU's.
 
     Args:
-        suite: `flow`, on the clips of `synth-motion`, or `coc`, on those of `synth-focus`.
+        suite: `flow`, on the clips of `synth-motion`; `coc`, on those of `synth-focus`; `atlas`.
         methods: of `flow`: `still`, `dis`, `flow-s`, `raft`, and behind a name `@sharp` for the
-            sharp frames; of `coc`: `constant`, `details`, `coc-s`, `coc-m`. All by default.
+            sharp frames; of `coc`: `constant`, `details`, `coc-s`, `coc-m`; of `atlas`: `input`, with the
+            flow of DIS and the radii of `coc-s`, `focus-m`, `atlas`, which is given nothing but the
+            clip, and with painted layers `atlas@masks` and, without a lens, `plain@masks`. All by
+            default.
         limit: only the first clips.
         encoded: 23 or 29: frames out of H.264 files of that rate factor.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -142,7 +152,7 @@ def evaluate_maps(
         UsageError: an unknown suite, method or rate factor.
     """
     if suite not in SUITES:
-        raise UsageError(f"no maps are called '{suite}': use {' or '.join(SUITES)}")
+        raise UsageError(f"no maps are called '{suite}': use {', '.join(SUITES)}")
     if limit is not None and limit < 1:
         raise UsageError(f"limit {limit}: take at least 1 clip")
     chosen = SUITES[suite]
@@ -213,19 +223,29 @@ def focus_clips() -> list[rendered.Maker]:
 def flow_methods(device: torch.device) -> dict[str, Method | str]:
     """What finds flow, on frames as they are and on sharp ones."""
     network, raft = load_flow_s(device), load_raft(device)
-    whole: dict[str, Method | str] = {
-        "still": lambda clip: tuple(0 * flow for flow in dis_flow(clip.blurred)),
-        "dis": lambda clip: dis_flow(clip.blurred),
-        "flow-s": lambda clip: flow_s(network, clip.blurred.to(device)),
-        "raft": "convert its weights first: unblur weights convert",
-        "dis@sharp": lambda clip: dis_flow(clip.sharp),
-        "flow-s@sharp": lambda clip: flow_s(network, clip.sharp.to(device)),
-        "raft@sharp": "convert its weights first: unblur weights convert",
+    finders: dict[str, Callable[[Tensor], Flows] | str] = {
+        "dis": dis_flow,
+        "flow-s": lambda frames: flow_s(network, frames.to(device)),
+        "raft": "convert its weights first: unblur weights convert"
+        if raft is None
+        else lambda frames: bidirectional_flow(raft, frames.to(device)),
     }
-    if raft is not None:
-        whole["raft"] = lambda clip: bidirectional_flow(raft, clip.blurred.to(device))
-        whole["raft@sharp"] = lambda clip: bidirectional_flow(raft, clip.sharp.to(device))
-    return whole
+
+    def on(kind: str, find: Callable[[Tensor], Flows] | str) -> Method | str:
+        return find if isinstance(find, str) else lambda clip: find(getattr(clip, kind))
+
+    return {
+        "still": lambda clip: no_flow(clip.blurred),
+        **{name: on("blurred", find) for name, find in finders.items()},
+        **{f"{name}@sharp": on("sharp", find) for name, find in finders.items()},
+    }
+
+
+def no_flow(frames: Tensor) -> Flows:
+    """Flows of frames (T, 3, H, W) in which nothing moves."""
+    T, _, H, W = frames.shape
+    still = torch.zeros(T - 1, 2, -(-H // STRIDE), -(-W // STRIDE))
+    return still, still
 
 
 def flow_errors(clip: Clip, method: Method) -> Errors:
@@ -327,6 +347,23 @@ SUITES: dict[str, MapSuite] = {
             "mae": ("MAE", 2),
             "sharp": ("% sharp found", 1),
             "blurred": ("% blurred found", 1),
+            "seconds": SECONDS,
+        },
+    ),
+    "atlas": MapSuite(
+        "atlas",
+        1,
+        focus_pulls,
+        layered_methods,
+        layered_errors,
+        {
+            "psnr": ("PSNR", 2),
+            "gain": ("gain", 2),
+            "soft": ("out of focus", 2),
+            "ssim": ("SSIM", 4),
+            "rmse": ("COC, RMSE", 2),
+            "flow": ("flow", 3),
+            "visible": ("visible", 3),
             "seconds": SECONDS,
         },
     ),

@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unblur.errors import ResourceError, UsageError
 from unblur.evaluation import evaluate
 from unblur.evaluation.keep import write_whole
+from unblur.reproduce.equal import learn, step_seconds
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
 from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Script, State, Step, Train
 from unblur.training import recipe as recipes
-from unblur.training import train
 
 STATE = "state.json"
 IMAGES = "images"
-ARM_MINUTES = 30.0
-"""Training of each arm of an ablation, if nothing else is said."""
+LEAST = 0.01
+"""Minutes that a training which was begun goes on at least."""
+ARM_MINUTES = 10.0
+"""Of the CPU: training of each arm of an ablation, if nothing else is said."""
 
 
 def reproduce(
@@ -50,7 +53,8 @@ def reproduce(
             is ended, a script after twice the time that was left.
         data: folders of data sets by name: gopro, dvd, davis.
         textures: texture bank that ablations are trained on.
-        arm_minutes: how long each arm of an ablation is trained, in all.
+        arm_minutes: of the CPU, on one thread of it: how long each arm of an ablation is trained,
+            in all.
         device: where networks run.
         listen: hears of each step before it is run.
 
@@ -142,28 +146,34 @@ class Work:
         return State("begun" if part else "done", tuple(rows))
 
     def trained(self, step: Train, place: Path) -> State:
-        """The gain of one arm after as long as all arms are trained."""
-        before = self.state(step).rows
-        spent = float(before[0]["minutes"]) if before else 0.0
-        outcome = train(
-            recipe_of(step),
-            place / "run",
-            textures=self.have.textures,
-            pool=self.folder / "pool",
-            minutes=min(self.left(), self.arm_minutes - spent),
-            device=self.device,
-        )
-        if not outcome.curve:
+        """The gain of one arm after as many steps as fit into the time of all arms."""
+        recipe = recipe_of(step)
+        shared: dict[str, Any] = {
+            "textures": self.have.textures,
+            "pool": self.folder / "pool",
+            "device": self.device,
+        }
+        note = self.folder / "seconds" / f"{step.name.rpartition('-')[0]}.json"  # for all seeds
+        if note.is_file():
+            seconds = float(json.loads(note.read_text(encoding="utf-8")))
+        else:
+            seconds = step_seconds(recipe, place / "tried", **shared)
+            note.parent.mkdir(exist_ok=True)
+            write_whole(note, json.dumps(seconds))
+        left = max(self.left(), LEAST)
+        found = learn(recipe, place / "run", seconds, self.arm_minutes, left=left, **shared)
+        if not found.outcome.curve:
             return State("begun")
-        last = outcome.curve[-1]
+        last = found.outcome.curve[-1]
         row = {
             "arm": step.arm,
             "seed": step.changes.get("seed", 0),
             "gain": last.metrics["gain"],
+            "input": last.metrics["input"],
             "steps": last.step,
+            "CPU minutes": found.minutes,
         }
-        done = outcome.finished or last.minutes >= self.arm_minutes - 0.01
-        return State("done" if done else "begun", ({**row, "minutes": last.minutes},))
+        return State("done" if found.outcome.finished else "begun", (row,))
 
     def written(self, step: Script, place: Path) -> State:
         """The tables of a script, which runs in a copy of its folder and so leaves ours alone."""

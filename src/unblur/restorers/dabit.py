@@ -143,6 +143,8 @@ class DabitRestorer:
             depth = DefocusMap(self.device)(frames)
             priors = Priors(tuple(range(len(frames))), depth, depth)
         depth, blur = (x.to(self.device, frames.dtype) for x in (priors.depth, priors.blur))
+        if self.net.config.depth == "none":
+            depth = torch.zeros_like(depth)
         if self.released:
             blur = self.known(blur_of_depths(frames, depth))
             forward, backward = self.flow(frames)
@@ -195,7 +197,8 @@ class DabitRestorer:
 
     def known(self, blur: Tensor) -> Tensor:
         """What the network gets to know of a blur map."""
-        return torch.ones_like(blur) if self.lacks in NO_BLUR_MAP else blur
+        missing = self.lacks in NO_BLUR_MAP or self.net.config.blur == "none"
+        return torch.ones_like(blur) if missing else blur
 
     def peak_bytes(self, frames: int, height: int, width: int) -> int:
         """From the figures in `MEMORY`."""

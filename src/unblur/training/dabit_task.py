@@ -8,6 +8,7 @@ given how far out of focus each pixel is, which stands in for depth too, as in `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from unblur.errors import UsageError
 from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import above_least, blur_mask
+from unblur.guidance.refocus import load_refocus, refocused
 from unblur.models.dabit import Dabit, DabitConfig
+from unblur.models.flow_refocus import FlowRefocus
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
 from unblur.schema import changed
@@ -92,25 +95,58 @@ class TrainDabit(Deblur):
 
     def maps(self, batch: Batch, seed: int | None) -> Maps:
         """What the network is given of depth and blur."""
-        if self.config.blur == "given":
-            radius = radius_of(batch, self.recipe.radius, seed)
-            blur = (radius / BLUREST).clamp(0, 1)
-            return Maps(blur, blur, blur_mask(blur))
+        if self.config.blur == "wavelet":
+            return self.told_by_depth(batch)
+        radius = radius_of(batch, self.recipe.radius, seed)
+        blur = (radius / BLUREST).clamp(0, 1)
+        depth = torch.zeros_like(blur) if self.config.depth == "none" else blur
+        if self.config.blur == "none":
+            everywhere = torch.ones_like(blur)
+            return Told(depth, everywhere, everywhere)
+        return Told(depth, blur, blur_mask(blur))
+
+    def told_by_depth(self, batch: Batch) -> Told:
+        """The same by the wavelets at each depth."""
         if batch.depth is None:
             raise UsageError("recipe: the blur map of the paper needs depth: take data: scenes")
         pairs = zip(batch.blurred.float(), batch.depth.float(), strict=True)
         blur = torch.stack([blur_of_depths(frames, depth) for frames, depth in pairs])
-        return Maps(batch.depth, blur, torch.stack([above_least(clip) for clip in blur]))
+        depth = torch.zeros_like(blur) if self.config.depth == "none" else batch.depth
+        return Told(depth, blur, torch.stack([above_least(clip) for clip in blur]))
 
     def found(
         self, network: nn.Module, batch: Batch, maps: Maps, seed: int | None, scale: int
     ) -> Tensor:
         """All frames at a scale."""
-        flows = full_size(guided(batch, self.recipe.flow, seed))
-        frames, left = batch.blurred, maps.mask
+        refocus = self.recipe.flow == "refocused"
+        flows = full_size(guided(batch, "dis" if refocus else self.recipe.flow, seed))
+        frames, left = batch.blurred, told.mask
+        if refocus:
+            flows = refocused_clips(frames, flows, left)
         if self.config.pixels != "kept":
             frames, left = propagate_by(self.config.pixels, frames, left, *flows)
         return network(frames, maps.depth, maps.blur, left, *flows, scale=scale).float()
+
+
+def refocused_clips(
+    frames: Tensor,  # (B, T, 3, H, W)
+    flows: tuple[Tensor, Tensor],  # (B, T-1, 2, H, W) each
+    mask: Tensor,  # (B, T, 1, H, W)
+) -> tuple[Tensor, Tensor]:
+    """Flows of each clip, corrected where the mask says that it is blurred."""
+    network = refocuser(frames.device)
+    both = [
+        refocused(network, *clip, threshold=0.5, stride=1)
+        for clip in zip(frames, *flows, mask, strict=True)
+    ]
+    forward, backward = (torch.stack(x).to(frames.dtype) for x in zip(*both, strict=True))
+    return forward, backward
+
+
+@cache
+def refocuser(device: torch.device) -> FlowRefocus:
+    """The network that refocuses flow, loaded once."""
+    return load_refocus(device)
 
 
 def focal_loss(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.errors import UnblurWarning
+from unblur.errors import UnblurWarning, UsageError
 from unblur.training.batches import Batch
 from unblur.training.recipe import FlowSource
 
@@ -24,7 +24,12 @@ def guided(batch: Batch, flow: FlowSource, seed: int | None) -> Batch:
         batch: encoded frames.
         flow: `truth` with errors, or what finds flow in the frames; DIS where there is no truth.
         seed: of the errors; None where the truth may not be used.
+
+    Raises:
+        UsageError: `refocused`, which DaBiT alone knows how to make.
     """
+    if flow == "refocused":
+        raise UsageError("recipe: flow refocused is for DaBiT, take truth, raft or dis")
     if flow == "truth" and seed is not None and batch.flow_forward is not None:
         generator = torch.Generator(batch.blurred.device).manual_seed(seed)
         return batch.mapped(lambda x: x, lambda x: roughen(x, generator))

@@ -15,7 +15,7 @@ from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.schema import MismatchError, conform, read_json
 from unblur.weights import RENAMED
 
-FlowSource = Literal["truth", "raft", "dis"]
+FlowSource = Literal["truth", "raft", "dis", "refocused"]
 RadiusSource = Literal["truth", "coc-s", "coc-m"]
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST_FILE = 100_000
@@ -55,7 +55,8 @@ class Recipe:
     flow: FlowSource = "truth"
     """What guides networks that need flow: the `truth` with errors added, or what is found in the
     blurred frames, as in use: by `raft`, where its weights were converted, or by `dis`. On data
-    sets, which have no true flow, `truth` is DIS as well."""
+    sets, which have no true flow, `truth` is DIS as well. For DaBiT also `refocused`: DIS corrected
+    where a lens blurred."""
     radius: RadiusSource = "truth"
     """Where a network gets the circle of confusion from: the `truth` with errors, or `coc-s`,
     or `coc-m`."""

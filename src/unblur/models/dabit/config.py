@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Pixels = Literal["kept", "released", "alike"]
-BlurMap = Literal["given", "wavelet"]
+BlurMap = Literal["given", "wavelet", "none"]
 
 MERGE_GROUPS = (2, 4, 8, 1)
 """Groups of the convolutions that look at the encoder's middle features again."""
@@ -49,7 +49,10 @@ class DabitConfig:
     frames in their place, by the rule of the released code, or by ours, which also asks that both
     look alike but for the blur, see `ops.propagation`."""
     blur: BlurMap = "given"
-    """The blur map: as it is given, or by the wavelets at each depth, as in the paper."""
+    """The blur map: as it is given, by the wavelets at each depth, as in the paper, or that all is
+    blurred (V1 of the paper's Table 1, trained so)."""
+    depth: Literal["given", "none"] = "given"
+    """Depth as it is given, or the same everywhere."""
 
     def __post_init__(self) -> None:
         c, d, e, f, g = self.encoder[2:]
