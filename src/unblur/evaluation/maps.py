@@ -139,10 +139,10 @@ def evaluate_maps(
     Args:
         suite: `flow`, on the clips of `synth-motion`; `coc`, on those of `synth-focus`; `atlas`.
         methods: of `flow`: `still`, `dis`, `flow-s`, `raft`, and behind a name `@sharp` for the
-            sharp frames; of `coc`: `constant`, `details`, `coc-s`, `coc-m`; of `atlas`: `input`, with the
-            flow of DIS and the radii of `coc-s`, `focus-m`, `atlas`, which is given nothing but the
-            clip, and with painted layers `atlas@masks` and, without a lens, `plain@masks`. All by
-            default.
+            sharp frames; of `coc`: `constant`, `details`, `coc-s`, `coc-m`; of `atlas`: `input`,
+            with the flow of DIS and the radii of `coc-s`, `focus-m`, `atlas`, which is given
+            nothing but the clip, and with painted layers `atlas@masks` and, without a lens,
+            `plain@masks`. All by default.
         limit: only the first clips.
         encoded: 23 or 29: frames out of H.264 files of that rate factor.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.

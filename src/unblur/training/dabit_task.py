@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unblur.errors import UsageError
 from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import above_least, blur_mask
-from unblur.guidance.refocus import load_refocus, refocused
+from unblur.guidance.flow_refocus import load_flow_refocus, refocused_flow
 from unblur.models.dabit import Dabit, DabitConfig
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.ops.propagation import propagate_by
@@ -96,23 +96,23 @@ class TrainDabit(Deblur):
     def maps(self, batch: Batch, seed: int | None) -> Maps:
         """What the network is given of depth and blur."""
         if self.config.blur == "wavelet":
-            return self.told_by_depth(batch)
+            return self.maps_by_depth(batch)
         radius = radius_of(batch, self.recipe.radius, seed)
         blur = (radius / BLUREST).clamp(0, 1)
         depth = torch.zeros_like(blur) if self.config.depth == "none" else blur
         if self.config.blur == "none":
             everywhere = torch.ones_like(blur)
-            return Told(depth, everywhere, everywhere)
-        return Told(depth, blur, blur_mask(blur))
+            return Maps(depth, everywhere, everywhere)
+        return Maps(depth, blur, blur_mask(blur))
 
-    def told_by_depth(self, batch: Batch) -> Told:
+    def maps_by_depth(self, batch: Batch) -> Maps:
         """The same by the wavelets at each depth."""
         if batch.depth is None:
             raise UsageError("recipe: the blur map of the paper needs depth: take data: scenes")
         pairs = zip(batch.blurred.float(), batch.depth.float(), strict=True)
         blur = torch.stack([blur_of_depths(frames, depth) for frames, depth in pairs])
         depth = torch.zeros_like(blur) if self.config.depth == "none" else batch.depth
-        return Told(depth, blur, torch.stack([above_least(clip) for clip in blur]))
+        return Maps(depth, blur, torch.stack([above_least(clip) for clip in blur]))
 
     def found(
         self, network: nn.Module, batch: Batch, maps: Maps, seed: int | None, scale: int
@@ -120,7 +120,7 @@ class TrainDabit(Deblur):
         """All frames at a scale."""
         refocus = self.recipe.flow == "refocused"
         flows = full_size(guided(batch, "dis" if refocus else self.recipe.flow, seed))
-        frames, left = batch.blurred, told.mask
+        frames, left = batch.blurred, maps.mask
         if refocus:
             flows = refocused_clips(frames, flows, left)
         if self.config.pixels != "kept":
@@ -136,7 +136,7 @@ def refocused_clips(
     """Flows of each clip, corrected where the mask says that it is blurred."""
     network = refocuser(frames.device)
     both = [
-        refocused(network, *clip, threshold=0.5, stride=1)
+        refocused_flow(network, *clip, threshold=0.5, stride=1)
         for clip in zip(frames, *flows, mask, strict=True)
     ]
     forward, backward = (torch.stack(x).to(frames.dtype) for x in zip(*both, strict=True))
@@ -146,7 +146,7 @@ def refocused_clips(
 @cache
 def refocuser(device: torch.device) -> FlowRefocus:
     """The network that refocuses flow, loaded once."""
-    return load_refocus(device)
+    return load_flow_refocus(device)
 
 
 def focal_loss(
