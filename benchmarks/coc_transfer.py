@@ -21,7 +21,6 @@ that are done are not done again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import Any
 
 import table
 import torch
-from equal_time import learned
+from equal_time import learned, options_of
 
 from guidance import SCENES, clips, errors, true_radius
 from unblur import weights
@@ -51,15 +50,8 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--textures", type=Path, required=True, help="folder of a texture bank")
-    parser.add_argument("--pool", type=Path, required=True, help="folder of the clips of a pool")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
+    parser = options_of(__doc__, ARMS)
     parser.add_argument("--seeds", type=int, default=1, help="of each row (default: 1)")
-    parser.add_argument(
-        "--rows", nargs="+", choices=ARMS, default=list(ARMS), help="(default: all)"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenes = {name: clips(config, COUNT) for name, config in SCENES.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +23,18 @@ from unblur.training.tasks import open_task
 
 TRIED = 10
 """Steps that tell how long one takes."""
+
+
+def options_of(about: str, rows: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of a script that trains some rows: where, on what, how long, and which."""
+    rows = list(rows)
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--textures", type=Path, required=True, help="folder of a texture bank")
+    parser.add_argument("--pool", type=Path, required=True, help="folder of the clips of a pool")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="(default: all)")
+    return parser
 
 
 def learned(

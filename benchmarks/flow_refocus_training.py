@@ -21,15 +21,13 @@ that are done are not done again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import table
 import torch
-from equal_time import learned
+from equal_time import learned, options_of
 from refocus import accuracy
 
 from unblur.guidance.flow import dis_flow
@@ -49,15 +47,8 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--textures", type=Path, required=True, help="folder of a texture bank")
-    parser.add_argument("--pool", type=Path, required=True, help="folder of the clips of a pool")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--minutes", type=float, default=5, help="of each row (default: 5)")
+    parser = options_of(__doc__, ARMS)
     parser.add_argument("--clips", type=int, default=24, help="scenes to measure (default: 24)")
-    parser.add_argument(
-        "--rows", nargs="+", choices=ARMS, default=list(ARMS), help="(default: all)"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     nets = {"as it ships": load_flow_refocus_s()}
