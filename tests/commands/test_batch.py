@@ -72,6 +72,20 @@ def test_outputs_within_the_inputs_are_not_taken(clips):
     assert not [task for task in found if task.source.parent == out]
 
 
+def test_outputs_beside_the_inputs_are_not_restored_again(clips):
+    first = tasks([str(clips)], clips, suffix="_sharp")
+    for task in first:
+        make_clip(task.output)
+    assert tasks([str(clips)], clips, suffix="_sharp") == first
+    named = str(clips / "a_sharp.mp4")
+    assert named in [str(t.source) for t in tasks([str(clips), named], clips, suffix="_sharp")]
+
+
+def test_a_forgotten_folder_for_outputs_is_said_at_once(clips, capfd):
+    assert main(["batch", str(clips / "b.avi"), str(clips / "a.mp4"), "--model", "none"]) == 2
+    assert "a.mp4 is a file: name the folder for outputs last" in capfd.readouterr().err
+
+
 def test_a_bad_file_does_not_stop_the_rest(clips, tmp_path, capfd):
     out = tmp_path / "out"
     words = ["batch", str(clips), str(out), "--model", "none", "--recursive"]

@@ -17,8 +17,8 @@ import torch
 import unblur
 from unblur.cli import main
 from unblur.commands import unfinished as parts
-from unblur.commands.unfinished import folder_of, leftovers
-from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.commands.unfinished import folder_of, leftovers, remove
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Preset, Window
 from unblur.restorers.none import Untouched
@@ -263,6 +263,57 @@ def test_whatever_differs_is_refused_by_name(clip, tmp_path, killed, monkeypatch
     assert {k: v for k, v in after.items() if k != "lock"} == {
         k: v for k, v in before.items() if k in after and k != "lock"
     }
+
+
+@pytest.mark.parametrize("damage", ["a number", "cut off", "another kind"])
+def test_a_damaged_journal_is_not_believed(clip, whole, tmp_path, killed, damage):
+    out = tmp_path / "out.mkv"
+    killed(clip, out, 12, model="mixing")
+    journal = folder_of(out) / "journal.json"
+    text = journal.read_text()
+    if damage == "a number":  # of frames of a shot, which would give other frames
+        told = json.loads(text)
+        told["chosen"]["shots"][0][1] -= 1
+        text = json.dumps(told)
+    journal.write_text(
+        "[]" if damage == "another kind" else text[: -9 if "cut" in damage else None]
+    )
+    with pytest.warns(UnblurWarning, match=r"journal .*out.mkv is damaged: it is done again"):
+        unblur.restore(clip, out, model="mixing", resume=True)
+    assert content(out) == content(whole)
+
+
+def test_a_name_need_not_be_text(clip, whole, tmp_path, killed, capfd):
+    out = tmp_path / os.fsdecode(b"o\xff.mkv")
+    try:
+        out.touch()
+    except OSError:
+        pytest.skip("names are text on this file system")
+    out.unlink()
+    killed(clip, out, 12, model="mixing")
+    assert [left.target for left in leftovers(tmp_path)] == [out]
+    assert main(["clean", str(tmp_path), "--dry-run"]) == 0
+    unblur.restore(clip, out, model="mixing", resume=True)
+    assert content(out) == content(whole)
+    assert folder_of(out).exists() is False
+
+
+def test_what_a_killed_removal_leaves_is_found(clip, tmp_path, killed, monkeypatch):
+    out = tmp_path / "out.mkv"
+    killed(clip, out, 12, model="mixing")
+    monkeypatch.setattr("unblur.video.kept.Kept.remove", lambda kept: kept.close())
+    remove(leftovers(out)[0])
+    assert [path.name for path in folder_of(out).iterdir()] == ["lock"]
+    assert [left.target for left in leftovers(tmp_path)] == [out]
+
+
+def test_progress_of_what_goes_on_stays_within_the_frames(clip, tmp_path, killed):
+    killed(clip, tmp_path / "out.mkv", 23, model="mixing", fuse="off")
+    said = []
+    unblur.restore(
+        clip, tmp_path / "out.mkv", model="mixing", fuse="off", resume=True, progress=said.append
+    )
+    assert max(p.done for p in said if p.stage == "restore") == FRAMES
 
 
 def test_without_resume_nothing_is_lost(clip, tmp_path, killed, capfd):

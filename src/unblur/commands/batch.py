@@ -62,6 +62,8 @@ def tasks(
 ) -> list[Task]:
     """The files to restore and their outputs, of which no two have the same name.
 
+    Outputs that lie among the inputs are left out, unless they are named themselves.
+
     Args:
         inputs: files, folders, and patterns such as `clips/*.mp4`.
         folder: where outputs go; with `recursive`, into the same folders below it.
@@ -70,9 +72,11 @@ def tasks(
         ending: of the outputs, such as `.mkv`; None: that of the input where it can be written.
 
     Raises:
-        UsageError: an input names nothing.
+        UsageError: an input names nothing; the folder is a file.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name the folder for outputs last")
     found: dict[Path, tuple[Path, Path]] = {}
     for text in inputs:
         if is_remote(text):
@@ -99,7 +103,9 @@ def tasks(
             code = hashlib.sha256(str(real).encode(errors="surrogateescape")).hexdigest()[:6]
             output = named(*place, mark=f".{code}")
         made.append(Task(place[0], output))
-    return made
+    ours = {os.path.realpath(task.output) for task in made}
+    own = [task for task in made if str(task.source) in inputs]
+    return [t for t in made if t in own or os.path.realpath(t.source) not in ours]
 
 
 def batch(

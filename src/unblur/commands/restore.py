@@ -681,7 +681,8 @@ def _restoring(
     def tell(restored: float) -> None:
         # Frames come out late (windows, fusion): those that the network has done count, too.
         nonlocal seen
-        seen = max(seen, restored, out)
+        # A resumed job runs windows again that begin before its first frame.
+        seen = max(seen, restored if total is None else min(restored, total), out)
         if isinstance(runner, ByShot):
             fused = runner.fused(out)
             job.at(runner.paced((1 - fused) * seen + fused * out), out)

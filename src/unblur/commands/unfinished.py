@@ -50,6 +50,7 @@ class Unfinished:
             return
         self.chosen.update(chosen)
         journal = {"target": str(self.target), "facts": self.facts, "chosen": self.chosen}
+        journal["check"] = _check(journal)
         with contextlib.suppress(OSError):  # without a journal the work is done again, no more
             write_whole(self.kept.folder / JOURNAL, json.dumps(journal, indent=1).encode())
 
@@ -136,7 +137,7 @@ def leftovers(path: Path) -> list[Leftover]:
         if not (folder / LOCK).is_file():  # not one of ours
             continue
         journal = _journal(folder)
-        name = journal.get("target") or (folder / LOCK).read_text().partition("\n")[2].strip()
+        name = journal.get("target") or _content(folder / LOCK).partition("\n")[2]
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
         found.append(Leftover(folder, Path(name), size, _is_locked(folder)))
@@ -190,6 +191,12 @@ def _take_up(job: Unfinished, resume: bool) -> None:
     """Goes on with what lies there, or begins anew; UsageError where neither is right."""
     folder, journal = job.kept.folder, _journal(job.kept.folder)
     if not (journal and _holds_work(folder)):
+        if (folder / JOURNAL).exists() and _holds_work(folder):
+            warnings.warn(
+                f"the journal of what was done of {job.target} is damaged: it is done again",
+                UnblurWarning,
+                stacklevel=4,
+            )
         _empty(folder)
         return
     remedy = f"or remove what was done by `unblur clean '{job.target}'`"
@@ -220,16 +227,18 @@ def _difference(name: str, then: Any, now: Any) -> str:
 
 
 def _journal(folder: Path) -> dict[str, Any]:
-    """What the journal says; nothing where there is none."""
+    """What the journal says; nothing where there is none, or a damaged one."""
     try:
-        journal = json.loads((folder / JOURNAL).read_bytes())
-        return (
-            journal
-            if isinstance(journal["facts"], dict) and isinstance(journal["chosen"], dict)
-            else {}
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        journal: dict[str, Any] = json.loads((folder / JOURNAL).read_bytes())
+        check = journal.pop("check")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+    return journal if check == _check(journal) else {}
+
+
+def _check(journal: Mapping[str, Any]) -> str:
+    """By which a journal is known to be whole: what it says decides what frames come out."""
+    return hashlib.sha256(json.dumps(journal, sort_keys=True).encode()).hexdigest()
 
 
 def _holds_work(folder: Path) -> bool:
@@ -244,7 +253,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    for each in folder.iterdir():
+    for each in folder.iterdir() if folder.is_dir() else ():
         if each.is_dir():
             shutil.rmtree(each, ignore_errors=True)
         elif each.name != LOCK:
@@ -254,6 +263,9 @@ def _empty(folder: Path) -> None:
 def _remove(kept: Kept, lock: _Lock) -> None:
     if os.name == "nt":  # where an open file cannot be removed
         lock.close()
+    kept.close()
+    with contextlib.suppress(OSError):
+        _empty(kept.folder)  # the lock stays to the end: by it `unblur clean` knows the folder
     kept.remove()
     lock.close()
 
@@ -288,7 +300,8 @@ def _locked(folder: Path, target: Path) -> _Lock:
             )
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
             os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n{target}".encode())
+            who = f"process {os.getpid()} on {socket.gethostname()}\n{target}"
+            os.write(file, os.fsencode(who))  # a name need not be text
             return _Lock(file)
         os.close(file)
     raise OSError(errno.EAGAIN, "its folder comes and goes", str(folder))
@@ -304,7 +317,7 @@ def _is_locked(folder: Path) -> bool:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text()
+        return os.fsdecode(path.read_bytes())
     except OSError:
         return ""
 

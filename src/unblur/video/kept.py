@@ -262,7 +262,7 @@ class Kept:
         """The output needs the space more than the log does."""
         with contextlib.suppress(OSError):
             if self._log is not None:
-                self._log.truncate(0)
+                os.ftruncate(self._log.fileno(), 0)  # its own truncate writes what is buffered
         self.end_log()
 
     def _frames_file(self, number: int) -> Path:
