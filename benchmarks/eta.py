@@ -3,10 +3,10 @@
 Usage: python benchmarks/eta.py [--cpu] [--shares .1 .25 .5] CLIP[,OPTION=VALUE...] ...
 
 Each job is a clip with options of `unblur.restore`, such as `in.mp4,quality=fast,end=f40`; what it
-makes is thrown away. `--cpu` counts time of the CPU alone, as if the machine had nothing else to do;
-set OMP_NUM_THREADS=1 with it. A row: the whole time of the job, what the line before the work expected of
-the stage that restores and what that took, and in percent how far elapsed time plus time left were
-from the whole when these shares of it had passed.
+makes is thrown away. `--cpu` counts time of the CPU alone, as if the machine had nothing else to
+do; set OMP_NUM_THREADS=1 with it. A row: the whole time of the job, what the line before the work
+expected of the stage that restores and what that took, and in percent how far elapsed time plus
+time left were from the whole when these shares of it had passed.
 """
 
 from __future__ import annotations

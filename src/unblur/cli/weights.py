@@ -165,7 +165,6 @@ def check(path: Path) -> bool:
         WeightsError: they are damaged, or do not fit.
     """
     import unblur
-    from unblur.guidance.blur_kind import fits_look
     from unblur.models.known import fits_guide
     from unblur.weights import load, model_names
 
@@ -175,6 +174,6 @@ def check(path: Path) -> bool:
         if name in known:
             unblur.load_model(name, weights=path, device="cpu")
             return True
-        if fits_guide(name, state, str(path)) or fits_look(name, state, str(path)):
+        if fits_guide(name, state, str(path)):
             return True
     return False

@@ -11,6 +11,7 @@ from unblur.models import load_state
 from unblur.models.coc import CocNet
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.models.flow_s import FlowS
+from unblur.models.look import Look
 from unblur.models.raft import Raft, RaftConfig
 
 State = Mapping[str, Tensor]
@@ -25,6 +26,7 @@ GUIDES: dict[str, Callable[[State], nn.Module]] = {
     "coc-s": lambda _: CocNet(),
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
+    "look-s": lambda _: Look(),
     "raft-things": lambda _: Raft(RaftConfig()),
 }
 """Networks by the name of their weights."""
