@@ -1,52 +1,104 @@
 """Trains look-s, which tells blur of motion from blur of focus, and measures it on held-out scenes.
 
-Usage: python benchmarks/blur_kind.py TEXTURES OUT.safetensors [--clips 600] [--steps 450]
+Usage: python benchmarks/blur_kind.py train TEXTURES OUT.safetensors [--scenes N] [--frames N]
+       python benchmarks/blur_kind.py measure [WEIGHTS.safetensors]
 
-TEXTURES is a bank as `unblur data textures` makes it. A frame counts as blurred by motion where a
-fifth of its pixels move 3 pixels or more while the shutter is open, and as out of focus where a
-fifth have a circle of confusion with a radius of 1.5 pixels or more.
+TEXTURES is a bank as `unblur data textures` makes it. When a frame counts as blurred, by what, and
+when either answer is right, `Truth.kinds` says; the limits were set before any frame was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unblur import weights
-from unblur.commands.analyze import LIKELY
+from unblur.commands.analyze import LIKELY, kind_of
 from unblur.data.codec import Encoding, decode, through
 from unblur.evaluation.encoded import FOLDER
 from unblur.evaluation.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
-from unblur.guidance.blur_kind import CELL, LIMITS, BlurKind, Cells, around, describe, measured
-from unblur.guidance.coc import load_coc_s
+from unblur.guidance.blur_kind import load_look_s, seen_by
+from unblur.models import load_state
+from unblur.models.look import CELL, Look
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
 
 SPEEDS = ((2, 6), (6, 12), (12, 26), (26, 40))
 RADII = ((1, 2), (2, 5), (5, 9), (9, 14))
-KINDS = ("sharp", "motion", "focus", "joint")
+KINDS = ("joint", "motion", "focus", "sharp", "joint", "focus", "motion", "sharp")
 SUITES = ("synth-motion", "synth-focus", "synth-joint")
-BLURRED = 0.2
-"""Share of a frame's pixels."""
-FOLDS = 3
-SHIFTS = {6: 4.0, 7: 2.0}
-"""Features that tell of contrast and noise, and how far they are moved at random in training."""
+RATES = ("18", "20", "22", "23", "24", "26", "28", "29", "30", "32")
+"""Rate factors of the H.264 that frames go through in training."""
+MOVED, UNFOCUSED = 3.0, 1.5
+"""Pixels of motion during the exposure, and of the radius, from which a pixel is blurred; half of
+these is where it begins to be."""
+MANY, FEW = 0.25, 0.1
+"""Share of a frame's pixels from which it is blurred, and below which it is not."""
+HIDES = 1.5
+"""Motion shows beside a radius if it is longer than that many times; else the disk hides it."""
+HIDDEN = 10.0
+"""And a radius beside a motion up to this many times as long."""
+EITHER = 0.5
+BATCH = 16
+
+
+class Truth(NamedTuple):
+    """What is known of a frame."""
+
+    maps: Tensor
+    """(4, h, w) of cells: log(1 + pixels) of motion and radius, share of pixels blurred by each."""
+    kinds: tuple[float, float]
+    """By motion, by focus: 1 it is, 0 it is not, `EITHER` neither clearly."""
+
+    @classmethod
+    def of(cls, extent: Tensor, radius: Tensor) -> Truth:
+        """Of (1, H, W) pixels of motion, and of the radius of the circle of confusion.
+
+        A quarter of the pixels make a frame blurred; it is not where less than a tenth has half of
+        the limit. Between, and where one kind hides the other, either answer is right.
+        """
+        motion = (extent >= MOVED) & (extent >= HIDES * radius)
+        focus = (radius >= UNFOCUSED) & (radius >= extent / HIDDEN)
+        cells = (extent.log1p(), radius.log1p(), motion.float(), focus.float())
+        begun = extent >= MOVED / 2, radius >= UNFOCUSED / 2
+        both = [clear(*pair) for pair in zip((motion, focus), begun, strict=True)]
+        maps = F.avg_pool2d(torch.stack(cells, 1), CELL)[0]
+        return cls(maps, (both[0], both[1]))
+
+
+def clear(blurred: Tensor, begun: Tensor) -> float:
+    """Whether a frame is blurred: by the pixels that are, and those that begin to be."""
+    if float(blurred.float().mean()) >= MANY:
+        return 1.0
+    return 0.0 if float(begun.float().mean()) < FEW else EITHER
 
 
 class Example(NamedTuple):
-    """A frame and its truth."""
+    """A frame, what is beside it, and its truth."""
 
-    cells: Cells
-    truth: Tensor
-    """(h w, 2) log(1 + pixels) of motion and radius."""
-    shares: Tensor
-    """(2,) of pixels above the limits."""
+    shown: Tensor
+    """(1, H, W) luma as bytes."""
+    beside: Tensor
+    flow: Tensor
+    """(2, H/4, W/4)."""
+    truth: Truth
+
+    @classmethod
+    def of(cls, frames: Tensor, t: int, other: int, truth: Truth) -> Example:
+        """Frame `t` of (T, 3, H, W) with another one."""
+        shown, beside, flow = seen_by(frames[t], frames[other])
+        luma = [(255 * x[0]).round().byte() for x in (shown, beside)]
+        return cls(luma[0], luma[1], flow[0].half(), truth)
 
 
 def scene(kind: str, draw: random.Random) -> SceneConfig:
@@ -57,152 +109,193 @@ def scene(kind: str, draw: random.Random) -> SceneConfig:
     if kind == "focus":
         return unfocused(replace(DAYLIGHT, mode="focus"), radius)
     if kind == "joint":
-        return unfocused(moving("joint", speed), radius)
-    if draw.random() < 0.5:
+        return replace(unfocused(moving("joint", speed), radius), exposure=(0.4, 1.0))
+    chance = draw.random()
+    if chance < 0.35:
         return unfocused(replace(DAYLIGHT, mode="focus"), (0, 0))
-    if draw.random() < 0.3:
+    if chance < 0.55:
         return moving("motion", (0, 0))
     quick = replace(DAYLIGHT, mode="motion", static=0.0, light=0.0, camera=CAMERA)
-    return replace(quick, motion=(1.0, 16.0), exposure=(0.01, 0.03))
+    return replace(quick, motion=(1.0, 24.0), exposure=(0.01, 0.03))
 
 
-def example(
-    coc: nn.Module, frames: Tensor, extent: Tensor, radius: Tensor, t: int, o: int
-) -> Example:
-    """Frame `t` of a clip (T, 3, H, W), seen with frame `o`."""
-    truth = [F.avg_pool2d(x[t, None].log1p(), CELL).flatten() for x in (extent, radius)]
-    shares = [
-        (x[t] >= limit).float().mean() for x, limit in zip((extent, radius), LIMITS, strict=True)
-    ]
-    return Example(measured(coc, frames[t], frames[o]), torch.stack(truth, -1), torch.stack(shares))
+def lossy(frames: Tensor, draw: random.Random) -> Iterator[Tensor]:
+    """Frames as they are, and out of two encoders."""
+    yield frames
+    for codec in ("h264", draw.choice(("h264", "h264", "h265", "mjpeg"))):
+        if codec == "h264":
+            preset = draw.choice(("medium", "veryfast"))
+            yield through(
+                frames, Encoding("libx264", {"crf": draw.choice(RATES), "preset": preset})
+            )
+        elif codec == "h265":
+            options = {"crf": draw.choice(("22", "26", "30")), "x265-params": "log-level=none"}
+            yield through(frames, Encoding("libx265", {"preset": "fast", **options}))
+        else:
+            yield through(frames, Encoding("mjpeg", {"qmin": "2", "qmax": "12"}))
 
 
-def training(bank: TextureBank, clips: int) -> list[list[Example]]:
-    """Clips by fours of each kind."""
-    coc, made = load_coc_s(), []
-    for i in range(clips):
-        draw = random.Random(i)
-        config, loss = scene(KINDS[i % 4], draw), draw.random()
-        config = replace(config, compressed=float(loss < 0.25))
-        generator = torch.Generator().manual_seed(977_000_000 + i)
-        scenes = sample_scenes(config, bank, 1, generator)
-        clip = render(scenes, SIDE, SIDE, 4, truth={"extent", "coc"})
-        frames = clip.blurred[0]
-        if loss > 0.5:
-            options = {"crf": str(draw.choice((20, 23, 26, 29, 32))), "preset": "medium"}
-            frames = through(frames, Encoding("libx264", options))
-        pairs = ((1, 2), (2, 1)) if i % 2 == 0 else ((2, 3),)
-        made.append([example(coc, frames, clip.extent[0], clip.coc[0], *pair) for pair in pairs])
+def training(bank: TextureBank, scenes: int) -> list[Example]:
+    """Three examples of each scene."""
+    made = []
+    for i in range(scenes):
+        draw = random.Random(10_000 + i)
+        config = replace(scene(KINDS[i % len(KINDS)], draw), compressed=0.0, noise=0.6)
+        generator = torch.Generator().manual_seed(978_000_000 + i)
+        clip = render(
+            sample_scenes(config, bank, 1, generator), SIDE, SIDE, 3, truth={"extent", "coc"}
+        )
+        assert clip.extent is not None
+        assert clip.coc is not None
+        truths = [Truth.of(clip.extent[0, t], clip.coc[0, t]) for t in range(3)]
+        for frames in lossy(clip.blurred[0], draw):
+            t = draw.randrange(3)
+            other = t + 1 if t == 0 or (t == 1 and draw.random() < 0.3) else t - 1
+            made.append(Example.of(frames, t, other, truths[t]))
     return made
 
 
-def fit_cells(examples: list[Example], steps: int) -> BlurKind:
-    """The first network: of a cell and those around it."""
-    network = BlurKind()
-    x = torch.cat([around(e.cells).flatten(1).T for e in examples])
-    y = torch.cat([e.truth for e in examples])
-    counts = [e.cells.detail.flatten() / e.cells.detail.mean() for e in examples]
-    weight = torch.cat(counts).clamp(0.1, 2)
-    network.mean.copy_(x.mean(0))
-    network.deviation.copy_(x.std(0) + 1e-3)
-    optimizer = torch.optim.AdamW(network.cells.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
-    limits, half = torch.tensor(LIMITS).log1p(), x.shape[1] // 2
-    for _ in range(steps):
-        i = torch.randint(len(x), (1024,))
-        seen = torch.where(torch.rand_like(x[i]) < 0.1, network.mean.expand_as(x[i]), x[i])
-        seen = seen + 0.05 * torch.randn_like(seen) * network.deviation
-        for place, range_ in SHIFTS.items():
-            seen[:, [place, half + place]] += range_ * (torch.rand(len(i), 1) - 0.5)
-        found = network.extents(seen.T[:, :, None])[:, 0]
-        error = found[:, :2] - y[i]
-        above = ((y[i] - limits) / 0.3).sigmoid()
-        told = F.binary_cross_entropy_with_logits(found[:, 2:], above, reduction="none")
-        loss = ((error.abs() / 2 + error.square() + told).sum(-1) * weight[i]).mean()
+def varied(example: Example) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Luma, that of the neighbour, flow and maps, turned and mirrored at random."""
+    shown, beside = example.shown.float() / 255, example.beside.float() / 255
+    flow, maps = example.flow.float(), example.truth.maps
+    if random.random() < 0.06:  # a frame that is shown twice seems to stand still
+        beside, flow = shown, torch.zeros_like(flow)
+    for axis in (0, 1):
+        if random.random() < 0.5:
+            shown, beside, flow, maps = (x.flip(2 - axis) for x in (shown, beside, flow, maps))
+            flow = torch.cat([-flow[n : n + 1] if n == axis else flow[n : n + 1] for n in (0, 1)])
+    if random.random() < 0.5:
+        shown, beside, flow, maps = (x.mT for x in (shown, beside, flow.flip(0), maps))
+    if random.random() < 0.3:
+        sigma = random.choice((0.002, 0.005, 0.01))
+        shown, beside = (x + sigma * torch.randn_like(x) for x in (shown, beside))
+    if random.random() < 0.3:
+        power = random.uniform(0.7, 1.4)
+        shown, beside = (x.clamp(0, 1) ** power for x in (shown, beside))
+    return shown, beside, flow, maps
+
+
+def train(examples: list[Example], frames: int) -> Look:
+    """A network, as the mean over its last steps."""
+    network, mean = Look(), Look()
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.02)
+    steps = frames // BATCH
+    rise = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda n: min(1.0, 0.05 + n / (0.03 * steps)) * (1 - n / steps)
+    )
+    order: list[Example] = []
+    for step in range(steps):
+        if len(order) < BATCH:
+            order += random.sample(examples, len(examples))
+        chosen, order = order[:BATCH], order[BATCH:]
+        shown, beside, flow, maps = (torch.stack(x) for x in zip(*map(varied, chosen), strict=True))
+        kinds = torch.tensor([example.truth.kinds for example in chosen])
+        weight = torch.where(kinds == EITHER, 0.0, 1.0)
+        with torch.autocast("cpu", torch.bfloat16):
+            cells, found = (x.float() for x in network(shown, beside, flow))
+        told = F.binary_cross_entropy_with_logits(found, 0.96 * kinds + 0.02, weight)
+        places = F.binary_cross_entropy_with_logits(cells[:, 2:], maps[:, 2:])
+        loss = 2 * F.smooth_l1_loss(cells[:, :2], maps[:, :2]) + places + told
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        schedule.step()
-    return network.eval()
-
-
-@torch.no_grad()
-def described(network: BlurKind, examples: list[Example]) -> Tensor:
-    """What frames are judged by, (n, FRAME_FEATURES)."""
-    return torch.stack([describe(network.extents(around(e.cells)), e.cells) for e in examples])
-
-
-def fit_frames(network: BlurKind, x: Tensor, examples: list[Example]) -> None:
-    """The second network: of what the first one said of frames it had not seen."""
-    shares = torch.stack([e.shares for e in examples])
-    truth = (shares >= BLURRED).float() * 0.98 + 0.01
-    weight = (0.15 + 4 * (shares - BLURRED).abs()).clamp(max=1)  # the limit is a matter of taste
-    network.frame_mean.copy_(x.mean(0))
-    network.frame_deviation.copy_(x.std(0) + 1e-3)
-    optimizer = torch.optim.AdamW(network.frame.parameters(), 3e-3, weight_decay=0.3)
-    for _ in range(400):
-        seen = x + 0.1 * torch.randn_like(x) * network.frame_deviation
-        found = network.kinds(seen)
-        told = F.binary_cross_entropy_with_logits(found, truth, reduction="none")
-        optimizer.zero_grad()
-        (told * weight).mean().backward()
-        optimizer.step()
-
-
-def train(clips: list[list[Example]], steps: int) -> BlurKind:
-    """Both networks."""
-    examples = [e for clip in clips for e in clip]
-    fold = torch.tensor([n // 4 % FOLDS for n, clip in enumerate(clips) for _ in clip])
-    seen: list[Tensor] = [torch.empty(0)] * len(examples)
-    for k in range(FOLDS):
-        others = fit_cells([e for e, f in zip(examples, fold, strict=True) if f != k], steps)
-        for i in (fold == k).nonzero()[:, 0].tolist():
-            seen[i] = described(others, [examples[i]])[0]
-    network = fit_cells(examples, steps)
-    fit_frames(network, torch.stack(seen), examples)
-    return network
+        rise.step()
+        keep = min(0.998, (step + 1) / (step + 11))
+        for old, new in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
+            old.copy_(keep * old + (1 - keep) * new if old.is_floating_point() else new)
+    return mean.eval()
 
 
 def held_out_frames(suite: str, encoded: int | None) -> list[Example]:
     """Two frames of each scene of a suite."""
-    import zipfile
-
-    coc, found = load_coc_s(), []
+    found = []
     for i, maker in enumerate(find_suite(suite, Sources()).clips(Sources())):
         _, config, _, seed = maker.args  # type: ignore[attr-defined]
         generator = torch.Generator().manual_seed(seed)
         clip = render(
             sample_scenes(config, held_out(), 1, generator), SIDE, SIDE, 5, truth={"extent", "coc"}
         )
+        assert clip.extent is not None
+        assert clip.coc is not None
         frames = clip.blurred[0]
         if encoded is not None:
             with zipfile.ZipFile(FOLDER / f"{suite}-{encoded}.zip") as archive:
                 frames = decode(archive.read(f"{i:02}.mkv"))
         frames = (frames * 255).round() / 255
-        found += [example(coc, frames, clip.extent[0], clip.coc[0], t, t - 1) for t in (2, 4)]
+        for t in (2, 4):
+            truth = Truth.of(clip.extent[0, t], clip.coc[0, t])
+            found.append(Example.of(frames, t, t - 1, truth))
     return found
 
 
-def main() -> None:
-    """Trains, measures, writes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("textures")
-    parser.add_argument("out")
-    parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=450)
-    options = parser.parse_args()
-    torch.manual_seed(0)
-    network = train(training(TextureBank.load(options.textures), options.clips), options.steps)
+@torch.no_grad()
+def chances(network: Look, examples: list[Example]) -> list[tuple[float, float]]:
+    """Of being blurred by motion, and by focus."""
+    found = []
+    for e in examples:
+        seen = e.shown[None].float() / 255, e.beside[None].float() / 255, e.flow[None].float()
+        motion, focus = network(*seen).kinds[0].sigmoid().tolist()
+        found.append((motion, focus))
+    return found
+
+
+def right(chance: tuple[float, float], truth: Truth) -> bool:
+    """Whether an answer is right for both kinds."""
+    pairs = zip(chance, truth.kinds, strict=True)
+    return all(kind in (EITHER, float(value > LIKELY)) for value, kind in pairs)
+
+
+def named(kinds: tuple[float, float]) -> str:
+    """A truth in words."""
+    return "border" if EITHER in kinds else kind_of(*kinds)
+
+
+def measure(network: Look) -> None:
+    """Prints the share that is right, by suite and by kind, and what is taken for what."""
     for encoded in (None, 23, 29):
+        every: list[tuple[tuple[float, float], Truth]] = []
         for suite in SUITES:
             examples = held_out_frames(suite, encoded)
-            with torch.no_grad():
-                said = network.kinds(described(network, examples)).sigmoid() > LIKELY
-            right = said == (torch.stack([e.shares for e in examples]) >= BLURRED)
-            motion, focus = right.float().mean(0).tolist()
-            print(f"{suite} {encoded}: {motion:.3f} {focus:.3f} {right.all(1).float().mean():.3f}")
+            pairs = [
+                (c, e.truth) for c, e in zip(chances(network, examples), examples, strict=True)
+            ]
+            share = sum(right(*pair) for pair in pairs) / len(pairs)
+            print(f"{suite} {encoded}: {share:.1%} of {len(pairs)}")
+            every += pairs
+        print(f"all {encoded}: {sum(right(*pair) for pair in every) / len(every):.1%}")
+        table = Counter((named(truth.kinds), kind_of(*chance)) for chance, truth in every)
+        for is_, called in sorted(table):
+            print(f"  {is_} called {called}: {table[is_, called]}")
+
+
+def main() -> None:
+    """Trains or measures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    training_ = verbs.add_parser("train")
+    training_.add_argument("textures")
+    training_.add_argument("out")
+    training_.add_argument("--scenes", type=int, default=1000)
+    training_.add_argument("--frames", type=int, default=40_000)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("weights", nargs="?", type=Path)
+    options = parser.parse_args()
+    if options.verb == "measure":
+        network = load_look_s()
+        if options.weights is not None:
+            path = options.weights
+            network = load_state(Look(), weights.load(path), str(path))
+        measure(network)
+        return
+    torch.manual_seed(0)
+    random.seed(0)
+    examples = training(TextureBank.load(options.textures), options.scenes)
+    network = train(examples, options.frames)
     facts = {"name": "look-s", "network": "look-s", "licence": "Apache-2.0"}
     weights.save(options.out, network.half().state_dict(), facts)
+    measure(network.float())
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def found_to_be(found: Analysis) -> str:
         tried = sum(shot.kind != "sharp" for shot in found.shots)
         gains = f"{tried} of {len(found.shots)} shots" if len(found.shots) > 1 else "it"
         return f"looks {said}; a model on trial still found blur in {gains}" if tried else said
-    return f"{blurred / len(found.frames):.0%} {WORDS[found.kind]}"
+    return f"{WORDS[found.kind]}: {blurred / len(found.frames):.0%} of the frames look blurred"
 
 
 def codec(found: Analysis) -> str:

@@ -165,16 +165,15 @@ def check(path: Path) -> bool:
         WeightsError: they are damaged, or do not fit.
     """
     import unblur
-    from unblur.guidance.blur_kind import fits_look
     from unblur.models.known import fits_guide
     from unblur.weights import load, model_names
 
-    state = load(path)
+    load(path)  # a damaged file is refused whatever network it is of
     known = {info.name for info in unblur.list_models()}
     for name in [*model_names(path), path.stem]:
         if name in known:
             unblur.load_model(name, weights=path, device="cpu")
             return True
-        if fits_guide(name, path) or fits_look(name, state, str(path)):
+        if fits_guide(name, path):
             return True
     return False

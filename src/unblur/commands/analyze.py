@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,8 @@ from unblur.commands.cost import Estimate, cost_for, models_for
 from unblur.engine.change import change
 from unblur.engine.pipeline import prefetch
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError, WeightsError
-from unblur.guidance.blur_kind import CELL, Looked, Looker
+from unblur.guidance.blur_kind import Looked, Looker
+from unblur.models.look import CELL
 from unblur.ops import shots as ops
 from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
@@ -37,11 +39,8 @@ EVERY = 3
 """Frames from one that is looked at to the next; those between are like the last one."""
 LEAST_FRAMES = 24
 """Frames of a clip below which each is looked at."""
-LIKELY = 0.35
-"""Chance above which a frame counts as blurred: to call one sharp that is not costs more than to
-restore one in vain."""
-SOFT = 1.0
-"""Radius in pixels that coc-s finds, whatever blurs, above which a frame is not called sharp."""
+LIKELY = 0.5
+"""Chance above which a frame counts as blurred."""
 MANY = 0.25
 """Share of frames that are blurred, above which a shot is."""
 PIECE = 128
@@ -110,7 +109,7 @@ class Analysis:
     """Frames of the video."""
     shots: tuple[Shot, ...]
     kind: Kind
-    """Of most frames that are blurred, if more than a quarter are."""
+    """Of most frames in shots that are blurred, if more than a quarter are."""
     blockiness: float
     noise: float
     bits_per_pixel: float | None
@@ -156,7 +155,7 @@ def analyze(
             them, of one clip.
         start: first frame to look at, as in `restore`.
         end: first frame not to.
-        device: where coc-s runs, and where the time of models is measured.
+        device: where look-s runs, and where the time of models is measured.
         estimate: measure what each quality costs, by a short run of its model.
         progress: called as it goes on.
 
@@ -391,12 +390,13 @@ def summary(
     job: Job,
 ) -> Analysis:
     """What was seen, in numbers; and what each quality costs if that is to be measured."""
-    looks, kind = seen.looks, kind_of_all(seen.looks)
+    looks = seen.looks
+    frames: dict[Kind, int] = {}
+    for (start, stop), blurred in zip(seen.shots, seen.kinds, strict=True):
+        frames[blurred] = frames.get(blurred, 0) + stop - start
+    kind = kind_of_most(frames)
     found: list[Estimate] = []
     if estimate:
-        frames: dict[Kind, int] = {}
-        for (start, stop), blurred in zip(seen.shots, seen.kinds, strict=True):
-            frames[blurred] = frames.get(blurred, 0) + stop - start
         found = estimates(frames, (about["height"], about["width"]), device, job)
     return Analysis(
         **about,
@@ -433,7 +433,7 @@ def summed_up(frame: Looking, looked: Looked, shrunk: int, rgb: Tensor) -> Frame
     return FrameLook(
         index=frame.index,
         seconds=float(frame.time),
-        kind=kind_of(motion, focus, looked.seen),
+        kind=kind_of(motion, focus),
         motion=shrunk * looked.most(looked.motion),
         radius=shrunk * looked.most(looked.radius),
         chance_motion=motion,
@@ -443,10 +443,8 @@ def summed_up(frame: Looking, looked: Looked, shrunk: int, rgb: Tensor) -> Frame
     )
 
 
-def kind_of(motion: float, focus: float, seen: float = 0.0) -> Kind:
-    """The kind that two chances mean; `seen` is what coc-s says of half of all detail."""
-    if max(motion, focus) <= LIKELY and seen > SOFT:
-        return "motion" if motion > focus else "focus"
+def kind_of(motion: float, focus: float) -> Kind:
+    """The kind that two chances mean."""
     if motion > LIKELY:
         return "both" if focus > LIKELY else "motion"
     return "focus" if focus > LIKELY else "sharp"
@@ -473,11 +471,20 @@ def shot_of(start: int, stop: int, kind: Kind, looks: Sequence[FrameLook]) -> Sh
 
 def kind_of_all(looks: Sequence[FrameLook]) -> Kind:
     """The kind of some frames: that of most of those that are blurred, where a quarter are."""
-    blurred = [look for look in looks if look.kind != "sharp"]
-    if len(blurred) <= MANY * len(looks):
+    return kind_of_most(Counter(look.kind for look in looks))
+
+
+def kind_of_most(frames: Mapping[Kind, int]) -> Kind:
+    """The same of frames by their kind.
+
+    >>> kind_of_most({"sharp": 5, "motion": 3}), kind_of_most({"sharp": 5, "focus": 1})
+    ('motion', 'sharp')
+    """
+    blurred = sum(many for kind, many in frames.items() if kind != "sharp")
+    if blurred <= MANY * sum(frames.values()):
         return "sharp"
     share = {
-        name: sum(look.kind in (name, "both") for look in blurred) / len(blurred)
+        name: sum(many for kind, many in frames.items() if kind in (name, "both")) / blurred
         for name in ("motion", "focus")
     }
     return kind_of(*(0.0 if value < 0.5 else 1.0 for value in share.values()))

@@ -12,6 +12,7 @@ from unblur.models import load_state
 from unblur.models.coc import CocConfig, CocNet, alone, with_encoder
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.models.flow_s import FlowS
+from unblur.models.look import Look
 from unblur.models.raft import Raft, RaftConfig
 from unblur.weights.difference import load_whole
 
@@ -28,6 +29,7 @@ GUIDES: dict[str, Callable[[State], nn.Module]] = {
     "coc-m": lambda _: CocNet(CocConfig(encoder="motion-s")),
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
+    "look-s": lambda _: Look(),
     "raft-things": lambda _: Raft(RaftConfig()),
 }
 """Networks by the name of their weights."""
