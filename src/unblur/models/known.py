@@ -43,6 +43,8 @@ def fits_guide(name: str, path: Path) -> bool:
     """
     if name not in GUIDES:
         return False
-    state = alone(load_whole(path, with_encoder))
+    state = load_whole(path, with_encoder)
+    if name == "coc-m":
+        state = alone(state)
     load_state(GUIDES[name](state), state, str(path))
     return True
