@@ -48,7 +48,8 @@ def memory(clip):
 def test_there_and_back(clip, tmp_path, memory, home):
     whole = tmp_path / "whole.mkv"
     unblur.restore(clip, whole, model="none")
-    unblur.restore("memory://videos/in.mp4", "memory://made/out.mkv", model="none")
+    report = unblur.restore("memory://videos/in.mp4", "memory://made/out.mkv", model="none")
+    assert report.output == "memory://made/out.mkv"
     assert memory.cat_file("/made/out.mkv") == whole.read_bytes()
     unblur.restore(f"file://{clip}", f"file://{tmp_path}/new/out.mkv", model="none")
     assert (tmp_path / "new" / "out.mkv").read_bytes() == whole.read_bytes()

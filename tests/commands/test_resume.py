@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -23,6 +24,7 @@ from unblur.ops.shots import Shot
 from unblur.restorers.base import Preset, Window
 from unblur.restorers.none import Untouched
 from unblur.restorers.registry import PRESETS, RESTORED_BY
+from unblur.video.kept import Kept
 
 FRAMES, SEGMENT = 26, 10
 SHOTS = (15, 11)
@@ -305,6 +307,21 @@ def test_what_a_killed_removal_leaves_is_found(clip, tmp_path, killed, monkeypat
     remove(leftovers(out)[0])
     assert [path.name for path in folder_of(out).iterdir()] == ["lock"]
     assert [left.target for left in leftovers(tmp_path)] == [out]
+
+
+def test_a_log_gives_its_space_back_on_a_full_disk(tmp_path):
+    resource = pytest.importorskip("resource")
+    image = av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8))
+    frame = SimpleNamespace(image=image, index=0)
+    kept = Kept(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        for _ in range(20):
+            kept.add_frame(0, frame)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "00000.frames").stat().st_size == 0
 
 
 def test_progress_of_what_goes_on_stays_within_the_frames(clip, tmp_path, killed):

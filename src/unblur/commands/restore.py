@@ -89,7 +89,8 @@ T = TypeVar("T")
 class Report:
     """What a finished job did."""
 
-    output: Path
+    output: Path | str
+    """A string where it is a URL."""
     frames: int
     seconds: float
     """Wall-clock time of the whole job, loading the model included."""
@@ -251,7 +252,9 @@ def restore(
         start = at or start
     if is_remote(source) or is_remote(destination):
         with staged(source, destination, overwrite=overwrite) as (near, made):
-            return restore(near, made, **named)
+            report = restore(near, made, **named)
+        sent = is_remote(destination)
+        return dataclasses.replace(report, output=str(destination)) if sent else report
     if cluster is not None and not is_connected():
         with connected(cluster):
             return restore(source, destination, **named)

@@ -260,10 +260,9 @@ class Kept:
 
     def _give_up_log(self) -> None:
         """The output needs the space more than the log does."""
+        self.end_log()  # first: what is buffered must not come to lie where the first frame was
         with contextlib.suppress(OSError):
-            if self._log is not None:
-                os.ftruncate(self._log.fileno(), 0)  # its own truncate writes what is buffered
-        self.end_log()
+            os.truncate(self._frames_file(self._number), 0)
 
     def _frames_file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.frames"
