@@ -204,7 +204,8 @@ class Request:
             return None
         by_default = "depth-anything" if info.real_depth else "builtin"
         choice = self.options["depth"] or by_default
-        return FocusOfVideo(choice, reader, self.options["depth_invert"], str(self.device))
+        invert, device = self.options["depth_invert"], str(self.device)
+        return FocusOfVideo(choice, reader, invert, device, info.coc)
 
     def runner(
         self,
