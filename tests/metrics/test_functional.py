@@ -11,6 +11,7 @@ import torch
 import unblur.metrics.functional
 from unblur.metrics import (
     added_gradient,
+    blur_effect,
     detail,
     end_point_error,
     mesh,
@@ -51,6 +52,31 @@ def test_psnr_and_ssim_equal_scikit_image():
         assert float(ssim(x, truth)[i]) == pytest.approx(expected, abs=1e-5)
         expected = reference.structural_similarity(b, a, data_range=1, channel_axis=2, win_size=33)
         assert float(ssim_uniform(x, truth, 33)[i]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 3.0])
+def test_blur_effect_equals_scikit_image(sigma):
+    reference = pytest.importorskip("skimage.measure", reason="needs the extra 'metrics'")
+    x = pair(3)[0].double()
+    x = gaussian_blur(x, sigma) if sigma else x
+    for image, found in zip(x, blur_effect(x), strict=True):
+        expected = reference.blur_effect(image.numpy(), channel_axis=0)
+        assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_blur_effect_grows_with_blur_along_either_axis(axis):
+    noise = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(1))
+    blurred = [noise] + [sum(noise.roll(i, axis) for i in range(n)) / n for n in (3, 7, 15)]
+    figures = [float(blur_effect(x)) for x in blurred]
+    assert figures == sorted(figures)
+    assert 1.2 * figures[0] < figures[-1] <= 1
+
+
+def test_blur_effect_of_a_flat_or_tiny_image():
+    assert float(blur_effect(torch.full((3, 20, 20), 0.5))) == pytest.approx(1)
+    with pytest.raises(ValueError, match="at least 11x11"):
+        blur_effect(torch.zeros(3, 10, 20))
 
 
 def images(file):

@@ -12,6 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 12, 10, 40
 """Margins around the axes."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 """Of Okabe and Ito: distinguishable by the colour-blind."""
+CLOSE = 100.0
+"""Range of a logarithmic axis, last over first, in which 2 and 5 times tens have room."""
 ROOM = 0.06
 """Part of a range that is left empty at either end."""
 
@@ -51,10 +53,13 @@ class Axis:
         return math.log10(value) if self.log else value
 
     def ticks(self) -> list[float]:
-        """Round values, four to eleven of them; of a logarithmic axis 1, 2 and 5 times tens."""
+        """Round values, four to eleven of them; of a logarithmic axis tens, and where it spans two
+        of them or less 2 and 5 times tens: with more, numbers would run into each other.
+        """
         if self.log:
             tens = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            every = [step * 10.0**ten for ten in tens for step in (1, 2, 5)]
+            steps = (1, 2, 5) if self.high / self.low <= CLOSE else (1,)
+            every = [step * 10.0**ten for ten in tens for step in steps]
             return [value for value in every if self.low <= value <= self.high]
         step = round_step((self.high - self.low) / 4)
         first = math.ceil(self.low / step)

@@ -236,6 +236,7 @@ th, td { padding: 2px 8px; text-align: right; border-bottom: 1px solid #ddd; whi
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left }
 .plot, figure { display: inline-block; vertical-align: top; width: 100%; max-width: 30em }
 .plot, figure { margin: 0 1em 1.5em 0 }
+@media (max-width: 32em) { .plot, figure { margin-right: 0 } }
 svg { width: 100%; height: auto; font: 11px sans-serif }
 .key { list-style: none; padding: 0; margin: 0; font-size: 13px }
 .key li { display: inline-block; margin-right: 1em }

@@ -3,6 +3,7 @@
 from unblur.metrics.flip import flip, flip_map
 from unblur.metrics.functional import (
     added_gradient,
+    blur_effect,
     detail,
     end_point_error,
     high_pass,
@@ -19,6 +20,7 @@ from unblur.metrics.temporal import tof, tpsnr_diff, warp_error
 
 __all__ = [
     "added_gradient",
+    "blur_effect",
     "detail",
     "end_point_error",
     "flip",

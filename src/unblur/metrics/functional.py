@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +24,10 @@ LATTICE, LATTICE_TILE = 16, 128
 it is looked for, in pixels."""
 LEAST_FLAT = 0.01
 """Part of an image that has to be homogeneous."""
+BLUR_EFFECT_RADIUS, FLAT_GRADIENT = 5, float(torch.finfo(torch.float64).eps)
+"""Of the mean that `blur_effect` compares with, in pixels, and the least gradient that counts."""
+LUMA = (0.2125, 0.7154, 0.0721)
+"""Weights of R, G and B as scikit-image has them."""
 
 
 def psnr(
@@ -92,19 +98,26 @@ def ssim_volume(
 
 def mirrored_gaussian(x: Tensor, sigma: float, axis: int) -> Tensor:
     """Blurs one axis by a Gaussian cut at 4 sigma; beyond a border comes the mirror image."""
-    radius, length = int(4 * sigma + 0.5), x.shape[axis]
+    weights = gaussian(int(4 * sigma + 0.5), sigma, torch.empty(0).double())
+    return mirrored_filter(x, weights.tolist(), axis)
+
+
+def mirrored_filter(x: Tensor, weights: Sequence[float], axis: int) -> Tensor:
+    """Correlates one axis with an odd number of weights; beyond a border comes the mirror image."""
+    radius, length = len(weights) // 2, x.shape[axis]
     at = torch.arange(-radius, length + radius, device=x.device) % (2 * length)
     wide = x.index_select(axis, torch.minimum(at, 2 * length - 1 - at))
     out = torch.zeros_like(x)
-    for i, weight in enumerate(gaussian(radius, sigma, torch.empty(0).double()).tolist()):
+    for i, weight in enumerate(weights):
         out = out.add_(wide.narrow(axis, i, length), alpha=weight)
     return out
 
 
-def require_side(x: Tensor, side: int) -> None:
+def require_side(x: Tensor, side: int, metric: str = "SSIM") -> None:
     """Refuses images that are smaller than a window."""
     if min(x.shape[-2:]) < side:
-        raise ValueError(f"SSIM needs images of at least {side}x{side}, not {tuple(x.shape[-2:])}")
+        size = tuple(x.shape[-2:])
+        raise ValueError(f"{metric} needs images of at least {side}x{side}, not {size}")
 
 
 def moments_of(x: Tensor, truth: Tensor) -> Tensor:  # (5, ..., C, H, W)
@@ -148,6 +161,38 @@ def sharpness(
 ) -> Tensor:  # (...)
     """Root of the gradient energy over the truth's: 1 is right, less is soft, more is harsh."""
     return (_gradient_energy(x) / _gradient_energy(truth).clamp(min=1e-12)).sqrt().float()
+
+
+def blur_effect(
+    x: Tensor,  # (..., 3, H, W)
+) -> Tensor:  # (...)
+    """How blurred an image looks, without its truth (Crete et al. 2007): 0 is sharp, 1 is blurred.
+
+    What a mean over 11 pixels leaves of an image's gradient, along its rows or along its columns,
+    whichever keeps more: one that was blurred already loses little. scikit-image's function of this
+    name. Compare frames of the same scene only; noise and ringing count as sharp.
+
+    Raises:
+        ValueError: the image is smaller than 11x11.
+    """
+    require_side(x, 2 * BLUR_EFFECT_RADIUS + 1, "blur_effect")
+    luma = torch.einsum("...chw,c->...hw", x.double(), x.new_tensor(LUMA, dtype=torch.float64))
+    return torch.maximum(blur_along(luma, -1), blur_along(luma, -2)).float()
+
+
+def blur_along(luma: Tensor, axis: int) -> Tensor:  # (..., H, W) -> (...)
+    """Share of the gradient along an axis that is left after a mean along it."""
+    across = -3 - axis
+    mean = torch.ones(2 * BLUR_EFFECT_RADIUS + 1) / (2 * BLUR_EFFECT_RADIUS + 1)
+
+    def gradient(y: Tensor) -> Tensor:  # Sobel's; the outer 2 pixels are left out
+        steps = mirrored_filter(y, (-0.5, 0.0, 0.5), axis)
+        return mirrored_filter(steps, (0.25, 0.5, 0.25), across).abs().clamp(min=FLAT_GRADIENT)
+
+    sharp, blurred = gradient(luma), gradient(mirrored_filter(luma, mean.tolist(), axis))
+    inner = (..., slice(2, -1), slice(2, -1))
+    lost = (sharp - blurred).clamp(min=0)[inner].sum((-2, -1))
+    return 1 - lost / sharp[inner].sum((-2, -1))
 
 
 def added_gradient(

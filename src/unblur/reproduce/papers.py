@@ -20,6 +20,23 @@ TEXTURES = Need("textures", "textures", "make a bank by `unblur data textures` a
 YAML = Need("yaml", "pyyaml", "pip install 'unblur[train]'")
 
 
+def drawn(paper: str, number: int, what: str) -> Part:
+    """A figure of rendered clips, which a script draws."""
+    name = f"{paper}-figure-{number}"
+    step = Script(name, "drawn from rendered clips", (CLONE,), ("figures.py", paper, str(number)))
+    return Part(f"figure {number}", what, (step,), note=f"images/{paper}_figure_{number}.png")
+
+
+def beside(paper: str, suite: str, models: tuple[str, ...]) -> Part:
+    """Figure 5: some clips of a suite as models restore them, beside each other."""
+    step = Evaluate(
+        f"{paper}-figure-5", "three clips", suite=suite, models=models, options={"limit": 3}
+    )
+    return Part(
+        "figure 5", "restored frames beside each other", (step,), note=f"images/{suite}-*.png"
+    )
+
+
 def converted(name: str) -> Need:
     """Published weights, which their authors alone may ship."""
     return Need("weights", name, "get the authors' checkpoint, then `unblur weights convert`")
@@ -263,6 +280,9 @@ BSSTNET = (
         ),
         NARROW,
     ),
+    drawn("bsstnet", 1, "PSNR over cost (1b)"),
+    beside("bsstnet", "synth-motion", ("motion-s", "motion-m")),
+    drawn("bsstnet", 6, "neighbours aligned by flow alone, and weighted by blur maps"),
 )
 
 DABIT_SHIPPED = Evaluate(
@@ -326,6 +346,7 @@ DABIT = (
         "none), flow by DIS, the true blur map with errors: their gains compare with each other "
         "only, and only where they lie further apart than the seeds.",
     ),
+    beside("dabit", "synth-focus", ("focus-s", "focus-m")),
     Part(
         "figure 6",
         "missed focus at night (looked at only, in the paper)",
@@ -339,6 +360,7 @@ DABIT = (
         ),
         note="BVI-RLV, whose scenes the paper shows, is replaced by rendered scenes.",
     ),
+    drawn("dabit", 7, "optical flow of blurred frames, refocused and true"),
 )
 
 ATLAS_CLIPS = Script(
@@ -433,7 +455,11 @@ ATLAS = (
             ),
         ),
     ),
-    Part("figure 6", "plain atlas, with a lens, with the circle of confusion", (ATLAS_CLIPS,)),
+    drawn("atlas", 5, "restored frames and x-t slices"),
+    drawn("atlas", 6, "plain atlas, with a lens, with the circle of confusion"),
+    drawn("atlas", 7, "circles of confusion"),
+    drawn("atlas", 8, "a limit: without a pull of focus layers have nothing to learn from"),
+    drawn("atlas", 9, "edits: paint on an atlas, and another focus"),
 )
 
 PAPERS = {"bsstnet": BSSTNET, "dabit": DABIT, "atlas": ATLAS}
