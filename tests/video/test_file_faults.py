@@ -230,8 +230,8 @@ def test_what_serves_another_image_is_not_taken_for_it() -> None:
             return streams[0]
 
     container: Any = SimpleNamespace(streams=Streams(streams))
-    assert _video_stream(Path("in.avif"), container, None).index == 1
-    assert _video_stream(Path("in.avif"), container, 0).index == 0
+    assert _video_stream(Path("in.avif"), container, None, {}).index == 1
+    assert _video_stream(Path("in.avif"), container, 0, {}).index == 0
 
 
 def test_what_cannot_be_written_is_found_one_by_one() -> None:

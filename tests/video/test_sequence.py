@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
+import unblur
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.color import to_linear
 from unblur.video import create_video, open_video, probe, sequence_writer
@@ -372,15 +374,53 @@ def test_a_rotation_flag_is_baked_in(tmp_path, turn, suffix):
     torch.testing.assert_close(after_light, upright, atol=bound, rtol=0)
 
 
-def test_the_camera_orientation_of_a_jpeg_is_known(tmp_path):
-    data = cv2.imencode(".jpg", np.full((16, 24, 3), 90, np.uint8))[1].tobytes()
-    tag = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)  # 6: turn clockwise to show
-    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 1) + tag + b"\0\0\0\0"
-    app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
-    (tmp_path / "a.jpg").write_bytes(data[:2] + app1 + data[2:])
-    info = probe_sequence(tmp_path / "a.jpg")
-    assert info.rotation == 90
-    assert info.display_matrix == (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+def photo(path: Path, orientation: int) -> Path:
+    """An image of 32x24 pixels, the same for all orientations, which EXIF says."""
+    path.parent.mkdir(exist_ok=True)
+    y, x = np.mgrid[:24, :32]
+    values = np.stack([8 * x, 10 * y, 5 * (x + y) % 256], -1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    options = {"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}
+    Image.fromarray(values).save(path, exif=exif, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_exif_is_baked_into_images(tmp_path, orientation, suffix):
+    for name, own in (("plain", 1), ("in", orientation)):
+        for number in (1, 2):
+            photo(tmp_path / name / f"{number}{suffix}", own)
+        unblur.restore(tmp_path / name, f"{tmp_path}/{name}_out/", model="none")
+    with Image.open(tmp_path / "plain_out" / "00001.png") as image:
+        plain = image.copy()
+    plain.getexif()[0x112] = orientation
+    wanted = np.asarray(ImageOps.exif_transpose(plain))
+    for number in (1, 2):
+        with Image.open(tmp_path / "in_out" / f"{number:05d}.png") as image:
+            np.testing.assert_array_equal(ImageOps.exif_transpose(image), wanted)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_exif_is_carried_into_video(tmp_path, orientation, suffix):
+    source = photo(tmp_path / f"in{suffix}", orientation)
+    unblur.restore(source, tmp_path / "a.mp4", model="none", codec="h264")
+    unblur.restore(tmp_path / "a.mp4", tmp_path / "a.png", model="none")
+    with Image.open(source) as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+    with Image.open(tmp_path / "a.png") as image:
+        found = np.asarray(image.convert("RGB")).astype(int)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).mean() < 6
+
+
+def test_images_of_one_sequence_are_turned_in_one_way(tmp_path):
+    photo(tmp_path / "1.jpg", 1)
+    photo(tmp_path / "2.jpg", 3)
+    with SequenceReader(tmp_path) as reader, pytest.raises(MediaError, match=r"2\.jpg is turned"):
+        list(reader)
 
 
 # Time

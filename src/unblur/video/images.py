@@ -20,9 +20,10 @@ from unblur.errors import MediaError, ResourceError
 from unblur.video.decode import reason
 from unblur.video.frame import tag_transfer
 from unblur.video.pixels.layout import layout_of, native_format
-from unblur.video.png import check_png, size_of
+from unblur.video.png import check_png, chunks, size_of
 from unblur.video.probe import check_size
 from unblur.video.profiles import profile_of
+from unblur.video.side_data import display_matrix, without_profile
 
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")
 """Suffixes of images that are read."""
@@ -57,6 +58,8 @@ class Decoded(NamedTuple):
     """What is wrong with the file, where it gave an image all the same."""
     profile: bytes | None = None
     """Its colour profile (ICC)."""
+    matrix: tuple[int, ...] | None = None
+    """How it is turned and mirrored to be shown (EXIF orientation); see `display_matrix`."""
 
 
 def read_image(path: Path, max_pixels: int) -> Decoded:
@@ -94,7 +97,7 @@ def read_image(path: Path, max_pixels: int) -> Decoded:
         tag_transfer(image, "linear")
     if image.colorspace == 0 and layout_of(native_format(image.format.name)).family != "rgb":
         image.colorspace = 2  # FFmpeg says RGB of gray PNG, which a video would repeat
-    return Decoded(image, codec, damage, profile_of(codec, data))
+    return Decoded(image, codec, damage, profile_of(codec, data), _matrix(codec, data, image))
 
 
 def is_animated(path: Path) -> bool:
@@ -175,6 +178,14 @@ def _decode(codec: str, data: bytes, max_pixels: int, strict: bool) -> av.VideoF
         raise av.error.InvalidDataError(0, "no image in it")
     image: av.VideoFrame = found[0]
     return image
+
+
+def _matrix(codec: str, data: bytes, image: av.VideoFrame) -> tuple[int, ...] | None:
+    """The display matrix that FFmpeg makes of the orientation in EXIF."""
+    if codec != "png":
+        return display_matrix(image)
+    has_exif = any(kind == b"eXIf" for kind, _ in chunks(data))
+    return display_matrix(without_profile(image)) if has_exif else None
 
 
 _EXR_LINES = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}

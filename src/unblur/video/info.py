@@ -115,10 +115,12 @@ class StreamInfo:
     """True for an attached image (cover art)."""
     auxiliary: bool = False
     """True for what serves another stream, as the opacity of AVIF."""
+    role: str = ""
+    """What it is to that stream, where the file says: `opacity`, `depth`, `thumbnail`, ..."""
 
     def __str__(self) -> str:
         said = [f"{self.kind} stream {self.index}", f"({self.codec or 'unknown codec'}"]
-        said[1] += f", {self.language})" if self.language else ")"
+        said[1] += "".join(f", {more}" for more in (self.language, self.role) if more) + ")"
         return " ".join(said)
 
 

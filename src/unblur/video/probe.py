@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.video.heif import Part, match, parts_of
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
@@ -63,6 +64,8 @@ class Opened:
     container: InputContainer
     stream: VideoStream
     decoder: VideoCodecContext
+    parts: Mapping[int, Part] = field(default_factory=dict)
+    """What MP4 and its like say of streams, by their index."""
 
     @property
     def time_base(self) -> Fraction:
@@ -100,7 +103,8 @@ def open_media(
     path = Path(path)
     container = open_container(path, max_pixels=max_pixels)
     try:
-        video = _video_stream(path, container, stream)
+        parts = parts_in(path, container)
+        video = _video_stream(path, container, stream, parts)
         size = video.codec_context.width, video.codec_context.height
         check_size(path, *(size if all(size) else _claimed_size(path)), max_pixels)
         decoder = _decoder(video)
@@ -112,7 +116,7 @@ def open_media(
         decoder.thread_type = "AUTO" if alone else "SLICE"
         if not alone and video.codec.canonical_name not in _SURE_THREADS:
             decoder.thread_count = 1
-        yield Opened(path, container, video, decoder)
+        yield Opened(path, container, video, decoder, parts)
     finally:
         container.close()
 
@@ -170,9 +174,9 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         mastering_display=mastering_display(frame),
         content_light=content_light(frame),
         dynamic_metadata=dynamic_metadata(frame),
-        crop=crop_of(opened.path, stream.index) if "matroska" in container.format.name else None,
+        crop=_crop(opened),
         beside=beside(frame),
-        streams=tuple(stream_info(each) for each in container.streams),
+        streams=tuple(stream_info(s, opened.parts.get(s.index)) for s in container.streams),
         codec=stream.codec.canonical_name,
         container=container.format.name,
         constant_rate=rate is not None and stream.base_rate == rate == stream.average_rate,
@@ -202,8 +206,15 @@ def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | Non
     return Fraction(average) if average else None
 
 
-def stream_info(stream: Stream) -> StreamInfo:
-    """A stream's kind, codec and language."""
+def parts_in(path: Path, container: InputContainer) -> dict[int, Part]:
+    """What MP4, MOV, AVIF and HEIF say of their streams, by index; else nothing."""
+    if not container.format.name.startswith("mov,"):
+        return {}
+    return match(parts_of(path), [stream.id for stream in container.streams])
+
+
+def stream_info(stream: Stream, part: Part | None = None) -> StreamInfo:
+    """A stream's kind, codec, language, and what it serves."""
     return StreamInfo(
         index=stream.index,
         kind=stream.type,
@@ -211,7 +222,8 @@ def stream_info(stream: Stream) -> StreamInfo:
         language=stream.metadata.get("language"),
         title=stream.metadata.get("title") or stream.metadata.get("filename"),
         cover=bool(stream.disposition & Disposition.attached_pic),
-        auxiliary=_is_auxiliary(stream),
+        auxiliary=_is_auxiliary(stream, part),
+        role=part.role if part else "",
     )
 
 
@@ -309,7 +321,9 @@ def _reason(error: Exception) -> str:
     return log[-1].strip() if log else text
 
 
-def _video_stream(path: Path, container: InputContainer, wanted: int | None) -> VideoStream:
+def _video_stream(
+    path: Path, container: InputContainer, wanted: int | None, parts: Mapping[int, Part]
+) -> VideoStream:
     moving = [
         stream
         for stream in container.streams.video
@@ -326,10 +340,17 @@ def _video_stream(path: Path, container: InputContainer, wanted: int | None) -> 
             raise MediaError(f"{path} holds no video, only a cover image: name a video file")
         kinds = " and ".join(sorted({stream.type for stream in container.streams}))
         raise MediaError(f"{path} holds no video, only {kinds or 'a header'}: name a video file")
-    shown = [stream for stream in moving if not _is_auxiliary(stream)] or moving
+    own = [stream for stream in moving if not _is_auxiliary(stream, parts.get(stream.index))]
+    shown = own or moving
     best = container.streams.best("video")
     stream = next((each for each in shown if best is not None and each.index == best.index), None)
     stream = stream or shown[0]
+    part = parts.get(stream.index)
+    if part is not None and part.in_tiles and wanted is None:
+        raise MediaError(
+            f"{path} holds its image in tiles, which are not put together here: convert it first,"
+            " for example to PNG; --stream takes a single one"
+        )
     if stream.codec_context is None:
         raise MediaError(
             f"{path}: FFmpeg has no decoder for its video; convert it first, for example to FFV1"
@@ -337,9 +358,18 @@ def _video_stream(path: Path, container: InputContainer, wanted: int | None) -> 
     return stream
 
 
-def _is_auxiliary(stream: Stream) -> bool:
+def _is_auxiliary(stream: Stream, part: Part | None) -> bool:
     """Whether a stream serves another one: opacity or depth of AVIF and HEIF, an enhancement."""
-    return bool(stream.disposition & Disposition.dependent)
+    return bool(stream.disposition & Disposition.dependent) or bool(part and part.role)
+
+
+def _crop(opened: Opened) -> tuple[int, ...] | None:
+    """What players hide at the four sides of the image; None: nothing."""
+    index = opened.stream.index
+    if "matroska" in opened.container.format.name:
+        return crop_of(opened.path, index)
+    part = opened.parts.get(index)
+    return part.crop if part else None
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:

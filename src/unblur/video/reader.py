@@ -141,6 +141,13 @@ class FileReader:
                 UnblurWarning,
                 stacklevel=4,
             )
+        for served in (s for s in streams if s.role and s.index != self.info.stream_index):
+            warnings.warn(
+                f"{self._path}: its {served.role} ({served.kind} stream {served.index}) is left"
+                " out, it is stored as an image of its own",
+                UnblurWarning,
+                stacklevel=4,
+            )
 
     def _open(self) -> None:
         self._closing.close()

@@ -17,7 +17,7 @@ from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.probe import open_container, stream_info
+from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
 from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
@@ -100,12 +100,15 @@ class StreamCopy:
         self._streams: dict[int, _Copied] = {}
         video = self._source.streams[skip]
         firsts = first_packets(source)
+        served = {n for n, part in parts_in(source, self._source).items() if part.role}
 
         def first(stream: Stream) -> Packet[Any] | None:
             return firsts.get(stream.index)
 
         for stream in self._source.streams:
             if stream.index == skip or _made_anew(stream, video, output):
+                continue
+            if stream.index in served:  # a player would take it for a video, the reader names it
                 continue
             if stream.disposition & Disposition.attached_pic and _attach(source, stream, output):
                 continue

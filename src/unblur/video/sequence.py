@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple
 
-import av
-
 from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.video.decode import Damage
@@ -208,6 +206,11 @@ class SequenceReader:
                 continue
             if decoded.damage:
                 self._damage.note(f"{file.name}: {decoded.damage}", lost=False)
+            if decoded.matrix != self.info.display_matrix:
+                raise MediaError(
+                    f"{file} is turned or mirrored by its EXIF orientation in another way than the"
+                    " images before it: turn its pixels, or restore them in parts"
+                )
             frame = self._same_kind(file, self._frame(decoded, index))
             bad = frame.non_finite()
             self.non_finite += bad
@@ -362,7 +365,6 @@ def _first(path: Path, images: Images, max_pixels: int) -> Decoded:
 def _describe(path: Path, images: Images, first: Decoded, rate: Fraction) -> VideoInfo:
     image, count = first.image, len(images.files)
     layout = layout_of(native_format(image.format.name))
-    turn = _turn(image)
     return VideoInfo(
         path=path,
         width=image.width,
@@ -374,8 +376,8 @@ def _describe(path: Path, images: Images, first: Decoded, rate: Fraction) -> Vid
         time_base=1 / rate,
         frames=count,
         duration=float(count / rate),
-        rotation=turn,
-        display_matrix=_TURNS.get(turn),
+        rotation=-image.rotation % 360 if first.matrix else 0,
+        display_matrix=first.matrix,
         color=ColorTags.from_codes(
             image.colorspace,
             getattr(image, "color_primaries", 2),
@@ -386,20 +388,6 @@ def _describe(path: Path, images: Images, first: Decoded, rate: Fraction) -> Vid
         codec=first.codec,
         container="sequence",
     )
-
-
-_ONE, _LAST = 1 << 16, 1 << 30
-_TURNS = {  # FFmpeg's display matrix of a clockwise turn
-    90: (0, _ONE, 0, -_ONE, 0, 0, 0, 0, _LAST),
-    180: (-_ONE, 0, 0, 0, -_ONE, 0, 0, 0, _LAST),
-    270: (0, -_ONE, 0, _ONE, 0, 0, 0, 0, _LAST),
-}
-
-
-def _turn(image: av.VideoFrame) -> int:
-    """Degrees clockwise that a camera wrote into its JPEG: 0, 90, 180 or 270."""
-    turn = -image.rotation % 360
-    return turn if turn in _TURNS else 0
 
 
 def _kind(pixel_format: str) -> str:

@@ -73,7 +73,8 @@ class SequenceWriter:
     The images grow in a hidden folder and get their place when all are complete, see
     `unblur.disk`; leaving by an exception removes them. Images of more than 8 bits become 16-bit
     PNG or TIFF, and EXR holds linear light: 16-bit floats for sources of up to 10 bits and for
-    those that are such floats, else 32-bit. A rotation flag is baked in, images have none.
+    those that are such floats, else 32-bit. Rotation and crop are baked in, images have no flags
+    for them.
     """
 
     def __init__(
@@ -252,7 +253,7 @@ class SequenceWriter:
         return data
 
     def _stored(self, frame: Frame) -> av.VideoFrame:
-        """The image in a format of the codec, in its light, upright."""
+        """The image in a format of the codec, in its light, cropped and upright."""
         image = frame.image
         transfer = transfer_of(image) or self._info.color.transfer
         if transfer is not None and transfer != transfer_of(image):
@@ -263,13 +264,17 @@ class SequenceWriter:
         elif transfer == _LINEAR:
             wanted = _SRGB
         name = storage_format(self._target.codec, image.format.name)
-        turn = turn_of(self._info)
-        if turn is not None:
+        turn, crop = turn_of(self._info), self._info.crop
+        if turn is not None or crop is not None:
             name = native_format(name)  # palettes and single bits do not turn
         if layout_of(native_format(name)).family == "gray" and image.color_range == 1:
             frame = frame.converted("gbrapf32le")  # images have no limited range
         stored = frame.converted(name, wanted).image
-        return stored if turn is None else _turned(stored, turn)
+        if turn is None and crop is None:
+            return stored
+        scale = frame.width // self._info.width
+        sides = tuple(scale * side for side in crop or (0, 0, 0, 0))
+        return _shown(stored, turn or Turn(False, False, False), sides)
 
 
 def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:
@@ -384,11 +389,12 @@ def turn_of(info: VideoInfo) -> Turn | None:
     return Turn(*turn) if any(turn) else None
 
 
-def _turned(image: av.VideoFrame, turn: Turn) -> av.VideoFrame:
-    """The image as it is to be shown."""
+def _shown(image: av.VideoFrame, turn: Turn, crop: tuple[int, ...]) -> av.VideoFrame:
+    """The image as it is to be shown: without its hidden sides, then turned."""
     layout = layout_of(image.format.name)
     across = turn.across
-    width, height = image.width, image.height
+    top, bottom, left, right = crop
+    width, height = image.width - left - right, image.height - top - bottom
     if across:
         width, height = height, width
     new = av.VideoFrame(width, height, image.format.name)
@@ -403,7 +409,8 @@ def _turned(image: av.VideoFrame, turn: Turn) -> av.VideoFrame:
         shape = (height, width, shape[2])
         strides = (new_plane.line_size, step, words.itemsize)
         view = np.ndarray(shape, words, new_plane, 0, strides)  # type: ignore[arg-type]
-        shown = old.swapaxes(0, 1) if across else old
+        shown = old[top : image.height - bottom, left : image.width - right]
+        shown = shown.swapaxes(0, 1) if across else shown
         view[...] = shown[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1]
     new.pts, new.time_base = image.pts, image.time_base
     return new

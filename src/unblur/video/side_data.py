@@ -56,7 +56,9 @@ def without_profile(frame: av.VideoFrame) -> av.VideoFrame:
     PyAV (18) frees the name of a profile that FFmpeg frees, too, which ends the process.
     """
     clean = _filtered(frame, ("sidedata", f"mode=delete:type={Type.ICC_PROFILE.value}"))
-    clean.pts, clean.time_base, clean.duration = frame.pts, frame.time_base, frame.duration
+    clean.pts, clean.duration = frame.pts, frame.duration
+    if frame.time_base is not None:  # a single image has none
+        clean.time_base = frame.time_base
     return clean
 
 
