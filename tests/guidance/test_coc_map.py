@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import unblur
 from unblur import weights
 from unblur.guidance.coc import (
     BLUREST,
@@ -15,7 +14,6 @@ from unblur.guidance.coc import (
     bands,
     coc_radius,
     followed,
-    load_coc,
     load_coc_m,
     load_coc_s,
 )
@@ -122,22 +120,9 @@ def test_the_larger_one_knows_it_better(net, scenes):
 
 def test_the_larger_one_takes_any_size():
     frames = torch.rand(1, 3, 9, 70, generator=torch.Generator().manual_seed(0))
-    radius = DefocusMap(coc="coc-m")(frames)
+    radius = DefocusMap(network=load_coc_m())(frames)
     assert radius.shape == (1, 1, 9, 70)
     assert torch.isfinite(radius).all()
-
-
-@pytest.mark.parametrize(("model", "coc"), [("focus-s", "coc-s"), ("focus-m", "coc-m")])
-def test_models_are_guided_by_the_network_that_they_name(monkeypatch, model, coc):
-    loaded = []
-
-    def load(path):
-        loaded.append(path.stem)
-        return load_coc(path)
-
-    monkeypatch.setattr("unblur.guidance.coc.load_coc", load)
-    unblur.restore(torch.rand(1, 3, 64, 64), model=model, device="cpu")
-    assert loaded == [coc]
 
 
 def test_two_sharp_sides_of_an_edge_and_one_blurred(net, photos):

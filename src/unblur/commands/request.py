@@ -204,8 +204,7 @@ class Request:
             return None
         by_default = "depth-anything" if info.real_depth else "builtin"
         choice = self.options["depth"] or by_default
-        invert, device = self.options["depth_invert"], str(self.device)
-        return FocusOfVideo(choice, reader, invert, device, info.coc)
+        return FocusOfVideo(choice, reader, self.options["depth_invert"], str(self.device))
 
     def runner(
         self,

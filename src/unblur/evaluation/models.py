@@ -218,9 +218,7 @@ def run(
     """Restores the wanted frames; a model that sees one frame at a time sees no others."""
     height, width = clip.blurred.shape[-2:]
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
-    focus = (
-        choose_focus(depth, clip, device, restorer.info.coc) if restorer.info.needs_depth else None
-    )
+    focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
     runner = Runner(restorer, choose_rendition(restorer, light, None, 1.0), fit, focus, fusion)
     if not runner.needs_shots:
         images = [ClipFrame(clip.blurred[i], i) for i in clip.wanted]
@@ -282,16 +280,16 @@ class FocusOfClip:
         self._found.restart()
 
 
-def choose_focus(depth: str, clip: Clip, device: torch.device, coc: str) -> Focus:
+def choose_focus(depth: str, clip: Clip, device: torch.device) -> Focus:
     """Where depth and blur maps come from."""
     if depth in (TRUE_DEPTH, TRUE_BLUR):
         if clip.depth is None:
             raise ValueError(f"{clip.name}: its true depth is not known")
         return FocusOfClip(clip.depth, clip.radius if depth == TRUE_BLUR else None)
-    return focus_in_images(depth, str(device), coc)
+    return focus_in_images(depth, str(device))
 
 
-@lru_cache(maxsize=2)
-def focus_in_images(depth: str, device: str, coc: str) -> FocusOfVideo:
+@lru_cache(maxsize=1)
+def focus_in_images(depth: str, device: str) -> FocusOfVideo:
     """Kept from clip to clip: its network is loaded once. Each scene begins with a restart."""
-    return FocusOfVideo(depth, device=device, coc=coc)
+    return FocusOfVideo(depth, device=device)

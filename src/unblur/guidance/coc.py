@@ -93,12 +93,12 @@ class DefocusMap:
     is the radius again.
 
     Args:
-        device: where the network runs.
-        coc: its name, `coc-s` or `coc-m`.
+        device: where coc-s runs.
+        network: another in its place.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", coc: str = COC_WEIGHTS) -> None:
-        self._network = load_coc(weights.require(coc, REMEDY)).to(device)
+    def __init__(self, device: torch.device | str = "cpu", network: CocNet | None = None) -> None:
+        self._network = network or load_coc_s(device)
         self._before: Tensor | None = None
 
     def restart(self) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.guidance.coc import COC_WEIGHTS, DefocusMap
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.steady import steady
 from unblur.ops.gaussian import gaussian
 from unblur.ops.pad import pad_to, padded_length
@@ -95,8 +95,8 @@ def at_depth(curve: Tensor, depth: Tensor) -> Tensor:
 class BlurFromDepth:
     """Blur map of the frames of a scene, in order, one value for each depth."""
 
-    def __init__(self, device: torch.device | str = "cpu", coc: str = COC_WEIGHTS) -> None:
-        self._map = DefocusMap(device, coc)
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._map = DefocusMap(device)
         self._before: Tensor | None = None
 
     def restart(self) -> None:

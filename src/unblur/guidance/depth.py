@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unblur.errors import MediaError, UsageError
-from unblur.guidance.coc import COC_WEIGHTS, DefocusMap
+from unblur.guidance.coc import DefocusMap
 from unblur.guidance.steady import steady
 
 FOLLOW = 0.15
@@ -100,21 +100,19 @@ def per_frame(near: Tensor) -> Tensor:
     return 1 - (near - low) / (high - low)
 
 
-def depth_estimator(
-    name: str, device: torch.device | str = "cpu", coc: str = COC_WEIGHTS
-) -> DepthEstimator:
+def depth_estimator(name: str, device: torch.device | str = "cpu") -> DepthEstimator:
     """The source of depth that a user names: `builtin` or `depth-anything`.
 
     `builtin` is a stand-in: what is sharp counts as near, what is blurred as far. It distinguishes
     what lies in focus from what does not, which is what guidance for focal blur needs most; what
-    lies in front of the focus comes out as far as what lies behind it. `coc` names its network.
+    lies in front of the focus comes out as far as what lies behind it.
 
     Raises:
         UsageError: no such name, or the extra `priors` is not installed.
         WeightsError: the network's weights are not on this machine.
     """
     if name == "builtin":
-        return DefocusMap(device, coc)
+        return DefocusMap(device)
     if name == "depth-anything":
         from unblur.guidance.depth_anything import load_depth_anything
 

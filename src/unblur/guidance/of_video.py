@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from unblur.errors import UnblurWarning
-from unblur.guidance.coc import COC_WEIGHTS
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guidance.depth import DepthEstimator, depth_estimator
 from unblur.ops.device import choose_device
@@ -22,18 +21,13 @@ class DepthOfVideo:
     """Depth of the frames of a video as they come, from files or found in the frames."""
 
     def __init__(
-        self,
-        choice: str | os.PathLike[str],
-        reader: VideoReader | None,
-        invert: bool,
-        device: str,
-        coc: str = COC_WEIGHTS,
+        self, choice: str | os.PathLike[str], reader: VideoReader | None, invert: bool, device: str
     ) -> None:
         """Opens the source of depth; `choice` as in `unblur.depth`. Files need a video."""
         self._files: DepthFiles | None = None
         self._estimator: DepthEstimator | None = None
         if reader is None or not is_sequence(choice):
-            self._estimator = depth_estimator(os.fspath(choice), choose_device(device), coc)
+            self._estimator = depth_estimator(os.fspath(choice), choose_device(device))
         else:
             whole, part = reader.info.frames, reader.frames
             # Of a part of a video, either all maps are given or those of the part.
@@ -93,7 +87,6 @@ class FocusOfVideo:
         reader: the video; None for a tensor, to which no files belong.
         invert: near is bright in depth maps from files.
         device: where depth and blur are found.
-        coc: the network that finds blur, and what stands in for depth.
     """
 
     def __init__(
@@ -102,10 +95,9 @@ class FocusOfVideo:
         reader: VideoReader | None = None,
         invert: bool = False,
         device: str = "auto",
-        coc: str = COC_WEIGHTS,
     ) -> None:
-        self._depth = DepthOfVideo(choice, reader, invert, device, coc)
-        self._by_depth = None if choice == "builtin" else BlurFromDepth(choose_device(device), coc)
+        self._depth = DepthOfVideo(choice, reader, invert, device)
+        self._by_depth = None if choice == "builtin" else BlurFromDepth(choose_device(device))
 
     def __call__(self, image: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and blur map (1, 1, H, W) of a frame, in half precision: many are held."""

@@ -103,8 +103,6 @@ class RestorerInfo:
     """True where `guide` wants depth and a blur map of each frame."""
     real_depth: bool = False
     """True where that depth may not be the stand-in that is made of blur."""
-    coc: str = "coc-s"
-    """Network that finds the circle of confusion where `builtin` depth and blur maps are wanted."""
     guidance_stride: int = 1
     """Pixels of the frame per element of the guidance maps."""
     guidance_bytes: int = 0
