@@ -120,7 +120,7 @@ def test_the_larger_one_knows_it_better(net, scenes):
 
 def test_the_larger_one_takes_any_size():
     frames = torch.rand(1, 3, 9, 70, generator=torch.Generator().manual_seed(0))
-    radius = DefocusMap(network=load_coc_m())(frames)
+    radius = coc_radius(load_coc_m(), frames)
     assert radius.shape == (1, 1, 9, 70)
     assert torch.isfinite(radius).all()
 

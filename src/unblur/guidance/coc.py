@@ -91,14 +91,10 @@ class DefocusMap:
 
     0 = sharp, 1 = a radius of `BLUREST` pixels and more, and even steps between: times `BLUREST` it
     is the radius again.
-
-    Args:
-        device: where coc-s runs.
-        network: another in its place.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", network: CocNet | None = None) -> None:
-        self._network = network or load_coc_s(device)
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._network = load_coc_s(device)
         self._before: Tensor | None = None
 
     def restart(self) -> None:

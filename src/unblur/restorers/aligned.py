@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
-from unblur.guidance.coc import BLUREST, DefocusMap, load_coc_m
+from unblur.guidance.coc import BLUREST, DefocusMap
 from unblur.models import load_state
 from unblur.models.aligned import (
     ENLARGED,
@@ -131,12 +131,7 @@ class FocalRestorer(AlignedRestorer):
 
         Radii come packed, `(T, 16, ceil(H/4), ceil(W/4))`, so that they are cut as the flow is.
         """
-        if priors is None:
-            # Next to the time of a network at full size that of the larger one counts little.
-            larger = load_coc_m(self.device) if self.network.config.scale == 1 else None
-            blur = DefocusMap(self.device, larger)(frames)
-        else:
-            blur = priors.blur
+        blur = DefocusMap(self.device)(frames) if priors is None else priors.blur
         radius = blur.to(self.device, frames.dtype) * BLUREST  # (T, 1, H, W)
         height, width = (padded_length(s, FLOW_STRIDE) for s in radius.shape[-2:])
         packed = F.pixel_unshuffle(pad_to(radius, height, width), FLOW_STRIDE)
