@@ -284,6 +284,33 @@ def test_chroma_is_where_the_siting_says(name, siting):
     torch.testing.assert_close(red[inner], expected[inner], atol=0.55 * slope, rtol=0)
 
 
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("siting", ["left", "center", "topleft", "bottom"])
+@pytest.mark.parametrize(
+    ("name", "finer"),
+    [
+        ("yuv420p", "yuv422p10le"),
+        ("yuvj420p", "yuv422p10le"),
+        ("nv12", "yuv444p10le"),
+        ("yuv411p", "yuv444p12le"),
+        ("yuv422p", "yuv444p"),
+        ("yuv440p", "yuv444p10le"),
+    ],
+)
+def test_finer_chroma_is_not_softened(name, finer, siting, limited):
+    image = noise(name, 31, 17)  # colours change with every sample
+    for plane in image.planes:  # chroma of code 0 is out of reach in full range of more bits
+        view = np.frombuffer(plane, np.uint8)
+        view |= 2
+    image.colorspace, image.color_range = BT709, FULL
+    frame = Frame(image, 0, 0, Fraction(1), siting=siting)
+    after = frame.converted(finer, limited=limited)
+    assert (after.image.color_range, after.siting) == (1 if limited else FULL, siting)
+    steps = 2 ** layout_of(finer).bits - 1
+    bound = 2.5 / steps * (256 / 219 if limited else 1)  # roundings of luma and of both chroma
+    torch.testing.assert_close(after.rgb(), frame.rgb(), atol=bound, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "gbrp", "gray", "yuva420p", "rgba64be"])
 def test_larger_rgb_gives_a_larger_frame(name):
     frame = frame_of(smooth(name))

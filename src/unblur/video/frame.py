@@ -33,7 +33,7 @@ from unblur.video.pixels.planes import (
     tags_of,
     words_of,
 )
-from unblur.video.pixels.rgb import decode_rgb, encode_rgb, matrix_code, recode
+from unblur.video.pixels.rgb import decode_rgb, encode_rgb, matrix_code, recodable, recode
 from unblur.video.side_data import copy_of
 
 if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it
@@ -208,7 +208,7 @@ class Frame:
 
         RGB of any kind becomes YUV of the matrix that `rgb` would assume for its size, in limited
         range (full for `yuvj` formats), and is tagged so. YUV keeps its range, and where only depth
-        and range change, chroma is not filtered.
+        and range change or chroma becomes finer, chroma is not filtered.
 
         Args:
             pixel_format: FFmpeg's name.
@@ -239,10 +239,9 @@ class Frame:
             image.color_range = 1
         if transfer is not None and recurved:
             tag_transfer(image, transfer)
-        same_planes = (layout.family, layout.subsampling) == (before.family, before.subsampling)
         plain = not any(each.is_float or each.channel_bits for each in (layout, before))
-        if same_planes and plain and not (recurved or moved):
-            recode(source, image)
+        if recodable(before, layout) and plain and not (recurved or moved):
+            recode(source, image, self.siting)
         else:
             rgb = self.rgb()
             if transfer is not None and recurved:

@@ -49,12 +49,22 @@ def decode_rgb(image: av.VideoFrame, siting: Siting) -> Array:
     return out
 
 
-def recode(source: av.VideoFrame, target: av.VideoFrame) -> None:
-    """Stores the samples of an image in one of the same size, family and colour resolution.
+def recodable(old: Layout, new: Layout) -> bool:
+    """Whether `recode` can store samples of one layout in the other."""
+    pairs = zip(old.subsampling, new.subsampling, strict=True)
+    return old.family == new.family and all(after in (before, 1) for before, after in pairs)
 
-    Only depth and range may differ: chroma is neither moved nor filtered.
+
+def recode(source: av.VideoFrame, target: av.VideoFrame, siting: Siting) -> None:
+    """Stores the samples of an image in one of the same size and family.
+
+    Depth and range may differ, and chroma may be finer in the target: then it is interpolated in
+    that direction alone, and in the other one neither moved nor filtered.
     """
     old, new = layout_of(source.format.name), layout_of(target.format.name)
+    (down, down_after), (across, across_after) = zip(old.subsampling, new.subsampling, strict=True)
+    finer = down // down_after, across // across_after
+    height, width = -(-source.height // down_after), -(-source.width // across_after)
     (black, white, span), (dark, bright, wide) = _code_range(source, old), _code_range(target, new)
     if old.family == "rgb":
         black = dark = 0.0
@@ -65,6 +75,7 @@ def recode(source: av.VideoFrame, target: av.VideoFrame) -> None:
             codes -= np.float32(2 ** (old.bits - 1))
             codes *= np.float32(wide / span)
             codes += np.float32(2 ** (new.bits - 1))
+            codes = _upsample(codes, finer, siting, height, width)
         else:
             codes -= np.float32(black)
             codes *= np.float32((bright - dark) / (white - black))
