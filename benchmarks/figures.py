@@ -54,7 +54,7 @@ from unblur.synth import held_out, render
 HERE = Path(__file__).parent
 HEAD, GAP, LARGER = 22, 4, 2
 """Pixels above an image for its name, pixels between images, and by how much they are enlarged."""
-SIZE = (24, 144, 256)
+SIZE = (24, 108, 192)
 """Frames, height and width of a clip that layers are fitted to."""
 SHOWN = (4, 12, 20)
 """Frames of it."""
@@ -320,8 +320,8 @@ def fitted(clip: FocusPull, coc: str = "estimated") -> Tensor:
 
 
 def said(name: str, image: Tensor, truth: Tensor) -> str:
-    """A name with the PSNR of its image."""
-    return name if image is truth else f"{name}, {float(psnr(image, truth)):.2f} dB"
+    """A name with the PSNR of its image; the truth has none."""
+    return name if torch.equal(image, truth) else f"{name}, {float(psnr(image, truth)):.2f} dB"
 
 
 def sheet(rows: Sequence[Sequence[Named]]) -> np.ndarray:

@@ -180,10 +180,14 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     scripts.mkdir()
     (scripts / "one.py").write_text(
         "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent\n"
-        "(here / 'results').mkdir()\n"
+        "assert [p.name for p in (here / 'results').iterdir()] == ['suites']\n"
+        "assert (here / 'results' / 'suites' / 'kept.json').is_file()\n"
         "(here / 'results' / 'one.csv').write_text('a,b\\n1,2\\n')\n"
         "(here.parent / 'docs' / 'images' / 'one.png').write_bytes(b'x')\n"
     )
+    (scripts / "results" / "suites").mkdir(parents=True)
+    (scripts / "results" / "suites" / "kept.json").write_text("{}")
+    (scripts / "results" / "one.csv").write_text("an,older\n")  # scripts leave out what is there
     (scripts / "two.py").write_text("raise SystemExit('two is not well')")
     for module in (parts, run):
         monkeypatch.setattr(module, "SCRIPTS", scripts)
@@ -193,7 +197,7 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     ((known),) = reproduce("paper", out, minutes=1)
     assert known.steps[0][1].rows == ({"a": "1", "b": "2"},)
     assert (out / "images" / "one.png").is_file()
-    assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "two.py"]
+    assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "results", "two.py"]
     only(monkeypatch, Script("two", "a script", (clone,), ("two.py",)))
     with pytest.raises(ResourceError, match="two is not well"):
         reproduce("paper", out, minutes=1)

@@ -181,6 +181,9 @@ class Work:
         shutil.copytree(
             SCRIPTS, scripts, ignore=shutil.ignore_patterns("results"), dirs_exist_ok=True
         )
+        stored = Path("results") / "suites"  # of evaluations, which plots are made of
+        if (SCRIPTS / stored).is_dir():
+            shutil.copytree(SCRIPTS / stored, scripts / stored, dirs_exist_ok=True)
         (place / "docs" / IMAGES).mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(scripts / step.words[0]), *step.words[1:]]
         try:
