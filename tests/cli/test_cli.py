@@ -20,7 +20,7 @@ import unblur
 from unblur.cli import main
 from unblur.cli.atlas_fit import fit_bar
 from unblur.cli.options import parse_size
-from unblur.cli.progress import Log, duration, reporter, share_of, told
+from unblur.cli.progress import Log, duration, reporter, share_of, status
 from unblur.cli.signals import delayed, interruptible
 from unblur.cli.terminal import terminal
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
@@ -462,7 +462,7 @@ def test_the_bar_goes_on_within_a_frame():
     now = unblur.Progress("restore", 9, 36, 0.25, 108.0, 36.0, 0.25, PLAN)
     assert share_of(now, 0.0) == pytest.approx(0.25)
     assert share_of(now, 14.4) == pytest.approx(0.35)
-    assert "1 min 34 s left" in told(now, 14.4)
+    assert "1 min 34 s left" in status(now, 14.4)
     assert share_of(now, 1000.0) <= 1
 
 

@@ -43,7 +43,7 @@ def contents(folder):
 def unasked(err):
     """Lines that were said, but for the plan of the job and where it stands."""
     told = re.compile(
-        r"unblur: (.* on \w+.*, .*frames|nothing to restore|opening|looking through|restoring)"
+        r"unblur: (.* on \w+.*, .*frames?|nothing to restore|opening|looking through|restoring)"
     )
     return [line for line in err.splitlines() if not told.match(line)]
 

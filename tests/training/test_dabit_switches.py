@@ -33,7 +33,7 @@ def batch() -> Batch:
 
 
 def test_without_a_blur_map_all_counts_as_blurred(batch: Batch) -> None:
-    whole, bare = task().told(batch, 0), task(blur="none").told(batch, 0)
+    whole, bare = task().maps(batch, 0), task(blur="none").maps(batch, 0)
     assert 0 < whole.mask.mean() < 1
     assert (bare.blur == 1).all()
     assert (bare.mask == 1).all()
@@ -41,7 +41,7 @@ def test_without_a_blur_map_all_counts_as_blurred(batch: Batch) -> None:
 
 
 def test_without_depth_all_is_as_far(batch: Batch) -> None:
-    whole, flat = task().told(batch, 0), task(depth="none").told(batch, 0)
+    whole, flat = task().maps(batch, 0), task(depth="none").maps(batch, 0)
     assert whole.depth.std() > 0
     assert (flat.depth == 0).all()
     assert torch.equal(whole.blur, flat.blur)
@@ -58,7 +58,7 @@ def test_refocused_flow_differs_where_it_is_blurred_alone(batch: Batch) -> None:
     for flow in ("dis", "refocused"):
         network, trained = Seen(), task(flow)
         network.flow = flow
-        trained.found(network, batch, trained.told(batch, 0), 0, 1)
+        trained.found(network, batch, trained.maps(batch, 0), 0, 1)
     apart = (found["refocused"] - found["dis"]).abs().amax(dim=(0, 1, 2, 3))
     assert apart[:16].max() > 0
     assert apart[24:].max() == 0

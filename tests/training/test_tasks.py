@@ -189,20 +189,20 @@ def test_the_recipe_of_dabits_paper_takes_its_first_step(bank, tmp_path):
     assert outcome.skipped == 0
 
 
-def test_dabits_paper_is_told_depth_and_the_wavelets_of_its_blur():
-    """Narrow: what it is told does not depend on its sizes."""
+def test_dabits_paper_is_given_depth_and_the_wavelets_of_its_blur():
+    """Narrow: what it is given does not depend on its sizes."""
     options = {"pixels": "released", "blur": "wavelet", "threshold": 1e-4}
     task = open_task(Recipe("dabit-tiny", options=options), CPU)
     assert task.needs_depth
     generator = torch.Generator().manual_seed(0)
     clip = torch.rand(2, 3, 3, 32, 32, generator=generator)
     depth = torch.rand(2, 3, 1, 32, 32, generator=generator)
-    told = task.told(Batch(clip, clip, depth=depth), 0)
+    told = task.maps(Batch(clip, clip, depth=depth), 0)
     assert torch.equal(told.depth, depth)
     assert torch.equal(told.blur[1], blur_of_depths(clip[1], depth[1]))
     assert torch.equal(told.mask[1], above_least(told.blur[1]))
     with pytest.raises(UsageError, match="needs depth"):
-        task.told(Batch(clip, clip), 0)
+        task.maps(Batch(clip, clip), 0)
 
 
 @pytest.mark.parametrize("changes", [{"data": "gopro:x"}, {"pool": 4}])
