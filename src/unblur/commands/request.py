@@ -102,6 +102,10 @@ class FileOptions(FrameOptions, total=False):
     cluster: str | None
 
 
+class Options(ArrayOptions, FileOptions, total=False):
+    """All of them."""
+
+
 DEFAULTS: Mapping[str, Any] = {
     "model": "auto",
     "blur": "auto",
@@ -191,6 +195,12 @@ class Request:
         """True where each shot is looked at, and restored by what it needs."""
         unnamed = self.model == "auto" and self.options["weights"] is None
         return unnamed and self.options["blur"] == "auto"
+
+    @property
+    def untouched(self) -> bool:
+        """True where frames pass as they are."""
+        nothing = self.options["strength"] == 0 and self.info.scale == 1
+        return self.info.passes_through or nothing
 
     def focus(
         self, reader: VideoReader | None, info: RestorerInfo | None = None
