@@ -89,11 +89,11 @@ def test_frames_count_by_what_they_cost():
     assert job.paced(9) == pytest.approx(9)
     assert job.paced(4) == pytest.approx(9 * 3.03 / 15.06)
     assert job.paced(7) == pytest.approx(9 * 9.06 / 15.06)
-    told = []
-    job.tick = told.append
+    reported = []
+    job.tick = reported.append
     list(job.restore(frames()))
-    assert told == sorted(told)
-    assert told[-1] == 8  # as the last one is begun
+    assert reported == sorted(reported)
+    assert reported[-1] == 8  # as the last one is begun
 
 
 def test_a_video_that_ends_in_a_shot_that_passes_is_told():

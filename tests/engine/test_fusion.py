@@ -94,7 +94,7 @@ def test_a_fade_is_followed():
 
 
 class Still:
-    """No motion; remembers what it was asked."""
+    """No motion; remembers its guesses."""
 
     def __init__(self):
         self.pairs = []

@@ -98,15 +98,15 @@ def whole(radius):
 def test_pieces_give_what_one_worker_gives(first, length, radius):
     plan = list(pieces(runner(radius), SHOTS, first, length))
     assert [i for p in plan for i in range(p.first, p.stop)] == list(range(first, 31))
-    crew, told = Threads(lambda: runner(radius)), []
+    crew, reported = Threads(lambda: runner(radius)), []
     begin = plan[0].oldest
     expected = whole(radius)
-    made = list(spread(iter(FRAMES[begin:]), plan, crew, told.append))
+    made = list(spread(iter(FRAMES[begin:]), plan, crew, reported.append))
     assert [frame.number for frame in made] == list(range(first, 31))
     assert all(torch.equal(frame.image, expected[frame.number]) for frame in made)
     assert crew.longest <= crew.most
-    assert told == sorted(told)
-    assert told[-1] == 31 - first
+    assert reported == sorted(reported)
+    assert reported[-1] == 31 - first
 
 
 def test_frames_by_themselves_need_no_end():

@@ -165,11 +165,11 @@ def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() 
 
 def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
     images = [_Image(frame) for frame in half_blurred()[0]]
-    told = Runner(
+    runner = Runner(
         lonely(), Rendition("encoded", "iec61966-2-1"), MemoryPlan(None, None), _SharpOnTheLeft()
     )
     assert lonely().info.needs_shots
-    restored = [image for _, image in told.restore(images, [Shot(0, 3)])]
+    restored = [image for _, image in runner.restore(images, [Shot(0, 3)])]
     for image, out in zip(images, restored, strict=True):
         torch.testing.assert_close(out[..., :25], image.frame[..., :25], rtol=0, atol=1e-6)
         assert (out != image.frame)[..., 25:].float().mean() > 0.9

@@ -60,7 +60,7 @@ class Order:
 
     @property
     def live(self) -> bool:
-        """Whether frames come once, and nobody knows how many."""
+        """Whether frames come once, in a number that is not known."""
         return is_pipe(self.source)
 
     @property

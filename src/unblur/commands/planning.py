@@ -68,7 +68,7 @@ def _disk_needed(
     work: Unfinished | None,
     total: int | None,
 ) -> int | None:
-    """Bytes that the job takes on disk at its peak, about; None where nobody can say."""
+    """Bytes that the job takes on disk at its peak, about; None where that is not known."""
     shape = reader.info
     count = total or round((shape.duration or 0) * (shape.frame_rate or 0))
     if work is None or not count:

@@ -106,8 +106,8 @@ class Kept(NamedTuple):
 
     codes: Tensor
     """(3, H, W) int16, the range [0, 1] in 65,536 steps."""
-    seen: Any
-    """What the alignment wanted of it."""
+    features: Any
+    """What the alignment computed of it."""
     change: Tensor
     """`ops.fusion.change_map` of what was restored."""
 
@@ -187,8 +187,8 @@ def fuse_once(
 
     for belonging, before, after in restored:
         codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
-        seen = fusion.alignment.look(torch.lerp(before, after, FOUND))
-        kept[arrived] = belonging, Kept(codes, seen, change_map(before, after))
+        features = fusion.alignment.look(torch.lerp(before, after, FOUND))
+        kept[arrived] = belonging, Kept(codes, features, change_map(before, after))
         arrived += 1
         if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
@@ -203,7 +203,10 @@ def both_ways(
 ) -> tuple[Motion, Motion]:
     """Motion between two frames, and where it can be relied on; `guesses` as the result."""
     on, home = guesses or (None, None)
-    flows = alignment.flow(here.seen, there.seen, on), alignment.flow(there.seen, here.seen, home)
+    flows = (
+        alignment.flow(here.features, there.features, on),
+        alignment.flow(there.features, here.features, home),
+    )
     height, width = (-(-side // 2) for side in here.codes.shape[-2:])
     there_, back = (flow[:, :height, :width] for flow in flows)
     return (

@@ -1,4 +1,4 @@
-"""The routes: what can be asked over HTTP. Described by `/api/openapi.json`."""
+"""The routes: what can be requested over HTTP. Described by `/api/openapi.json`."""
 
 from __future__ import annotations
 
