@@ -3,8 +3,8 @@
     python benchmarks/scenes.py [--device cuda] [--threads N] [--repeat N]
 
 A row per mode, size and batch, with frames and truth made the same way: scenes and megapixels of
-finished frames a second, first without truth beside the frames, then with all of it. On a CPU the seconds
-are those of the process, so that a neighbour's work does not count. Writes
+finished frames a second, first without truth beside the frames, then with all of it. On a CPU
+the seconds are those of the process, so that a neighbour's work does not count. Writes
 results/scenes_DEVICE.csv beside this file.
 """
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unblur.models.dabit import transformer
-from unblur.models.dabit.transformer import SparseAttention, Windows, cut, token_tables
+from unblur.models.dabit.transformer import SparseAttention, Windows, find_windows, token_tables
 from unblur.models.patches import Patches, SoftComposition, SoftSplit
 
 
@@ -103,10 +103,10 @@ def test_blur_of_one_pixel_in_one_frame_marks_a_window(
     generator = torch.Generator().manual_seed(seed)
     t, i, j = (int(torch.randint(n, (1,), generator=generator)) for n in (3, h, w))
     blur = torch.zeros(1, 3, 1, h, w)
-    assert not cut(blur, 0.0).blurred.any()
+    assert not find_windows(blur, 0.0).blurred.any()
     blur[0, t, 0, i, j] = amount
-    assert not cut(blur, amount).blurred.any()
-    windows = cut(blur, 0.1)
+    assert not find_windows(blur, amount).blurred.any()
+    windows = find_windows(blur, 0.1)
     columns = -(-((w - 1) // 3 + 1) // 9)
     home = (i // 3) // 5 * columns + (j // 3) // 9  # the window of the patch around the pixel
     assert windows.blurred[0, home]

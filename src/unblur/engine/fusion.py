@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from unblur.errors import is_out_of_memory
 from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
@@ -224,7 +225,7 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
         try:
             return in_blocks(this, others, way, rows)
         except (MemoryError, RuntimeError) as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         memory.give_back_all()
     return in_blocks(this, others, *ways[-1])

@@ -16,7 +16,7 @@ from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import MemoryPlan, Tile, candidates, tile_weight, tiles
-from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.errors import MediaError, NumericsError, ResourceError, is_out_of_memory
 from unblur.ops import memory
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.finest import finest_patterns
@@ -404,7 +404,7 @@ class Runner:
             try:
                 return run_tiled(restorer, shown, outputs, self.fit, priors, self._tell(outputs))
             except (MemoryError, RuntimeError) as error:
-                if not memory.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if not smaller:
                     raise ResourceError(

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.errors import UsageError
-from unblur.guidance.flow_image import flow_to_rgb
 from unblur.guidance.flow_refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.schema import changed
@@ -31,7 +30,7 @@ from unblur.training.flow_losses import (
     roughness,
     ternary,
 )
-from unblur.training.flow_task import Flows, first_guess, true_flows
+from unblur.training.flow_task import Flows, first_guess, image_row, true_flows
 from unblur.training.image_grid import write_grid
 from unblur.training.losses import charbonnier
 from unblur.training.recipe import Recipe
@@ -136,7 +135,7 @@ class TrainFlowRefocus:
             for name, flows in {"dis": given, "refocused": found}.items():
                 for flow, true, place in zip(flows, truth, places, strict=True):
                     errors[name].append(s * (flow.float() - true).norm(dim=2)[place[:, :, 0] > 0])
-            rows.append(image_row(clip, mask, given, found, truth))
+            rows.append(image_row(clip, given, found, truth, mask))
         write_grid(folder / "validation.png", rows[:SHOWN])
         means = {name: float(torch.cat(x).mean()) for name, x in errors.items()}
         return {"gain": means["dis"] - means["refocused"], **means}
@@ -264,12 +263,3 @@ def rough_mask(radius: Tensor, seed: int, stride: int) -> Tensor:
         clip = F.max_pool2d(clip, 2 * reach + 1, 1, reach)
         grown_clips.append(torch.ones_like(clip) if whole < EVERYWHERE else clip)
     return torch.stack(grown_clips)
-
-
-def image_row(clip: Batch, mask: Tensor, given: Flows, found: Flows, truth: Flows) -> list[Tensor]:
-    """A blurred frame, its mask, and three flows: given, found, true."""
-    longest = float(truth[0][0, 0].norm(dim=0).max())
-    size = clip.blurred.shape[-2:]
-    flows = [flow_to_rgb(x[0][0, :1], longest) for x in (given, found, truth)]
-    flat = [mask[0, :1].expand(-1, 3, -1, -1), *flows]
-    return [clip.blurred[0, 0], *(F.interpolate(x.float(), size)[0] for x in flat)]

@@ -17,7 +17,7 @@ PATCHES = Patches(side=7, stride=3)
 """The patches that become tokens, in elements of the features."""
 WINDOW = (5, 9)
 """Rows and columns of a window, in tokens."""
-REACH = (3, 5)
+SURROUND = (3, 5)
 """Rows and columns around a window whose tokens are keys too."""
 POOL = 4
 """Side of the squares that become the coarse keys, common to all windows of a frame."""
@@ -59,7 +59,7 @@ class SparseTransformer(nn.Module):
             (B, outputs, C, h, w).
         """
         h, w = x.shape[-2:]
-        windows = cut(blur, self.threshold)
+        windows = find_windows(blur, self.threshold)
         tokens = self.split(x)  # (B, T, M, N, D)
         length = tokens.shape[1]
         for i, block in enumerate(self.blocks):
@@ -160,8 +160,8 @@ def padded_grid(rows: int, cols: int) -> tuple[int, int]:
     return padded_length(rows, WINDOW[0]), padded_length(cols, WINDOW[1])
 
 
-def cut(blur: Tensor, threshold: float) -> Windows:
-    """Cuts frames into windows.
+def find_windows(blur: Tensor, threshold: float) -> Windows:
+    """Cuts frames into windows, and finds the blurred ones.
 
     Args:
         blur: (B, T, 1, h, w), 0 = sharp.
@@ -183,13 +183,13 @@ def token_tables(rows: int, cols: int) -> tuple[Tensor, Tensor]:
     """Tokens of each window, and those with their neighbours; the grid is a ring both ways.
 
     The published network takes the neighbours as four copies of the grid, moved diagonally by
-    `REACH` and cut into windows. That leaves a cross out: the middle row and the middle column of
-    the window, outside of it.
+    `SURROUND` and cut into windows. That leaves a cross out: the middle row and the middle column
+    of the window, outside of it.
 
     Returns:
         (W, 45) and (W, 193) positions in the flattened grid.
     """
-    (high, wide), (up, left) = WINDOW, REACH
+    (high, wide), (up, left) = WINDOW, SURROUND
     dy = torch.arange(-up, high + up)[:, None].expand(-1, wide + 2 * left)
     dx = torch.arange(-left, wide + left)[None].expand(high + 2 * up, -1)
     inside = (dy >= 0) & (dy < high) & (dx >= 0) & (dx < wide)
