@@ -445,7 +445,8 @@ def test_frames_within_reach_are_enough(monkeypatch):
     """A frame's image does not depend on where its job was taken up."""
     from unblur.engine.fusion import Fusion
     from unblur.engine.plan import MemoryPlan
-    from unblur.engine.run import Rendition, Runner
+    from unblur.engine.rendition import Rendition
+    from unblur.engine.run import Runner
     from unblur.guidance.align import DisAlignment
     from unblur.ops.shots import Shot
 

@@ -8,7 +8,8 @@ import torch
 from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.errors import MediaError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import RestorerInfo, Window

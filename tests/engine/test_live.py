@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from unblur.engine.live import check_live, unfolding
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner, find_shots
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner, find_shots
 from unblur.errors import UsageError
 from unblur.ops.shots import marked
 from unblur.restorers.bsstnet import overlapping_windows

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from unblur.engine.fusion import Fusion
 from unblur.engine.pieces import frames_per_piece, pieces, restore_piece, spread
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.errors import MediaError
 from unblur.guidance.align import DisAlignment
 from unblur.ops.shots import Shot

@@ -11,7 +11,9 @@ from torch import Tensor
 import unblur
 from unblur import weights
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner, run_tiled
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
+from unblur.engine.tiled import run_tiled
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
 from unblur.ops.shots import Shot

@@ -23,7 +23,7 @@ from unblur import weights
 from unblur.engine import held
 from unblur.engine.held import InMemory, OnDisk
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow import dis_flow

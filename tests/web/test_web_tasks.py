@@ -426,7 +426,7 @@ def test_images_of_a_project(project: Path) -> None:
     facts, _ = looker.answer({"what": "project", **base})
     assert [layer["name"] for layer in facts["layers"]] == ["foreground", "background"]
     assert (facts["width"], facts["height"], facts["frames"]) == (64, 48, 4)
-    look = requests.Look(mode="sharp").model_dump()
+    look = requests.Rendering(mode="sharp").model_dump()
     request = {"what": "image", "frame": 2, "look": look, "paint": {}, "exact": True, **base}
     _, data = looker.answer(request)
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1] / 255

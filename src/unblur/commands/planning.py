@@ -113,7 +113,7 @@ def _plan_one_model(
     """One model restores all frames, here or on several devices."""
     wanted, job, team, info = order.wanted, order.job, order.team, reader.info
     size, transfer = (info.height, info.width), info.color.transfer
-    before = team.choose(order.options, size, total, transfer, before)
+    before = team.choose(size, total, transfer, before)
     runner = wanted.runner(job, size, total, transfer, focus, before)
     if team.shares:
         team.open(order.options, runner, job, info)  # they load while cuts are found

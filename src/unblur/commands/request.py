@@ -19,7 +19,8 @@ from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import MemoryPlan, choose_fit
-from unblur.engine.run import Runner, choose_rendition
+from unblur.engine.rendition import choose_rendition
+from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
