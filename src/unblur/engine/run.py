@@ -1,4 +1,4 @@
-"""A restorer at work on a stream of frames: windows over time, fusion, light, memory that runs out."""
+"""A restorer at work on a stream of frames: windows, fusion, light, and memory that runs out."""
 
 from __future__ import annotations
 
