@@ -274,9 +274,9 @@ def test_a_damaged_journal_is_not_believed(clip, whole, tmp_path, killed, damage
     journal = folder_of(out) / "journal.json"
     text = journal.read_text()
     if damage == "a number":  # of frames of a shot, which would give other frames
-        journal = json.loads(text)
-        journal["chosen"]["shots"][0][1] -= 1
-        text = json.dumps(journal)
+        entries = json.loads(text)
+        entries["chosen"]["shots"][0][1] -= 1
+        text = json.dumps(entries)
     journal.write_text(
         "[]" if damage == "another kind" else text[: -9 if "cut" in damage else None]
     )
