@@ -64,11 +64,11 @@ def main() -> None:
         ended = next(p.seconds for p in said if p.stage == FINISH)
         plan = said[-1].plan
         assert plan is not None
-        told = "none" if plan.seconds is None else f"{plan.seconds:.0f} s"
+        planned = "none" if plan.seconds is None else f"{plan.seconds:.0f} s"
         found = [expected(said, share * whole) for share in options.shares]
         cells = ["none" if e is None else f"{100 * (e / whole - 1):+.0f} %" for e in found]
         row = [Path(source).name, *given.values(), "|", plan.model, "|", plan.total, "|"]
-        row += [f"{whole:.0f} s |", f"{told}, {ended - begun:.0f} s |", " | ".join(cells)]
+        row += [f"{whole:.0f} s |", f"{planned}, {ended - begun:.0f} s |", " | ".join(cells)]
         print("|", *row, "|", flush=True)
 
 

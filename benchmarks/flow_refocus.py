@@ -5,7 +5,7 @@
 Scenes of held-out textures, drawn as those of the suite `synth-focus` are, every second one
 compressed. The truth is the flow of the scene. End-point errors are in pixels of the frame, over
 both directions, where the true radius of the circle of confusion is above 2 pixels. The network is
-told where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
+given where frames are blurred by the true radius, above 1 pixel (`true mask`), or by that which
 coc-s finds in them (`found mask`). What a flow is worth to `focus-s` is the gain in PSNR of the
 frame in the middle of each clip; the true flow tells what there is to gain at most. Times are per
 pair of frames of 854x480, both ways, flow itself included; on one thread they are the CPU's.

@@ -31,7 +31,7 @@ from torch import Tensor
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.models import Rows, methods
 from unblur.evaluation.rendered import CAMERA, DAYLIGHT, EXPOSURE
-from unblur.optics.thin_lens import coc_radius
+from unblur.optics.thin_lens import thin_lens_radius
 from unblur.synth import SceneConfig, held_out, render, sample_scenes
 from unblur.synth.scenes import Scenes
 
@@ -136,7 +136,7 @@ def out_of_focus(scenes: Scenes, radius: float) -> Scenes:
     lens = scenes.lens
     at, focus = (torch.tensor([x]) for x in (DISTANCE, FOCUS))
     number = torch.full_like(lens.f_number, 2.0)
-    unit = coc_radius(at, focus, lens.focal_length, number, torch.ones(1))
+    unit = thin_lens_radius(at, focus, lens.focal_length, number, torch.ones(1))
     return replace(
         scenes,
         lens=replace(

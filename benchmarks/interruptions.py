@@ -9,7 +9,7 @@ A clip of two shots with sound is restored once without interruption. Then the s
 (SIGKILL) at a random moment and resumed, again and again until one session comes to its end; the
 file, its decoded frames, sound and time stamps are compared. A batch has three such clips. With
 `driver` two workers of a Ray cluster do the work and the job is killed that drives them, with
-`worker` it is one of them, and nobody resumes anything.
+`worker` it is one of them, and nothing is resumed.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from unblur.optics.thin_lens import disk
 from unblur.synth import held_out
 
 HERE = Path(__file__).parent
-PICTURE = HERE.parent / "docs" / "images" / "kernels.png"
+IMAGE = HERE.parent / "docs" / "images" / "kernels.png"
 TEXTURE = 2
 SIDE = 192
 """Of the image that is blurred."""
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     sharp = scene()
-    cv2.imwrite(str(PICTURE), sheet(sharp), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(IMAGE), sheet(sharp), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if options.no_timing:
         return
     fits = [fit(sharp, name, kernel, radius) for name, kernel, radius in cases()]
@@ -399,7 +399,7 @@ def markdown(fits: Sequence[dict[str, object]], speeds: Sequence[dict[str, objec
             "",
             "## What the blur costs",
             "",
-            "Processor seconds of one thread for 3 channels and a weight, radii drawn evenly for",
+            "CPU seconds of one thread for 3 channels and a weight, radii drawn evenly for",
             "every pixel, against an autograd loop over the taps of the disk, in the same run.",
             "Difference (root of squares): result / gradient of the image / of the radius.",
             f"torch {torch.__version__}.",

@@ -22,7 +22,7 @@ import torch
 
 import unblur
 from unblur.engine.plan import MemoryPlan, bytes_needed, resized
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.ops import memory
 from unblur.restorers.base import Priors
 

@@ -32,9 +32,9 @@ SCENES = SceneConfig(
 )
 CHOICES: dict[str, dict[str, Any]] = {
     "release": {"mode": "nearest", "official": True},
-    "edges and agreement": {"mode": "nearest", "likeness": None},
-    "also between pixels": {"likeness": None},
-    "also likeness (default)": {},
+    "edges and agreement": {"mode": "nearest", "similarity": None},
+    "also between pixels": {"similarity": None},
+    "also similarity (default)": {},
 }
 
 

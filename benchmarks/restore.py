@@ -25,7 +25,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from unblur.engine.run import choose_rendition, find_shots
+from unblur.engine.rendition import choose_rendition
+from unblur.engine.run import find_shots
 from unblur.restorers.registry import DEFAULT, load_model
 from unblur.video import create_video, open_video
 

@@ -5,7 +5,7 @@
     python benchmarks/results_page.py --again NAME        # the same command: are the digits equal?
 
 `--run` measures as `unblur evaluate` does and stores results/suites/NAME.json: means and rows, with
-the command, the commit, the processor, the load of the machine before and the date. Paths become
+the command, the commit, the CPU, the load of the machine before and the date. Paths become
 the names of their folders. `--again` measures anew and compares, time aside; it ends with 1 where
 a figure differs by more than its column shows.
 """
@@ -97,7 +97,7 @@ def commit() -> str:
 
 
 def cpu() -> str:
-    """Name of the processor, and what of its instructions matters."""
+    """Name of the CPU, and what of its instructions matters."""
     lines = []
     if (info := Path("/proc/cpuinfo")).is_file():
         lines = info.read_text(encoding="utf-8").splitlines()
@@ -130,7 +130,7 @@ def tables(items: Sequence[Stored]) -> str:
         for row in item["result"]["means"]:
             lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
     sources = [
-        ["row", "command", "commit", "processor", "load", "date"],
+        ["row", "command", "commit", "CPU", "load", "date"],
         ["---"] * 6,
     ]
     for item in items:

@@ -4,7 +4,7 @@
 
 A row per scene: sharp, blurred, flow to the next frame, depth, circle of confusion, length of the
 motion blur, layers, and what stays visible in the next frame. Made of the held-out textures unless
-told otherwise.
+set otherwise.
 """
 
 from __future__ import annotations

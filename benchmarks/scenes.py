@@ -2,9 +2,9 @@
 
     python benchmarks/scenes.py [--device cuda] [--threads N] [--repeat N]
 
-A row per mode, size and batch, with frames and truth made alike: scenes and megapixels of finished
-frames a second, first without truth beside the frames, then with all of it. On a CPU the seconds
-are those of the process, so that a neighbour's work does not count. Writes
+A row per mode, size and batch, with frames and truth made the same way: scenes and megapixels of
+finished frames a second, first without truth beside the frames, then with all of it. On a CPU
+the seconds are those of the process, so that a neighbour's work does not count. Writes
 results/scenes_DEVICE.csv beside this file.
 """
 
@@ -48,7 +48,7 @@ def seconds(
 
 
 def finish(device: str) -> None:
-    """Waits until the device has done what was asked."""
+    """Waits until the device has done its work."""
     if device != "cpu":
         torch.cuda.synchronize()
 

@@ -127,7 +127,7 @@ def upload(server: Server, size: int, says: bool) -> tuple[int, int]:
     Args:
         server: which.
         size: bytes to send.
-        says: whether the length is told before; otherwise it is sent in chunks.
+        says: whether the length is known before; otherwise it is sent in chunks.
     """
     sock = socket.create_connection(("127.0.0.1", server.port), timeout=300)
     length = f"content-length: {size}" if says else "transfer-encoding: chunked"
@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--gigabytes", type=float, default=2.2, help="of the upload refused")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = Server(folder, "--max-jobs", "60")
@@ -251,27 +251,27 @@ def main() -> None:
         (server.films / "up").symlink_to(folder)
         subprocess.run(["mkfifo", server.films / "pipe.mp4"], check=True)
         try:
-            report(server, asked)
+            report(server, options)
         finally:
             server.process.terminate()
             server.process.wait(30)
 
 
-def report(server: Server, asked: argparse.Namespace) -> None:
+def report(server: Server, options: argparse.Namespace) -> None:
     """Prints what each trial found."""
     clip = json.loads(server.ask("POST", "/api/clips?name=demo.mp4", DEMO.read_bytes())[1])["id"]
     print(f"memory at rest: {server.memory():.0f} MB")
     watch = Watch(server)
     watch.start()
-    found = crowd(server, clip, asked.clients, asked.requests)
-    print(f"{asked.clients} clients, {asked.requests} requests: {found}")
+    found = crowd(server, clip, options.clients, options.requests)
+    print(f"{options.clients} clients, {options.requests} requests: {found}")
     print(f"jobs: {drain(server)}")
-    again = crowd(server, clip, asked.clients, asked.requests)
+    again = crowd(server, clip, options.clients, options.requests)
     print(f"once more: {again}; jobs: {drain(server)}")
     watch.stopped.set()
     print(f"peak memory of the server: {watch.peak:.0f} MB, now {server.memory():.0f} MB")
     job = json.loads(server.ask("GET", "/api/jobs")[1])[0]["id"]
-    size = int(asked.gigabytes * GB)
+    size = int(options.gigabytes * GB)
     for says in (True, False):
         before, watch = server.stored(), Watch(server)
         watch.start()
@@ -281,7 +281,7 @@ def report(server: Server, asked: argparse.Namespace) -> None:
         watch.stopped.set()
         time.sleep(1)
         print(
-            f"upload of {asked.gigabytes} GB, {'length told' if says else 'in chunks'}: {status}"
+            f"upload of {options.gigabytes} GB, {'length known' if says else 'in chunks'}: {status}"
             f" after {sent / 1e6:.0f} MB and {spent:.1f} s; kept {server.stored() - before} bytes;"
             f" peak memory {watch.peak:.0f} MB"
         )

@@ -1,4 +1,4 @@
-"""How much faster two workers are than one, in turns, so that what else runs slows both alike.
+"""How much faster two workers are than one, in turns, so that what else runs slows both equally.
 
     OMP_NUM_THREADS=1 python benchmarks/workers.py --rounds 3
 

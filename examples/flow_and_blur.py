@@ -1,6 +1,6 @@
 """Draws a frame, its optical flow and its blur map side by side (BSSTNet, CVPR 2024, Fig. 1a).
 
-Usage: python examples/flow_and_blur.py [CLIP] [--frame N] [--out PICTURE.png]
+Usage: python examples/flow_and_blur.py [CLIP] [--frame N] [--out IMAGE.png]
 
 Flow comes from RAFT where its weights were converted (`unblur weights convert raft-things.pth`),
 else from OpenCV's DIS.

@@ -1,6 +1,6 @@
 """Draws what is hard about missed focus: fine text, skies, low light. As it came, restored, truth.
 
-Usage: python examples/focus_hard.py [--model NAME] [--out PICTURE.jpg]
+Usage: python examples/focus_hard.py [--model NAME] [--out IMAGE.jpg]
 
 Text is written on a held-out texture, and a sky is put above one; five frames of them drift by, all
 out of focus by the same disk, with a little noise, in 8 bits. The night is the third clip of the
@@ -63,11 +63,11 @@ def main() -> None:
     for row in rows():
         restored = unblur.restore(row.blurred, model=options.model)[row.shown].clamp(0, 1)
         before, truth = row.blurred[row.shown], row.sharp[row.shown]
-        told = [
+        figures = [
             f"{name} {float(metric(before, truth)):.2f} -> {float(metric(restored, truth)):.2f}"
             for name, metric in (("PSNR", psnr), ("detail", detail), ("added", added_gradient))
         ]
-        print(f"{row.name}: {', '.join(told)}")
+        print(f"{row.name}: {', '.join(figures)}")
         lines.append(beside([before, restored, truth], GAP))
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
     sheet = np.concatenate([part for line in lines for part in (line, gap)][:-1])

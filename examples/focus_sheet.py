@@ -1,6 +1,6 @@
-"""Draws what DaBiT is told about a clip whose focus moves, and what propagation makes of it.
+"""Draws what DaBiT is given about a clip whose focus moves, and what propagation makes of it.
 
-Usage: python examples/focus_sheet.py CLIP [--frames N ...] [--depth SOURCE] [--out PICTURE.jpg]
+Usage: python examples/focus_sheet.py CLIP [--frames N ...] [--depth SOURCE] [--out IMAGE.jpg]
 
 A column for each of some frames. From the top: the frame; its depth, red near and blue far; its
 blur map, black sharp and yellow blurred; the mask, white where that lies above 0.1; the frame with
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/focus_sheet.jpg"))
     options = parser.parse_args()
 
-    frames, depth, blur = told(options.clip, max(options.frames) + 1, options.depth)
+    frames, depth, blur = guidance_of(options.clip, max(options.frames) + 1, options.depth)
     mask = blur_mask(blur)
     flows = dis_flow(frames, stride=1)
     flows = refocused_flow(load_flow_refocus_s(), frames, *flows, mask, threshold=0.5, stride=1)
@@ -63,7 +63,7 @@ def main() -> None:
     print(options.out)
 
 
-def told(clip: Path, count: int, depth: str) -> tuple[Tensor, Tensor, Tensor]:
+def guidance_of(clip: Path, count: int, depth: str) -> tuple[Tensor, Tensor, Tensor]:
     """The first frames (T, 3, H, W), and their depth and blur map (T, 1, H, W)."""
     images, depths, blurs = [], [], []
     with open_video(clip) as reader:

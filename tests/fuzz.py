@@ -406,28 +406,28 @@ def ask_server(path: Path) -> None:
 
 def requests(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Requests of each kind, as they go over the wire."""
-    clip = asked("POST /api/clips?name=film.mp4", b"VIDEO" + bytes(300))
+    clip = http("POST /api/clips?name=film.mp4", b"VIDEO" + bytes(300))
     home = folder / "home"
     number = json.loads(asyncio.run(answered(home, [clip]))[0][1])["id"]
     job = {"kind": "restore", "clip": number, "model": "ok", "start": "f1", "end": "1:02.5"}
-    submitted = asked("POST /api/jobs", json.dumps(job).encode())
+    submitted = http("POST /api/jobs", json.dumps(job).encode())
     made = json.loads(asyncio.run(answered(home, [submitted]))[0][1])["id"]
     for name, request in {
-        "about": asked("GET /api/about"),
+        "about": http("GET /api/about"),
         "clip": clip,
         "job": submitted,
-        "jobs": asked(f"GET /api/jobs/{made}"),
-        "file": asked(f"GET /api/sources/{number}"),
-        "frame": asked(f"GET /api/clips/{number}/frames/3?width=64"),
-        "again": asked(f"POST /api/jobs/{made}/cancel"),
-        "delete": asked(f"DELETE /api/jobs/{made}"),
-        "part": asked(f"GET /api/clips/{number}/file", more="range: bytes=10-200\r\n"),
-        "page": asked("GET /"),
+        "jobs": http(f"GET /api/jobs/{made}"),
+        "file": http(f"GET /api/sources/{number}"),
+        "frame": http(f"GET /api/clips/{number}/frames/3?width=64"),
+        "again": http(f"POST /api/jobs/{made}/cancel"),
+        "delete": http(f"DELETE /api/jobs/{made}"),
+        "part": http(f"GET /api/clips/{number}/file", more="range: bytes=10-200\r\n"),
+        "page": http("GET /"),
     }.items():
         yield f"{name}.http", request
 
 
-def asked(line: str, body: bytes = b"", more: str = "") -> bytes:
+def http(line: str, body: bytes = b"", more: str = "") -> bytes:
     """A request of HTTP."""
     kind = "application/json" if body[:1] == b"{" else "application/octet-stream"
     size = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\n" if body else ""

@@ -36,8 +36,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"errors", "ops", "restorers.base"},
     "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
-    "evaluation": RUNNING | {"atlas", "optics", "video", "metrics", "synth", "data", "progress"},
-    "reproduce": {"unblur", "errors", "ops", "weights", "progress", "evaluation", "training"},
+    "evaluation": RUNNING
+    | {"disk", "atlas", "optics", "video", "metrics", "synth", "data", "progress"},
+    "reproduce": {
+        "unblur",
+        "disk",
+        "errors",
+        "ops",
+        "weights",
+        "progress",
+        "evaluation",
+        "training",
+    },
     "integrations": {"unblur", "errors", "commands.request", "video.info"},
     "commands": RUNNING | {"disk", "optics", "video", "synth", "progress"},
     # The command line says in words what the public functions do; the rest is what it shows.

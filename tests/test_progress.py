@@ -87,7 +87,7 @@ def test_what_is_expected_of_later_stages_is_kept_from_stage_to_stage(clock):
     said = []
     job = Job(said.append)
     job.begin(MEASURE, later=None)
-    assert said[-1].eta is None  # of this stage alone nothing is told
+    assert said[-1].eta is None  # of this stage alone nothing is known
     job.begin(LOOK, 10, later=100.0)
     for n in range(1, 11):
         clock[0] += 0.1

@@ -46,7 +46,7 @@ NOT_HERE = (
 def blocks(page: str, language: str) -> list[str]:
     """The code blocks of a page in one language; a pattern, where several will do."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    # Opening and closing fences look alike where a block has no language.
+    # Opening and closing fences look the same where a block has no language.
     found = re.findall(r"^```([\w-]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [block for name, block in found if re.fullmatch(language, name)]
 
@@ -164,8 +164,8 @@ def test_every_python_example_of_other_pages_runs(page: str, number: int, workpl
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 @pytest.mark.parametrize("words", commands("make"), ids=" ".join)
 def test_every_make_target_shown_exists(words: list[str]) -> None:
-    asked = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr
+    listed = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
 
 
 @pytest.mark.parametrize("words", commands("python"), ids=" ".join)

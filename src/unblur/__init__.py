@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from unblur.commands import simulate
     from unblur.commands.analyze import Analysis, analyze
     from unblur.commands.depth import blur_map, depth, maps_of_frames
-    from unblur.commands.restore import Report, restore
+    from unblur.commands.reporting import Report
+    from unblur.commands.restore import restore
     from unblur.commands.streaming import Lazy, lazy, stream
     from unblur.evaluation import evaluate
     from unblur.evaluation.maps import MapEvaluation, evaluate_maps
@@ -30,7 +31,7 @@ _HOMES = {
     "MapEvaluation": "unblur.evaluation.maps",
     "Plan": "unblur.progress",
     "Progress": "unblur.progress",
-    "Report": "unblur.commands.restore",
+    "Report": "unblur.commands.reporting",
     "analyze": "unblur.commands.analyze",
     "blur_map": "unblur.commands.depth",
     "depth": "unblur.commands.depth",

@@ -5,6 +5,8 @@ Each message says what was wrong with which input, and what to do about it, on o
 
 from __future__ import annotations
 
+import errno
+
 
 class UnblurError(Exception):
     """Base of all errors raised on purpose. Reaches a user as one line on stderr."""
@@ -44,3 +46,22 @@ class NumericsError(UnblurError):
 
 class UnblurWarning(UserWarning):
     """Something was lost or changed on the way and the result is still usable."""
+
+
+OUT_OF_MEMORY = (
+    *("out of memory", "allocate memory", "insufficient memory", "not enough memory"),
+    *("defaultcpuallocator", "bad_alloc", "bad allocation", "can't start new thread"),
+    *("failed to map segment", "unable to mmap"),
+)
+"""What PyTorch, OpenCV and the system say in words, in lower case."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for running out of memory. Types of libraries that may not be loaded go by name."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    in_words = isinstance(error, RuntimeError | ImportError | SystemError)
+    return in_words and any(words in text for words in OUT_OF_MEMORY)

@@ -97,7 +97,7 @@ class KilledError(Exception):
 
 
 def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
-    """The second call ends as one that nobody stopped."""
+    """The second call ends as one that was not stopped."""
     config = replace(QUICK, phases=(Phase(2, 2, 2, geometry=False), Phase(24, 1, 1)))
     whole = take.fit_frames(PULL.blurred, config, labels=PULL.labels)
     folder = tmp_path / "p"

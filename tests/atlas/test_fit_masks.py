@@ -23,7 +23,7 @@ def test_what_moves_is_found() -> None:
     assert both > 0.6
 
 
-def test_nothing_is_found_where_all_moves_alike() -> None:
+def test_nothing_is_found_where_all_moves_the_same_way() -> None:
     still = focus_pull.clip(moves=False)
     assert not motion_masks(find_motion(still.blurred), focus_pull.T, SIZE, 2).any()
 
@@ -75,7 +75,7 @@ def test_sam_follows_the_object() -> None:
     assert (found == frames[:, 0].long()).float().mean() > 0.98
     columns = [x * 60 / 1024 for x, _ in net.points]
     assert columns[0] == pytest.approx(15)
-    assert columns[2] == pytest.approx(22.5, abs=1.5), "asked where the object was in the last"
+    assert columns[2] == pytest.approx(22.5, abs=1.5), "prompted where the object was in the last"
 
 
 def test_sam_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:

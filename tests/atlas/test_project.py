@@ -1,4 +1,4 @@
-"""The project folder: what goes in comes out, and what is damaged is told."""
+"""The project folder: what goes in comes out, and what is damaged is reported."""
 
 from __future__ import annotations
 

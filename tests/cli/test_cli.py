@@ -577,9 +577,9 @@ def test_verify_knows_what_guides_models(capsys, name):
 
 def test_probe_as_json_is_json(capsys, make_clip):
     assert main(["probe", "--json", str(make_clip("in.mp4", frames=5))]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["width"], told["height"], told["frames"]) == (32, 24, 5)
-    assert told["frame_rate"] == "25"
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["width"], facts["height"], facts["frames"]) == (32, 24, 5)
+    assert facts["frame_rate"] == "25"
 
 
 def test_probe_as_table(capsys, make_clip):

@@ -40,12 +40,12 @@ def contents(folder):
     }
 
 
-def unasked(err):
+def unexpected(err):
     """Lines that were said, but for the plan of the job and where it stands."""
-    told = re.compile(
+    expected = re.compile(
         r"unblur: (.* on \w+.*, .*frames?|nothing to restore|opening|looking through|restoring)"
     )
-    return [line for line in err.splitlines() if not told.match(line)]
+    return [line for line in err.splitlines() if not expected.match(line)]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def refused(capfd, tmp_path, monkeypatch):
         before = contents(folder)
         assert main([str(word) for word in words]) == code
         out, err = capfd.readouterr()
-        errors = [line for line in unasked(err) if not line.startswith("unblur: warning: ")]
+        errors = [line for line in unexpected(err) if not line.startswith("unblur: warning: ")]
         assert len(errors) == 1, err
         assert errors[0].startswith("unblur: error: ")
         assert "bug in unblur" not in errors[0]
@@ -76,7 +76,7 @@ def restored(capfd):
 
     def run(*words):
         assert main([str(word) for word in words]) == 0, capfd.readouterr().err
-        lines = unasked(capfd.readouterr().err)
+        lines = unexpected(capfd.readouterr().err)
         assert all(line.startswith("unblur: warning: ") for line in lines), lines
         return lines
 
@@ -598,7 +598,7 @@ def test_a_file_that_was_cut_off(restored, refused, make_clip, tmp_path, name):
     clip.write_bytes(content[: len(content) * 6 // 10])
     out = tmp_path / "out.mkv"
     said = restored(clip, out, "--model", "none")
-    assert said, "nobody was told that the end is missing"
+    assert said, "no line says that the end is missing"
     got = times(out)
     assert 2 < len(got) < 40
     assert [t - got[0] for t in got] == pytest.approx(

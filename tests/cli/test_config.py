@@ -121,12 +121,12 @@ def test_bash_completes(capsys, tmp_path, line, offered, not_offered):
     script = capsys.readouterr().out
     words = line.split(" ")
     (tmp_path / "clip.mp4").touch()
-    asked = (
+    program = (
         f"{script}\nCOMP_WORDS=({' '.join(repr(word) for word in words)}); "
         f"COMP_CWORD={len(words) - 1}; _unblur; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     )
     done = subprocess.run(
-        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
+        ["bash", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     found = set(done.stdout.split())
     assert offered <= found

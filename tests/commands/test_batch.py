@@ -91,13 +91,13 @@ def test_a_bad_file_does_not_stop_the_rest(clips, tmp_path, capfd):
     words = ["batch", str(clips), str(out), "--model", "none", "--recursive"]
     assert main([*words, "--json"]) == 1
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    told = {e["source"]: e for e in events if e["event"] == "outcome"}
-    assert [told[str(clips / name)]["status"] for name in ("a.mp4", "b.avi", "bad.mov")] == [
+    outcomes = {e["source"]: e for e in events if e["event"] == "outcome"}
+    assert [outcomes[str(clips / name)]["status"] for name in ("a.mp4", "b.avi", "bad.mov")] == [
         "done",
         "done",
         "failed",
     ]
-    assert told[str(clips / "bad.mov")]["exit_code"] == 3
+    assert outcomes[str(clips / "bad.mov")]["exit_code"] == 3
     assert events[-1] == {"event": "report", "done": 3, "skipped": 0, "failed": 1}
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["a.mp4", "b.mkv", "more/a.mp4"]
@@ -112,5 +112,5 @@ def test_a_bad_file_does_not_stop_the_rest(clips, tmp_path, capfd):
         "done",
         "skipped",
     ]
-    assert main(words) == 1  # outputs that exist are not replaced unasked
+    assert main(words) == 1  # outputs that exist are not replaced without --overwrite
     capfd.readouterr()

@@ -75,7 +75,7 @@ def test_a_report_says_what_was_done(clip, tmp_path):
 )
 def test_quality_chooses_the_model(clip, tmp_path, monkeypatch, options, seconds, model):
     monkeypatch.setattr("unblur.commands.request.seconds_per_frame", lambda *_: seconds)
-    monkeypatch.setattr("unblur.commands.restore._expected_frames", lambda *_: 2)
+    monkeypatch.setattr("unblur.commands.planning.expected_frames", lambda *_: 2)
     report = unblur.restore(clip, tmp_path / "out.mkv", codec="ffv1", end="f2", **options)
     assert report.model == model
 

@@ -99,9 +99,9 @@ def killed(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(parts, "_tidy", lambda folder: None)
             patch.setattr(parts, "_remove", lambda kept, lock: lock.close())
-            from unblur.commands import restore
+            from unblur.commands import restore_file
 
-            write = restore._write
+            write = restore_file.write
 
             def count(writer, preview, item):
                 nonlocal written
@@ -110,7 +110,7 @@ def killed(monkeypatch):
                 written += 1
                 write(writer, preview, item)
 
-            patch.setattr(restore, "_write", count)
+            patch.setattr(restore_file, "write", count)
             patch.setattr("unblur.video.output.Pending.publish", die)
             with pytest.raises(Killed):
                 unblur.restore(source, target, **options)
@@ -178,7 +178,7 @@ def test_shots_of_their_own_model_go_on_and_sharp_ones_keep_every_bit(
         assert len(list(frames)) == FRAMES
         return [Shot(0, SHOTS[0]), Shot(SHOTS[0], FRAMES)], list(kinds)
 
-    monkeypatch.setattr("unblur.commands.restore.look_for_blur", looked)
+    monkeypatch.setattr("unblur.commands.first_pass.look_for_blur", looked)
     monkeypatch.setitem(RESTORED_BY, "motion", ("mixing", "mixing"))
     whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
     options = {"codec": "ffv1", "quality": "fast"}
@@ -274,9 +274,9 @@ def test_a_damaged_journal_is_not_believed(clip, whole, tmp_path, killed, damage
     journal = folder_of(out) / "journal.json"
     text = journal.read_text()
     if damage == "a number":  # of frames of a shot, which would give other frames
-        told = json.loads(text)
-        told["chosen"]["shots"][0][1] -= 1
-        text = json.dumps(told)
+        entries = json.loads(text)
+        entries["chosen"]["shots"][0][1] -= 1
+        text = json.dumps(entries)
     journal.write_text(
         "[]" if damage == "another kind" else text[: -9 if "cut" in damage else None]
     )
@@ -445,7 +445,8 @@ def test_frames_within_reach_are_enough(monkeypatch):
     """A frame's image does not depend on where its job was taken up."""
     from unblur.engine.fusion import Fusion
     from unblur.engine.plan import MemoryPlan
-    from unblur.engine.run import Rendition, Runner
+    from unblur.engine.rendition import Rendition
+    from unblur.engine.run import Runner
     from unblur.guidance.align import DisAlignment
     from unblur.ops.shots import Shot
 

@@ -339,6 +339,4 @@ def test_types_and_defaults_are_those_of_the_function():
     assert own.keys() == typed.keys()
     for name, parameter in own.items():
         assert parameter.default == DEFAULTS.get(name), name
-        assert parameter.annotation.replace("ProgressCallback", "Listener") == (
-            typed[name].__forward_arg__
-        ), name
+        assert parameter.annotation == typed[name].__forward_arg__, name

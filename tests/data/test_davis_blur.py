@@ -1,4 +1,4 @@
-"""DAVIS-Blur: built from a tiny DAVIS, twice alike, and refused where something is missing."""
+"""DAVIS-Blur: built from a tiny DAVIS, twice the same, and refused where something is missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_built_twice_the_files_are_the_same(davis: tuple[Path, Path], tmp_path: Path) -> None:
     root, depth = davis
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     built = [
         digests(
             build_davis_blur(
@@ -57,12 +57,12 @@ def test_built_twice_the_files_are_the_same(davis: tuple[Path, Path], tmp_path: 
                 tmp_path / name,
                 depth=depth,
                 only=NAMES,
-                progress=lambda done, total: told.append((done, total)),
+                progress=lambda done, total: reported.append((done, total)),
             )
         )
         for name in "ab"
     ]
-    assert told == 2 * [(3, 9), (6, 9), (9, 9)]
+    assert reported == 2 * [(3, 9), (6, 9), (9, 9)]
     assert built[0] == built[1]
     assert len(built[0]) == 3 * 4 * 3 + 2  # three sequences of three frames, and two tables
     assert "release-90/drone/masks/00002_mask.png" in built[0]

@@ -8,7 +8,8 @@ import torch
 from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.errors import MediaError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import RestorerInfo, Window
@@ -89,11 +90,11 @@ def test_frames_count_by_what_they_cost():
     assert job.paced(9) == pytest.approx(9)
     assert job.paced(4) == pytest.approx(9 * 3.03 / 15.06)
     assert job.paced(7) == pytest.approx(9 * 9.06 / 15.06)
-    told = []
-    job.tick = told.append
+    reported = []
+    job.tick = reported.append
     list(job.restore(frames()))
-    assert told == sorted(told)
-    assert told[-1] == 8  # as the last one is begun
+    assert reported == sorted(reported)
+    assert reported[-1] == 8  # as the last one is begun
 
 
 def test_a_video_that_ends_in_a_shot_that_passes_is_told():

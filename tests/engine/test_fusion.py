@@ -11,7 +11,8 @@ from torch import Tensor
 from unblur.engine import fusion as engine
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.guidance.align import DisAlignment
 from unblur.metrics import psnr
 from unblur.ops.color import SRGB, to_linear
@@ -94,7 +95,7 @@ def test_a_fade_is_followed():
 
 
 class Still:
-    """No motion; remembers what it was asked."""
+    """No motion; remembers its guesses."""
 
     def __init__(self):
         self.pairs = []

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 import unblur
 from unblur.engine.held import InMemory, OnDisk, held_for
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.errors import ResourceError
 from unblur.ops.shots import Shot
 from unblur.restorers import registry

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from unblur.engine.live import check_live, unfolding
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner, find_shots
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner, find_shots
 from unblur.errors import UsageError
 from unblur.ops.shots import marked
 from unblur.restorers.bsstnet import overlapping_windows
@@ -46,23 +47,23 @@ class Referring(Windowed):
 @pytest.mark.parametrize("kind", [Windowed, Referring, Untouched])
 def test_windows_unfold_as_they_would_be_of_the_whole_shot(kind, length, limit):
     restorer = kind()
-    asked = []
+    requested = []
 
     def there(index):
-        asked.append(index)
+        requested.append(index)
         return index < length
 
     whole = restorer.windows(length, limit)
     steps, waited = [], []
     for step in unfolding(restorer, limit, there):
         steps.append(step)
-        waited.append(len(asked) - 1 - max(step.window.inputs))
+        waited.append(len(requested) - 1 - max(step.window.inputs))
     assert [step.window for step in steps] == whole
     for n, step in enumerate(steps):
         assert step.oldest <= min(min(window.inputs) for window in whole[n:])
         assert all(step.unfinished <= window.outputs[0] for window in whole[n + 1 :])
     assert max(waited) <= restorer.info.window + (restorer.info.reach or 0) + 1
-    assert asked == sorted(set(asked))
+    assert requested == sorted(set(requested))
 
 
 @dataclasses.dataclass

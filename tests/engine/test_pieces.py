@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from unblur.engine.fusion import Fusion
 from unblur.engine.pieces import frames_per_piece, pieces, restore_piece, spread
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
 from unblur.errors import MediaError
 from unblur.guidance.align import DisAlignment
 from unblur.ops.shots import Shot
@@ -98,15 +99,15 @@ def whole(radius):
 def test_pieces_give_what_one_worker_gives(first, length, radius):
     plan = list(pieces(runner(radius), SHOTS, first, length))
     assert [i for p in plan for i in range(p.first, p.stop)] == list(range(first, 31))
-    crew, told = Threads(lambda: runner(radius)), []
+    crew, reported = Threads(lambda: runner(radius)), []
     begin = plan[0].oldest
     expected = whole(radius)
-    made = list(spread(iter(FRAMES[begin:]), plan, crew, told.append))
+    made = list(spread(iter(FRAMES[begin:]), plan, crew, reported.append))
     assert [frame.number for frame in made] == list(range(first, 31))
     assert all(torch.equal(frame.image, expected[frame.number]) for frame in made)
     assert crew.longest <= crew.most
-    assert told == sorted(told)
-    assert told[-1] == 31 - first
+    assert reported == sorted(reported)
+    assert reported[-1] == 31 - first
 
 
 def test_frames_by_themselves_need_no_end():

@@ -96,7 +96,7 @@ def test_what_the_user_asks_for_is_kept():
 
 
 def test_where_less_is_free_pieces_get_smaller_and_it_is_said():
-    """By itself what is free changes nothing: the same job is cut up alike at every run."""
+    """By itself what is free changes nothing: the same job is cut up the same way at every run."""
     need = 148 * 48 * 480 * 854
     for free in (None, need, 10 * need):
         assert choose_fit(Hungry(), 480, 854, need, free=free).tiling is None

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner, choose_rendition, run_tiled
+from unblur.engine.rendition import Rendition, choose_rendition
+from unblur.engine.run import Runner
+from unblur.engine.tiled import run_tiled
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.shots import Shot

@@ -99,7 +99,7 @@ def test_frames_around_those_that_count_can_be_used():
             assert window.scored[-1] <= window.stop - window.start - 3
 
 
-def test_the_paper_weighs_windows_alike_and_rounds(tmp_path):
+def test_the_paper_weighs_windows_equally_and_rounds(tmp_path):
     write_set(tmp_path, "gopro", {"a": 60})
     result = unblur.evaluate(f"gopro:{tmp_path}", models=[], protocol="paper")
     rows = [row for row in result.rows() if row["method"] == "input"]

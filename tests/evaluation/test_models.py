@@ -28,7 +28,7 @@ SIDE = 48
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Dabit:
     """A preset `tiny`: a narrow DaBiT of random weights that also enlarges."""
     torch.manual_seed(0)
-    net = Dabit(replace(TINY, pixels="alike")).eval()
+    net = Dabit(replace(TINY, pixels="similar")).eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape))

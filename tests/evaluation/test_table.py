@@ -167,7 +167,7 @@ def test_from_the_command_line(footage, tmp_path, capsys):
         (["real-average", "--data", "FOOTAGE", "--frames", "4"], 2, "use 3, 5 or 7"),
         (["real-average", "--data", "FOOTAGE", "--frames", "7"], 3, "lower --frames"),
         (
-            ["real-average", "--data", "FOOTAGE", "--frames", "3", "--model", "nobody"],
+            ["real-average", "--data", "FOOTAGE", "--frames", "3", "--model", "unknown"],
             2,
             "unknown model",
         ),

@@ -10,8 +10,8 @@ from unblur.guidance.coc import DefocusMap
 from unblur.guidance.defocus import (
     BlurFromDepth,
     at_depth,
+    blur_at_depths,
     blur_mask,
-    blur_of_depths,
     defocus_of_depths,
 )
 from unblur.guidance.steady import steady
@@ -34,7 +34,7 @@ def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:
     return (encoded + noise * torch.randn(encoded.shape, generator=generator)).clamp(0, 1)
 
 
-def test_blur_of_depths_follows_the_lens(images: Tensor) -> None:
+def test_blur_at_depths_follows_the_lens(images: Tensor) -> None:
     depth = torch.linspace(0, 1, 200)[:, None].expand(1, 200, 240)
     focus = 0.3
     image = from_linear(defocus(images[1], depth, focus, 12.0)[0])[None].clamp(0, 1)
@@ -43,7 +43,7 @@ def test_blur_of_depths_follows_the_lens(images: Tensor) -> None:
     assert curve[3] < 0.1
     assert curve[3] < curve[6] < curve[9]
     assert curve[0] > curve[3]
-    learned = blur_of_depths(DefocusMap()(image), depth[None])[0]
+    learned = blur_at_depths(DefocusMap()(image), depth[None])[0]
     assert int(learned.argmin()) in (2, 3, 4)
     assert learned[3] < learned[6] < learned[9]
     everywhere = at_depth(curve[None], depth[None])[0, 0]
@@ -61,7 +61,7 @@ def test_a_depth_without_detail_takes_that_of_its_neighbours(images: Tensor) -> 
     assert 0 < curve[5] < 1
     blur = torch.full((1, 1, 200, 240), 0.5)
     upper = torch.where(depth < 0.35, 0.0, 1.0)[None]  # nothing lies between
-    assert torch.allclose(blur_of_depths(blur, upper), torch.full((1, 11), 0.5))
+    assert torch.allclose(blur_at_depths(blur, upper), torch.full((1, 11), 0.5))
 
 
 def test_a_mask_is_what_lies_above_a_tenth() -> None:

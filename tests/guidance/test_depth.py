@@ -71,19 +71,19 @@ def test_without_transformers_the_install_line_is_given(monkeypatch: pytest.Monk
 
 
 class FakeNetwork(torch.nn.Module):
-    """Gives the mean of the colours, at its own size; notes what it was asked."""
+    """Gives the mean of the colours, at its own size; notes how it was called."""
 
-    asked: dict[str, object]
+    call: dict[str, object]
 
     @classmethod
     def from_pretrained(cls, name: str, **options: object) -> FakeNetwork:
-        cls.asked = {"name": name, **options}
+        cls.call = {"name": name, **options}
         if name == "missing":
             raise OSError("not here")
         return cls()
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
-        FakeNetwork.asked["size"] = tuple(pixel_values.shape[-2:])
+        FakeNetwork.call["size"] = tuple(pixel_values.shape[-2:])
         return SimpleNamespace(predicted_depth=pixel_values.mean(1) + 3)
 
 
@@ -94,12 +94,12 @@ def test_depth_anything_is_only_taken_from_this_machine(monkeypatch: pytest.Monk
     near = load_depth_anything()(frames)
     assert near.shape == (2, 1, 36, 64)
     assert (near.diff(dim=-1) >= -1e-3).all()
-    asked = FakeNetwork.asked
-    assert asked["local_files_only"] is True
-    assert asked["use_safetensors"] is True
-    assert asked["size"] == network_size(36, 64) == (518, 924)
+    call = FakeNetwork.call
+    assert call["local_files_only"] is True
+    assert call["use_safetensors"] is True
+    assert call["size"] == network_size(36, 64) == (518, 924)
     load_depth_anything(official=True)(frames)
-    assert FakeNetwork.asked["size"] == (294, 518)
+    assert FakeNetwork.call["size"] == (294, 518)
     depth = depth_estimator("depth-anything")(frames)
     assert depth[0, 0, 0, 0] > depth[0, 0, 0, -1]  # bright was near
     monkeypatch.setattr("unblur.guidance.depth_anything.REPOSITORY", "missing")

@@ -25,7 +25,7 @@ def net() -> FlowS:
 
 @pytest.fixture(scope="module")
 def texture() -> Tensor:
-    """(1, 3, 448, 448), a held-out photograph of coarse shapes: blades of grass look alike."""
+    """(1, 3, 448, 448), a held-out photograph of coarse shapes: blades of grass look the same."""
     return held_out().images[14:15].float() / 255
 
 

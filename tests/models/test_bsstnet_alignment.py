@@ -23,21 +23,21 @@ def earlier(seed: int) -> Reference:
     return Reference(rand(C), rand(C), rand(2), rand(1), (rand(1) > 0.5).float(), rand(1))
 
 
-def asked(layer: GuidedConv, *inputs: object) -> Tensor:
-    """What the layers that find offsets are told."""
-    told: list[Tensor] = []
-    hook = layer.offset.register_forward_pre_hook(lambda _, x: told.append(x[0]))
+def offset_inputs(layer: GuidedConv, *inputs: object) -> Tensor:
+    """Inputs of the layers that find offsets."""
+    found: list[Tensor] = []
+    hook = layer.offset.register_forward_pre_hook(lambda _, x: found.append(x[0]))
     layer(*inputs)
     hook.remove()
-    return told[0]
+    return found[0]
 
 
 @torch.no_grad()
 def test_paper_is_told_the_sharpness_of_earlier_frames_as_it_was() -> None:
     first, second, current = earlier(1), earlier(2), torch.rand(1, C, H, W)
-    told = asked(GuidedConv(C, 2, "paper"), current, torch.rand(1, 1, H, W), first, second)
+    found = offset_inputs(GuidedConv(C, 2, "paper"), current, torch.rand(1, 1, H, W), first, second)
     expected = (first.warped, current, second.warped, first.unmoved, second.unmoved)
-    assert torch.equal(told, torch.cat((*expected, first.flow, second.flow), 1))
+    assert torch.equal(found, torch.cat((*expected, first.flow, second.flow), 1))
 
 
 @torch.no_grad()

@@ -46,13 +46,13 @@ def reference(layer: SparseAttention, x: Tensor, selection: Selection) -> Tensor
                 rest = list(range(T))
                 if selection.windows[b, wy, wx]:
                     asking = selection.queries[b, :, wy, wx].tolist()
-                    asked = selection.keys[b, :, wy, wx].tolist()
+                    key_frames = selection.keys[b, :, wy, wx].tolist()
                     rest = [t for t in rest if t not in asking]
                     at = b, wy, wx
                     queries = torch.cat([window(q, b, t, wy, wx) for t in asking])
                     keys, values = (
                         torch.cat(
-                            [torch.cat((around(near, b, t, wy, wx), far[b, t])) for t in asked]
+                            [torch.cat((around(near, b, t, wy, wx), far[b, t])) for t in key_frames]
                         )
                         for near, far in ((k, far_k), (v, far_v))
                     )

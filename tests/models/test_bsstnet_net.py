@@ -103,7 +103,7 @@ def test_still_clips_stay_finite(length: int) -> None:
     frames, forward, backward = clip(1, length, 64, 64)
     still = frames[:, :1].expand_as(frames)
     with torch.inference_mode():
-        for motion in (0.0, 3.0):  # nothing moves; everything moves alike
+        for motion in (0.0, 3.0):  # nothing moves; everything moves the same way
             out = NET(still, torch.full_like(forward, motion), torch.full_like(backward, -motion))
             assert out.isfinite().all()
 

@@ -68,7 +68,7 @@ def test_half_precision_changes_little():
 
 
 def test_it_sees_far_around():
-    """A disk of 16 pixels has to be told from one of 12 by its rim alone."""
+    """A disk of 16 pixels has to be distinguished from one of 12 by its rim alone."""
     net = shaken(CocNet())
     frame = image(256, 256).requires_grad_()
     net(frame)[0, 0, 128, 128].backward()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unblur.models.dabit import transformer
-from unblur.models.dabit.transformer import SparseAttention, Windows, cut, token_tables
+from unblur.models.dabit.transformer import SparseAttention, Windows, find_windows, token_tables
 from unblur.models.patches import Patches, SoftComposition, SoftSplit
 
 
@@ -52,7 +52,7 @@ def test_neighbours_are_the_published_ones(rows: int, cols: int) -> None:
     assert torch.equal(around.sort(1).values, neighbours_by_rolling(grid).sort(1).values)
 
 
-def attend(layer: SparseAttention, x: Tensor, asked: range, blurred: Tensor) -> Tensor:
+def attend(layer: SparseAttention, x: Tensor, refs: range, blurred: Tensor) -> Tensor:
     """The definition, window by window and frame by frame; the grid is whole windows."""
     B, T, M, N, D = x.shape
     own, around = token_tables(M, N)
@@ -65,8 +65,8 @@ def attend(layer: SparseAttention, x: Tensor, asked: range, blurred: Tensor) -> 
         for w in range(len(own)):
             for t in range(T):
                 if blurred[b, w]:
-                    keys = torch.cat([torch.cat((k[b, s, around[w]], ck[b, s])) for s in asked])
-                    values = torch.cat([torch.cat((v[b, s, around[w]], cv[b, s])) for s in asked])
+                    keys = torch.cat([torch.cat((k[b, s, around[w]], ck[b, s])) for s in refs])
+                    values = torch.cat([torch.cat((v[b, s, around[w]], cv[b, s])) for s in refs])
                 else:
                     keys, values = k[b, t, own[w]], v[b, t, own[w]]
                 for head in range(layer.heads):
@@ -85,13 +85,13 @@ def test_attention_is_its_definition(
     layer = SparseAttention(16, 2)
     x = torch.randn(2, 3, 10, 18, 16)
     blurred = torch.tensor([[True, False, True, True], [False, False, True, False]])
-    windows, asked = Windows(*token_tables(10, 18), blurred), range(1, 3, stride)
+    windows, refs = Windows(*token_tables(10, 18), blurred), range(1, 3, stride)
     with torch.no_grad():
-        truth = attend(layer, x, asked, blurred)[:, :wanted]
-        out = layer(x, windows, asked, wanted)
+        truth = attend(layer, x, refs, blurred)[:, :wanted]
+        out = layer(x, windows, refs, wanted)
         torch.testing.assert_close(out, truth, rtol=0, atol=2e-6)
         monkeypatch.setattr(transformer, "VALUES_AT_ONCE", 1)
-        out = layer(x, windows, asked, wanted)
+        out = layer(x, windows, refs, wanted)
         torch.testing.assert_close(out, truth, rtol=0, atol=2e-6)
 
 
@@ -103,10 +103,10 @@ def test_blur_of_one_pixel_in_one_frame_marks_a_window(
     generator = torch.Generator().manual_seed(seed)
     t, i, j = (int(torch.randint(n, (1,), generator=generator)) for n in (3, h, w))
     blur = torch.zeros(1, 3, 1, h, w)
-    assert not cut(blur, 0.0).blurred.any()
+    assert not find_windows(blur, 0.0).blurred.any()
     blur[0, t, 0, i, j] = amount
-    assert not cut(blur, amount).blurred.any()
-    windows = cut(blur, 0.1)
+    assert not find_windows(blur, amount).blurred.any()
+    windows = find_windows(blur, 0.1)
     columns = -(-((w - 1) // 3 + 1) // 9)
     home = (i // 3) // 5 * columns + (j // 3) // 9  # the window of the patch around the pixel
     assert windows.blurred[0, home]

@@ -12,7 +12,7 @@ from dabit_published import official_net
 from torch import Tensor
 
 from unblur.models.dabit.net import shrink
-from unblur.models.dabit.transformer import cut
+from unblur.models.dabit.transformer import find_windows
 from unblur.ops.propagation import agreement
 
 TOLERANCE = 1e-4
@@ -112,7 +112,7 @@ def test_every_stage_equals_the_published_code(goldens: Path) -> None:
 def test_every_number_equals_the_published_code(shared: Path, name: str) -> None:
     golden = load(shared / "goldens" / "dabit" / f"{name}.npz")
     assert_stages(stages(golden) | with_stride_two(golden), golden)
-    windows = cut(golden["blur"][..., ::4, ::4], 0.0)
+    windows = find_windows(golden["blur"][..., ::4, ::4], 0.0)
     assert torch.equal(windows.blurred, blurred_windows(golden["mask_pool"]))
     if name == "dabit_B_mid":
         assert windows.blurred.any()

@@ -48,7 +48,7 @@ def test_one_sharp_frame_sharpens_all_the_others(mode, sharp):
     mask = torch.ones(1, 6, 1, 40, 48)
     mask[:, sharp] = 0
     blurred = torch.where(mask == 1, soften(truth), truth)
-    frames, left = propagate_pixels(blurred, mask, forward, backward, mode, likeness=None)
+    frames, left = propagate_pixels(blurred, mask, forward, backward, mode, similarity=None)
     filled = (mask * (1 - left)).expand_as(frames) == 1
     torch.testing.assert_close(frames[filled], truth[filled], rtol=0, atol=1e-5)
     assert torch.equal(frames[~filled], blurred[~filled])
@@ -59,7 +59,7 @@ def test_one_sharp_frame_sharpens_all_the_others(mode, sharp):
         assert (1 - left[0, t]).sum() == (40 - dy - steps) * (48 - dx - steps)
 
 
-def test_what_does_not_look_alike_is_not_pasted():
+def test_what_is_not_similar_is_not_pasted():
     truth, forward, backward = panning()
     mask = torch.zeros(1, 6, 1, 40, 48)
     mask[:, 3] = 1
@@ -77,7 +77,7 @@ def test_sharp_regions_of_blurred_frames_travel():
     mask[:, ::2, :, :, 24:] = 1  # even frames lack the right half, odd ones the left
     mask[:, 1::2, :, :, :24] = 1
     blurred = torch.where(mask == 1, soften(truth), truth)
-    frames, left = propagate_pixels(blurred, mask, forward, backward, likeness=0.1)
+    frames, left = propagate_pixels(blurred, mask, forward, backward, similarity=0.1)
     before, after = (((x - truth) ** 2).mean() for x in (blurred, frames))
     assert after < 0.2 * before
     assert left.mean() < 0.2 * mask.mean()
@@ -88,7 +88,7 @@ def test_nothing_comes_from_outside_of_the_frame():
     drift = torch.full((1, 5, 2, 40, 48), 0.6)
     mask = torch.zeros(1, 6, 1, 40, 48)
     mask[:, 3] = 1
-    frames, _ = propagate_pixels(truth + 1, mask, drift, -drift, "nearest", likeness=None)
+    frames, _ = propagate_pixels(truth + 1, mask, drift, -drift, "nearest", similarity=None)
     assert frames.min() >= 1, "no black at the edges"
     official, _ = propagate_pixels(truth + 1, mask, drift, -drift, "nearest", official=True)
     assert official.min() == 0, "as the release does it"

@@ -11,7 +11,9 @@ from torch import Tensor
 import unblur
 from unblur import weights
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import Rendition, Runner, run_tiled
+from unblur.engine.rendition import Rendition
+from unblur.engine.run import Runner
+from unblur.engine.tiled import run_tiled
 from unblur.errors import WeightsError
 from unblur.models.aligned import FOCUS_M, FOCUS_S, MOTION_M, MOTION_S, Aligned, AlignedConfig
 from unblur.ops.shots import Shot
@@ -165,11 +167,11 @@ def test_without_neighbours_there_is_no_flow_to_find_and_nothing_to_propagate() 
 
 def test_frames_seen_by_themselves_still_come_with_the_map_of_their_blur() -> None:
     images = [_Image(frame) for frame in half_blurred()[0]]
-    told = Runner(
+    runner = Runner(
         lonely(), Rendition("encoded", "iec61966-2-1"), MemoryPlan(None, None), _SharpOnTheLeft()
     )
     assert lonely().info.needs_shots
-    restored = [image for _, image in told.restore(images, [Shot(0, 3)])]
+    restored = [image for _, image in runner.restore(images, [Shot(0, 3)])]
     for image, out in zip(images, restored, strict=True):
         torch.testing.assert_close(out[..., :25], image.frame[..., :25], rtol=0, atol=1e-6)
         assert (out != image.frame)[..., 25:].float().mean() > 0.9

@@ -10,7 +10,7 @@ import torch
 from unblur.atlas.fitting.presets import PRESETS as FITS
 from unblur.atlas.fitting.presets import Phase
 from unblur.engine.plan import choose_fit
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.errors import ResourceError, UnblurWarning, UsageError
 from unblur.restorers.atlas import INFO, MOST, AtlasRestorer
 from unblur.restorers.registry import load_model

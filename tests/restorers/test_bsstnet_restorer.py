@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from unblur import weights
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.errors import UnblurWarning, WeightsError
 from unblur.models.bsstnet import SMALL, TINY, BSSTNet
 from unblur.restorers.base import LoadOptions, Tiling

@@ -26,7 +26,7 @@ def still(frames: Tensor) -> tuple[Tensor, Tensor]:
 def restorer() -> DabitRestorer:
     """Propagates pixels and features; random weights."""
     torch.manual_seed(0)
-    net = Dabit(replace(TINY, pixels="alike"))
+    net = Dabit(replace(TINY, pixels="similar"))
     with torch.no_grad():
         for parameter in net.parameters():  # also where the network begins with zero
             parameter.add_(0.02 * torch.randn(parameter.shape))

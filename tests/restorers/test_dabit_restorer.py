@@ -23,7 +23,7 @@ from unblur import weights
 from unblur.engine import held
 from unblur.engine.held import InMemory, OnDisk
 from unblur.engine.plan import MemoryPlan
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow import dis_flow
@@ -220,7 +220,7 @@ def focus_pull() -> tuple[Tensor, Priors]:
     """A still image, near on the left, whose focus goes from near to far and back."""
     sharp = texture(1)[:, :, :, SIDE // 2 :].repeat(1, 1, 1, 2)
     soft = nn.functional.avg_pool2d(nn.functional.pad(sharp, [1] * 4, mode="reflect"), 3, 1)
-    sharp = soft + 0.3 * (sharp - soft)  # so little that both look alike but for the blur
+    sharp = soft + 0.3 * (sharp - soft)  # so little that they are similar but for the blur
     left = (torch.arange(SIDE) < SIDE // 2).float().expand(1, 1, SIDE, SIDE)
     near, far = left * sharp + (1 - left) * soft, (1 - left) * sharp + left * soft
     return torch.cat((near, far, near)), Priors((0, 1, 9), (1 - left).repeat(3, 1, 1, 1), left)
@@ -237,7 +237,7 @@ def test_as_in_the_paper_blur_is_told_by_the_wavelets_of_each_depth() -> None:
         assert sides[sharp].amax() < 1e-5 < 0.05 < sides[blurred].amin()
 
 
-@pytest.mark.parametrize("rule", ["released", "alike"])
+@pytest.mark.parametrize("rule", ["released", "similar"])
 def test_as_in_the_paper_sharp_pixels_travel_by_either_rule(rule: str) -> None:
     frames, priors = focus_pull()
     restorer = paper()
@@ -256,7 +256,7 @@ def test_as_in_the_paper_sharp_pixels_travel_by_either_rule(rule: str) -> None:
 
 def test_the_papers_preset_runs_the_rule_that_its_weights_were_trained_with() -> None:
     path = weights.user_folder() / "dabit-paper.safetensors"
-    for rule in ("released", "alike"):
+    for rule in ("released", "similar"):
         config = replace(PAPER, pixels=rule)
         weights.save(path, Dabit(config).state_dict(), {KEY: json.dumps(switches_of(config))})
         with pytest.warns(UnblurWarning, match="raft-things"):

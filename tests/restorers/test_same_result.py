@@ -13,7 +13,7 @@ from torch import Tensor
 
 import unblur
 from unblur.engine.plan import MemoryPlan, candidates
-from unblur.engine.run import run_tiled
+from unblur.engine.tiled import run_tiled
 from unblur.restorers.base import Priors, Restorer, Tiling
 from unblur.synth import held_out
 

@@ -20,7 +20,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_tenth_less_error_counts_alike_for_all_pairs():
+def test_a_tenth_less_error_counts_the_same_for_all_pairs():
     truth = 100 * noise(2, 3, 2, 8, 8)
     assert log_error(truth, truth) == 0
 
@@ -56,7 +56,7 @@ def test_what_is_flat_is_smooth_and_a_slope_is_smoother_than_noise():
     assert roughness(torch.ones(1, 1, 2, 16, 16)) < roughness(ramp) < roughness(mixed)
 
 
-def test_the_true_flow_fetches_what_looks_alike_even_if_it_is_brighter():
+def test_the_true_flow_fetches_what_looks_the_same_even_if_it_is_brighter():
     texture = noise(1, 3, 40, 48).sigmoid()
     here, there = texture[..., 6:38], texture[..., 3:35]
     flow = torch.zeros(1, 2, 40, 32)

@@ -52,7 +52,7 @@ def test_clips_are_blurred_sharp_or_mixed_and_keep_their_flow():
     assert torch.equal(drawn(batch(), 3)[0], drawn(batch(), 3)[0])
 
 
-def test_a_tenth_less_error_counts_alike_for_all_pairs():
+def test_a_tenth_less_error_counts_the_same_for_all_pairs():
     generator = torch.Generator().manual_seed(0)
     truth = tuple(torch.randn(2, 2, 3, 2, 8, 8, generator=generator))
     assert log_error(truth, truth) == 0

@@ -56,7 +56,7 @@ def test_a_seed_gives_the_same_batch():
     assert not torch.equal(source.batch(1, 11).blurred, source.batch(1, 12).blurred)
 
 
-def test_titles_lie_over_blurred_and_sharp_frames_alike():
+def test_titles_lie_over_both_blurred_and_sharp_frames():
     titles = Titles((96, 160), Draws(3))
     dark, bright = torch.zeros(2, 3, 96, 160), torch.full((2, 3, 96, 160), 0.5)
     assert torch.equal(titles(dark)[0], titles(dark)[1])

@@ -47,7 +47,7 @@ def test_contrast_sees_softness_and_not_place():
     assert float(contrast(moved, truth)) < 0.2 * float(contrast(soft, truth))
 
 
-def test_noise_weighs_alike_in_frequency_and_l1_whatever_the_size():
+def test_noise_weighs_the_same_in_frequency_and_l1_whatever_the_size():
     for side in (16, 64):
         noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 0.1
         ratio = float(frequency(noise, noise * 0) / l1(noise, noise * 0))

@@ -10,7 +10,7 @@ from unblur.errors import UsageError
 from unblur.ops.warp import warp
 from unblur.synth import SceneConfig, Source, TextureBank
 from unblur.training.batches import Rendered
-from unblur.training.pool import Pool, cut, joined, oriented
+from unblur.training.pool import Pool, cropped, joined, oriented
 from unblur.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ def test_the_seed_decides_whether_or_not_clips_were_there_before(rendered, tmp_p
 
 def test_a_crop_holds_the_flow_of_its_own_place(rendered, tmp_path):
     clip = Pool(rendered, tmp_path, 1, 64, 0).clip(0)
-    part = cut(clip, 8, 20, 32)
+    part = cropped(clip, 8, 20, 32)
     assert torch.equal(part.sharp, clip.sharp[..., 8:40, 20:52])
     assert torch.equal(part.flow_backward, clip.flow_backward[..., 2:10, 5:13])
     assert joined([part, part]).flow_forward.shape == (2, 2, 2, 8, 8)

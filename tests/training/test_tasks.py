@@ -114,8 +114,8 @@ def test_a_run_on_a_data_set_says_what_guides_it(flow, gopro, tmp_path, monkeypa
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnblurWarning)
         train(recipe, tmp_path / "run")
-    told = [str(w.message) for w in caught if w.category is UnblurWarning]
-    assert [said[flow] in text for text in told] == ([] if flow == "dis" else [True])
+    warned = [str(w.message) for w in caught if w.category is UnblurWarning]
+    assert [said[flow] in text for text in warned] == ([] if flow == "dis" else [True])
 
 
 @pytest.mark.slow
@@ -197,10 +197,10 @@ def test_dabits_paper_is_given_depth_and_the_wavelets_of_its_blur():
     generator = torch.Generator().manual_seed(0)
     clip = torch.rand(2, 3, 3, 32, 32, generator=generator)
     depth = torch.rand(2, 3, 1, 32, 32, generator=generator)
-    told = task.maps(Batch(clip, clip, depth=depth), 0)
-    assert torch.equal(told.depth, depth)
-    assert torch.equal(told.blur[1], blur_of_depths(clip[1], depth[1]))
-    assert torch.equal(told.mask[1], above_least(told.blur[1]))
+    maps = task.maps(Batch(clip, clip, depth=depth), 0)
+    assert torch.equal(maps.depth, depth)
+    assert torch.equal(maps.blur[1], blur_of_depths(clip[1], depth[1]))
+    assert torch.equal(maps.mask[1], above_least(maps.blur[1]))
     with pytest.raises(UsageError, match="needs depth"):
         task.maps(Batch(clip, clip), 0)
 
@@ -229,9 +229,9 @@ def test_without_neighbours_a_step_looks_at_the_frame_it_asks_for_alone(seed, mo
     network = task.network()
     torch.manual_seed(seed)
     images = torch.rand(2, 1, 5, 3, 64, 64)
-    asked = task.trained_on(5, seed)[0]
+    target = task.trained_on(5, seed)[0]
     rest = images.clone()
-    rest[:, :, [t for t in range(5) if t != asked]] = 0
+    rest[:, :, [t for t in range(5) if t != target]] = 0
     looked: list[int] = []
     monkeypatch.setattr(
         "unblur.guidance.coc.coc_radius",

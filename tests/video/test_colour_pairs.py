@@ -80,7 +80,7 @@ def test_chroma_stays_where_it_lies(
         assert not named
 
 
-def alike(name: str | None) -> str | None:
+def equivalent(name: str | None) -> str | None:
     same = {"bt470bg": "smpte170m"}
     return same.get(name or "", name)
 
@@ -94,9 +94,9 @@ def test_matrices_are_carried_or_named(
     target = tmp_path / f"out{extension}"
     info, frames, said = passed(clip, target, codec)
     if any("colour matrix" in text for text in said):
-        assert alike(info.color.matrix) != alike(MATRICES[code])
+        assert equivalent(info.color.matrix) != equivalent(MATRICES[code])
     else:
-        assert alike(info.color.matrix) == alike(MATRICES[code])
+        assert equivalent(info.color.matrix) == equivalent(MATRICES[code])
         assert_same_colours(frames, target)
 
 

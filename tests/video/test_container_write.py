@@ -1,4 +1,4 @@
-"""Frames that nobody touched come out of a written file as they went in."""
+"""Frames that were not touched come out of a written file as they went in."""
 
 from __future__ import annotations
 

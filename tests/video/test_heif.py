@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not features.check("avif"), reason="Pillow witho
 SIZE = (96, 64)
 
 
-def picture(mode: str = "RGB") -> Image.Image:
+def photo(mode: str = "RGB") -> Image.Image:
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     values = np.stack([2 * x, 4 * y, x + y, np.where(x < 48, 255, 80)], -1).astype(np.uint8)
     return Image.fromarray(values[..., : len(mode)], mode)
@@ -46,7 +46,7 @@ def clap(width: int, height: int, right: int, down: int) -> bytes:
 def heif(path: Path, kinds: Sequence[str], references: bytes = b"", *extra: bytes) -> Path:
     """Images numbered from 1, of which each `av01` is the same; all have the same properties."""
     memory = io.BytesIO()
-    picture().save(memory, "AVIF", quality=100)
+    photo().save(memory, "AVIF", quality=100)
     data = memory.getvalue()
     at = data.index(b"av1C") - 4
     coded = data[data.index(b"mdat") + 4 :]
@@ -123,19 +123,19 @@ def pixels(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("written", ["out.mkv", "out.mp4", "out.png"])
 def test_the_opacity_of_a_still_is_named_and_no_video(tmp_path: Path, written: str) -> None:
     source = tmp_path / "in.avif"
-    picture("RGBA").save(source, quality=100)
+    photo("RGBA").save(source, quality=100)
     said = passed(source, tmp_path / written)
     assert any("its opacity (video stream 1) is left out" in text for text in said)
     assert not any("is taken" in text for text in said)
     assert [s.kind for s in probe(tmp_path / written).streams] == ["video"]
     if written == "out.png":
-        assert np.abs(pixels(tmp_path / written) - np.asarray(picture())).mean() < 4
+        assert np.abs(pixels(tmp_path / written) - np.asarray(photo())).mean() < 4
 
 
 def test_the_opacity_of_a_moving_one_is_named(tmp_path: Path) -> None:
     source = tmp_path / "in.avif"
-    more = [picture("RGBA").rotate(180)] * 3
-    picture("RGBA").save(source, save_all=True, append_images=more, duration=40)
+    more = [photo("RGBA").rotate(180)] * 3
+    photo("RGBA").save(source, save_all=True, append_images=more, duration=40)
     said = passed(source, tmp_path / "out.mkv")
     assert [s.role for s in probe(source).streams] == ["", "opacity", "", "opacity"]
     assert any("its opacity (video stream 3) is left out" in text for text in said)

@@ -248,10 +248,10 @@ def test_the_name_of_an_upload_is_only_shown(
     files = {str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file()}
     assert files - {f"sources/{number}/source.json"} == {f"sources/{number}/source.mp4"}
     assert {p.name for p in tmp_path.iterdir()} == {"films", "home"}
-    told = client.get(f"/api/sources/{number}").json()["name"]
-    assert told.endswith(".mp4")
-    assert not set(told) & set("/\\\0")
-    assert len(told) <= 120
+    shown = client.get(f"/api/sources/{number}").json()["name"]
+    assert shown.endswith(".mp4")
+    assert not set(shown) & set("/\\\0")
+    assert len(shown) <= 120
 
 
 @pytest.mark.parametrize("name", ["a.exe", "a", "mp4", "a.html", "a.mp4.svg", "a.m3u8", ""])

@@ -25,10 +25,10 @@ def test_the_client_in_ten_lines(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (snippet,) = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
     def connect(**given: Any) -> TestClient:
-        asked.update(given)
+        options.update(given)
         return client
 
     (tmp_path / "in.mp4").write_bytes(VIDEO)
@@ -37,15 +37,15 @@ def test_the_client_in_ten_lines(
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(0.05))
     exec(compile(snippet, "docs/web.md", "exec"), {})
-    assert asked["base_url"] == "http://127.0.0.1:8765"
+    assert options["base_url"] == "http://127.0.0.1:8765"
     assert (tmp_path / "out.mp4").read_bytes() == bytes(range(256)) * 40
 
 
 def test_every_option_is_in_the_guide() -> None:
-    told = (
+    text = (
         CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     )
-    options = set(re.findall(r"--[a-z-]+", told)) - {"--help", "--verbose"}
+    options = set(re.findall(r"--[a-z-]+", text)) - {"--help", "--verbose"}
     assert len(options) > 10
     assert options <= set(re.findall(r"--[a-z-]+", GUIDE))
 

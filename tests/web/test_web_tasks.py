@@ -38,7 +38,7 @@ NUMBER = "0" * 16
 ALONE = "maxim-stage1"
 """A network that sees one frame at a time."""
 LIMITS = {"device": "cpu", "max_memory": None, "max_pixels": 10**6, "max_frames": 100}
-ASKED = {"max_pixels": 10**6, "max_frames": 100, "cache": 10**7}
+BOUNDS = {"max_pixels": 10**6, "max_frames": 100, "cache": 10**7}
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def do(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Does a job; its facts, and the events it told."""
+    """Does a job; its facts, and the events it reported."""
 
     def doing(
         source: Path, kind: str, paint: dict[str, str] | None = None, **given: Any
@@ -334,14 +334,14 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(do, tmp_path: Path) -
 def test_only_containers_of_video_are_opened(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError):
-        Looker().answer({"what": "clip", "path": str(tmp_path / "a.mp4"), **ASKED})
+        Looker().answer({"what": "clip", "path": str(tmp_path / "a.mp4"), **BOUNDS})
 
 
 def test_frames_are_those_of_the_clip(clip: Path) -> None:
     looker = Looker()
-    facts, _ = looker.answer({"what": "clip", "path": str(clip), **ASKED})
+    facts, _ = looker.answer({"what": "clip", "path": str(clip), **BOUNDS})
     assert (facts["width"], facts["height"], facts["frames"], facts["rate"]) == (64, 48, 6, 10)
-    request = {"what": "frame", "path": str(clip), "frame": 4, "exact": True, **ASKED}
+    request = {"what": "frame", "path": str(clip), "frame": 4, "exact": True, **BOUNDS}
     facts, data = looker.answer(request)
     assert facts["type"] == "image/png"
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
@@ -408,7 +408,7 @@ def test_a_view_of_pq_is_not_dull(tmp_path: Path) -> None:
     write_view(path, tmp_path / "view.mp4")
     expected = float(from_linear(gray(0.85)).mean())
     assert images(tmp_path / "view.mp4").mean() == pytest.approx(expected, abs=0.02)
-    _, image = Looker().answer({"what": "frame", "path": str(path), "frame": 0, **ASKED})
+    _, image = Looker().answer({"what": "frame", "path": str(path), "frame": 0, **BOUNDS})
     still = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     assert still.mean() / 255 == pytest.approx(expected, abs=0.02)
 
@@ -422,11 +422,11 @@ def test_a_view_of_odd_size_loses_a_line(tmp_path: Path) -> None:
 
 def test_images_of_a_project(project: Path) -> None:
     looker = Looker()
-    base = {"path": str(project), **ASKED}
+    base = {"path": str(project), **BOUNDS}
     facts, _ = looker.answer({"what": "project", **base})
     assert [layer["name"] for layer in facts["layers"]] == ["foreground", "background"]
     assert (facts["width"], facts["height"], facts["frames"]) == (64, 48, 4)
-    look = requests.Look(mode="sharp").model_dump()
+    look = requests.Rendering(mode="sharp").model_dump()
     request = {"what": "image", "frame": 2, "look": look, "paint": {}, "exact": True, **base}
     _, data = looker.answer(request)
     shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1] / 255
@@ -440,7 +440,7 @@ def test_a_point_knows_its_layer(project: Path) -> None:
     looker, opened = Looker(), unblur.atlas.open(project)
     alpha = opened.layers[0].alpha[1][0]
     y, x = divmod(int(alpha.argmax()), alpha.shape[1])
-    request = {"what": "point", "path": str(project), "frame": 1, **ASKED}
+    request = {"what": "point", "path": str(project), "frame": 1, **BOUNDS}
     assert looker.answer({**request, "point": (x, y)})[0] == {"layer": "foreground"}
     y, x = divmod(int(alpha.argmin()), alpha.shape[1])
     assert looker.answer({**request, "point": (x, y)})[0] == {"layer": "background"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, is_out_of_memory
 
 USAGE, RESOURCE, INTERNAL = 2, 4, 5
 DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
@@ -19,10 +19,6 @@ NAMES = {
 }
 """Errors about a name that a user gave."""
 MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EAGAIN, errno.EBUSY}
-NO_MEMORY = (
-    *("DefaultCPUAllocator", "bad_alloc", "annot allocate memory", "can't start new thread"),
-    *("failed to map segment", "unable to mmap", "not enough memory", "bad allocation"),
-)
 # typer took over click's classes in 2025; the common base is found in both through this one.
 UsageFailure = typer.BadParameter.__mro__[1]
 
@@ -41,7 +37,7 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f" to write {error.filename}" if error.filename else ""
         return RESOURCE, f"no space left{where}: free some, or write to another disk"
-    if isinstance(error, MemoryError) or is_out_of_memory(error):
+    if is_out_of_memory(error):
         return RESOURCE, "out of memory: lower --max-memory or --tile, or try --device cpu"
     if isinstance(error, OSError) and error.errno in NAMES and error.filename is not None:
         reason = os.strerror(error.errno)
@@ -71,13 +67,3 @@ def explain_usage(error: Any, words: Sequence[str]) -> str:
     maybe_verb = command == "unblur restore" and "restore" not in words
     hint = "unblur" if maybe_verb and "argument" in message else command
     return f"{message}: see `{hint} --help`"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for torch's own ways to say so, known by name since torch may not be loaded."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError | ImportError | SystemError)
-        and any(words in str(error) for words in NO_MEMORY)
-    )

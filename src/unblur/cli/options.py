@@ -25,22 +25,22 @@ def parse_size(text: str) -> int:
     return size
 
 
-def set_quiet(asked: bool) -> bool:
+def set_quiet(wanted: bool) -> bool:
     """Notes for the whole program that only warnings and errors are wanted."""
-    terminal.quiet = terminal.quiet or asked
-    return asked
+    terminal.quiet = terminal.quiet or wanted
+    return wanted
 
 
-def set_verbose(asked: bool) -> bool:
+def set_verbose(wanted: bool) -> bool:
     """Notes for the whole program that tracebacks are wanted."""
-    terminal.verbose = terminal.verbose or asked
-    return asked
+    terminal.verbose = terminal.verbose or wanted
+    return wanted
 
 
-def set_json(asked: bool) -> bool:
+def set_json(wanted: bool) -> bool:
     """Notes for the whole program that a program listens."""
-    terminal.json = terminal.json or asked
-    return asked
+    terminal.json = terminal.json or wanted
+    return wanted
 
 
 Events = Annotated[

@@ -43,9 +43,9 @@ app = typer.Typer(
 )
 
 
-def show_version(asked: bool) -> None:
+def show_version(wanted: bool) -> None:
     """Writes the version and ends."""
-    if asked:
+    if wanted:
         typer.echo(f"unblur {__version__}")
         raise typer.Exit
 

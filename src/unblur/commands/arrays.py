@@ -128,7 +128,7 @@ def taken_apart(source: Any, unbounded: bool = False) -> Clips:
         if not frames:
             raise UsageError(f"an empty list holds nothing to restore: {TAKEN}")
         for n, frame in enumerate(frames):
-            check_alike(frames[0], frame, n)
+            check_same_kind(frames[0], frame, n)
         kind = type(source) if type(source) in (list, tuple) else list
         found = Clips([frames], lambda made: kind(made[0]))
     elif isinstance(source, Tensor):
@@ -195,7 +195,7 @@ def checked(frame: Any, number: int | None, unbounded: bool = False) -> Given:
     return Given(frame)
 
 
-def check_alike(first: Given, other: Given, number: int) -> None:
+def check_same_kind(first: Given, other: Given, number: int) -> None:
     """Raises `UsageError` where a frame is not of the kind, size and numbers of the first."""
     kinds = [described(given.frame) for given in (first, other)]
     if kinds[0] != kinds[1]:

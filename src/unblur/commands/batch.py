@@ -15,8 +15,7 @@ from typing import Any, Literal
 from unblur.commands.cluster import connected
 from unblur.commands.remote import is_remote
 from unblur.commands.restore import restore
-from unblur.errors import UnblurError, UsageError
-from unblur.ops.memory import is_out_of_memory
+from unblur.errors import UnblurError, UsageError, is_out_of_memory
 
 ENDINGS = frozenset(
     "." + ending

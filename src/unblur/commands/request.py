@@ -19,7 +19,8 @@ from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import MemoryPlan, choose_fit
-from unblur.engine.run import Runner, choose_rendition
+from unblur.engine.rendition import choose_rendition
+from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
@@ -100,6 +101,10 @@ class FileOptions(FrameOptions, total=False):
     strict: bool
     deinterlace: bool
     cluster: str | None
+
+
+class Options(ArrayOptions, FileOptions, total=False):
+    """All of them."""
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -191,6 +196,12 @@ class Request:
         """True where each shot is looked at, and restored by what it needs."""
         unnamed = self.model == "auto" and self.options["weights"] is None
         return unnamed and self.options["blur"] == "auto"
+
+    @property
+    def untouched(self) -> bool:
+        """True where frames pass as they are."""
+        nothing = self.options["strength"] == 0 and self.info.scale == 1
+        return self.info.passes_through or nothing
 
     def focus(
         self, reader: VideoReader | None, info: RestorerInfo | None = None

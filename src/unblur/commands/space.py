@@ -43,7 +43,7 @@ def check_space(target: Path, output: int, waiting: int) -> int:
             f"{said} are free: where it does not suffice the job stops, and with more room "
             "--resume goes on",
             UnblurWarning,
-            stacklevel=3,
+            stacklevel=6,  # at the caller of `unblur.restore`
         )
     return need
 

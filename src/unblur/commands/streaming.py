@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overloa
 
 import torch
 
-from unblur.commands.arrays import Given, OneFrame, check_alike, checked, warn_of_few_bits
+from unblur.commands.arrays import Given, OneFrame, check_same_kind, checked, warn_of_few_bits
 from unblur.commands.request import (
     DEFAULTS,
     ArrayOptions,
@@ -91,7 +91,7 @@ def _streamed(frames: Iterator[Any], wanted: Request) -> Generator[Any, None, No
     def coming() -> Iterator[Given]:
         for number, frame in enumerate(chain([first], frames)):
             given = checked(frame, number, transfer == "linear")
-            check_alike(opening, given, number)
+            check_same_kind(opening, given, number)
             yield given
 
     height, width = opening.rgb().shape[-2:]
@@ -171,7 +171,7 @@ class Lazy(Sequence[OneFrame], Generic[OneFrame]):
 
         def frame(index: int) -> Given:
             given = checked(self._frames[index], index, transfer == "linear")
-            check_alike(self._first or given, given, index)
+            check_same_kind(self._first or given, given, index)
             return given
 
         if self._runner is None:

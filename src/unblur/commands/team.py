@@ -73,7 +73,6 @@ class Team:
 
     def choose(
         self,
-        options: Mapping[str, Any],
         size: tuple[int, int],
         frames: int | None,
         transfer: str | None,

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from unblur.errors import MediaError, UsageError
 from unblur.ops.color import SRGB, from_linear, to_linear
+from unblur.synth.textures import IMAGES
 
-PICTURES = {".png", ".jpg", ".jpeg"}
 PAIRS = {
     "gopro": (("blur", "sharp"), ("blur", "GT"), ("blur_gamma", "sharp")),
     "dvd": (("input", "GT"), ("blur", "GT")),
@@ -113,7 +113,7 @@ def partners(frames: Sequence[Path], folder: Path) -> tuple[Path, ...]:
 
 def is_image(path: Path) -> bool:
     """True for the file types the data sets come in."""
-    return path.suffix.lower() in PICTURES
+    return path.suffix.lower() in IMAGES
 
 
 def read_frames(paths: Sequence[Path]) -> Tensor:  # (T, 3, H, W)

@@ -29,13 +29,13 @@ from unblur.disk import Staged, entries, recover
 from unblur.errors import MediaError, UsageError
 from unblur.ops.wavelet import blur_of_depths
 from unblur.optics.focal import TOP, LayeredBlur, focus_path, layered_blur
+from unblur.synth.textures import IMAGES
 
 GT_SIZE, SIZE = (864, 480), (432, 240)
 """Width and height of the truth, and of the blurred frames."""
 TABLE = "davis_blur.csv"
 FRAMES = ("JPEGImages/480p", "JPEGImages/Full-Resolution", "DAVIS/JPEGImages/480p", ".")
 """Where the folders of the sequences may lie."""
-PICTURES = (".jpg", ".jpeg", ".png")
 DEPTHS = ("{}.png", "{}_depth.png", "{}.tif", "{}.tiff")
 PAPER_BLUR = LayeredBlur(max_kernel=11, focus_range=100, sigma=5, min_kernel=1, mode="paper")
 
@@ -170,7 +170,7 @@ def find_sequences(davis: Path, depth: Path, names: list[str]) -> dict[str, Sequ
 
 def find_sequence(folder: Path, depth: Path) -> Sequence:
     """Frames of a sequence, and the depth map of each."""
-    frames = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES))
+    frames = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES))
     if not frames:
         raise MediaError(f"{folder} holds no frames: is DAVIS complete?")
     depths = []

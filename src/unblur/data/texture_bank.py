@@ -14,7 +14,7 @@ from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.synth.leaves import leaves_bank
 from unblur.synth.textures import (
     HELD_OUT_PHOTOS,
-    PICTURES,
+    IMAGES,
     SIZE,
     TABLE,
     Source,
@@ -104,7 +104,7 @@ def photo_bank(
     if not folder.is_dir():
         raise MediaError(f"no folder of photographs at {folder}")
     table = read_table(folder / TABLE)
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES]
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES]
     if not held_out:
         files = [path for path in files if not any(name in path.name for name in HELD_OUT_PHOTOS)]
     unknown = [path.name for path in files if path.name not in table]

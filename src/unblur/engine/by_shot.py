@@ -9,7 +9,6 @@ from typing import TypeVar
 from torch import Tensor
 
 from unblur.engine.held import Held, InMemory
-from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import ENDED, Runner, outputs_in_all
 from unblur.errors import MediaError
 from unblur.ops.shots import FrameLike, Shot
@@ -50,11 +49,6 @@ class ByShot:
     def repeated(self) -> int:
         """Windows that were computed again in full precision."""
         return sum(runner.repeated for runner in self.runners.values())
-
-    @property
-    def fits(self) -> dict[str, MemoryPlan]:
-        """How the job of each model is cut up."""
-        return {name: runner.fit for name, runner in self.runners.items()}
 
     def begin(self, first: int) -> int:
         """The earliest frame that `restore` must be given for `first` and those after it."""

@@ -29,8 +29,8 @@ def change(
     squares = []
     with torch.inference_mode():
         for piece in pieces:
-            seen = piece[None].float()
-            after = restorer.run(seen, restorer.guide(seen), [0]).float().clamp(0, 1)
-            squares.append((after - seen).square().mean())
+            given = piece[None].float()
+            after = restorer.run(given, restorer.guide(given), [0]).float().clamp(0, 1)
+            squares.append((after - given).square().mean())
             tick()
     return float(-10 * torch.stack(squares).mean().clamp_min(STILL).log10())

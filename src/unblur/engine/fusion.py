@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from unblur.errors import is_out_of_memory
 from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
@@ -106,8 +107,8 @@ class Kept(NamedTuple):
 
     codes: Tensor
     """(3, H, W) int16, the range [0, 1] in 65,536 steps."""
-    seen: Any
-    """What the alignment wanted of it."""
+    features: Any
+    """What the alignment computed of it."""
     change: Tensor
     """`ops.fusion.change_map` of what was restored."""
 
@@ -187,8 +188,8 @@ def fuse_once(
 
     for belonging, before, after in restored:
         codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
-        seen = fusion.alignment.look(torch.lerp(before, after, FOUND))
-        kept[arrived] = belonging, Kept(codes, seen, change_map(before, after))
+        features = fusion.alignment.look(torch.lerp(before, after, FOUND))
+        kept[arrived] = belonging, Kept(codes, features, change_map(before, after))
         arrived += 1
         if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
@@ -203,7 +204,10 @@ def both_ways(
 ) -> tuple[Motion, Motion]:
     """Motion between two frames, and where it can be relied on; `guesses` as the result."""
     on, home = guesses or (None, None)
-    flows = alignment.flow(here.seen, there.seen, on), alignment.flow(there.seen, here.seen, home)
+    flows = (
+        alignment.flow(here.features, there.features, on),
+        alignment.flow(there.features, here.features, home),
+    )
     height, width = (-(-side // 2) for side in here.codes.shape[-2:])
     there_, back = (flow[:, :height, :width] for flow in flows)
     return (
@@ -221,7 +225,7 @@ def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) 
         try:
             return in_blocks(this, others, way, rows)
         except (MemoryError, RuntimeError) as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         memory.give_back_all()
     return in_blocks(this, others, *ways[-1])

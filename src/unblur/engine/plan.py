@@ -147,15 +147,15 @@ def candidates(
         while side >= max(SMALLEST_TILE, restorer.info.sizes.minimum):
             smaller.append(resized(own, side))
             side //= 2
-    alike: list[int | None] = [window]
+    as_good: list[int | None] = [window]
     shorter: list[int | None] = []
     length, same_from = restorer.info.window, restorer.info.same_from or restorer.info.window
     while window is None and length > SHORTEST_WINDOW:
         length = max(length // 2, same_from if length > same_from else SHORTEST_WINDOW)
-        (alike if length >= same_from else shorter).append(length)
-    yield from (MemoryPlan(tiling, frames) for tiling in usual for frames in alike)
+        (as_good if length >= same_from else shorter).append(length)
+    yield from (MemoryPlan(tiling, frames) for tiling in usual for frames in as_good)
     yield from (MemoryPlan(tiling, frames) for frames in shorter for tiling in usual)
-    yield from (MemoryPlan(tiling, [*alike, *shorter][-1]) for tiling in smaller)
+    yield from (MemoryPlan(tiling, [*as_good, *shorter][-1]) for tiling in smaller)
 
 
 def larger(own: Tiling, longest: int) -> list[Tiling]:

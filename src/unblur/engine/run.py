@@ -1,28 +1,29 @@
-"""Frames through a restorer: windows over time, tiles over space, light, blending."""
+"""A restorer at work on a stream of frames: windows, fusion, light, and memory that runs out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.engine.arrivals import Arrivals, Focus, gathered
 from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
 from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
-from unblur.engine.plan import MemoryPlan, Tile, candidates, tile_weight, tiles
-from unblur.errors import MediaError, NumericsError, ResourceError
+from unblur.engine.plan import MemoryPlan, candidates
+from unblur.engine.rendition import Rendition
+from unblur.engine.tiled import run_tiled
+from unblur.errors import MediaError, NumericsError, ResourceError, is_out_of_memory
 from unblur.ops import memory
-from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.ops.finest import finest_patterns
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike, Shot, ShotDetector
-from unblur.restorers.base import Guidance, Light, Priors, Restorer, Telling, Window
+from unblur.restorers.base import Priors, Restorer, Window
 
 P = TypeVar("P", bound=FrameLike)
 ENDED = (
@@ -31,110 +32,12 @@ ENDED = (
 )
 
 
-class Focus(Protocol):
-    """Finds depth and blur map of the frames of a video, each once and in order."""
-
-    def __call__(self, image: Any, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and blur map `(1, 1, H, W)` of an image whose RGB in [0, 1] is `(1, 3, H, W)`."""
-        ...
-
-    def restart(self) -> None:
-        """The next frame is the first of a shot."""
-        ...
-
-
-@dataclass(frozen=True)
-class Rendition:
-    """How images are shown to a network, and how much of its answer is taken."""
-
-    light: Light
-    transfer: str
-    """Transfer characteristic of the stored signal, as `ops.color` names it."""
-    strength: float = 1.0
-    """0 keeps the input, 1 takes the network's image."""
-
-    def show(self, x: Tensor) -> Tensor:
-        """What the network sees of images as they are stored."""
-        if self.light == "linear":
-            return to_linear(x, self.transfer)
-        return self.encoded(x)
-
-    def encoded(self, x: Tensor) -> Tensor:
-        """Images as they are stored, encoded where that is linear light."""
-        return from_linear(x, SRGB) if self.transfer == "linear" else x
-
-    def stored(self, x: Tensor) -> Tensor:
-        """The inverse of `encoded`."""
-        return to_linear(x, SRGB) if self.transfer == "linear" else x
-
-    def take_back(self, x: Tensor) -> Tensor:
-        """The inverse of `show`."""
-        if self.light == "linear":
-            return from_linear(x, self.transfer)
-        return self.stored(x)
-
-
-def choose_rendition(
-    restorer: Restorer,
-    light: Literal["auto", "linear", "encoded"],
-    transfer: str | None,
-    strength: float,
-) -> Rendition:
-    """The light of a job: what the user says, else what the restorer wants.
-
-    Under PQ and HLG `auto` takes the encoded signal: in linear light nearly all of such an image
-    lies within a few hundredths of the range, where no network was trained.
-    """
-    chosen = restorer.info.light if light == "auto" else light
-    if light == "auto" and transfer in ("smpte2084", "arib-std-b67"):
-        chosen = "encoded"
-    return Rendition(chosen, transfer or SRGB, strength)
-
-
 def find_shots(frames: Iterable[FrameLike]) -> list[Shot]:
     """Looks at every frame once and finds the cuts."""
     detector = ShotDetector()
     for frame in frames:
         detector.push(frame.rgb())
     return detector.shots()
-
-
-class Arrivals(Generic[P]):
-    """Frames of a shot that are fetched when they are needed, with their maps.
-
-    Args:
-        source: the frames, those of later shots may follow.
-        held: where they wait.
-        focus: where maps come from.
-        start: number of the shot's first in `held`.
-        came: number of the first that comes, where not all of the shot do.
-    """
-
-    def __init__(
-        self,
-        source: Iterator[P],
-        held: Held[P],
-        focus: Focus | None,
-        start: int = 0,
-        came: int | None = None,
-    ) -> None:
-        self.source, self.held, self.focus = source, held, focus
-        self.start, self.end = start, start if came is None else came
-        if focus is not None:
-            focus.restart()
-
-    def reach(self, index: int) -> bool:
-        """Fetches frames up to that of the shot; False where they end before it."""
-        while self.end <= self.start + index:
-            frame = next(self.source, None)
-            if frame is None:
-                return False
-            maps = None
-            if self.focus is not None:
-                maps = self.focus(frame, frame.rgb()[None].clamp(0, 1))
-            self.held.put(self.end, frame, maps)
-            self.end += 1
-        return True
 
 
 class Runner:
@@ -223,7 +126,7 @@ class Runner:
             The earliest, and the one behind the last.
         """
         windows = self._windows(shot, first, stop)
-        begin = shot.start + self._begin(shot, windows)
+        begin = shot.start + self._begin(windows)
         return begin, shot.start + max(max(window.inputs) for window in windows) + 1
 
     def begin(self, shots: Sequence[Shot] | None, first: int) -> int:
@@ -231,9 +134,9 @@ class Runner:
         shot = next((shot for shot in shots or () if shot.start <= first < shot.stop), None)
         if shot is None:
             return first
-        return shot.start + self._begin(shot, self._windows(shot, first))
+        return shot.start + self._begin(self._windows(shot, first))
 
-    def _begin(self, shot: Shot, windows: Sequence[Window]) -> int:
+    def _begin(self, windows: Sequence[Window]) -> int:
         """The same within a shot; depth and blur of a frame lean on all frames before it."""
         return 0 if self.focus is not None else min(oldest_needed(list(windows)))
 
@@ -259,7 +162,7 @@ class Runner:
     ) -> Iterator[tuple[P, Tensor]]:
         """The frames of a shot from `first` to `stop - 1` with their images."""
         begin, windows = self._unfused(shot, first), self._windows(shot, first, stop)
-        came = shot.start + self._begin(shot, windows)
+        came = shot.start + self._begin(windows)
         arrivals = Arrivals(source, held, self.focus, shot.start, came)
         steps = self._steps(shot, windows, arrivals)
         restored = self._restore_shot(arrivals, steps, begin - shot.start)
@@ -404,7 +307,7 @@ class Runner:
             try:
                 return run_tiled(restorer, shown, outputs, self.fit, priors, self._tell(outputs))
             except (MemoryError, RuntimeError) as error:
-                if not memory.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if not smaller:
                     raise ResourceError(
@@ -422,80 +325,6 @@ def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None)
     """How many frames the network gives over all shots: some models restore a frame twice."""
     windows = (w for s in shots for w in restorer.windows(s.stop - s.start, limit))
     return sum(len(window.outputs) for window in windows)
-
-
-def gathered(held: Held[P], start: int, window: Window) -> tuple[Tensor, Priors | None]:
-    """Images `(T, 3, H, W)` of a window whose shot begins at `start`, and what else is known."""
-    images, depths, blurs = [], [], []
-    for index in window.inputs:
-        frame, maps = held.get(start + index)
-        images.append(frame.rgb())
-        if maps is not None:
-            depths.append(maps[0].float())
-            blurs.append(maps[1].float())
-    if not depths:
-        return torch.stack(images), None
-    return torch.stack(images), Priors(window.inputs, torch.cat(depths), torch.cat(blurs))
-
-
-def run_tiled(
-    restorer: Restorer,
-    shown: Tensor,  # (T, 3, H, W)
-    outputs: list[int],
-    fit: MemoryPlan,
-    priors: Priors | None = None,
-    tell: Callable[[float], None] | None = None,
-) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
-    """Guidance on whole frames, the network on tiles, and the tiles blended.
-
-    `tell` is called with the share of the network's part that is done.
-    """
-    with torch.inference_mode():
-        info = restorer.info
-        height, width = shown.shape[-2:]
-        guidance = restorer.guide(shown) if priors is None else restorer.guide(shown, priors)
-        layout = tiles(height, width, fit.tiling)
-
-        def run(number: int, part: Tensor, guidance: Guidance) -> Tensor:
-            def report(share: float) -> None:
-                if tell is not None:
-                    tell((number + share) / len(layout))
-
-            report(0.0)
-            if isinstance(restorer, Telling):
-                restorer.tell = report
-            try:
-                return restorer.run(part, guidance, outputs)
-            finally:
-                if isinstance(restorer, Telling):
-                    restorer.tell = None
-
-        if len(layout) == 1:
-            return run(0, shown, guidance)
-        scale = info.scale
-        blended = shown.new_zeros(len(outputs), 3, scale * height, scale * width)
-        total = shown.new_zeros(scale * height, scale * width)
-        for number, tile in enumerate(layout):
-            part = run(number, cut(shown, tile), cut_guidance(guidance, tile, info.guidance_stride))
-            at = Tile(*(scale * side for side in tile))
-            weight = tile_weight(tile, height, width, fit.tiling, shown.device)
-            weight = weight.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-            cut(blended, at).addcmul_(part, weight)
-            cut(total, at).add_(weight)
-        return blended / total
-
-
-def cut(x: Tensor, tile: Tile) -> Tensor:
-    """View of the tile in the last two axes."""
-    return x[..., tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-
-
-def cut_guidance(guidance: Guidance, tile: Tile, stride: int) -> Guidance:
-    """The part of the maps that belongs to a tile: `ceil(side / stride)` elements per axis."""
-    small = Tile(
-        tile.top // stride, tile.left // stride, -(-tile.height // stride), -(-tile.width // stride)
-    )
-    return {name: cut(x, small) for name, x in guidance.items()}
 
 
 def oldest_needed(windows: list[Window]) -> list[int]:

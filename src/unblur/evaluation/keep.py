@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from unblur.disk import write_file
 from unblur.errors import UsageError
 from unblur.evaluation.scores import Score, finite
 
@@ -33,7 +33,7 @@ class Kept:
         if path.is_file() and path.read_text(encoding="utf-8") != text:
             raise UsageError(f"{folder} holds scores of other methods or clips: name another")
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_file(path, text.encode())
 
     def read(self, number: int) -> tuple[str, dict[str, float], list[Score]] | None:
         """Name, facts and scores of a clip; None where it was not measured yet."""
@@ -49,16 +49,9 @@ class Kept:
     ) -> None:
         """Keeps a clip's."""
         every = {"clip": clip, "facts": dict(facts), "scores": [asdict(one) for one in scores]}
-        write_whole(self.folder / f"{number:04}.json", json.dumps(finite(every)))
+        write_file(self.folder / f"{number:04}.json", json.dumps(finite(every)).encode())
 
 
 def _number(value: Any) -> Any:
     """JSON's null is NaN."""
     return float("nan") if value is None else value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is never there in part."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

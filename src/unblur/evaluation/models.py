@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unblur.engine.arrivals import Focus
 from unblur.engine.fusion import Fusion
 from unblur.engine.plan import choose_fit
-from unblur.engine.run import Focus, Runner, choose_rendition
+from unblur.engine.rendition import choose_rendition
+from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.methods import THEN_BICUBIC, Method, enlarge, nothing_missing
@@ -256,7 +258,7 @@ def run_alone(
 
 
 class FocusOfClip:
-    """Depth that is known, and the blur map that follows from it: `engine.run.Focus`.
+    """Depth that is known, and the blur map that follows from it: `engine.arrivals.Focus`.
 
     Args:
         depth: (T, 1, H, W).

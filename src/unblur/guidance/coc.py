@@ -67,8 +67,8 @@ def coc_radius(network: CocNet, frames: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         for t, (first, last) in product(range(len(frames)), places):
             top = max(0, first - MARGIN)
-            seen = frames[t, None, :, top : last + MARGIN].to(device).float()
-            radius = radius_of(network(seen))[..., first - top : last - top, :]
+            given = frames[t, None, :, top : last + MARGIN].to(device).float()
+            radius = radius_of(network(given))[..., first - top : last - top, :]
             found[t, :, first:last] = radius[0].to(frames.device)
     return found
 

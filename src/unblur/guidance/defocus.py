@@ -63,7 +63,7 @@ def defocus_of_depths(frames: Tensor, depth: Tensor) -> Tensor:
     return as_map(width_of(*(x @ spread for x in sums)))
 
 
-def blur_of_depths(blur: Tensor, depth: Tensor) -> Tensor:
+def blur_at_depths(blur: Tensor, depth: Tensor) -> Tensor:
     """Blur at each depth: the mean of all pixels there.
 
     Args:
@@ -106,7 +106,7 @@ class BlurFromDepth:
 
     def __call__(self, frames: Tensor, depth: Tensor) -> Tensor:
         """(T, 3, H, W) RGB in [0, 1] and (T, 1, H, W) to (T, 1, H, W), as `DefocusMap` has it."""
-        curve = steady(blur_of_depths(self._map(frames), depth), self._before)
+        curve = steady(blur_at_depths(self._map(frames), depth), self._before)
         self._before = curve[-1]
         return at_depth(curve, depth)
 

@@ -91,8 +91,8 @@ class CocNet(nn.Module):
         """
         height, width = frames.shape[-2:]
         whole = [padded_length(side, self.config.multiple_of) for side in (height, width)]
-        seen = standard(frames) if self.config.encoder == "own" else frames.float()
-        levels = self.encoder(pad_to(seen, whole[0], whole[1]))
+        given = standard(frames) if self.config.encoder == "own" else frames.float()
+        levels = self.encoder(pad_to(given, whole[0], whole[1]))
         found = F.pixel_shuffle(self.head(self.decoder(levels)).float(), SCALE)
         return crop_from(found, height, width)
 

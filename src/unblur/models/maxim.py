@@ -111,9 +111,9 @@ class Stage(nn.Module):
         above = (widths[0], widths[0], widths[1])  # channels that arrive from the level above
         below = (widths[1], widths[2], widths[2])  # channels that arrive from the level below
         later, last = index > 0, index == config.stages - 1
-        seen = (3 if later else config.inputs, 3, 3)
+        channels = (3 if later else config.inputs, 3, 3)
         self.inputs = nn.ModuleList(
-            nn.Conv2d(n, c, 3, padding=1) for n, c in zip(seen, widths, strict=True)
+            nn.Conv2d(n, c, 3, padding=1) for n, c in zip(channels, widths, strict=True)
         )
         if later:
             self.fuse_sam = nn.ModuleList(CrossGate(widths[i], widths[i], tiles[i]) for i in LEVELS)
@@ -159,9 +159,9 @@ class Stage(nn.Module):
         x = shallow[0]
         for i in LEVELS:
             other = None if previous is None else previous.encoder[i] + previous.decoder[i]
-            seen = [x, shallow.pop(0)]
+            inputs = [x, shallow.pop(0)]
             del x
-            skip, x = self.enc[i](used_up(seen), other)
+            skip, x = self.enc[i](used_up(inputs), other)
             skips.append(skip)
         del skip
         for block in self.bottom:

@@ -88,16 +88,6 @@ def peak_resident() -> int | None:
     return peak if sys.platform == "darwin" else peak << 10
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for running out of memory, which PyTorch's CPU allocator and OpenCV say in words."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return any(
-        said in text for said in ("out of memory", "can't allocate memory", "insufficient memory")
-    )
-
-
 def give_back_all() -> None:
     """Returns what PyTorch holds of GPUs' memory and does not use, before another try."""
     if torch.cuda.is_available():

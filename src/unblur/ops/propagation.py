@@ -14,7 +14,7 @@ from unblur.ops.warp import Mode, warp
 
 BLURRED = 0.1
 """Share of a pixel from which it counts as blurred."""
-LIKENESS = 0.02
+SIMILARITY = 0.02
 """Largest difference of means, in any channel, between what replaces a pixel and what was there."""
 SURROUNDINGS = 9
 """Side of the square that those means are taken of: blurred and sharp differ little in them."""
@@ -27,13 +27,13 @@ def propagate_pixels(
     flow_backward: Tensor,
     mode: Mode = "bilinear",
     official: bool = False,
-    likeness: float | None = LIKENESS,
+    similarity: float | None = SIMILARITY,
 ) -> tuple[Tensor, Tensor]:
     """Fills blurred pixels with sharp ones of other frames (ProPainter; DaBiT, section 3.2).
 
     Backward in time, then forward over what that found. A pixel is filled where it is blurred, the
     flow there and the flow back agree, the flow leads to a sharp pixel none of whose eight
-    neighbours is blurred, and the two places look alike but for the blur.
+    neighbours is blurred, and the two places are similar but for the blur.
 
     Args:
         frames: (B, T, C, H, W) values in [0, 1].
@@ -43,8 +43,8 @@ def propagate_pixels(
         mode: how pixels are taken. The release: `nearest`. On rendered scenes `bilinear` is closer
             to the truth, with true flow as with estimated flow.
         official: as the released code computes. There, what lies outside the frame is sharp (and
-            black), flows are trusted one pixel past where they agree, and likeness is not asked.
-        likeness: largest difference between the means around both places; None: any.
+            black), flows are trusted one pixel past where they agree, and any place will do.
+        similarity: largest difference between the means around both places; None: any.
 
     Returns:
         Frames and mask with the shapes given; the mask is 1 where a pixel is still blurred.
@@ -57,20 +57,20 @@ def propagate_pixels(
         walked = slice(None, None, direction)
         to_last, valid = flow.unbind(1)[walked], agreement(flow, back, official).unbind(1)[walked]
         images, masks = walk(
-            images[walked], masks[walked], to_last, valid, mode, official, likeness
+            images[walked], masks[walked], to_last, valid, mode, official, similarity
         )
         images, masks = images[walked], masks[walked]
     return torch.stack(images, 1), torch.stack(masks, 1)
 
 
 def propagate_by(
-    rule: Literal["released", "alike"],
+    rule: Literal["released", "similar"],
     frames: Tensor,
     mask: Tensor,
     flow_forward: Tensor,
     flow_backward: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """`propagate_pixels` by a named rule: `released`, nearest pixels and all, or `alike`, ours."""
+    """`propagate_pixels` by a named rule: `released`, nearest pixels and all; `similar`, ours."""
     flows = flow_forward, flow_backward
     if rule == "released":
         return propagate_pixels(frames, mask, *flows, "nearest", official=True)
@@ -99,7 +99,7 @@ def walk(
     valid: Sequence[Tensor],
     mode: Mode,
     official: bool,
-    likeness: float | None,
+    similarity: float | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """One pass, in the order given.
 
@@ -110,7 +110,7 @@ def walk(
         valid: T-1 maps (B, 1, H, W), 1 where flows agree.
         mode: see above.
         official: see above.
-        likeness: see above.
+        similarity: see above.
 
     Returns:
         The frames and the masks.
@@ -121,10 +121,10 @@ def walk(
         there = warp(left[-1], flow) if official else 1 - warp(1 - left[-1], flow)
         usable = good * (1 - dilate(step(there)))  # (B, 1, H, W)
         candidate = warp(images[-1], flow, mode)
-        if likeness is not None and not official:
+        if similarity is not None and not official:
             # means of whole frames, moved: what comes from outside would darken those of the other
             difference = (warp(surroundings(images[-1]), flow) - surroundings(frame)).abs()
-            usable = usable * (difference.amax(1, keepdim=True) <= likeness)
+            usable = usable * (difference.amax(1, keepdim=True) <= similarity)
         fill = step(mask * usable)
         images.append(fill * candidate + (1 - fill) * frame)
         left.append(step(mask * (1 - usable)))

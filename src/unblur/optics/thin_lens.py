@@ -12,7 +12,7 @@ SUBPOINTS = 5
 """A pixel of the disk is the mean of 5 x 5 points."""
 
 
-def coc_radius(
+def thin_lens_radius(
     distance: Tensor, focus: Tensor, focal_length: Tensor, f_number: Tensor, pixels_per_mm: Tensor
 ) -> Tensor:
     """Radius of the circle of confusion of a thin lens, in pixels.

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import quantiles
 
+from unblur.disk import write_file
 from unblur.errors import UnblurWarning
-from unblur.evaluation.keep import write_whole
 from unblur.ops.device import choose_device
 from unblur.progress import Progress
 from unblur.training import train
@@ -72,7 +72,7 @@ def learn(
         device=device,
     )
     spent = before + (clock() - began) / 60
-    write_whole(note, json.dumps(spent))
+    write_file(note, json.dumps(spent).encode())
     return Learned(outcome, steps, spent)
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unblur.disk import write_file
 from unblur.errors import ResourceError, UsageError
 from unblur.evaluation import evaluate
-from unblur.evaluation.keep import write_whole
 from unblur.reproduce.equal import learn, step_seconds
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
@@ -81,8 +81,8 @@ def reproduce(
                 work.run(step)
         found.append(Known(one, tuple((step, work.state(step)) for step in one.steps)))
     work.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(work.folder / "report.md", as_markdown(paper, found))
-    write_whole(work.folder / "report.csv", as_csv(found))
+    write_file(work.folder / "report.md", as_markdown(paper, found).encode())
+    write_file(work.folder / "report.csv", as_csv(found).encode())
     return tuple(found)
 
 
@@ -126,7 +126,7 @@ class Work:
         else:
             raise TypeError(f"{step.name} is no step that can be run")
         text = json.dumps({"state": state.state, "rows": list(state.rows)}, indent=1)
-        write_whole(place / STATE, text)
+        write_file(place / STATE, text.encode())
 
     def evaluated(self, step: Evaluate, place: Path) -> State:
         """Means of a suite, or of the clips that there was time for."""
@@ -159,7 +159,7 @@ class Work:
         else:
             seconds = step_seconds(recipe, place / "tried", **shared)
             note.parent.mkdir(exist_ok=True)
-            write_whole(note, json.dumps(seconds))
+            write_file(note, json.dumps(seconds).encode())
         left = max(self.left(), LEAST)
         found = learn(recipe, place / "run", seconds, self.arm_minutes, left=left, **shared)
         if not found.outcome.curve:

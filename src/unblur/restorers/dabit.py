@@ -159,10 +159,10 @@ class DabitRestorer:
         if wavelet:
             blur = blur_of_depths(frames, depth)
         blurred = above_least if wavelet else blur_mask
-        seen = self.known(blur)
-        all_blurred = seen is not blur and self.lacks != "V1b"
+        given = self.known(blur)
+        all_blurred = given is not blur and self.lacks != "V1b"
         mask = torch.ones_like(blur) if all_blurred else blurred(blur)  # (T, 1, H, W)
-        blur = seen
+        blur = given
         near = in_a_row(priors.indices)
         images, left = frames[None, :near], mask[None, :near]
         flows = self.flow(frames[:near])
@@ -238,7 +238,7 @@ def load_paper(options: LoadOptions, info: RestorerInfo) -> DabitRestorer:
     )
     expected = switches_of(PAPER)
     own = (read_switches(path) or {}).get("pixels", PAPER.pixels)
-    if own in ("released", "alike"):  # either rule is run, whichever it was trained with
+    if own in ("released", "similar"):  # either rule is run, whichever it was trained with
         expected["pixels"] = own
     state = load_as(path, info.name, expected)
     net = load_state(Dabit(replace(PAPER, pixels=expected["pixels"])), state, str(path))

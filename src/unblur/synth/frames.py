@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unblur.errors import UsageError
 from unblur.optics.focal import TOP, LayeredBlur, layered_blur
-from unblur.optics.thin_lens import coc_radius, lens_blur
+from unblur.optics.thin_lens import lens_blur, thin_lens_radius
 from unblur.synth.atlas import Atlas, build_atlas
 from unblur.synth.compression import compress
 from unblur.synth.draw import take
@@ -173,7 +173,7 @@ def circles(scenes: Scenes, times: Tensor) -> Tensor:
     since = times - scenes.motion.times[:, :1]
     per_scene = [x[:, None, None] for x in (lens.focal_length, lens.f_number, lens.pixels_per_mm)]
     focus = focus_distance(lens, since)[:, None]
-    radius = coc_radius(layer_distance(lens, since), focus, *per_scene)
+    radius = thin_lens_radius(layer_distance(lens, since), focus, *per_scene)
     layer = torch.arange(radius.shape[1], device=radius.device)
     return torch.where((layer < scenes.count[:, None])[..., None], radius, 0)
 

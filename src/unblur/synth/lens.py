@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.optics.thin_lens import coc_radius
+from unblur.optics.thin_lens import thin_lens_radius
 from unblur.synth.config import SceneConfig
 from unblur.synth.draw import Draw
 
@@ -78,7 +78,7 @@ def sample_lens(config: SceneConfig, draw: Draw, count: Tensor) -> Lens:
     here = torch.arange(L, device=draw.device) < count[:, None]  # (B, L)
     ends = torch.stack(
         [
-            coc_radius(
+            thin_lens_radius(
                 1 / slot[..., i],
                 1 / focus[:, j : j + 1],
                 focal[:, None],

@@ -38,7 +38,7 @@ HELD_OUT_PHOTOS = (
 )
 """Photographs that serve evaluation and the demo clip: nothing is ever trained on their tiles."""
 
-PICTURES = (".jpg", ".jpeg", ".png")
+IMAGES = (".jpg", ".jpeg", ".png")
 TABLE = "sources.csv"
 
 
@@ -137,14 +137,14 @@ class TextureBank:
         sources = [
             table.get(path.name, Source(path.name, photo=path.stem))
             for path in sorted(folder.iterdir())
-            if path.suffix.lower() in PICTURES
+            if path.suffix.lower() in IMAGES
         ]
         kept = [s for s in sources if not any(w in s.name or w in s.photo for w in unwanted)]
         if not kept:
             raise UsageError(f"{folder} has no texture left: {len(sources)} found, all left out")
         images = [read_image(folder / source.name) for source in kept]
         side = min(min(p.shape[:2]) for p in images) if size is None else size
-        square = np.stack([fit(p, side) for p in images])  # (N, S, S, 3)
+        square = np.stack([middle_square(p, side) for p in images])  # (N, S, S, 3)
         return cls(torch.from_numpy(square).permute(0, 3, 1, 2).contiguous(), tuple(kept))
 
 
@@ -224,7 +224,7 @@ def read_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
-def fit(image: np.ndarray, side: int) -> np.ndarray:
+def middle_square(image: np.ndarray, side: int) -> np.ndarray:
     """Middle square of an image, shrunk to `side`: (side, side, 3)."""
     import cv2
 

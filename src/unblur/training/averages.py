@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.data.clips import is_image, read_frames
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.metrics.functional import gradient_energy
-from unblur.training.batches import Batch, Source, drawn
+from unblur.training.batches import Batch, Source, drawing, drawn
 from unblur.training.recipe import Recipe
 
 AVERAGED = (5, 13)
@@ -60,9 +60,7 @@ class Averages:
         return drawn(self._clip, clips, seed)
 
     def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        def draw(choices: int) -> int:
-            return int(torch.randint(choices, (1,), generator=generator))
-
+        draw = drawing(generator)
         lengths = torch.tensor([float(len(video)) for video in self.videos])
         video = self.videos[int(torch.multinomial(lengths, 1, generator=generator))]
         longest = min(AVERAGED[1], len(video) // self.frames)

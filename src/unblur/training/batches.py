@@ -117,6 +117,11 @@ def at_full_size(flow: Tensor) -> Tensor:
     return enlarge_flow(flow.flatten(0, 1), 4).unflatten(0, flow.shape[:2])
 
 
+def drawing(generator: torch.Generator) -> Callable[[int], int]:
+    """A function that draws one of so many numbers, from 0 on."""
+    return lambda choices: int(torch.randint(choices, (1,), generator=generator))
+
+
 def drawn(clip: Callable[[torch.Generator], tuple[Tensor, Tensor]], clips: int, seed: int) -> Batch:
     """The batch of a seed, of clips that a function draws, blurred and sharp `(T, 3, H, W)`."""
     generator = torch.Generator().manual_seed(seed)
@@ -139,9 +144,7 @@ class Cut:
         return drawn(self._clip, clips, seed)
 
     def _clip(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        def draw(choices: int) -> int:
-            return int(torch.randint(choices, (1,), generator=generator))
-
+        draw = drawing(generator)
         clip = self.clips[draw(len(self.clips))]
         start = draw(len(clip) - self.frames + 1)
         pair = clip.read(start, start + self.frames)  # 2 x (T, 3, H, W)

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.errors import UsageError
-from unblur.guidance.flow_image import flow_to_rgb
 from unblur.guidance.flow_refocus import mask_for
 from unblur.models.flow_refocus import SMALL, FlowRefocus
 from unblur.schema import changed
@@ -31,7 +30,7 @@ from unblur.training.flow_losses import (
     roughness,
     ternary,
 )
-from unblur.training.flow_task import Flows, first_guess, true_flows
+from unblur.training.flow_task import Flows, first_guess, image_row, true_flows
 from unblur.training.image_grid import write_grid
 from unblur.training.losses import charbonnier
 from unblur.training.recipe import Recipe
@@ -96,8 +95,10 @@ class TrainFlowRefocus:
         with torch.autocast(self.device.type, enabled=False):
             own = found[0].float(), found[1].float()
             truth = self.scaled(true_flows(batch))
-            seen = Seen(network, batch.sharp, mask, given, self.config.stride)
-            parts = [w * LOSSES[name](own, truth, seen) for name, w in self.recipe.losses.items()]
+            context = Context(network, batch.sharp, mask, given, self.config.stride)
+            parts = [
+                w * LOSSES[name](own, truth, context) for name, w in self.recipe.losses.items()
+            ]
             return torch.stack(parts).sum()
 
     def guess_of(self, batch: Batch) -> Flows:
@@ -136,14 +137,14 @@ class TrainFlowRefocus:
             for name, flows in {"dis": given, "refocused": found}.items():
                 for flow, true, place in zip(flows, truth, places, strict=True):
                     errors[name].append(s * (flow.float() - true).norm(dim=2)[place[:, :, 0] > 0])
-            rows.append(image_row(clip, mask, given, found, truth))
+            rows.append(image_row(clip, given, found, truth, mask))
         write_grid(folder / "validation.png", rows[:SHOWN])
         means = {name: float(torch.cat(x).mean()) for name, x in errors.items()}
         return {"gain": means["dis"] - means["refocused"], **means}
 
 
 @dataclass(frozen=True)
-class Seen:
+class Context:
     """What losses need beside the flows that were found and the true ones."""
 
     network: nn.Module
@@ -160,19 +161,19 @@ class Seen:
         return [x * m + flow * (1 - m) for x, flow, m in zip(found, self.given, masks, strict=True)]
 
 
-def corrected(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def corrected(found: Flows, truth: Flows, context: Context) -> Tensor:
     """`log_error` of what the network is to correct."""
-    return both(log_error, found, truth, seen.mask) / 2
+    return both(log_error, found, truth, context.mask) / 2
 
 
-def blurred(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def blurred(found: Flows, truth: Flows, context: Context) -> Tensor:
     """Absolute difference where frames are blurred."""
-    return both(region, found, truth, seen.mask)
+    return both(region, found, truth, context.mask)
 
 
-def other(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def other(found: Flows, truth: Flows, context: Context) -> Tensor:
     """Absolute difference where they are sharp."""
-    return both(region, found, truth, 1 - seen.mask)
+    return both(region, found, truth, 1 - context.mask)
 
 
 def both(loss: RegionLoss, found: Flows, truth: Flows, where: Tensor) -> Tensor:
@@ -181,45 +182,45 @@ def both(loss: RegionLoss, found: Flows, truth: Flows, where: Tensor) -> Tensor:
     return forward + loss(found[1], truth[1], where[:, 1:])
 
 
-def plain(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def plain(found: Flows, truth: Flows, context: Context) -> Tensor:
     """Charbonnier difference of what is used."""
-    pairs = zip(seen.combined(found), truth, strict=True)
+    pairs = zip(context.combined(found), truth, strict=True)
     return torch.stack([charbonnier(x, true) for x, true in pairs]).sum()
 
 
-def smooth(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def smooth(found: Flows, truth: Flows, context: Context) -> Tensor:
     """`roughness` of both directions."""
     return roughness(found[0]) + roughness(found[1])
 
 
-def warped(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def warped(found: Flows, truth: Flows, context: Context) -> Tensor:
     """`ternary` of the sharp frames along the flows, where the network is to correct."""
-    small = F.avg_pool2d(seen.sharp.flatten(0, 1), seen.stride, ceil_mode=True)
-    frames = small.unflatten(0, seen.sharp.shape[:2])
+    small = F.avg_pool2d(context.sharp.flatten(0, 1), context.stride, ceil_mode=True)
+    frames = small.unflatten(0, context.sharp.shape[:2])
     ends = (frames[:, :-1], frames[:, 1:])
-    masks = seen.mask[:, :-1], seen.mask[:, 1:]
-    total = seen.mask.new_zeros(())
+    masks = context.mask[:, :-1], context.mask[:, 1:]
+    total = context.mask.new_zeros(())
     for flow, (here, there), mask in zip(
-        seen.combined(found), (ends, ends[::-1]), masks, strict=True
+        context.combined(found), (ends, ends[::-1]), masks, strict=True
     ):
         total = total + ternary(*(x.flatten(0, 1) for x in (flow, here, there, mask)))
     return total
 
 
-def edges(found: Flows, truth: Flows, seen: Seen) -> Tensor:
+def edges(found: Flows, truth: Flows, context: Context) -> Tensor:
     """`edge` of what the network's edge layers see in its flows, and in those that are used."""
-    network = getattr(seen.network, "module", seen.network)  # several processes wrap it
+    network = getattr(context.network, "module", context.network)  # several processes wrap it
     if not isinstance(network, FlowRefocus) or network.edges is None:
         raise ValueError("the network has no edge layers")
-    total = seen.mask.new_zeros(())
-    for own, used, true in zip(found, seen.combined(found), truth, strict=True):
+    total = context.mask.new_zeros(())
+    for own, used, true in zip(found, context.combined(found), truth, strict=True):
         wanted = edges_of(true.flatten(0, 1))
         total = total + edge(network.edges(own.flatten(0, 1)), wanted)
         total = total + COMBINED * edge(network.edges(used.flatten(0, 1)), wanted)
     return total
 
 
-LOSSES: Mapping[str, Callable[[Flows, Flows, Seen], Tensor]] = {
+LOSSES: Mapping[str, Callable[[Flows, Flows, Context], Tensor]] = {
     "corrected": corrected,
     "charbonnier": plain,
     "blurred": blurred,
@@ -264,12 +265,3 @@ def rough_mask(radius: Tensor, seed: int, stride: int) -> Tensor:
         clip = F.max_pool2d(clip, 2 * reach + 1, 1, reach)
         grown_clips.append(torch.ones_like(clip) if whole < EVERYWHERE else clip)
     return torch.stack(grown_clips)
-
-
-def image_row(clip: Batch, mask: Tensor, given: Flows, found: Flows, truth: Flows) -> list[Tensor]:
-    """A blurred frame, its mask, and three flows: given, found, true."""
-    longest = float(truth[0][0, 0].norm(dim=0).max())
-    size = clip.blurred.shape[-2:]
-    flows = [flow_to_rgb(x[0][0, :1], longest) for x in (given, found, truth)]
-    flat = [mask[0, :1].expand(-1, 3, -1, -1), *flows]
-    return [clip.blurred[0, 0], *(F.interpolate(x.float(), size)[0] for x in flat)]

@@ -158,9 +158,12 @@ def mean_error(flows: Flows, truth: Flows) -> float:
     return float(sum(both) / 2)
 
 
-def image_row(clip: Batch, guess: Flows, found: Flows, truth: Flows) -> list[Tensor]:
-    """A blurred frame, its DIS flow, that of the network, and the truth."""
+def image_row(
+    clip: Batch, given: Flows, found: Flows, truth: Flows, mask: Tensor | None = None
+) -> list[Tensor]:
+    """A blurred frame, its mask where there is one, and three flows: given, found, true."""
     longest = float(truth[0][0, 0].norm(dim=0).max())
     size = clip.blurred.shape[-2:]
-    flows = [flow_to_rgb(x[0][0, :1], longest) for x in (guess, found, truth)]
-    return [clip.blurred[0, 0], *(F.interpolate(x.float(), size)[0] for x in flows)]
+    flows = [flow_to_rgb(x[0][0, :1], longest) for x in (given, found, truth)]
+    masks = [] if mask is None else [mask[0, :1].expand(-1, 3, -1, -1)]
+    return [clip.blurred[0, 0], *(F.interpolate(x.float(), size)[0] for x in (*masks, *flows))]

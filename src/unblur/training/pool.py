@@ -17,7 +17,7 @@ from torch import Tensor
 from unblur.disk import sync
 from unblur.ops.turn import turned, turned_flow
 from unblur.synth import SceneConfig, TextureBank
-from unblur.training.batches import Batch, Rendered
+from unblur.training.batches import Batch, Rendered, drawing
 
 GRID = 4
 """Crops begin at multiples of this many pixels: an element of the flow."""
@@ -67,15 +67,13 @@ class Pool:
         """Draws clips: which, where, in which of eight orientations, and which way in time."""
         generator = torch.Generator().manual_seed(seed)
 
-        def draw(choices: int) -> int:
-            return int(torch.randint(choices, (1,), generator=generator))
-
+        draw = drawing(generator)
         places = (self.source.side - self.crop) // GRID + 1
         drawn = []
         for _ in range(clips):
             clip = self.clip(draw(self.clips))
             top, left, turn, back = draw(places) * GRID, draw(places) * GRID, draw(8), draw(2)
-            clip = cut(clip, top, left, self.crop)
+            clip = cropped(clip, top, left, self.crop)
             drawn.append(oriented(clip, turn, bool(back)))
         return joined(drawn)
 
@@ -145,7 +143,7 @@ def fingerprint(config: SceneConfig, textures: TextureBank, frames: int, side: i
     return hashlib.sha256(facts + hashlib.sha256(images).digest()).hexdigest()[:16]
 
 
-def cut(clip: Batch, top: int, left: int, side: int) -> Batch:
+def cropped(clip: Batch, top: int, left: int, side: int) -> Batch:
     """A square of all frames; `top`, `left` and `side` are multiples of 4."""
 
     def square(x: Tensor, pixels: int) -> Tensor:

@@ -62,7 +62,7 @@ class Codec:
     captions: bool = False
     """True where the encoder writes the closed captions that come with a frame."""
     smallest: tuple[int, int] = (1, 1)
-    """Width and height below which the encoder must not be asked: it ends the process."""
+    """Width and height below which the encoder must not be opened: it ends the process."""
     tag: str | None = None
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
     delay: int = 0

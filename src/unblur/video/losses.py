@@ -115,8 +115,8 @@ def warn_after(
         "content light level": (bool(info.content_light), bool(result.content_light)),
         "crop": (bool(info.crop), bool(result.crop)),
         "colour primaries": (tags.primaries, color.primaries),
-        "transfer function": _alike(_SAME_CURVE, tags.transfer, color.transfer),
-        "colour matrix": _alike(_SAME_MATRIX, tags.matrix, color.matrix),
+        "transfer function": _if_equivalent(_SAME_CURVE, tags.transfer, color.transfer),
+        "colour matrix": _if_equivalent(_SAME_MATRIX, tags.matrix, color.matrix),
         "colour range": (tags.range, color.range or _usual_range(result)),
     }
     lost = [name for name, (ours, theirs) in carried.items() if ours and ours != theirs]
@@ -130,7 +130,7 @@ def warn_after(
     return result.beside
 
 
-def _alike(
+def _if_equivalent(
     same: dict[str, str], ours: str | None, theirs: str | None
 ) -> tuple[str | None, str | None]:
     """Two names, equal where their numbers are."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Literal, cast, get_args
 
 import av
@@ -27,6 +26,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.video.contexts import ReaderContext, WriterContext
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.fitting import fitting
 from unblur.video.frame import Frame
@@ -115,7 +115,7 @@ class _Sorted:
             yield packet
 
 
-class PipeReader:
+class PipeReader(ReaderContext):
     """Reads standard input; see `VideoReader`.
 
     Attributes:
@@ -251,19 +251,8 @@ class PipeReader:
         """Stops reading."""
         self._closing.close()
 
-    def __enter__(self) -> PipeReader:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class PipeWriter:
+class PipeWriter(WriterContext):
     """Writes standard output as frames come; see `VideoWriter`."""
 
     def __init__(
@@ -430,18 +419,9 @@ class PipeWriter:
             self._output.close()
         self._file.flush()
 
-    def __enter__(self) -> PipeWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        elif self._output is not None:
+    def abort(self) -> None:
+        """Closes what was begun."""
+        if self._output is not None:
             with suppress(Exception):
                 self._output.close()
 

@@ -186,7 +186,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
 
 
 def safe(opened: Opened, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
-    """Frames that PyAV can be asked what lies beside them: see `without_profile`."""
+    """Frames whose side data PyAV can read: see `without_profile`."""
     if opened.stream.codec.canonical_name not in ("png", "apng"):
         return frames
     return [without_profile(frame) for frame in frames]

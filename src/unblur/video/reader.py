@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 
 import av
 
 from unblur.errors import MediaError, UnblurWarning
+from unblur.video.contexts import ReaderContext
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
@@ -28,7 +28,7 @@ from unblur.video.span import Span, resolve
 from unblur.video.timecode import Time, parse_time
 
 
-class FileReader:
+class FileReader(ReaderContext):
     """Reads a video file; a context manager, and an iterator over `Frame` to be used once.
 
     Frames keep the timestamps of the file also when `start` cuts off its beginning.
@@ -85,17 +85,6 @@ class FileReader:
         self._deinterlace = deinterlace
         self._decoded = decoded
         self.frames = self.info.frames if self._span is None else self._span.count
-
-    def __enter__(self) -> FileReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Closes the file."""

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, NamedTuple
 
 from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.video.contexts import ReaderContext
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
 from unblur.video.images import READABLE, Decoded, is_animated, read_image
@@ -129,7 +129,7 @@ def probe_sequence(
     return _describe(Path(path), images, _first(Path(path), images, max_pixels), rate)
 
 
-class SequenceReader:
+class SequenceReader(ReaderContext):
     """Reads a sequence of images; a context manager, and an iterator over `Frame`.
 
     Attributes:
@@ -175,17 +175,6 @@ class SequenceReader:
         self.info = _describe(self._path, self._images, first, rate)
         self.frames = len(self._range)
         self.non_finite = 0
-
-    def __enter__(self) -> SequenceReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing stays open between two images."""

@@ -10,7 +10,6 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 import av
@@ -19,6 +18,7 @@ import numpy as np
 from unblur.disk import Staged, check_inputs, entries, hidden_name, put_file, recover
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video.codecs import CONTAINERS
+from unblur.video.contexts import WriterContext
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.images import READABLE, WRITABLE, storage_format, write_image
 from unblur.video.info import VideoInfo
@@ -67,7 +67,7 @@ def folder_for(path: str | os.PathLike[str], codec: str | None = None) -> Path |
     return None if target.single else Path(os.path.realpath(target.folder))
 
 
-class SequenceWriter:
+class SequenceWriter(WriterContext):
     """Writes frames as images; a context manager.
 
     The images grow in a hidden folder and get their place when all are complete, see
@@ -132,20 +132,6 @@ class SequenceWriter:
             ) from error
         if kept is not None:
             self._take_up()
-
-    def __enter__(self) -> SequenceWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def write(self, frame: Frame) -> None:
         """Writes one image, complete when this returns.

@@ -22,7 +22,6 @@ from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -34,6 +33,7 @@ from unblur.disk import check_inputs
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
+from unblur.video.contexts import WriterContext
 from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
 from unblur.video.frame import Frame
@@ -54,7 +54,7 @@ _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the fi
 _FINEST = 2_000_000  # ticks a second of MP4: of finer ones 32 bits hold less than 18 minutes
 
 
-class FileWriter:
+class FileWriter(WriterContext):
     """Writes a video file; a context manager. Leaving it by an exception leaves no file.
 
     See `unblur.video.create_video` for the arguments.
@@ -137,22 +137,8 @@ class FileWriter:
                     kept.length = length
                 self._take_up()
         except BaseException:
-            self._abort()
+            self.abort()
             raise
-
-    def __enter__(self) -> FileWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._abort()
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame. Frames come in presentation order.
@@ -216,7 +202,7 @@ class FileWriter:
             self._check_result()
             self._pending.publish()
         except BaseException:
-            self._abort()
+            self.abort()
             raise
         self._done = True
         if self._moved:
@@ -496,7 +482,8 @@ class FileWriter:
                 stacklevel=4,
             )
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Removes what was written, unless it is kept for another run."""
         self._done = True
         with suppress(Exception):
             self._closing.close()

@@ -188,7 +188,7 @@ def frames_of(
 
     Args:
         project: the layers.
-        look: see `unblur.web.requests.Look`.
+        look: see `unblur.web.requests.Rendering`.
         paint: files of overlays by the name of their layer.
         chosen: numbers of frames.
     """

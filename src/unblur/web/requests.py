@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from unblur.web.disk import ID
 
 Id = Annotated[str, StringConstraints(pattern=ID)]
-Text = Annotated[str, StringConstraints(max_length=300)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,60}$")]
 Time = Annotated[
     str,
@@ -120,7 +119,7 @@ class Fit(Part):
     minutes: Annotated[float, Field(gt=0, le=24 * 60)] | None = None
 
 
-class Look(Body):
+class Rendering(Body):
     """How frames of a project are made."""
 
     mode: Literal[
@@ -146,14 +145,14 @@ class Look(Body):
     highlights: Annotated[float, Field(ge=1, le=1000)] = 1.0
 
 
-class Image(Look):
+class Image(Rendering):
     """One frame of a project."""
 
     frame: Frame = 0
     width: Annotated[int, Field(ge=16, le=8192)] | None = None
 
 
-class Export(Look, Part):
+class Export(Rendering, Part):
     """Render a project to a video."""
 
     kind: Literal["export"]

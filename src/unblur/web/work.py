@@ -16,7 +16,7 @@ import traceback
 import warnings
 from typing import TextIO
 
-from unblur.errors import UnblurError, UnblurWarning
+from unblur.errors import UnblurError, UnblurWarning, is_out_of_memory
 from unblur.web.desk import Desk
 
 INTERNAL, RESOURCE = 5, 4
@@ -71,7 +71,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message of what ended a job."""
     if isinstance(error, UnblurError):
         return error.exit_code, str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return RESOURCE, "out of memory: take a smaller model, or a smaller clip"
     if isinstance(error, OSError) and error.strerror:
         return RESOURCE, f"{error.strerror}: free some space on the server"

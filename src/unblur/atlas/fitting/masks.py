@@ -145,8 +145,8 @@ SAM_MODEL = "facebook/sam2.1-hiera-tiny"
 def sam_masks(frames: Tensor, point: tuple[float, float], model: Any = None) -> Tensor:
     """Masks of the object under a point of the first frame, by SAM 2: (T, H, W) int64, 0 or 1.
 
-    Images are prepared here (1024x1024, ImageNet's mean and deviation), since the processor of
-    transformers wants torchvision. Each frame is asked at the middle of the mask before it.
+    Images are prepared here (1024x1024, ImageNet's mean and deviation), since the image processor
+    of transformers needs torchvision. Each frame's prompt is the middle of the mask before it.
 
     Args:
         frames: (T, 3, H, W) encoded RGB in [0, 1].

@@ -36,7 +36,7 @@ DEEPEST = 32
 """Levels of groups in groups."""
 MARGIN = 4
 """Times the atlas's pixels that an image may have: layers may reach beyond the canvas."""
-PICTURES = ",".join(
+IMAGE_FORMATS = ",".join(
     f"{kind}_pipe" for kind in ("bmp", "exr", "jpeg", "jpegxl", "j2k", "png", "tiff", "webp")
 )
 """What FFmpeg calls files of one image."""
@@ -157,7 +157,11 @@ def claimed_size(data: bytes, most: int) -> tuple[int, int] | None:
     """
     if found := size_of(data):
         return found
-    options = {"format_whitelist": PICTURES, "protocol_whitelist": "none", "max_pixels": str(most)}
+    options = {
+        "format_whitelist": IMAGE_FORMATS,
+        "protocol_whitelist": "none",
+        "max_pixels": str(most),
+    }
     try:
         with av.open(io.BytesIO(data), options=options) as file:
             context = file.streams.video[0].codec_context

@@ -45,19 +45,19 @@ class Propagation(nn.Module):
         Returns:
             For each frame its features and those that each pass found, (B, C, h, w) each.
         """
-        seen: list[tuple[Tensor, ...]] = [(frame,) for frame in x.unbind(1)]
+        known: list[tuple[Tensor, ...]] = [(frame,) for frame in x.unbind(1)]
         there, back, sharpness = (t.unbind(1) for t in (flow_forward, flow_backward, sharp))
         for name, layer in self.passes.items():
             if name.startswith("forward"):
-                found = layer(seen, back, there, sharpness)
+                found = layer(known, back, there, sharpness)
             else:  # the same, with time running the other way
-                found = layer(seen[::-1], there[::-1], back[::-1], sharpness[::-1])[::-1]
-            seen = [(*features, y) for features, y in zip(seen, found, strict=True)]
-        return seen
+                found = layer(known[::-1], there[::-1], back[::-1], sharpness[::-1])[::-1]
+            known = [(*features, y) for features, y in zip(known, found, strict=True)]
+        return known
 
 
 class Reference(NamedTuple):
-    """An earlier step, as seen from the current frame."""
+    """An earlier step, as viewed from the current frame."""
 
     feature: Tensor
     """(B, C, h, w) as it was, for the deformable convolution."""
@@ -89,7 +89,7 @@ class Pass(nn.Module):
 
     def forward(
         self,
-        seen: Sequence[tuple[Tensor, ...]],
+        known: Sequence[tuple[Tensor, ...]],
         to_last: Sequence[Tensor],
         from_last: Sequence[Tensor],
         sharp: Sequence[Tensor],
@@ -97,7 +97,7 @@ class Pass(nn.Module):
         """Walks through the frames in the order given.
 
         Args:
-            seen: features (B, C, h, w) so far of each of T frames; the last ones are carried on.
+            known: features (B, C, h, w) so far of each of T frames; the last ones are carried on.
             to_last: T-1 flows (B, 2, h, w), flow i lives on frame i + 1 and points to frame i.
             from_last: T-1 flows (B, 2, h, w), flow i lives on frame i and points to frame i + 1.
             sharp: T maps (B, 1, h, w).
@@ -106,7 +106,7 @@ class Pass(nn.Module):
             T features (B, C, h, w).
         """
         found: list[Tensor] = []
-        for i, features in enumerate(seen):
+        for i, features in enumerate(known):
             current = features[-1]
             y = torch.zeros_like(current)
             if i > 0:

@@ -94,7 +94,7 @@ class SwinLayer(nn.Module):
         _, frames, h, w, _ = x.shape
         rows, cols = (padded_length(n, side) for n, side in zip((h, w), WINDOW[1:], strict=True))
         x = F.pad(x, (0, 0, 0, cols - w, 0, rows - h))
-        windows = cut(x.roll((-self.shift, -self.shift), (2, 3)))  # (B, W, L, C)
+        windows = into_windows(x.roll((-self.shift, -self.shift), (2, 3)))  # (B, W, L, C)
         count = windows.shape[:2]
         q, k, v = (
             t.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -110,14 +110,14 @@ class SwinLayer(nn.Module):
         return paste(y, frames, rows, cols).roll((self.shift, self.shift), (2, 3))[:, :, :h, :w]
 
 
-def cut(x: Tensor) -> Tensor:
+def into_windows(x: Tensor) -> Tensor:
     """(B, F, h, w, C) -> windows (B, h/8 * w/8, F*8*8, C)."""
     x = x.unflatten(3, (-1, WINDOW[2])).unflatten(2, (-1, WINDOW[1]))  # (B, F, m, 8, n, 8, C)
     return x.permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(1, 2)
 
 
 def paste(windows: Tensor, frames: int, rows: int, cols: int) -> Tensor:
-    """Inverse of `cut`."""
+    """Inverse of `into_windows`."""
     m, n = rows // WINDOW[1], cols // WINDOW[2]
     x = windows.unflatten(2, (frames, *WINDOW[1:])).unflatten(1, (m, n))  # (B, m, n, F, 8, 8, C)
     return x.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
@@ -135,7 +135,7 @@ def borders(
     region = regions(rows)[:, None] * 3 + regions(cols)  # (rows, cols)
     time = torch.arange(frames, device=device) * 9 * apart  # (F,)
     region = time[:, None, None] + region  # (F, rows, cols)
-    region = cut(region[None, ..., None])[0, :, :, 0]  # (W, L)
+    region = into_windows(region[None, ..., None])[0, :, :, 0]  # (W, L)
     return -100.0 * (region[:, :, None] != region[:, None])
 
 

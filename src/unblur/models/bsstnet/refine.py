@@ -118,10 +118,10 @@ class FeaturePropagation(nn.Module):
         zero = torch.zeros_like(inputs[0][0])  # (B, C, h, w)
         last, second_last = zero, zero
         features: list[Tensor] = []
-        for step, seen in enumerate(inputs):
+        for step, given in enumerate(inputs):
             # offsets are found from the frame's own features in both passes
-            y = self.align[direction](last, seen[0], second_last) if step else zero
-            y = y + self.merge[direction](torch.cat((*seen, y), 1))
+            y = self.align[direction](last, given[0], second_last) if step else zero
+            y = y + self.merge[direction](torch.cat((*given, y), 1))
             last, second_last = y, (last if step else zero)
             features.append(y)
         return features

@@ -28,9 +28,9 @@ class Selection(NamedTuple):
     windows: Tensor
     """(B, Wy, Wx) bool: windows whose blurred frames look elsewhere in time."""
     queries: Tensor
-    """(B, Kq, Wy, Wx) frames that ask, in the windows above."""
+    """(B, Kq, Wy, Wx) frames whose tokens are queries, in the windows above."""
     keys: Tensor
-    """(B, Kk, Wy, Wx) frames that are asked."""
+    """(B, Kk, Wy, Wx) frames whose tokens are keys."""
 
 
 def select(

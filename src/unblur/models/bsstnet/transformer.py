@@ -95,13 +95,13 @@ class SparseAttention(nn.Module):
         pooled = self.key(coarse), self.value(coarse)
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
 
-        for at, asking, asked in jobs_across_time(selection, D, pooled[0].shape[2]):
-            q = gather(query, at, asking)  # (n, Kq*64, D)
+        for at, query_frames, key_frames in jobs_across_time(selection, D, pooled[0].shape[2]):
+            q = gather(query, at, query_frames)  # (n, Kq*64, D)
             k, v = (
-                torch.cat((gather(near, at, asked), gather_coarse(far, at, asked)), 1)
+                torch.cat((gather(near, at, key_frames), gather_coarse(far, at, key_frames)), 1)
                 for near, far in zip(around, pooled, strict=True)
             )  # (n, Kk*(256+L), D)
-            out = self._attend(out, at, asking, q, k, v)
+            out = self._attend(out, at, query_frames, q, k, v)
         for at, frames in jobs_within(selection, T, D):
             q, k, v = (gather(t, at, frames) for t in (query, *own))  # (n, F*64, D)
             out = self._attend(out, at, frames, q, k, v)

@@ -15,7 +15,7 @@ from unblur.errors import WeightsError
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.bsstnet.blocks import AttentionBlock, GatedBlock
 from unblur.models.bsstnet.reconstruction import relative_positions
-from unblur.models.convert.names import bare, published_name, translate
+from unblur.models.convert.names import live, published_name, translate
 
 DEAD = (
     "feat_extract.",
@@ -162,14 +162,13 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: something is missing, unexpected or of another shape; the message lists it.
     """
-    found = bare(unwrap(state))
+    found = live(unwrap(state), DEAD, GEOMETRY)
     with torch.device("meta"):
         net = BSSTNet(OFFICIAL)
     for key in [k for k in found if k.endswith(BIAS_INDEX)]:
         if not torch.equal(found.pop(key).long(), relative_positions()):
             raise WeightsError(f"BSSTNet checkpoint: {key} orders its window in another way")
-    live = {k: v for k, v in found.items() if not (k.startswith(DEAD) or k.endswith(GEOMETRY))}
-    return translate(live, net, official_names(net), "BSSTNet checkpoint")
+    return translate(found, net, official_names(net), "BSSTNet checkpoint")
 
 
 def unwrap(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

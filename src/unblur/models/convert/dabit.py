@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from unblur.models.convert.names import Places, bare, published_names, translate
+from unblur.models.convert.names import Places, bare, live, published_names, translate
 from unblur.models.dabit import OFFICIAL, Dabit
 from unblur.models.flow_refocus import FlowRefocus
 
 DEAD = ("deform_align.", "backbone.", "feat_extract.")
 """Layers that the published network holds and never calls."""
-GEOMETRY = ".attention.valid_ind_rolled"
+GEOMETRY = (".attention.valid_ind_rolled",)
 """Table of the window's neighbours; ours follows from the sizes of the window."""
 
 PLACES: Places = (
@@ -103,9 +103,8 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     with torch.device("meta"):
         net = Dabit(OFFICIAL)
-    found = bare(state)
-    live = {k: v for k, v in found.items() if not (k.startswith(DEAD) or k.endswith(GEOMETRY))}
-    return translate(live, net, published_names(net, PLACES), "DaBiT checkpoint")
+    found = live(state, DEAD, GEOMETRY)
+    return translate(found, net, published_names(net, PLACES), "DaBiT checkpoint")
 
 
 def matches_flow(keys: Collection[str]) -> bool:

@@ -22,6 +22,18 @@ def bare(state: Mapping[str, V]) -> dict[str, V]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
+def live(state: Mapping[str, V], dead: tuple[str, ...], geometry: tuple[str, ...]) -> dict[str, V]:
+    """The bare entries of layers that are called, without tables that follow from a size.
+
+    Args:
+        state: the published state dict.
+        dead: how names begin of layers that the published network never calls.
+        geometry: how names end of tables of its fixed size.
+    """
+    found = bare(state).items()
+    return {k: v for k, v in found if not (k.startswith(dead) or k.endswith(geometry))}
+
+
 def published_name(name: str, places: Places) -> str:
     """What the published checkpoint calls our layer or tensor `name`."""
     for ours, theirs in places:

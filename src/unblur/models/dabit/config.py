@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Pixels = Literal["kept", "released", "alike"]
+Pixels = Literal["kept", "released", "similar"]
 BlurMap = Literal["given", "wavelet", "none"]
 
 MERGE_GROUPS = (2, 4, 8, 1)
@@ -47,7 +47,7 @@ class DabitConfig:
     pixels: Pixels = "kept"
     """What becomes of blurred pixels before the network sees them: nothing, or sharp ones of other
     frames in their place, by the rule of the released code, or by ours, which also asks that both
-    look alike but for the blur, see `ops.propagation`."""
+    are similar but for the blur, see `ops.propagation`."""
     blur: BlurMap = "given"
     """The blur map: as it is given, by the wavelets at each depth, as in the paper, or that all is
     blurred (V1 of the paper's Table 1, trained so)."""

@@ -17,7 +17,7 @@ PATCHES = Patches(side=7, stride=3)
 """The patches that become tokens, in elements of the features."""
 WINDOW = (5, 9)
 """Rows and columns of a window, in tokens."""
-REACH = (3, 5)
+SURROUND = (3, 5)
 """Rows and columns around a window whose tokens are keys too."""
 POOL = 4
 """Side of the squares that become the coarse keys, common to all windows of a frame."""
@@ -59,15 +59,15 @@ class SparseTransformer(nn.Module):
             (B, outputs, C, h, w).
         """
         h, w = x.shape[-2:]
-        windows = cut(blur, self.threshold)
+        windows = find_windows(blur, self.threshold)
         tokens = self.split(x)  # (B, T, M, N, D)
         length = tokens.shape[1]
         for i, block in enumerate(self.blocks):
             first = min(i % self.stride, length - 1)
-            asked = range(first, length, self.stride)
+            key_frames = range(first, length, self.stride)
             # the last block's result for the other frames is not used
             wanted = outputs if i == len(self.blocks) - 1 else length
-            tokens = block(tokens, windows, asked, wanted, h, w)
+            tokens = block(tokens, windows, key_frames, wanted, h, w)
         return self.compose(tokens[:, :outputs], h, w)
 
 
@@ -82,10 +82,10 @@ class TransformerBlock(nn.Module):
         self.mlp = FusionFeedForward(config.token_channels, config.token_hidden, PATCHES)
 
     def forward(
-        self, x: Tensor, windows: Windows, asked: range, wanted: int, h: int, w: int
+        self, x: Tensor, windows: Windows, key_frames: range, wanted: int, h: int, w: int
     ) -> Tensor:
         """(B, T, M, N, D) -> (B, wanted, M, N, D), tokens of features of h x w."""
-        x = x[:, :wanted] + self.attention(self.norm1(x), windows, asked, wanted)
+        x = x[:, :wanted] + self.attention(self.norm1(x), windows, key_frames, wanted)
         return x + self.mlp(self.norm2(x), h, w)
 
 
@@ -103,13 +103,13 @@ class SparseAttention(nn.Module):
         nn.init.zeros_(self.pool.bias)  # type: ignore[arg-type]
         self.project = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, windows: Windows, asked: range, wanted: int) -> Tensor:
+    def forward(self, x: Tensor, windows: Windows, key_frames: range, wanted: int) -> Tensor:
         """Attends.
 
         Args:
             x: (B, T, M, N, D) normalised tokens.
             windows: how they are cut.
-            asked: the frames whose tokens are keys of blurred windows.
+            key_frames: the frames whose tokens are keys of blurred windows.
             wanted: number of frames, from the first, that ask.
 
         Returns:
@@ -118,14 +118,14 @@ class SparseAttention(nn.Module):
         M, N, D = x.shape[2:]
         rows, cols = padded_grid(M, N)
         x = F.pad(x, (0, 0, 0, cols - N, 0, rows - M))  # zeros, which become keys as well
-        frames = slice(asked.start, None, asked.step)
+        frames = slice(key_frames.start, None, key_frames.step)
         tokens = x.flatten(2, 3)  # (B, T, L, D)
         coarse = self._pool(x[:, frames])  # (B, t, P, D)
         query, key, value = self.query(tokens[:, :wanted]), self.key(tokens), self.value(tokens)
         coarse_key, coarse_value = self.key(coarse), self.value(coarse)
         out = torch.empty_like(query)  # (B, wanted, L, D)
 
-        keys = len(asked) * (windows.around.shape[1] + coarse.shape[2])
+        keys = len(key_frames) * (windows.around.shape[1] + coarse.shape[2])
         for batch, window in jobs(windows.blurred, keys * D):
             own, around = windows.own[window], windows.around[window]  # (n, 45), (n, 193)
             q = gather(query, batch, own).flatten(1, 2)  # (n, wanted * 45, D)
@@ -160,8 +160,8 @@ def padded_grid(rows: int, cols: int) -> tuple[int, int]:
     return padded_length(rows, WINDOW[0]), padded_length(cols, WINDOW[1])
 
 
-def cut(blur: Tensor, threshold: float) -> Windows:
-    """Cuts frames into windows.
+def find_windows(blur: Tensor, threshold: float) -> Windows:
+    """Cuts frames into windows, and finds the blurred ones.
 
     Args:
         blur: (B, T, 1, h, w), 0 = sharp.
@@ -183,13 +183,13 @@ def token_tables(rows: int, cols: int) -> tuple[Tensor, Tensor]:
     """Tokens of each window, and those with their neighbours; the grid is a ring both ways.
 
     The published network takes the neighbours as four copies of the grid, moved diagonally by
-    `REACH` and cut into windows. That leaves a cross out: the middle row and the middle column of
-    the window, outside of it.
+    `SURROUND` and cut into windows. That leaves a cross out: the middle row and the middle column
+    of the window, outside of it.
 
     Returns:
         (W, 45) and (W, 193) positions in the flattened grid.
     """
-    (high, wide), (up, left) = WINDOW, REACH
+    (high, wide), (up, left) = WINDOW, SURROUND
     dy = torch.arange(-up, high + up)[:, None].expand(-1, wide + 2 * left)
     dx = torch.arange(-left, wide + left)[None].expand(high + 2 * up, -1)
     inside = (dy >= 0) & (dy < high) & (dx >= 0) & (dx < wide)

@@ -79,7 +79,7 @@ export function placeOf(project, oninput) {
   return { slider, node: field(t("frame"), slider, (n) => `${n} · ${clock(project.times[n])}`) };
 }
 
-/** An image that requests another as it is told. */
+/** An image that requests another when `show` is called. */
 export function live(project) {
   const img = el("img.shot", { alt: t("atlas.frame") });
   img.style.aspectRatio = `${project.width} / ${project.height}`;
@@ -158,7 +158,7 @@ function layers(project) {
 function flow(project) {
   const img = el("img.shot", { alt: t("flow.image") });
   img.style.aspectRatio = `${project.width} / ${project.height}`;
-  const told = el("p.soft", { "aria-live": "polite" });
+  const note = el("p.soft", { "aria-live": "polite" });
   const last = Math.min(project.frames - 1, 5);
   const from = range(0, project.frames - 1, 1, 0, () => show());
   const to = range(0, project.frames - 1, 1, last, () => show());
@@ -169,14 +169,14 @@ function flow(project) {
       const made = await api.image(`/api/projects/${project.id}/flow?first=${from.value}&last=${to.value}`);
       img.src = made.url;
       node.dataset.shown = +(node.dataset.shown ?? 0) + 1;
-      told.textContent = t("flow.told", {
+      note.textContent = t("flow.note", {
         longest: number(made.headers.get("x-longest"), 1), valid: number(100 * made.headers.get("x-valid")),
       });
     } catch (e) { say(e.message); } finally { node.classList.remove("waiting"); }
   });
   show();
   const wheel = el("img", { src: "wheel.svg", alt: t("flow.wheel"), width: 110, height: 110 });
-  return el("div", {}, node, el(".row", {}, wheel, told),
+  return el("div", {}, node, el(".row", {}, wheel, note),
     field(t("flow.from"), from, (v) => v), field(t("flow.to"), to, (v) => v),
     el(".tools", {}, el("button.primary.export", {
       type: "button",

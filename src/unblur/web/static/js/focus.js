@@ -21,7 +21,7 @@ export function focus(project) {
     marks();
     show();
   });
-  const told = el("p.soft.small", { "aria-live": "polite" }, t("focus.about"));
+  const note = el("p.soft.small", { "aria-live": "polite" }, t("focus.about"));
 
   const look = () => ({
     mode: "refocus",
@@ -109,13 +109,13 @@ export function focus(project) {
     if (px < 0 || py < 0 || px >= project.width || py >= project.height) return;
     try {
       const found = await api.get(`/api/projects/${project.id}/point?frame=${place.slider.value}&x=${px.toFixed(1)}&y=${py.toFixed(1)}`);
-      told.textContent = t("focus.clicked", { layer: found.layer, n: place.slider.value });
+      note.textContent = t("focus.clicked", { layer: found.layer, n: place.slider.value });
       add(found.layer);
     } catch (e) { say(e.message); }
   });
   marks();
   show();
-  return el("div", {}, shot.node, told, place.node, strip,
+  return el("div", {}, shot.node, note, place.node, strip,
     el(".row", {}, field(t("key.what"), what),
       el("button", { type: "button", onclick: () => add(what.value) }, t("key.add")),
       el("button", { type: "button", onclick: () => drop(chosen) }, t("key.delete"))),

@@ -86,7 +86,7 @@ export function paint(project) {
     if (move) {
       cursor.x = Math.min(over.width, Math.max(0, cursor.x + +move[0]));
       cursor.y = Math.min(over.height, Math.max(0, cursor.y + +move[1]));
-      told.textContent = t("paint.at", { x: Math.round(cursor.x), y: Math.round(cursor.y) });
+      note.textContent = t("paint.at", { x: Math.round(cursor.x), y: Math.round(cursor.y) });
     } else if (event.key === " ") { remember(); dab(cursor.x, cursor.y); send(); } else if (event.key === "z" && (event.ctrlKey || event.metaKey)) back_();
     else return;
     event.preventDefault();
@@ -99,7 +99,7 @@ export function paint(project) {
     send();
   }
 
-  const told = el("p.soft.small", { "aria-live": "polite" }, t("paint.keys"));
+  const note = el("p.soft.small", { "aria-live": "polite" }, t("paint.keys"));
   const five = [...new Set([0, 1, 2, 3, 4].map((n) => Math.round((n * (project.frames - 1)) / 4)))];
   const images = five.map((n) => {
     const img = el("img", { alt: t("frame.of", { n, name: project.name }) });
@@ -143,7 +143,7 @@ export function paint(project) {
   show();
   const node = el("div", {},
     el(".columns", {},
-      el("div", {}, paper, told),
+      el("div", {}, paper, note),
       el("div", {}, field(t("layer"), layer), field(t("tool"), tool), field(t("colour"), shade),
         field(t("size"), size, (v) => `${v} px`), field(t("opacity"), strength, (v) => `${Math.round(100 * v)} %`),
         field(t("words"), words), field(t("paint.load"), file),

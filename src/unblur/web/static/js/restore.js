@@ -35,7 +35,7 @@ function work(root, clip) {
   const part = () => partOf(clip, line.state);
 
   async function ask(request) {
-    for (const job of jobs.list) { // nobody waits for an estimate any more
+    for (const job of jobs.list) { // no one waits for an estimate any more
       if (job.kind === "estimate" && job.source === clip.id && jobs.LIVING.includes(job.state)) await api.post(`/api/jobs/${job.id}/cancel`).catch(() => {});
     }
     return order(request);
@@ -44,7 +44,7 @@ function work(root, clip) {
   // What it would cost, measured anew when something changed that matters. The bar of jobs does not
   // show these.
   const known = new Map();
-  let asked = 0;
+  let latestTurn = 0;
   const reckon = later(async () => {
     if (!line.state.found) return; // the analysis goes first
     const { model, quality, strength, deinterlace } = form.value().plain;
@@ -52,7 +52,7 @@ function work(root, clip) {
     // Left to unblur, each shot has the model that the analysis calls for.
     const kinds = model === "auto" ? kindsOf(line.state.found, start, end) : null;
     const key = [model, quality, strength > 0, JSON.stringify(kinds)].join();
-    const turn = ++asked;
+    const turn = ++latestTurn;
     if (!known.has(key)) {
       cost.textContent = t("cost.waits");
       let job;
@@ -62,11 +62,11 @@ function work(root, clip) {
       }
       const done = await jobs.ended(job.id);
       if (!done) return;
-      if (done.state !== "done") { if (turn === asked) cost.textContent = done.error?.message ?? ""; return; }
+      if (done.state !== "done") { if (turn === latestTurn) cost.textContent = done.error?.message ?? ""; return; }
       known.set(key, done.facts);
       api.remove(`/api/jobs/${job.id}`).catch(() => {});
     }
-    if (turn !== asked) return;
+    if (turn !== latestTurn) return;
     const f = known.get(key);
     const seconds = f.frames ? (f.seconds / f.frames) * (end - start) : 0;
     cost.textContent = t("cost", { model: f.model, device: f.device, time: duration(seconds), memory: bytes(f.memory) });

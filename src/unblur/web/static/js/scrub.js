@@ -6,7 +6,7 @@ import { clock, t } from "./texts.js";
 /** An image of a clip's frame; show(n) changes it. */
 export function scrub(clip) {
   const img = el("img.shot", { alt: "" });
-  const told = el("figcaption");
+  const note = el("figcaption");
   const width = () => {
     const wanted = Math.max(320, (img.clientWidth || 640) * (window.devicePixelRatio || 1));
     return Math.min(clip.width, 8192, Math.ceil(wanted / 320) * 320);
@@ -15,8 +15,8 @@ export function scrub(clip) {
     img.onload = img.onerror = done;
     img.src = `/api/clips/${clip.id}/frames/${n}?width=${Math.max(16, width())}`;
     img.alt = t("frame.of", { n, name: clip.name });
-    told.textContent = `${t("frame")} ${n}` + (clip.rate ? ` · ${clock(n / clip.rate)}` : "");
+    note.textContent = `${t("frame")} ${n}` + (clip.rate ? ` · ${clock(n / clip.rate)}` : "");
   }));
   img.style.aspectRatio = `${clip.width} / ${clip.height}`;
-  return { node: el("figure", {}, img, told), show: load };
+  return { node: el("figure", {}, img, note), show: load };
 }

@@ -17,7 +17,7 @@ export function timeline(clip, { onframe, onpart }) {
   });
   const from = el("input", { type: "number", min: 0, max: count - 1, value: 0, onchange: () => part(+from.value, state.end) });
   const to = el("input", { type: "number", min: 1, max: count, value: count, onchange: () => part(state.start, +to.value) });
-  const told = el("span.soft.small");
+  const note = el("span.soft.small");
   const button = (text, onclick) => el("button", { type: "button", onclick }, text);
   const legend = el("ul.legend", { hidden: true },
     ...["motion", "focus", "codec"].map((k) => el("li", {}, el(`i.c-${k}`), t(`legend.${k}`))),
@@ -27,7 +27,7 @@ export function timeline(clip, { onframe, onpart }) {
     el(".row", {},
       labelled(t("part.from"), from), button(t("part.start.here"), () => part(state.frame, state.end)),
       labelled(t("part.to"), to), button(t("part.end.here"), () => part(state.start, state.frame + 1)),
-      button(t("part.all"), () => part(0, count)), told));
+      button(t("part.all"), () => part(0, count)), note));
 
   function look(n, quiet = false) {
     state.frame = Math.min(count - 1, Math.max(0, Math.round(n)));
@@ -43,7 +43,7 @@ export function timeline(clip, { onframe, onpart }) {
     from.value = start;
     to.value = end;
     const seconds = clip.rate ? ` · ${clock((end - start) / clip.rate)}` : "";
-    told.textContent = t("part.frames", { n: end - start }) + seconds;
+    note.textContent = t("part.frames", { n: end - start }) + seconds;
     draw();
     if (!quiet) onpart?.(start, end);
   }

@@ -53,7 +53,7 @@ function work(root, clip) {
 
   async function show(job) {
     const scores = (await api.get(api.fileOf(job, "scores.json"))).frames;
-    const told = el("p.scores", { "aria-live": "off" });
+    const note = el("p.scores", { "aria-live": "off" });
     const chart = el("canvas.chart", { role: "img", "aria-label": t("trial.chart") });
     let at = 0;
     const draw = () => graph(chart, scores, at);
@@ -62,7 +62,7 @@ function work(root, clip) {
       at = n;
       const s = scores[Math.min(n, scores.length - 1)];
       const db = (x) => `${number(x.psnr, 2)} dB` + (x.ssim == null ? "" : ` · SSIM ${number(x.ssim, 3)}`);
-      told.replaceChildren(el("span", {}, `${t("ab.blurred")}: ${db(s.blurred)}`), " → ", el("b", {}, `${t("ab.after")}: ${db(s.restored)}`));
+      note.replaceChildren(el("span", {}, `${t("ab.blurred")}: ${db(s.blurred)}`), " → ", el("b", {}, `${t("ab.after")}: ${db(s.restored)}`));
       draw();
     };
     const url = (role) => api.fileOf(job, job.files.find((f) => f.role === role).name);
@@ -78,7 +78,7 @@ function work(root, clip) {
         ],
         rate: f.rate, frames: f.frames, onframe: say_,
       }),
-      told, chart,
+      note, chart,
       el("ul.legend", {}, el("li", {}, el("i.c-motion"), t("ab.blurred")), el("li", {}, el("i.c-sharp"), t("ab.after"))),
       el(".tools", {}, jobs.downloads(job),
         el("button", {

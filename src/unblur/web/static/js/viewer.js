@@ -25,7 +25,7 @@ export function viewer({ sources, rate, frames, onframe }) {
   const frame = el(".ab-frame", {}, stage);
   const place = range(0, Math.max(0, frames - 1), 1, 0, () => seek(+place.value));
   place.setAttribute("aria-label", t("frame"));
-  const told = el("span.soft.small");
+  const note = el("span.soft.small");
   const play = el("button.play", { type: "button", onclick: () => (a.paused ? start() : stop()) }, "▶");
   play.setAttribute("aria-label", t("play"));
   const zoom = choice(ZOOMS.map((z) => [z, z === "fit" ? t("zoom.fit") : `${100 * z} %`]), "fit", () => size());
@@ -67,7 +67,7 @@ export function viewer({ sources, rate, frames, onframe }) {
   }
 
   function tell(n) {
-    told.textContent = `${t("frame")} ${n} · ${clock(n * step)}`;
+    note.textContent = `${t("frame")} ${n} · ${clock(n * step)}`;
     onframe?.(n);
   }
 
@@ -143,7 +143,7 @@ export function viewer({ sources, rate, frames, onframe }) {
   const button = (text, label, onclick) => el("button", { type: "button", onclick, "aria-label": label, title: label }, text);
   const flip = button("A⇄B", t("ab.flip"), () => split(at < 50 ? 100 : 0));
   const root = el(".ab", { tabIndex: -1 }, frame,
-    el(".tools", {}, play, button("‹", t("back"), () => steps(-1)), button("›", t("forward"), () => steps(1)), place, told),
+    el(".tools", {}, play, button("‹", t("back"), () => steps(-1)), button("›", t("forward"), () => steps(1)), place, note),
     el(".tools", {}, sources.length > 2 ? [selectA, selectB] : [], flip, zoom, el("span.soft.small", {}, t("ab.keys"))));
   root.addEventListener("keydown", (event) => {
     if (["INPUT", "SELECT", "BUTTON"].includes(event.target.tagName) && event.key === " ") return;

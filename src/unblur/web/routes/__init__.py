@@ -1,0 +1,1 @@
+"""The routes below `/api`: what can be requested over HTTP."""
