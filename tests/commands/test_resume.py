@@ -19,6 +19,7 @@ import unblur
 from unblur.cli import main
 from unblur.commands import unfinished as parts
 from unblur.commands.unfinished import folder_of, leftovers, remove
+from unblur.disk import Staged, put_file
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Preset, Window
@@ -344,6 +345,91 @@ def test_without_resume_nothing_is_lost(clip, tmp_path, killed, capfd):
     assert "out.mkv" in capfd.readouterr().out
     assert visible(tmp_path) == ["in.mov"]
     unblur.restore(clip, out, model="mixing")
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "frames/%03d.png", "frames/"])
+def test_the_line_that_is_done_says_so_and_does_nothing(clip, tmp_path, capfd, name):
+    (tmp_path / "frames").mkdir()
+    words = [str(clip), f"{tmp_path}/{name}", "--model", "mixing", "--resume"]
+    assert main([*words, "-q"]) == 0
+    before = content(tmp_path / name.partition("/")[0])
+    capfd.readouterr()
+    assert main(words) == 0
+    assert "is complete already: nothing to do" in capfd.readouterr().out
+    assert main([*words, "--json"]) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["event"], report["skipped"], report["frames"]) == ("report", True, 0)
+    assert content(tmp_path / name.partition("/")[0]) == before
+    assert main([*words, "--overwrite", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["skipped"], report["frames"]) == (False, FRAMES)
+
+
+@pytest.mark.parametrize("other", ["no video", "another size", "the input", "the same file"])
+def test_what_is_no_result_is_not_taken_for_one(clip, tmp_path, other):
+    out, before = tmp_path / "out.mov", clip.read_bytes()
+    said = "exists and is no complete result"
+    if other == "no video":
+        out.touch()
+    elif other == "another size":
+        small = np.zeros((3, 16, 16, 3), np.uint8)
+        with av.open(str(out), "w") as file:
+            video = file.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 16, 16, "yuv420p"
+            for image in small:
+                file.mux(video.encode(av.VideoFrame.from_ndarray(image)))
+            file.mux(video.encode(None))
+        said = "exists with frames of 16x16"
+    elif other == "the input":
+        out, said = clip, "is the input"
+    else:
+        os.link(clip, out)
+        said = "is the input"
+    with pytest.raises(UsageError, match=said):
+        unblur.restore(clip, out, model="mixing", resume=True)
+    assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "frames"])
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.filterwarnings("error::unblur.errors.UnblurWarning")
+def test_a_job_that_ends_when_its_output_has_its_name(clip, tmp_path, monkeypatch, name, how):
+    """Nothing is to be done of it, and nothing stays beside it."""
+    out = tmp_path / name
+    options = {"model": "mixing", "codec": "png" if name == "frames" else None}
+    error = Killed if how == "killed" else KeyboardInterrupt
+    place, original = "unblur.video.output.put_file", put_file
+    if name == "frames":
+        place, original = "unblur.disk.Staged.put", Staged.put
+
+    def named(*given, **more):
+        original(*given, **more)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, named)
+        patch.setattr(parts, "WORTH", 0.0)
+        if how == "killed":
+            patch.setattr(parts, "_remove", lambda kept, lock: lock.close())
+        with pytest.raises(error):
+            unblur.restore(clip, out, **options)
+    assert (how == "killed") == folder_of(out).exists()
+    before = content(out)
+    assert unblur.restore(clip, out, resume=True, **options).skipped
+    assert content(out) == before
+    assert set(visible(tmp_path)) == {"in.mov", name}
+
+
+def test_an_output_that_was_to_be_replaced_is_not_the_new_one(clip, whole, tmp_path, killed):
+    out = tmp_path / "out.mkv"
+    unblur.restore(clip, out, model="none", codec="ffv1")
+    old = content(out)
+    killed(clip, out, 12, model="mixing", overwrite=True)
+    with pytest.raises(UsageError, match="exists"):
+        unblur.restore(clip, out, model="mixing", resume=True)
+    assert content(out) == old
+    assert not unblur.restore(clip, out, model="mixing", resume=True, overwrite=True).skipped
+    assert content(out) == content(whole)
 
 
 def test_clean_knows_only_what_it_made(tmp_path):

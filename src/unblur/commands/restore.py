@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from torch import Tensor
 from unblur.commands.analyze import frames_of, look_for_blur
 from unblur.commands.arrays import Given, taken_apart
 from unblur.commands.cluster import connected, is_connected
-from unblur.commands.remote import is_remote, staged
+from unblur.commands.remote import is_remote, is_there, staged
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -33,7 +33,7 @@ from unblur.commands.request import (
     request,
     when,
 )
-from unblur.commands.resume import Again, Chosen, chosen_before, facts_of
+from unblur.commands.resume import Again, Chosen, chosen_before, facts_of, is_complete
 from unblur.commands.space import check_space
 from unblur.commands.team import check_shared, team_of
 from unblur.commands.unfinished import unfinished
@@ -104,6 +104,8 @@ class Report:
     shots: int
     decode_failures: int
     """Packets that could not be decoded."""
+    skipped: bool = False
+    """Whether the output was complete before, with `resume`, so that nothing was done."""
 
 
 ProgressCallback = Listener
@@ -202,7 +204,7 @@ def restore(
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
         resume: go on where an interrupted job with the same options stopped; begin where there is
-            none.
+            none; do nothing where the destination is complete.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
         preview: only the first 2 seconds, input and result side by side, without sound; of a
@@ -251,7 +253,9 @@ def restore(
             return _restore_still(source=source, destination=destination, **options)
         start = at or start
     if is_remote(source) or is_remote(destination):
-        with staged(source, destination, overwrite=overwrite) as (near, made):
+        if resume and not overwrite and is_remote(destination) and is_there(destination):
+            return _skipped(str(destination), named)
+        with staged(source, destination, named) as (near, made):
             report = restore(near, made, **named)
         sent = is_remote(destination)
         return dataclasses.replace(report, output=str(destination)) if sent else report
@@ -317,6 +321,8 @@ def restore(
         place = None if preview or live or is_pipe(target) else place_of(target, codec)
         work = None
         if place is not None and isinstance(wanted.model, str):
+            if resume and not overwrite and is_complete(target, place, source, shape, info.scale):
+                return _skipped(destination, named)
             given = {**named, "source": source, "destination": destination}
             facts = facts_of(given, shape, team.kind(where))
             work = closing_last.enter_context(
@@ -462,6 +468,23 @@ def restore(
         window=fit.window or plan.window or 1,
         shots=len(shots) if shots else 1,
         decode_failures=reader.decode_failures,
+    )
+
+
+def _skipped(output: Path | str, options: Mapping[str, Any]) -> Report:
+    """Of a job that had come to its end before."""
+    return Report(
+        output=output,
+        frames=0,
+        seconds=0.0,
+        model=str(options["model"]),
+        light=options["light"],
+        device=str(options["device"]),
+        tile=None,
+        window=1,
+        shots=0,
+        decode_failures=0,
+        skipped=True,
     )
 
 

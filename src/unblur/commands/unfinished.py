@@ -89,7 +89,7 @@ def unfinished(
     facts = json.loads(json.dumps(dict(facts)))
     folder = folder_of(target)
     try:
-        lock = _locked(folder, target)
+        lock = locked(folder, target)
     except OSError:
         yield None
         return
@@ -105,6 +105,9 @@ def unfinished(
         yield job
     except BaseException:
         kept.close()
+        if target.exists() and kept.is_result(target):  # interrupted on its last step
+            _remove(kept, lock)
+            raise
         if _holds_work(folder) and (job.begun or time.monotonic() - began >= WORTH):
             _tidy(folder)
             lock.close()
@@ -118,6 +121,25 @@ def unfinished(
             _remove(kept, lock)
         raise
     _remove(kept, lock)
+
+
+def is_finished(target: Path) -> bool:
+    """Whether no job is left of an output that is there.
+
+    What a job left that was killed when the output had its name is removed.
+
+    Raises:
+        UsageError: a process works on it.
+    """
+    folder = folder_of(target)
+    if not (folder / LOCK).exists():
+        return True
+    kept, lock = Kept(folder), locked(folder, target)
+    if _holds_work(folder) and not kept.is_result(target):
+        lock.close()
+        return False
+    _remove(kept, lock)
+    return True
 
 
 def folder_of(target: Path) -> Path:
@@ -140,13 +162,13 @@ def leftovers(path: Path) -> list[Leftover]:
         name = journal.get("target") or _content(folder / LOCK).partition("\n")[2]
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
-        found.append(Leftover(folder, Path(name), size, _is_locked(folder)))
+        found.append(Leftover(folder, Path(name), size, is_locked(folder)))
     return found
 
 
 def remove(left: Leftover) -> None:
     """Removes what an interrupted job left; UsageError where a process works on it."""
-    lock = _locked(left.folder, left.target)
+    lock = locked(left.folder, left.target)
     _remove(Kept(left.folder), lock)
 
 
@@ -282,7 +304,7 @@ class _Lock:
         self._file = None
 
 
-def _locked(folder: Path, target: Path) -> _Lock:
+def locked(folder: Path, target: object) -> _Lock:
     """Makes the folder, and takes it for this process; UsageError where another one has it."""
     path = folder / LOCK
     for _ in range(_TRIES):
@@ -307,7 +329,10 @@ def _locked(folder: Path, target: Path) -> _Lock:
     raise OSError(errno.EAGAIN, "its folder comes and goes", str(folder))
 
 
-def _is_locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
+    """Whether a process is at work in a folder."""
+    if not (folder / LOCK).is_file():
+        return False
     file = os.open(folder / LOCK, os.O_RDWR)
     try:
         return not _try_lock(file)

@@ -214,6 +214,8 @@ class FileWriter:
                 self._closing.close()
                 self._amend()
             self._check_result()
+            if self._kept is not None:
+                self._kept.note_result(self._pending.path)
             self._pending.publish()
         except BaseException:
             self._abort()
