@@ -387,7 +387,8 @@ def test_a_reader_that_leaves_is_no_error():
 def test_names_the_console_cannot_show(monkeypatch):
     code = (
         "import sys, unblur; from types import SimpleNamespace as S;"
-        "unblur.restore = lambda *a, **k: S(frames=1, seconds=1.0, output=a[1], model='none', skipped=False);"
+        "report = S(frames=1, seconds=1.0, output='o', model='none', skipped=False);"
+        "unblur.restore = lambda *a, **k: S(**{**vars(report), 'output': a[1]});"
         "from unblur.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(

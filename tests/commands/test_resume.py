@@ -239,7 +239,9 @@ def test_work_is_not_done_twice(clip, tmp_path, killed, monkeypatch):
         ({"strength": 0.5}, r"--strength 1.0, now there is --strength 0.5"),
         ({"end": "f20"}, "no --end, now there is --end f20"),
         ({"model": "bsstnet-tiny"}, "--model mixing"),
+        ({"strict": True}, "no --strict, now there is --strict;"),
         ("input", "the content of the input changed"),
+        ("time", r"the input was written again .* `touch -d @\d+\.\d{9} IN`"),
         ("version", "unblur"),
         ("weights", "the weights of mixing changed"),
     ],
@@ -252,6 +254,8 @@ def test_whatever_differs_is_refused_by_name(clip, tmp_path, killed, monkeypatch
     before = content(folder_of(out))
     options = {"model": "mixing"}
     if change == "input":
+        clip.write_bytes(clip.read_bytes()[:-1] + b"?")
+    elif change == "time":
         os.utime(clip, (1, 1))
     elif change == "version":
         monkeypatch.setattr(unblur, "__version__", "9.9")
@@ -299,6 +303,15 @@ def test_a_name_need_not_be_text(clip, whole, tmp_path, killed, capfd):
     unblur.restore(clip, out, model="mixing", resume=True)
     assert content(out) == content(whole)
     assert folder_of(out).exists() is False
+
+
+def test_a_folder_that_was_moved_goes_on_and_is_named(clip, whole, tmp_path, killed):
+    (tmp_path / "here").mkdir()
+    killed(clip, tmp_path / "here" / "out.mkv", 12, model="mixing")
+    there = (tmp_path / "here").rename(tmp_path / "there")
+    assert [left.target for left in leftovers(there)] == [there / "out.mkv"]
+    unblur.restore(clip, there / "out.mkv", model="mixing", resume=True)
+    assert content(there / "out.mkv") == content(whole)
 
 
 def test_what_a_killed_removal_leaves_is_found(clip, tmp_path, killed, monkeypatch):
@@ -391,9 +404,13 @@ def test_what_is_no_result_is_not_taken_for_one(clip, tmp_path, other):
 
 
 @pytest.mark.parametrize("name", ["out.mkv", "frames"])
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.parametrize(
+    ("how", "again"), [("killed", True), ("killed", False), ("interrupted", True)]
+)
 @pytest.mark.filterwarnings("error::unblur.errors.UnblurWarning")
-def test_a_job_that_ends_when_its_output_has_its_name(clip, tmp_path, monkeypatch, name, how):
+def test_a_job_that_ends_when_its_output_has_its_name(
+    clip, tmp_path, monkeypatch, name, how, again
+):
     """Nothing is to be done of it, and nothing stays beside it."""
     out = tmp_path / name
     options = {"model": "mixing", "codec": "png" if name == "frames" else None}
@@ -415,7 +432,11 @@ def test_a_job_that_ends_when_its_output_has_its_name(clip, tmp_path, monkeypatc
             unblur.restore(clip, out, **options)
     assert (how == "killed") == folder_of(out).exists()
     before = content(out)
-    assert unblur.restore(clip, out, resume=True, **options).skipped
+    if again:
+        assert unblur.restore(clip, out, resume=True, **options).skipped
+    else:
+        with pytest.raises(UsageError, match="exists"):
+            unblur.restore(clip, out, **options)
     assert content(out) == before
     assert set(visible(tmp_path)) == {"in.mov", name}
 
@@ -485,10 +506,11 @@ def test_what_is_worth_little_is_not_kept(clip, tmp_path, monkeypatch, seconds):
 
 def test_an_input_that_became_shorter(clip, tmp_path, killed, monkeypatch):
     killed(clip, tmp_path / "out.mkv", 25, model="mixing")
-    monkeypatch.setattr("unblur.commands.resume.fingerprint", lambda path: "")
+    monkeypatch.setattr("unblur.commands.resume.fingerprint", lambda path, timed: "")
+    monkeypatch.setattr("unblur.commands.resume.time_of", lambda path: "")
     journal = folder_of(tmp_path / "out.mkv") / "journal.json"
     facts = json.loads(journal.read_text())
-    facts["facts"]["the content of the input"] = ""
+    facts["facts"] |= {"the content of the input": "", "the time of the input": ""}
     del facts["check"]
     facts["check"] = parts._check(facts)
     journal.write_text(json.dumps(facts))

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.commands.unfinished import (
+    TIME,
     Unfinished,
     content_hash,
     fingerprint,
     is_finished,
     plain,
+    time_of,
 )
 from unblur.disk import entries, recover
 from unblur.engine.plan import MemoryPlan
@@ -46,7 +48,8 @@ def facts_of(options: Mapping[str, Any], info: VideoInfo, device: str) -> dict[s
     """
     depth = options["depth"]
     return {
-        "the content of the input": fingerprint(Path(options["source"])),
+        "the content of the input": fingerprint(Path(options["source"]), timed=False),
+        TIME: time_of(Path(options["source"])),
         "the input as it decodes": str(
             (info.width, info.height, info.pixel_format, str(info.time_base), info.stream_index)
         ),

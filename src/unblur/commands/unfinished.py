@@ -29,6 +29,8 @@ WORTH = 5.0
 """Seconds of work that are worth keeping when a job ends early and can still tidy up."""
 SAMPLE = 1 << 20
 """Bytes at the beginning, in the middle and at the end of a file by which it is known again."""
+TIME = "the time of the input"
+"""A fact of a job: when its input was written."""
 _TRIES = 10
 
 
@@ -162,7 +164,8 @@ def leftovers(path: Path) -> list[Leftover]:
         name = journal.get("target") or _content(folder / LOCK).partition("\n")[2]
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
-        found.append(Leftover(folder, Path(name), size, is_locked(folder)))
+        target = folder.parent / Path(name).name  # the folder may have been moved
+        found.append(Leftover(folder, target, size, is_locked(folder)))
     return found
 
 
@@ -172,11 +175,24 @@ def remove(left: Leftover) -> None:
     _remove(Kept(left.folder), lock)
 
 
-def fingerprint(path: Path) -> str:
-    """By which a file, or a folder or pattern of files, is known again."""
+def time_of(path: Path) -> str:
+    """When a file was written, as `touch -d` takes it; empty for what is no file."""
+    if not path.is_file():
+        return ""
+    seconds, part = divmod(path.stat().st_mtime_ns, 10**9)
+    return f"@{seconds}.{part:09d}"
+
+
+def fingerprint(path: Path, *, timed: bool = True) -> str:
+    """By which a file, or a folder or pattern of files, is known again.
+
+    Args:
+        path: of it.
+        timed: whether a file that was written again, with the same content, is another one.
+    """
     if path.is_file():
         status = path.stat()
-        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
+        digest = hashlib.sha256(f"{status.st_size} {time_of(path) if timed else ''}".encode())
         with path.open("rb") as file:
             for start in (0, max(0, status.st_size // 2), max(0, status.st_size - SAMPLE)):
                 file.seek(start)
@@ -212,6 +228,9 @@ def plain(value: Any) -> Any:
 def _take_up(job: Unfinished, resume: bool) -> None:
     """Goes on with what lies there, or begins anew; UsageError where neither is right."""
     folder, journal = job.kept.folder, _journal(job.kept.folder)
+    if not resume and job.kept.is_result(job.target):  # it was killed when all was done
+        _empty(folder)
+        return
     if not (journal and _holds_work(folder)):
         if (folder / JOURNAL).exists() and _holds_work(folder):
             warnings.warn(
@@ -239,13 +258,22 @@ def _take_up(job: Unfinished, resume: bool) -> None:
 
 
 def _difference(name: str, then: Any, now: Any) -> str:
+    if name == TIME and then and now:
+        return (
+            "the input was written again since it was begun, and its content looks the same (if it "
+            f"is, `touch -d {then} IN` says so)"
+        )
     if name.startswith("--"):
-        said = [f"{name} {value}" if value not in (None, False) else f"no {name}" for value in
-                (then, now)]  # fmt: skip
-        return f"it was begun with {said[0]}, now there is {said[1]}"
+        return f"it was begun with {_said(name, then)}, now there is {_said(name, now)}"
     if isinstance(then, str) and isinstance(now, str) and max(len(then), len(now)) < 40:
         return f"it was begun with {name} {then}, now it is {now}"
     return f"{name} changed since it was begun"
+
+
+def _said(option: str, value: Any) -> str:
+    if value is None or value is False:
+        return f"no {option}"
+    return option if value is True else f"{option} {value}"
 
 
 def _journal(folder: Path) -> dict[str, Any]:
