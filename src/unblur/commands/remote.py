@@ -19,7 +19,7 @@ from typing import Any
 
 from unblur import weights
 from unblur.commands.resume import NO_MATTER
-from unblur.commands.unfinished import fingerprint, leftovers, locked, plain
+from unblur.commands.unfinished import fingerprint, leftovers, locked, plain, shown_as
 from unblur.errors import MediaError, ResourceError, UsageError
 
 WHOLE_AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
@@ -47,7 +47,7 @@ def staged(
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
     options: Mapping[str, Any],
-) -> Iterator[tuple[str | os.PathLike[str], str | os.PathLike[str]]]:
+) -> Iterator[tuple[str | os.PathLike[str], str | os.PathLike[str] | None]]:
     """Brings a source here, and sends what the block made to where it belongs.
 
     Args:
@@ -57,7 +57,7 @@ def staged(
             is there, for the block to skip.
 
     Yields:
-        Source and destination on this machine.
+        Source and destination on this machine; None where, with `resume`, the destination is there.
 
     Raises:
         UsageError: the destination exists, or a URL is of no file.
@@ -68,7 +68,13 @@ def staged(
     near, made = source, destination
     if is_remote(destination):
         made = near_output(str(destination))
-        if is_there(destination) and not options["overwrite"]:
+    if _where(source) == _where(destination):
+        raise UsageError(f"{destination} is the input itself: write to another name")
+    if is_remote(destination):
+        if _is_there(destination) and not options["overwrite"]:
+            if options["resume"]:
+                yield source, None
+                return
             raise UsageError(f"{destination} exists: add --overwrite, or choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     lock = locked(folder, destination)
@@ -77,7 +83,8 @@ def staged(
             near = _brought(str(source), folder / "in")
         if made is not destination:
             _check_unsent(Path(made), str(destination), _job(source, near, options), options)
-        yield near, made
+        with shown_as(made, destination):
+            yield near, made
         if made is not destination:
             (folder / UNSENT).write_text(_job(source, near, options))
             _send(Path(made), str(destination))
@@ -92,7 +99,7 @@ def staged(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_there(url: str | os.PathLike[str]) -> bool:
+def _is_there(url: str | os.PathLike[str]) -> bool:
     """Whether a URL names something.
 
     Raises:
@@ -186,6 +193,15 @@ def _place(url: str | os.PathLike[str]) -> tuple[Any, str]:
     except ValueError as error:
         raise UsageError(f"{url}: {error}; copy the file here") from error
     return place, str(path)
+
+
+def _where(name: str | os.PathLike[str]) -> tuple[object, str]:
+    """What a file or URL names, whichever way it is written."""
+    if not is_remote(name):
+        return "local", os.path.realpath(name)
+    place, path = _place(name)
+    kinds = place.protocol if isinstance(place.protocol, tuple) else (place.protocol,)
+    return ("local", os.path.realpath(path)) if "file" in kinds else (kinds, path)
 
 
 def _name(url: str | os.PathLike[str]) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from unblur.commands.analyze import frames_of, look_for_blur
 from unblur.commands.arrays import Given, taken_apart
 from unblur.commands.cluster import connected, is_connected
-from unblur.commands.remote import is_remote, is_there, staged
+from unblur.commands.remote import is_remote, staged
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -245,6 +245,13 @@ def restore(
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     check_name(source)
     check_name(destination)
+    if is_remote(source) or is_remote(destination):
+        with staged(source, destination, named) as (near, made):
+            if made is None:
+                return _skipped(str(destination), named)
+            report = restore(near, made, **named)
+        sent = is_remote(destination)
+        return dataclasses.replace(report, output=str(destination)) if sent else report
     if preview:
         if Path(destination).suffix.lower() in STILLS:
             if is_pipe(source):
@@ -252,13 +259,6 @@ def restore(
             options = named | {"start": start, "end": end, "at": at}
             return _restore_still(source=source, destination=destination, **options)
         start = at or start
-    if is_remote(source) or is_remote(destination):
-        if resume and not overwrite and is_remote(destination) and is_there(destination):
-            return _skipped(str(destination), named)
-        with staged(source, destination, named) as (near, made):
-            report = restore(near, made, **named)
-        sent = is_remote(destination)
-        return dataclasses.replace(report, output=str(destination)) if sent else report
     if cluster is not None and not is_connected():
         with connected(cluster):
             return restore(source, destination, **named)

@@ -21,6 +21,7 @@ from unblur.commands.unfinished import (
     fingerprint,
     is_finished,
     plain,
+    shown,
     time_of,
 )
 from unblur.disk import entries, recover
@@ -116,8 +117,9 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
     for name, fit in chosen["fits"].items():
         if chosen["digests"][name] != digest_of(name):
             raise UsageError(
-                f"{job.target} cannot be gone on with: the weights of {name} changed since it was "
-                f"begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
+                f"{shown(job.target)} cannot be gone on with: the weights of {name} changed since "
+                "it was begun; bring them back, or remove what was done by "
+                f"`unblur clean '{shown(job.target)}'`"
             )
         fits[name] = MemoryPlan(
             None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"]

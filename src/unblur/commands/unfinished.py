@@ -17,8 +17,10 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from unblur.errors import UnblurWarning, UsageError
@@ -32,6 +34,7 @@ SAMPLE = 1 << 20
 TIME = "the time of the input"
 """A fact of a job: when its input was written."""
 _TRIES = 10
+_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
 
 
 @dataclass
@@ -68,6 +71,21 @@ class Leftover:
     """Bytes."""
     at_work: bool
     """Whether a process works on it right now."""
+
+
+@contextlib.contextmanager
+def shown_as(target: object, name: object) -> Iterator[None]:
+    """While the block runs messages call an output by the name that the user gave."""
+    before = _NAMES.set({**_NAMES.get(), os.path.realpath(str(target)): str(name)})
+    try:
+        yield
+    finally:
+        _NAMES.reset(before)
+
+
+def shown(target: object) -> str:
+    """An output as messages call it."""
+    return _NAMES.get().get(str(target), str(target))
 
 
 @contextlib.contextmanager
@@ -114,8 +132,8 @@ def unfinished(
             _tidy(folder)
             lock.close()
             warnings.warn(
-                f"what was done of {target} is kept: run the same command with --resume to go on,"
-                f" or `unblur clean '{target}'` to remove it",
+                f"what was done of {shown(target)} is kept: run the same command with --resume to "
+                f"go on, or `unblur clean '{shown(target)}'` to remove it",
                 UnblurWarning,
                 stacklevel=3,
             )
@@ -234,23 +252,24 @@ def _take_up(job: Unfinished, resume: bool) -> None:
     if not (journal and _holds_work(folder)):
         if (folder / JOURNAL).exists() and _holds_work(folder):
             warnings.warn(
-                f"the journal of what was done of {job.target} is damaged: it is done again",
+                f"the journal of what was done of {shown(job.target)} is damaged: it is done again",
                 UnblurWarning,
                 stacklevel=4,
             )
         _empty(folder)
         return
-    remedy = f"or remove what was done by `unblur clean '{job.target}'`"
+    name = shown(job.target)
+    remedy = f"or remove what was done by `unblur clean '{name}'`"
     if not resume:
         raise UsageError(
-            f"{job.target} was begun before and is not complete: add --resume to go on, {remedy}"
+            f"{name} was begun before and is not complete: add --resume to go on, {remedy}"
         )
     before = journal["facts"]
-    for name in [*before, *(n for n in job.facts if n not in before)]:
-        then, now = before.get(name), job.facts.get(name)
+    for fact in [*before, *(n for n in job.facts if n not in before)]:
+        then, now = before.get(fact), job.facts.get(fact)
         if then != now:
             raise UsageError(
-                f"{job.target} cannot be gone on with: {_difference(name, then, now)}; "
+                f"{name} cannot be gone on with: {_difference(fact, then, now)}; "
                 f"make it the same again, {remedy}"
             )
     job.begun, job.chosen = True, journal["chosen"]
@@ -344,9 +363,9 @@ def locked(folder: Path, target: object) -> _Lock:
         if not _try_lock(file):
             os.close(file)
             who = _content(path).partition("\n")[0]
+            by = f"another job{f' ({who})' if who else ''}"
             raise UsageError(
-                f"{target} is being written by another job{f' ({who})' if who else ''}: wait for"
-                " it, or choose another name"
+                f"{shown(target)} is being written by {by}: wait for it, or choose another name"
             )
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
             os.ftruncate(file, 0)
