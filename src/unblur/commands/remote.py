@@ -70,12 +70,11 @@ def staged(
         made = near_output(str(destination))
     if _where(source) == _where(destination):
         raise UsageError(f"{destination} is the input itself: write to another name")
-    if is_remote(destination):
-        if _is_there(destination) and not options["overwrite"]:
-            if options["resume"]:
-                yield source, None
-                return
-            raise UsageError(f"{destination} exists: add --overwrite, or choose another name")
+    if is_remote(destination) and _is_there(destination) and not options["overwrite"]:
+        if options["resume"]:
+            yield source, None
+            return
+        raise UsageError(f"{destination} exists: add --overwrite, or choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     lock = locked(folder, destination)
     try:
