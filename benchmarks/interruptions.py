@@ -150,8 +150,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(64, 48))
     parser.add_argument("--out", default="out.mp4")
     parser.add_argument("--segment", type=int, default=40, help="frames; 250 in earnest")
-    parser.add_argument("--options", default="--model bsstnet-tiny --fuse 2 --window 6")
+    parser.add_argument("--options", default=None)
     given = parser.parse_args()
+    if given.options is None:
+        window = "" if given.of == "batch" else " --window 6"  # which batch chooses by itself
+        given.options = f"--model bsstnet-tiny --fuse 2{window}"
     random.seed(given.seed)
     unblur.video.kept.MOST_FRAMES = given.segment
     shared = given.of in ("driver", "worker")

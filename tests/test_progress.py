@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.progress import FINISH, LOOK, MEASURE, RESTORE, TRY, Job, Rounds
+from unblur.progress import FINISH, LOOK, MEASURE, OPEN, RESTORE, TRY, Job, Rounds
 
 
 @pytest.fixture
@@ -43,6 +43,21 @@ def test_after_a_tenth_the_time_left_is_right(clock, wrong, frames, look, pace):
     shares = [now.share for _, now in said]
     assert shares == sorted(shares)
     assert shares[-1] > 0.98
+
+
+def test_the_share_of_a_resumed_job_counts_what_was_done_before(clock):
+    said = []
+    job = Job(said.append)
+    job.begin(OPEN)
+    clock[0] += 1
+    job.begin(RESTORE, 100, 2.0, done=90)
+    assert said[-1].share == pytest.approx(0.9, abs=0.01)
+    for n in range(91, 101):
+        clock[0] += 2
+        job.at(n)
+    assert said[-2].share == pytest.approx(0.99, abs=0.01)
+    job.begin(FINISH)
+    assert said[-1].share > 0.98
 
 
 @given(st.lists(st.floats(0, 40), min_size=1, max_size=30), st.integers(1, 40))

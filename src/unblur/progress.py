@@ -112,6 +112,8 @@ class Job:
         self._position = 0.0
         self._done: int | None = None
         self._before = 0
+        self._credit = 0.0
+        """Seconds that an interrupted job took, at the pace of this one, for what was done."""
         self.later: float | None = None
         """Expected seconds of the stages after this one; None where they are not known."""
         self._share = 0.0
@@ -155,8 +157,9 @@ class Job:
         now = time.monotonic()
         elapsed, spent = now - self._began, now - self._stage_began
         left = self._left(spent, elapsed)
-        if left is not None and elapsed + left > 0:
-            self._share = max(self._share, elapsed / (elapsed + left))
+        so_far = elapsed + self._credit
+        if left is not None and so_far + left > 0:
+            self._share = max(self._share, so_far / (so_far + left))
         fps = (self._position - self._before) / spent if spent > 0 else 0.0
         done = int(self._position + 1e-6) if self._done is None else self._done
         self.listener(
@@ -180,6 +183,8 @@ class Job:
             pace = 0.0
         else:
             return None
+        if self._before:
+            self._credit = self._before * pace
         here = max(0.0, self.total - self._position) * pace + self.later
         return here + FINISHING * (elapsed + here)
 

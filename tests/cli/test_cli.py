@@ -33,7 +33,9 @@ def calls(monkeypatch):
 
     def restore(*args, **kwargs):
         made.append((args, kwargs))
-        return SimpleNamespace(frames=36, seconds=90.0, output=Path(args[1]), model="motion-s")
+        return SimpleNamespace(
+            frames=36, seconds=90.0, output=Path(args[1]), model="motion-s", skipped=False
+        )
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     return made
@@ -299,7 +301,7 @@ def test_warnings_are_lines_each_once(monkeypatch, capsys):
         for _ in range(3):
             warnings.warn("subtitle stream 2 left out", UnblurWarning, stacklevel=2)
         warnings.warn("for developers", DeprecationWarning, stacklevel=2)
-        return SimpleNamespace(frames=1, seconds=1.0, output="o", model="none")
+        return SimpleNamespace(frames=1, seconds=1.0, output="o", model="none", skipped=False)
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 0
@@ -385,7 +387,8 @@ def test_a_reader_that_leaves_is_no_error():
 def test_names_the_console_cannot_show(monkeypatch):
     code = (
         "import sys, unblur; from types import SimpleNamespace as S;"
-        "unblur.restore = lambda *a, **k: S(frames=1, seconds=1.0, output=a[1], model='none');"
+        "report = S(frames=1, seconds=1.0, output='o', model='none', skipped=False);"
+        "unblur.restore = lambda *a, **k: S(**{**vars(report), 'output': a[1]});"
         "from unblur.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(

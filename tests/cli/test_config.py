@@ -27,7 +27,9 @@ def calls(monkeypatch):
 
     def restore(*args, **kwargs):
         made.append(kwargs)
-        return SimpleNamespace(frames=1, seconds=1.0, output=Path(args[1]), model="none")
+        return SimpleNamespace(
+            frames=1, seconds=1.0, output=Path(args[1]), model="none", skipped=False
+        )
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     return made

@@ -102,8 +102,11 @@ def test_a_bad_file_does_not_stop_the_rest(clips, tmp_path, capfd):
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["a.mp4", "b.mkv", "more/a.mp4"]
 
-    (out / "b.mkv").unlink()
+    (out / "b.mkv").write_bytes(b"half of it")
     (clips / "bad.mov").unlink()
+    assert main([*words, "--resume"]) == 1
+    assert "b.mkv exists and is no complete result" in capfd.readouterr().err
+    (out / "b.mkv").unlink()
     assert main([*words, "--resume"]) == 0
     shown = capfd.readouterr().out
     assert [line.split()[1] for line in shown.splitlines()] == [

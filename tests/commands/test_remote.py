@@ -78,8 +78,10 @@ def test_an_interrupted_job_goes_on(clip, tmp_path, memory, home, monkeypatch, c
         if now.stage == "restore" and now.done == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), pytest.warns(match="--resume"):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(match=f"of {url} is kept.* clean '{url}'"):
         unblur.restore("memory://videos/in.mp4", url, progress=stop, **given)
+    with pytest.raises(UsageError, match=f"^{url} was begun before.*clean '{url}'"):
+        unblur.restore("memory://videos/in.mp4", url, **given)
     said = []
     unblur.restore("memory://videos/in.mp4", url, resume=True, progress=said.append, **given)
     assert min(now.done for now in said if now.stage == "restore") > 0
@@ -129,3 +131,58 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
         unblur.restore(tmp_path / "in.mp4", "memory://made", model="none")
     with pytest.raises(UsageError, match="one by one"):
         tasks(["s3://videos/in.mp4"], tmp_path)
+
+
+def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home, monkeypatch):
+    source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
+
+    def refuse(*given):
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "put_file", refuse)
+        with pytest.raises(ResourceError, match="not yours"):
+            unblur.restore(source, url, model="none")
+    with pytest.raises(UsageError, match="send it, then"):
+        unblur.restore(source, url, model="none", codec="ffv1", resume=True)  # another job
+    with pytest.raises(UsageError, match="add --resume to send it"):
+        unblur.restore(source, url, model="none")
+    assert unblur.restore(source, url, model="none", resume=True).skipped
+    unblur.restore(clip, tmp_path / "whole.mkv", model="none")
+    assert memory.cat_file("/made/out.mkv") == (tmp_path / "whole.mkv").read_bytes()
+    assert list(home.iterdir()) == []
+    assert unblur.restore(source, url, model="none", resume=True).skipped  # and is there now
+
+
+def test_two_jobs_on_one_url(clip, memory, home):
+    url, met = "memory://made/out.mkv", []
+
+    def second(now):
+        if not met:
+            with pytest.raises(UsageError, match="another job") as refused:
+                unblur.restore("memory://videos/in.mp4", url, model="none")
+            met.append(refused)
+            assert main(["clean", url]) == 0
+            assert list(home.iterdir())
+
+    unblur.restore("memory://videos/in.mp4", url, model="none", progress=second)
+    assert met
+    assert memory.exists("/made/out.mkv")
+
+
+def test_the_input_is_never_replaced_whichever_way_it_is_written(clip, memory):
+    before = clip.read_bytes()
+    same = [("memory://videos/in.mp4", "memory:///videos/in.mp4"), (f"file://{clip}",) * 2]
+    for source, out in [*same, (str(clip), f"file://{clip}"), (f"file://{clip}", str(clip))]:
+        for resume in (False, True):
+            given = {"model": "none", "overwrite": not resume, "resume": resume}
+            with pytest.raises(UsageError, match="is the input itself"):
+                unblur.restore(source, out, **given)
+    assert memory.cat_file("/videos/in.mp4") == clip.read_bytes() == before
+
+
+def test_a_preview_of_a_url(memory, tmp_path):
+    for name in ("one.png", "two.mp4"):
+        out = tmp_path / name
+        unblur.restore("memory://videos/in.mp4", out, model="none", preview=True)
+        assert out.stat().st_size

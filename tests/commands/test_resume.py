@@ -19,6 +19,7 @@ import unblur
 from unblur.cli import main
 from unblur.commands import unfinished as parts
 from unblur.commands.unfinished import folder_of, leftovers, remove
+from unblur.disk import Staged, put_file
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Preset, Window
@@ -238,7 +239,9 @@ def test_work_is_not_done_twice(clip, tmp_path, killed, monkeypatch):
         ({"strength": 0.5}, r"--strength 1.0, now there is --strength 0.5"),
         ({"end": "f20"}, "no --end, now there is --end f20"),
         ({"model": "bsstnet-tiny"}, "--model mixing"),
+        ({"strict": True}, "no --strict, now there is --strict;"),
         ("input", "the content of the input changed"),
+        ("time", r"the input was written again .* `touch -d @\d+\.\d{9} IN`"),
         ("version", "unblur"),
         ("weights", "the weights of mixing changed"),
     ],
@@ -251,6 +254,8 @@ def test_whatever_differs_is_refused_by_name(clip, tmp_path, killed, monkeypatch
     before = content(folder_of(out))
     options = {"model": "mixing"}
     if change == "input":
+        clip.write_bytes(clip.read_bytes()[:-1] + b"?")
+    elif change == "time":
         os.utime(clip, (1, 1))
     elif change == "version":
         monkeypatch.setattr(unblur, "__version__", "9.9")
@@ -300,6 +305,15 @@ def test_a_name_need_not_be_text(clip, whole, tmp_path, killed, capfd):
     assert folder_of(out).exists() is False
 
 
+def test_a_folder_that_was_moved_goes_on_and_is_named(clip, whole, tmp_path, killed):
+    (tmp_path / "here").mkdir()
+    killed(clip, tmp_path / "here" / "out.mkv", 12, model="mixing")
+    there = (tmp_path / "here").rename(tmp_path / "there")
+    assert [left.target for left in leftovers(there)] == [there / "out.mkv"]
+    unblur.restore(clip, there / "out.mkv", model="mixing", resume=True)
+    assert content(there / "out.mkv") == content(whole)
+
+
 def test_what_a_killed_removal_leaves_is_found(clip, tmp_path, killed, monkeypatch):
     out = tmp_path / "out.mkv"
     killed(clip, out, 12, model="mixing")
@@ -344,6 +358,99 @@ def test_without_resume_nothing_is_lost(clip, tmp_path, killed, capfd):
     assert "out.mkv" in capfd.readouterr().out
     assert visible(tmp_path) == ["in.mov"]
     unblur.restore(clip, out, model="mixing")
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "frames/%03d.png", "frames/"])
+def test_the_line_that_is_done_says_so_and_does_nothing(clip, tmp_path, capfd, name):
+    (tmp_path / "frames").mkdir()
+    words = [str(clip), f"{tmp_path}/{name}", "--model", "mixing", "--resume"]
+    assert main([*words, "-q"]) == 0
+    before = content(tmp_path / name.partition("/")[0])
+    capfd.readouterr()
+    assert main(words) == 0
+    assert "is complete already: nothing to do" in capfd.readouterr().out
+    assert main([*words, "--json"]) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["event"], report["skipped"], report["frames"]) == ("report", True, 0)
+    assert content(tmp_path / name.partition("/")[0]) == before
+    assert main([*words, "--overwrite", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (report["skipped"], report["frames"]) == (False, FRAMES)
+
+
+@pytest.mark.parametrize("other", ["no video", "another size", "the input", "the same file"])
+def test_what_is_no_result_is_not_taken_for_one(clip, tmp_path, other):
+    out, before = tmp_path / "out.mov", clip.read_bytes()
+    said = "exists and is no complete result"
+    if other == "no video":
+        out.touch()
+    elif other == "another size":
+        small = np.zeros((3, 16, 16, 3), np.uint8)
+        with av.open(str(out), "w") as file:
+            video = file.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 16, 16, "yuv420p"
+            for image in small:
+                file.mux(video.encode(av.VideoFrame.from_ndarray(image)))
+            file.mux(video.encode(None))
+        said = "exists with frames of 16x16"
+    elif other == "the input":
+        out, said = clip, "is the input"
+    else:
+        os.link(clip, out)
+        said = "is the input"
+    with pytest.raises(UsageError, match=said):
+        unblur.restore(clip, out, model="mixing", resume=True)
+    assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "frames"])
+@pytest.mark.parametrize(
+    ("how", "again"), [("killed", True), ("killed", False), ("interrupted", True)]
+)
+@pytest.mark.filterwarnings("error::unblur.errors.UnblurWarning")
+def test_a_job_that_ends_when_its_output_has_its_name(
+    clip, tmp_path, monkeypatch, name, how, again
+):
+    """Nothing is to be done of it, and nothing stays beside it."""
+    out = tmp_path / name
+    options = {"model": "mixing", "codec": "png" if name == "frames" else None}
+    error = Killed if how == "killed" else KeyboardInterrupt
+    place, original = "unblur.video.output.put_file", put_file
+    if name == "frames":
+        place, original = "unblur.disk.Staged.put", Staged.put
+
+    def named(*given, **more):
+        original(*given, **more)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, named)
+        patch.setattr(parts, "WORTH", 0.0)
+        if how == "killed":
+            patch.setattr(parts, "_remove", lambda kept, lock: lock.close())
+        with pytest.raises(error):
+            unblur.restore(clip, out, **options)
+    assert (how == "killed") == folder_of(out).exists()
+    before = content(out)
+    if again:
+        assert unblur.restore(clip, out, resume=True, **options).skipped
+    else:
+        with pytest.raises(UsageError, match="exists"):
+            unblur.restore(clip, out, **options)
+    assert content(out) == before
+    assert set(visible(tmp_path)) == {"in.mov", name}
+
+
+def test_an_output_that_was_to_be_replaced_is_not_the_new_one(clip, whole, tmp_path, killed):
+    out = tmp_path / "out.mkv"
+    unblur.restore(clip, out, model="none", codec="ffv1")
+    old = content(out)
+    killed(clip, out, 12, model="mixing", overwrite=True)
+    with pytest.raises(UsageError, match="exists"):
+        unblur.restore(clip, out, model="mixing", resume=True)
+    assert content(out) == old
+    assert not unblur.restore(clip, out, model="mixing", resume=True, overwrite=True).skipped
+    assert content(out) == content(whole)
 
 
 def test_clean_knows_only_what_it_made(tmp_path):
@@ -399,10 +506,11 @@ def test_what_is_worth_little_is_not_kept(clip, tmp_path, monkeypatch, seconds):
 
 def test_an_input_that_became_shorter(clip, tmp_path, killed, monkeypatch):
     killed(clip, tmp_path / "out.mkv", 25, model="mixing")
-    monkeypatch.setattr("unblur.commands.resume.fingerprint", lambda path: "")
+    monkeypatch.setattr("unblur.commands.resume.fingerprint", lambda path, timed: "")
+    monkeypatch.setattr("unblur.commands.resume.time_of", lambda path: "")
     journal = folder_of(tmp_path / "out.mkv") / "journal.json"
     facts = json.loads(journal.read_text())
-    facts["facts"]["the content of the input"] = ""
+    facts["facts"] |= {"the content of the input": "", "the time of the input": ""}
     del facts["check"]
     facts["check"] = parts._check(facts)
     journal.write_text(json.dumps(facts))

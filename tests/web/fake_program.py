@@ -1,7 +1,7 @@
 """Stands in for the processes of the server: `fake_program.py MODULE`. Answers at once, by rote.
 
 What a job does is in its `model`: `ok`, `slow` (until it is stopped), `deaf` (also then), `crash`,
-`babble` (no JSON), `fails`.
+`babble` (no JSON), `fails`, `full` (half of it is done when the disk is full).
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def work() -> None:
     if does == "babble":
         print("Traceback or whatever", flush=True)
         time.sleep(60)
+    if does == "full":
+        with (out / "half.mp4").open("ab") as file:
+            file.write(b"half")
+        tell(event="error", code=4, message="the disk is full")
+        sys.exit(4)
     if does == "fails":
         tell(event="error", code=3, message="the clip is not a clip")
         sys.exit(3)

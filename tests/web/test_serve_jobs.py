@@ -114,6 +114,24 @@ def test_a_failed_job_can_begin_anew(client: TestClient) -> None:
     assert wait(client, job)["error"]["code"] == 3
 
 
+@pytest.mark.parametrize(
+    ("kind", "stays"), [("restore", True), ("trial", True), ("preview", False)]
+)
+def test_what_was_done_stays_where_a_job_failed(
+    client: TestClient, settings: Settings, kind: str, stays: bool
+) -> None:
+    job = submit(client, add_clip(client), kind=kind, model="full")["id"]
+    assert wait(client, job)["files"] == []
+    half = settings.home / "jobs" / job / "out" / "half.mp4"
+    assert half.exists() == stays
+    if stays:
+        client.post(f"/api/jobs/{job}/again")
+        wait(client, job)
+        assert half.read_bytes() == b"halfhalf"
+    client.delete(f"/api/jobs/{job}")
+    assert not half.exists()
+
+
 def test_jobs_outlive_the_server(serve: Serve, settings: Settings) -> None:
     first = serve()
     clip = add_clip(first)

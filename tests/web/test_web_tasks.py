@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -21,10 +22,12 @@ pytest.importorskip("fastapi", reason="needs the extra web")
 
 import unblur
 from unblur import weights
+from unblur.commands import restore as commands
 from unblur.commands import unfinished
-from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.ops.color import from_linear
 from unblur.restorers.maxim import MaximRestorer as Alone
+from unblur.restorers.registry import PRESETS
 from unblur.video import ColorTags
 from unblur.web import requests, tasks
 from unblur.web.desk import Desk
@@ -86,12 +89,16 @@ def do(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[str, Any
     """Does a job; its facts, and the events it reported."""
 
     def doing(
-        source: Path, kind: str, paint: dict[str, str] | None = None, **given: Any
+        source: Path,
+        kind: str,
+        paint: dict[str, str] | None = None,
+        voice: io.StringIO | None = None,
+        **given: Any,
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         model = getattr(requests, kind.capitalize())
         place = "project" if kind in ("export", "flow") else "clip"
         request = model(**{"kind": kind, place: NUMBER, **given}).model_dump()
-        out, voice = tmp_path / "out", io.StringIO()
+        out, voice = tmp_path / "out", voice or io.StringIO()
         out.mkdir(exist_ok=True)
         order = {
             "request": request,
@@ -155,7 +162,7 @@ def interrupted(
     with monkeypatch.context() as patched:
         patched.setattr(unfinished, "WORTH", 0.0)
         patched.setattr(tasks.Bar, "listen", stop)
-        with pytest.raises(KeyboardInterrupt), pytest.warns(UnblurWarning, match="is kept"):
+        with pytest.raises(KeyboardInterrupt):
             do(*given, **more)
 
 
@@ -178,15 +185,17 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_job_goes_on_where_its_worker_was_stopped(
     do, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int], kind: str
 ) -> None:
-    clip = write_clip(tmp_path / "long.mp4", frames=10)
+    clip = write_clip(tmp_path / "long.mp4", frames=12)
     wanted = {"model": ALONE}
     if kind == "restore":
         wanted |= {"container": "mkv", "codec": "ffv1"}
-    interrupted(monkeypatch, do, 6, clip, kind, **wanted)
+    reach = PRESETS[ALONE].info.fuse + 1  # neighbours that a frame is fused with, in two passes
+    interrupted(monkeypatch, do, 10, clip, kind, **wanted)
     before = sum(computed)
     facts, events = do(clip, kind, **wanted)
-    assert facts["frames"] == 10
-    assert 0 < sum(computed) - before < 10  # not from the beginning
+    assert facts["frames"] == 12
+    # Ten were restored, and those of them were complete that had all their neighbours.
+    assert sum(computed) - before == 12 - (10 - 2 * reach)
     gone_on = images(tmp_path / "out" / roles(events)["after"])
     shutil.rmtree(tmp_path / "out")
     _, events = do(clip, kind, **wanted)
@@ -201,6 +210,34 @@ def test_a_job_begins_anew_where_the_clip_was_replaced(
     write_clip(clip, frames=5)
     facts, _ = do(clip, "restore", **wanted)
     assert facts["frames"] == 5
+    write_clip(clip, frames=4)  # and once more, where the result was complete
+    facts, _ = do(clip, "restore", **wanted)
+    assert facts["frames"] == 4
+
+
+def test_a_job_goes_on_that_failed_on_a_full_disk(
+    do, clip: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
+) -> None:
+    wanted = {"model": ALONE, "container": "mkv", "codec": "ffv1"}
+    write, voice = commands._write, io.StringIO()
+
+    def full(writer: Any, preview: bool, item: Any) -> None:
+        if item[0].index == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(writer, preview, item)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished, "WORTH", 0.0)
+        patched.setattr(commands, "_write", full)
+        with pytest.raises(OSError, match="No space"):
+            do(clip, "restore", voice=voice, **wanted)
+    said = [json.loads(line) for line in voice.getvalue().splitlines()]
+    warned = [event["message"] for event in said if event["event"] == "warning"]
+    assert warned == ["what was done is kept: begun again, the job goes on"]
+    before = sum(computed)
+    do(clip, "restore", **wanted)
+    reach = PRESETS[ALONE].info.fuse + 1
+    assert sum(computed) - before == 6 - (4 - reach)
 
 
 def test_a_result_that_is_complete_is_not_made_again(

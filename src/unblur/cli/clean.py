@@ -32,7 +32,7 @@ def clean(
     Nothing else is touched, and nothing that a job is at work on.
     """
     from unblur.commands.remote import folder_for, is_remote, near_output
-    from unblur.commands.unfinished import leftovers, remove
+    from unblur.commands.unfinished import is_locked, leftovers, remove
 
     for name in paths:
         path = str(near_output(name)) if is_remote(name) else name
@@ -51,4 +51,7 @@ def clean(
                 remove(left)
                 show(f"{what}, removed")
         if path != name and not dry_run and not any(left.at_work for left in found):
-            shutil.rmtree(folder_for(name), ignore_errors=True)
+            if is_locked(folder_for(name)):
+                show(f"{name}: a job is at work on it")
+            else:
+                shutil.rmtree(folder_for(name), ignore_errors=True)

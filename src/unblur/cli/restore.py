@@ -158,7 +158,7 @@ def restore(
         typer.Option(
             "--resume",
             rich_help_panel=OUTPUT,
-            help="Go on where the same command was interrupted; begin where it was not.",
+            help="Go on where the same command was interrupted; skip what is complete.",
         ),
     ] = False,
     preview: Annotated[
@@ -253,6 +253,8 @@ def restore(
             raise
     if json_events:
         emit("report", **facts_of(report))
+    elif not quiet and report.skipped:
+        show(f"{report.output} is complete already: nothing to do (--overwrite makes it anew)")
     elif not quiet:
         each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames > 1 else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"

@@ -141,9 +141,6 @@ def _each(
 ) -> Iterator[Outcome]:
     for number, task in enumerate(todo, 1):
         begin(number, task)
-        if resume and not overwrite and task.output.exists():
-            yield Outcome(task.source, task.output, "skipped")
-            continue
         try:
             task.output.parent.mkdir(parents=True, exist_ok=True)
             report = restore(
@@ -153,6 +150,9 @@ def _each(
             yield Outcome(
                 task.source, task.output, "failed", error=_words(error), exit_code=_code(error)
             )
+            continue
+        if report.skipped:
+            yield Outcome(task.source, task.output, "skipped")
             continue
         yield Outcome(task.source, task.output, "done", report.frames, report.seconds, report.model)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from unblur.commands.request import Options, Request, request, when
-from unblur.commands.resume import facts_of
+from unblur.commands.resume import facts_of, is_complete
 from unblur.commands.team import Team, check_shared, team_of
 from unblur.commands.unfinished import Unfinished, unfinished
 from unblur.engine.compare import GAP
@@ -142,12 +142,26 @@ def warn_of_video_only(order: Order, reader: VideoReader) -> None:
         )
 
 
+def lasting_place(order: Order) -> Path | None:
+    """The output of a job that can be gone on with; None for others."""
+    if order.preview or order.live or is_pipe(order.target):
+        return None
+    named = isinstance(order.wanted.model, str)
+    return place_of(order.target, order.options["codec"]) if named else None
+
+
+def is_done(order: Order, reader: VideoReader) -> bool:
+    """Whether a job that is to be gone on with had come to its end."""
+    options, place = order.options, lasting_place(order)
+    if place is None or not options["resume"] or options["overwrite"]:
+        return False
+    return is_complete(order.target, place, order.source, reader.info, order.wanted.info.scale)
+
+
 def kept_work(order: Order, reader: VideoReader) -> AbstractContextManager[Unfinished | None]:
     """What is done of the output, kept until all is; None where a job cannot be gone on with."""
-    options, wanted = order.options, order.wanted
-    once = order.preview or order.live or is_pipe(order.target)
-    place = None if once else place_of(order.target, options["codec"])
-    if place is not None and isinstance(wanted.model, str):
+    options, wanted, place = order.options, order.wanted, lasting_place(order)
+    if place is not None:
         given = {**options, "source": order.source, "destination": order.target}
         facts = facts_of(given, reader.info, order.team.kind(wanted.device))
         keep = not wanted.untouched

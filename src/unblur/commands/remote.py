@@ -12,17 +12,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unblur import weights
-from unblur.commands.unfinished import leftovers
+from unblur.commands.resume import NO_MATTER
+from unblur.commands.unfinished import fingerprint, leftovers, locked, plain, shown_as
 from unblur.errors import MediaError, ResourceError, UsageError
 
 WHOLE_AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
 """Protocols by which a file appears when it is complete."""
+UNSENT = "unsent.json"
+"""Which job a result is of that could not be sent."""
 _CHANGES = ("size", "mtime", "created", "LastModified", "ETag", "last_modified", "updated", "md5")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -41,12 +44,20 @@ def folder_for(destination: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def staged(
-    source: str | os.PathLike[str], destination: str | os.PathLike[str], *, overwrite: bool
-) -> Iterator[tuple[str | os.PathLike[str], str | os.PathLike[str]]]:
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    options: Mapping[str, Any],
+) -> Iterator[tuple[str | os.PathLike[str], str | os.PathLike[str] | None]]:
     """Brings a source here, and sends what the block made to where it belongs.
 
+    Args:
+        source: a file or URL.
+        destination: a file or URL.
+        options: of `unblur.restore`. With `resume`, what the same job had made and could not send
+            is there, for the block to skip.
+
     Yields:
-        Source and destination on this machine.
+        Source and destination on this machine; None where, with `resume`, the destination is there.
 
     Raises:
         UsageError: the destination exists, or a URL is of no file.
@@ -56,30 +67,68 @@ def staged(
     folder = folder_for(destination)
     near, made = source, destination
     if is_remote(destination):
-        made = folder / _name(destination)
-        place, path = _place(destination)
-        with _reaching(destination):
-            there = place.exists(path)
-        if there and not overwrite:
-            raise UsageError(f"{destination} exists: add --overwrite, or choose another name")
-        if made.exists():
-            raise UsageError(
-                f"{made} is the restored video of an earlier job, which could not be sent to "
-                f"{destination}: send it, then run `unblur clean '{destination}'`"
-            )
+        made = near_output(str(destination))
+    if _where(source) == _where(destination):
+        raise UsageError(f"{destination} is the input itself: write to another name")
+    if is_remote(destination) and _is_there(destination) and not options["overwrite"]:
+        if options["resume"]:
+            yield source, None
+            return
+        raise UsageError(f"{destination} exists: add --overwrite, or choose another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = locked(folder, destination)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if is_remote(source):
             near = _brought(str(source), folder / "in")
-        yield near, made
         if made is not destination:
+            _check_unsent(Path(made), str(destination), _job(source, near, options), options)
+        with shown_as(made, destination):
+            yield near, made
+        if made is not destination:
+            (folder / UNSENT).write_text(_job(source, near, options))
             _send(Path(made), str(destination))
     except BaseException:
         whole = made is not destination and Path(made).exists()
-        if not whole and not leftovers(Path(made)):
+        keep = whole or bool(leftovers(Path(made)))
+        lock.close()
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    lock.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_there(url: str | os.PathLike[str]) -> bool:
+    """Whether a URL names something.
+
+    Raises:
+        ResourceError: the place cannot be reached.
+    """
+    place, path = _place(url)
+    with _reaching(url):
+        return bool(place.exists(path))
+
+
+def _job(
+    source: str | os.PathLike[str], near: str | os.PathLike[str], options: Mapping[str, Any]
+) -> str:
+    """What a job is, by which it is known again."""
+    given = {name: plain(value) for name, value in options.items() if name not in NO_MATTER}
+    return json.dumps([str(source), fingerprint(Path(near)), given], sort_keys=True)
+
+
+def _check_unsent(made: Path, destination: str, job: str, options: Mapping[str, Any]) -> None:
+    """UsageError where a result lies here that was not sent, and is not of this job."""
+    if not made.exists():
+        return
+    note = made.with_name(UNSENT)
+    same = note.exists() and note.read_text() == job
+    if not (options["resume"] and same):
+        remedy = "add --resume to send it, or" if same else "send it, then"
+        raise UsageError(
+            f"{made} is the restored video of an earlier job, which could not be sent to "
+            f"{destination}: {remedy} run `unblur clean '{destination}'`"
+        )
 
 
 def near_output(destination: str) -> Path:
@@ -143,6 +192,15 @@ def _place(url: str | os.PathLike[str]) -> tuple[Any, str]:
     except ValueError as error:
         raise UsageError(f"{url}: {error}; copy the file here") from error
     return place, str(path)
+
+
+def _where(name: str | os.PathLike[str]) -> tuple[object, str]:
+    """What a file or URL names, whichever way it is written."""
+    if not is_remote(name):
+        return "local", os.path.realpath(name)
+    place, path = _place(name)
+    kinds = place.protocol if isinstance(place.protocol, tuple) else (place.protocol,)
+    return ("local", os.path.realpath(path)) if "file" in kinds else (kinds, path)
 
 
 def _name(url: str | os.PathLike[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from unblur.commands.request import Options
 from unblur.engine.by_shot import ByShot
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner, outputs_in_all
@@ -37,6 +38,25 @@ class Report:
     shots: int
     decode_failures: int
     """Packets that could not be decoded."""
+    skipped: bool = False
+    """Whether the output was complete before, with `resume`, so that nothing was done."""
+
+
+def skipped_report(output: Path | str, options: Options) -> Report:
+    """The report of a job that had come to its end before."""
+    return Report(
+        output=output,
+        frames=0,
+        seconds=0.0,
+        model=str(options["model"]),
+        light=options["light"],
+        device=str(options["device"]),
+        tile=None,
+        window=1,
+        shots=0,
+        decode_failures=0,
+        skipped=True,
+    )
 
 
 def report_of(

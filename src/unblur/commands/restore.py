@@ -11,7 +11,7 @@ import torch
 
 from unblur.commands.cluster import connected, is_connected
 from unblur.commands.remote import is_remote, staged
-from unblur.commands.reporting import Report
+from unblur.commands.reporting import Report, skipped_report
 from unblur.commands.request import (
     ArrayOptions,
     FileOptions,
@@ -130,7 +130,7 @@ def restore(
         stream: index of the video stream to restore, where a file holds several.
         overwrite: replace an existing destination.
         resume: go on where an interrupted job with the same options stopped; begin where there is
-            none.
+            none; do nothing where the destination is complete.
         max_memory: bytes that the process may use at its peak (on a GPU: the device's memory).
         seed: of everything random.
         preview: only the first 2 seconds, input and result side by side, without sound; of a
@@ -166,15 +166,19 @@ def restore(
         raise UsageError("restoring a file needs a destination: restore(source, destination)")
     check_name(source)
     check_name(destination)
-    if preview and is_still(destination):
-        return restore_still(source, destination, options)
-    near, made = source, destination
+    near: str | os.PathLike[str] = source
+    made: str | os.PathLike[str] | None = destination
     with ExitStack() as around:
         if is_remote(source) or is_remote(destination):
-            near, made = around.enter_context(staged(source, destination, overwrite=overwrite))
-        if cluster is not None and not is_connected():
-            around.enter_context(connected(cluster))
-        report = restore_file(near, made, options)
+            near, made = around.enter_context(staged(source, destination, options))
+        if made is None:
+            return skipped_report(str(destination), options)
+        if preview and is_still(destination):
+            report = restore_still(near, made, options)
+        else:
+            if cluster is not None and not is_connected():
+                around.enter_context(connected(cluster))
+            report = restore_file(near, made, options)
     sent = is_remote(destination)
     return dataclasses.replace(report, output=str(destination)) if sent else report
 

@@ -18,13 +18,14 @@ from unblur.commands.opening import (
     AT_CALLER,
     Order,
     created,
+    is_done,
     kept_work,
     opened,
     order_of,
     warn_of_video_only,
 )
 from unblur.commands.planning import Course, keep_choices, plan_of
-from unblur.commands.reporting import Report, report_of, restoring
+from unblur.commands.reporting import Report, report_of, restoring, skipped_report
 from unblur.commands.request import Options
 from unblur.commands.resume import Again
 from unblur.commands.unfinished import Unfinished
@@ -51,6 +52,8 @@ def restore_file(
     job.begin(OPEN)
     with opened(order) as reader, ExitStack() as closing_last:
         warn_of_video_only(order, reader)
+        if is_done(order, reader):
+            return skipped_report(Path(destination), options)
         focus = None if wanted.untouched else wanted.focus(reader)  # looks at all depth maps
         work = closing_last.enter_context(kept_work(order, reader))
         with created(order, reader, work) as writer:

@@ -14,12 +14,22 @@ import torch
 from torch import Tensor
 
 from unblur import weights
-from unblur.commands.unfinished import Unfinished, content_hash, fingerprint, plain
+from unblur.commands.unfinished import (
+    TIME,
+    Unfinished,
+    content_hash,
+    fingerprint,
+    is_finished,
+    plain,
+    shown,
+    time_of,
+)
+from unblur.disk import entries, recover
 from unblur.engine.plan import MemoryPlan
 from unblur.errors import MediaError, UsageError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Tiling
-from unblur.video import Frame, VideoInfo, VideoWriter
+from unblur.video import Frame, VideoInfo, VideoWriter, probe
 from unblur.video.kept import Kept
 
 NO_MATTER = (
@@ -39,7 +49,8 @@ def facts_of(options: Mapping[str, Any], info: VideoInfo, device: str) -> dict[s
     """
     depth = options["depth"]
     return {
-        "the content of the input": fingerprint(Path(options["source"])),
+        "the content of the input": fingerprint(Path(options["source"]), timed=False),
+        TIME: time_of(Path(options["source"])),
         "the input as it decodes": str(
             (info.width, info.height, info.pixel_format, str(info.time_base), info.stream_index)
         ),
@@ -106,14 +117,58 @@ def chosen_before(job: Unfinished | None) -> Chosen | None:
     for name, fit in chosen["fits"].items():
         if chosen["digests"][name] != digest_of(name):
             raise UsageError(
-                f"{job.target} cannot be gone on with: the weights of {name} changed since it was "
-                f"begun; bring them back, or remove what was done by `unblur clean '{job.target}'`"
+                f"{shown(job.target)} cannot be gone on with: the weights of {name} changed since "
+                "it was begun; bring them back, or remove what was done by "
+                f"`unblur clean '{shown(job.target)}'`"
             )
         fits[name] = MemoryPlan(
             None if fit["tiling"] is None else Tiling(**fit["tiling"]), fit["window"]
         )
     shots = None if chosen["shots"] is None else [Shot(*shot) for shot in chosen["shots"]]
     return Chosen(fits, shots, None if chosen["models"] is None else tuple(chosen["models"]))
+
+
+def is_complete(
+    destination: str, place: Path, source: str | os.PathLike[str], info: VideoInfo, scale: int
+) -> bool:
+    """Whether an output is there already, and nothing is left to be done.
+
+    Args:
+        destination: the output, as it was given.
+        place: the file or folder that it is.
+        source: the input.
+        info: of the input.
+        scale: size of the output in multiples of the input's.
+
+    Raises:
+        UsageError: something is there that is not such an output, or a job works on it.
+    """
+    if place.is_dir():
+        recover(place)
+    there = bool(entries(place)) if place.is_dir() else place.exists()
+    if not there or _reads(source, place) or not is_finished(place):
+        return False
+    remedy = "choose another name or add --overwrite"
+    try:
+        found = probe(destination)
+    except MediaError as error:
+        raise UsageError(
+            f"{destination} exists and is no complete result ({error}): {remedy}"
+        ) from error
+    wanted, size = (sorted((each.width, each.height)) for each in (info, found))
+    if info.crop is None and size != [scale * side for side in wanted]:
+        raise UsageError(
+            f"{destination} exists with frames of {found.width}x{found.height}, not those of a "
+            f"result of {source}: {remedy}"
+        )
+    return True
+
+
+def _reads(source: str | os.PathLike[str], place: Path) -> bool:
+    """Whether an output is the input, or the folder that its images lie in."""
+    read = Path(os.path.realpath(source))
+    read = read if read.exists() else read.parent  # of a pattern
+    return read.exists() and (read.samefile(place) or read.parent == place)
 
 
 class Again:

@@ -17,8 +17,10 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from unblur.errors import UnblurWarning, UsageError
@@ -29,7 +31,10 @@ WORTH = 5.0
 """Seconds of work that are worth keeping when a job ends early and can still tidy up."""
 SAMPLE = 1 << 20
 """Bytes at the beginning, in the middle and at the end of a file by which it is known again."""
+TIME = "the time of the input"
+"""A fact of a job: when its input was written."""
 _TRIES = 10
+_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
 
 
 @dataclass
@@ -69,6 +74,21 @@ class Leftover:
 
 
 @contextlib.contextmanager
+def shown_as(target: object, name: object) -> Iterator[None]:
+    """While the block runs messages call an output by the name that the user gave."""
+    before = _NAMES.set({**_NAMES.get(), os.path.realpath(str(target)): str(name)})
+    try:
+        yield
+    finally:
+        _NAMES.reset(before)
+
+
+def shown(target: object) -> str:
+    """An output as messages call it."""
+    return _NAMES.get().get(str(target), str(target))
+
+
+@contextlib.contextmanager
 def unfinished(
     target: Path, facts: Mapping[str, Any], *, resume: bool, keep_frames: bool
 ) -> Iterator[Unfinished | None]:
@@ -89,7 +109,7 @@ def unfinished(
     facts = json.loads(json.dumps(dict(facts)))
     folder = folder_of(target)
     try:
-        lock = _locked(folder, target)
+        lock = locked(folder, target)
     except OSError:
         yield None
         return
@@ -105,12 +125,15 @@ def unfinished(
         yield job
     except BaseException:
         kept.close()
+        if target.exists() and kept.is_result(target):  # interrupted on its last step
+            _remove(kept, lock)
+            raise
         if _holds_work(folder) and (job.begun or time.monotonic() - began >= WORTH):
             _tidy(folder)
             lock.close()
             warnings.warn(
-                f"what was done of {target} is kept: run the same command with --resume to go on,"
-                f" or `unblur clean '{target}'` to remove it",
+                f"what was done of {shown(target)} is kept: run the same command with --resume to "
+                f"go on, or `unblur clean '{shown(target)}'` to remove it",
                 UnblurWarning,
                 stacklevel=3,
             )
@@ -118,6 +141,25 @@ def unfinished(
             _remove(kept, lock)
         raise
     _remove(kept, lock)
+
+
+def is_finished(target: Path) -> bool:
+    """Whether no job is left of an output that is there.
+
+    What a job left that was killed when the output had its name is removed.
+
+    Raises:
+        UsageError: a process works on it.
+    """
+    folder = folder_of(target)
+    if not (folder / LOCK).exists():
+        return True
+    kept, lock = Kept(folder), locked(folder, target)
+    if _holds_work(folder) and not kept.is_result(target):
+        lock.close()
+        return False
+    _remove(kept, lock)
+    return True
 
 
 def folder_of(target: Path) -> Path:
@@ -140,21 +182,35 @@ def leftovers(path: Path) -> list[Leftover]:
         name = journal.get("target") or _content(folder / LOCK).partition("\n")[2]
         files = [file for file in folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
-        found.append(Leftover(folder, Path(name), size, _is_locked(folder)))
+        target = folder.parent / Path(name).name  # the folder may have been moved
+        found.append(Leftover(folder, target, size, is_locked(folder)))
     return found
 
 
 def remove(left: Leftover) -> None:
     """Removes what an interrupted job left; UsageError where a process works on it."""
-    lock = _locked(left.folder, left.target)
+    lock = locked(left.folder, left.target)
     _remove(Kept(left.folder), lock)
 
 
-def fingerprint(path: Path) -> str:
-    """By which a file, or a folder or pattern of files, is known again."""
+def time_of(path: Path) -> str:
+    """When a file was written, as `touch -d` takes it; empty for what is no file."""
+    if not path.is_file():
+        return ""
+    seconds, part = divmod(path.stat().st_mtime_ns, 10**9)
+    return f"@{seconds}.{part:09d}"
+
+
+def fingerprint(path: Path, *, timed: bool = True) -> str:
+    """By which a file, or a folder or pattern of files, is known again.
+
+    Args:
+        path: of it.
+        timed: whether a file that was written again, with the same content, is another one.
+    """
     if path.is_file():
         status = path.stat()
-        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
+        digest = hashlib.sha256(f"{status.st_size} {time_of(path) if timed else ''}".encode())
         with path.open("rb") as file:
             for start in (0, max(0, status.st_size // 2), max(0, status.st_size - SAMPLE)):
                 file.seek(start)
@@ -190,26 +246,30 @@ def plain(value: Any) -> Any:
 def _take_up(job: Unfinished, resume: bool) -> None:
     """Goes on with what lies there, or begins anew; UsageError where neither is right."""
     folder, journal = job.kept.folder, _journal(job.kept.folder)
+    if not resume and job.kept.is_result(job.target):  # it was killed when all was done
+        _empty(folder)
+        return
     if not (journal and _holds_work(folder)):
         if (folder / JOURNAL).exists() and _holds_work(folder):
             warnings.warn(
-                f"the journal of what was done of {job.target} is damaged: it is done again",
+                f"the journal of what was done of {shown(job.target)} is damaged: it is done again",
                 UnblurWarning,
                 stacklevel=4,
             )
         _empty(folder)
         return
-    remedy = f"or remove what was done by `unblur clean '{job.target}'`"
+    name = shown(job.target)
+    remedy = f"or remove what was done by `unblur clean '{name}'`"
     if not resume:
         raise UsageError(
-            f"{job.target} was begun before and is not complete: add --resume to go on, {remedy}"
+            f"{name} was begun before and is not complete: add --resume to go on, {remedy}"
         )
     before = journal["facts"]
-    for name in [*before, *(n for n in job.facts if n not in before)]:
-        then, now = before.get(name), job.facts.get(name)
+    for fact in [*before, *(n for n in job.facts if n not in before)]:
+        then, now = before.get(fact), job.facts.get(fact)
         if then != now:
             raise UsageError(
-                f"{job.target} cannot be gone on with: {_difference(name, then, now)}; "
+                f"{name} cannot be gone on with: {_difference(fact, then, now)}; "
                 f"make it the same again, {remedy}"
             )
     job.begun, job.chosen = True, journal["chosen"]
@@ -217,13 +277,22 @@ def _take_up(job: Unfinished, resume: bool) -> None:
 
 
 def _difference(name: str, then: Any, now: Any) -> str:
+    if name == TIME and then and now:
+        return (
+            "the input was written again since it was begun, and its content looks the same (if it "
+            f"is, `touch -d {then} IN` says so)"
+        )
     if name.startswith("--"):
-        said = [f"{name} {value}" if value not in (None, False) else f"no {name}" for value in
-                (then, now)]  # fmt: skip
-        return f"it was begun with {said[0]}, now there is {said[1]}"
+        return f"it was begun with {_said(name, then)}, now there is {_said(name, now)}"
     if isinstance(then, str) and isinstance(now, str) and max(len(then), len(now)) < 40:
         return f"it was begun with {name} {then}, now it is {now}"
     return f"{name} changed since it was begun"
+
+
+def _said(option: str, value: Any) -> str:
+    if value is None or value is False:
+        return f"no {option}"
+    return option if value is True else f"{option} {value}"
 
 
 def _journal(folder: Path) -> dict[str, Any]:
@@ -282,7 +351,7 @@ class _Lock:
         self._file = None
 
 
-def _locked(folder: Path, target: Path) -> _Lock:
+def locked(folder: Path, target: object) -> _Lock:
     """Makes the folder, and takes it for this process; UsageError where another one has it."""
     path = folder / LOCK
     for _ in range(_TRIES):
@@ -294,9 +363,9 @@ def _locked(folder: Path, target: Path) -> _Lock:
         if not _try_lock(file):
             os.close(file)
             who = _content(path).partition("\n")[0]
+            by = f"another job{f' ({who})' if who else ''}"
             raise UsageError(
-                f"{target} is being written by another job{f' ({who})' if who else ''}: wait for"
-                " it, or choose another name"
+                f"{shown(target)} is being written by {by}: wait for it, or choose another name"
             )
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
             os.ftruncate(file, 0)
@@ -307,7 +376,10 @@ def _locked(folder: Path, target: Path) -> _Lock:
     raise OSError(errno.EAGAIN, "its folder comes and goes", str(folder))
 
 
-def _is_locked(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
+    """Whether a process is at work in a folder."""
+    if not (folder / LOCK).is_file():
+        return False
     file = os.open(folder / LOCK, os.O_RDWR)
     try:
         return not _try_lock(file)

@@ -36,6 +36,8 @@ MOST_BYTES = 2_000_000_000
 FLUSH = 5.0
 """Seconds of work that a power cut may cost; a killed process loses none."""
 PICTURES = "images"
+RESULT = "result"
+"""Says which file the output is, from the moment before it gets its name."""
 GROWING = ".growing"
 """Ending of a file that is not complete."""
 _PIECE = 1 << 20
@@ -267,6 +269,23 @@ class Kept:
     def _frames_file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.frames"
 
+    def note_result(self, path: Path) -> None:
+        """The output, or the first image of it, is complete, and gets its place next.
+
+        A job that is killed right after that left all its work beside a complete output.
+        """
+        with contextlib.suppress(OSError):
+            note = f"{_identity(path)} {path.name}"
+            (self.folder / RESULT).write_bytes(os.fsencode(note))  # a name need not be text
+
+    def is_result(self, target: Path) -> bool:
+        """Whether a file, or the images in a folder, are what this job made."""
+        with contextlib.suppress(OSError, ValueError):
+            note = os.fsdecode((self.folder / RESULT).read_bytes())
+            identity, _, name = note.partition(" ")
+            return identity == _identity(target / name if target.is_dir() else target)
+        return False
+
     def close(self) -> None:
         """Closes the files that grow; what is complete stays."""
         self.end_log()
@@ -276,6 +295,12 @@ class Kept:
         """Removes the folder and all that is in it."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _identity(path: Path) -> str:
+    """By which a file is known again under another name on the same disk."""
+    status = path.stat()
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def write_whole(path: Path, *contents: bytes) -> None:

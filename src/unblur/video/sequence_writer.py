@@ -176,6 +176,8 @@ class SequenceWriter(WriterContext):
             if self._staged is None:
                 self._staged = Staged(folder)
                 self._staged.adopt(self._temporary)
+                if self._kept is not None:
+                    self._kept.note_result(self._staged.path / min(self._names))
             self._staged.put(overwrite=self._overwrite)
         except FileExistsError as error:
             raise UsageError(

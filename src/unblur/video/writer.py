@@ -200,6 +200,8 @@ class FileWriter(WriterContext):
                 self._closing.close()
                 self._amend()
             self._check_result()
+            if self._kept is not None:
+                self._kept.note_result(self._pending.path)
             self._pending.publish()
         except BaseException:
             self.abort()

@@ -29,7 +29,7 @@ OUT = "out"
 QUICK = frozenset({"analyze", "estimate", "preview", "flow"})
 """Kinds that have a lane of their own, so that they need not wait for hours of restoring."""
 GO_ON = frozenset({"fit", "restore", "trial"})
-"""Kinds that go on where they were, after a restart of the server."""
+"""Kinds that go on where they were, after a restart of the server or a failure."""
 PASSING = "estimate"
 """The kind that counts only for whoever waits for it: ended ones make room for others."""
 TRIES = 3
@@ -107,7 +107,8 @@ class Queue:
             if job.state == "running":
                 job.state, job.progress = "queued", {}
                 if job.tries >= TRIES:
-                    message = f"it was begun {TRIES} times and the server stopped: try a part of it"
+                    times = f"it was begun {TRIES} times and the server stopped"
+                    message = f"{times}: try it again, or a part"
                     self._end(job, "failed", {"code": 5, "message": message})
                 self._note(job)
 
@@ -185,7 +186,7 @@ class Queue:
         return job
 
     def again(self, number: str) -> Job:
-        """Queues a job anew that was cancelled or failed."""
+        """Queues a job anew that was cancelled or failed; one that failed goes on if it can."""
         job = self.get(number)
         if job.state in LIVING or job.state == "done":
             raise UsageError(
@@ -320,8 +321,7 @@ class Queue:
             job.progress = {**job.progress, "share": 1.0, "left": 0.0}
         else:
             job.files = []
-            keep = job.kind == "fit" and state == "failed"
-            if not keep:
+            if job.kind not in GO_ON or state != "failed":
                 remove(self.folder(job.id) / OUT)
         self._note(job)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import unblur
-from unblur.commands.unfinished import leftovers, remove
+from unblur.commands.unfinished import fingerprint, leftovers, remove
 from unblur.errors import ResourceError, UsageError
 from unblur.progress import Plan, Progress
 from unblur.video import VideoInfo, open_video
 from unblur.web.desk import Desk
 from unblur.web.disk import read_json, write_json
+from unblur.web.disk import remove as remove_folder
 from unblur.web.looking import clip_info, shut_other_containers
 from unblur.web.views import encode, shown, write_view
 
@@ -32,6 +34,8 @@ LAST_WORKER = 30.0
 """Seconds that the worker of a server that was killed may take to end."""
 RESTORED = "restored.json"
 """What was done, once a result is complete: after a restart only the rest remains to be done."""
+CLIP = "clip.json"
+"""Which clip what was done is of."""
 
 
 def do(desk: Desk) -> dict[str, Any]:
@@ -51,6 +55,8 @@ class Bar:
     def __init__(self, desk: Desk, later: float = 0.0) -> None:
         self.desk, self.later = desk, later
         self.began, self.said, self.share = time.monotonic(), 0.0, 0.0
+        self.credit = 0.0
+        """Seconds that were spent on what is done, before this worker began."""
         self.planned: Plan | None = None
 
     def listen(self, now: Progress) -> None:
@@ -59,13 +65,15 @@ class Bar:
             self.planned = now.plan
             self.desk.tell("plan", **vars(now.plan))
         left = None if now.eta is None else now.eta + self.later
+        if now.eta and now.share is not None and now.share < 1:
+            self.credit = max(0.0, now.eta * now.share / (1 - now.share) - now.seconds)
         self.at(now.stage, now.done, now.total, left)
 
     def at(self, stage: str, done: int, total: int | None, left: float | None) -> None:
         """Tells where the job stands, not too often."""
         clock = time.monotonic()
         if left is not None:
-            spent = clock - self.began
+            spent = clock - self.began + self.credit
             self.share = max(self.share, spent / max(1e-9, spent + left))
         if clock - self.said < BEAT:
             if self.desk.stopped.is_set():
@@ -164,6 +172,7 @@ def frames_in(desk: Desk, info: VideoInfo) -> int:
 def restore(desk: Desk) -> dict[str, Any]:
     """The clip restored, copies of both to play, a page with a slider, a report."""
     r, info = desk.request, checked(desk)
+    begin_anew_if_replaced(desk)
     result = f"result.{r['container']}"
     facts, part = restored(
         desk, info, result, r["start"], r["end"], codec=r["codec"], crf=r["crf"], scale=r["scale"]
@@ -224,6 +233,15 @@ def restored(
     return facts, part
 
 
+def begin_anew_if_replaced(desk: Desk) -> None:
+    """Removes what was done before of another clip, which lay in the same place."""
+    now = {"fingerprint": fingerprint(desk.source)}
+    if read_json(desk.out / CLIP) != now:
+        for each in desk.out.iterdir():
+            remove_folder(each) if each.is_dir() else each.unlink()
+        write_json(desk.out / CLIP, now)
+
+
 def gone_on_with(desk: Desk, source: Path, target: Path, **options: Any) -> unblur.Report:
     """Restores as was requested, and goes on where a worker of a server that stopped left off.
 
@@ -240,15 +258,22 @@ def gone_on_with(desk: Desk, source: Path, target: Path, **options: Any) -> unbl
     limits = {name: desk.limits[name] for name in ("device", "max_memory")}
     chosen = {**r, **limits, "overwrite": True, "resume": True, **options}
     try:
-        return unblur.restore(source, target, **chosen)
-    except UsageError:
-        # What was done may not fit any more: the clip was replaced, or unblur is another version.
-        unfit = leftovers(target)
-        if not unfit:
-            raise
-        for left in unfit:
-            remove(left)
-        return unblur.restore(source, target, **chosen)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* is kept: run the same command")
+            try:
+                return unblur.restore(source, target, **chosen)
+            except UsageError:
+                # What was done may not fit any more: unblur may be another version.
+                unfit = leftovers(target)
+                if not unfit:
+                    raise
+                for left in unfit:
+                    remove(left)
+                return unblur.restore(source, target, **chosen)
+    except Exception:
+        if leftovers(target):
+            desk.tell("warning", message="what was done is kept: begun again, the job goes on")
+        raise
 
 
 View = tuple[Path, str | None, str | None, bool]
@@ -380,6 +405,7 @@ def trial(desk: Desk) -> dict[str, Any]:
     from unblur.commands.simulate import focus, motion
 
     r, info = desk.request, checked(desk)
+    begin_anew_if_replaced(desk)
     sharp, blurred, result = (desk.out / f"{n}.mkv" for n in ("truth", "blurred", "restored"))
     bar = Bar(desk)
     cut = gone_on_with(
