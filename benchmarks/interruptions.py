@@ -73,13 +73,17 @@ def decoded(path: Path) -> str:
     return digest.hexdigest()
 
 
-def session(words: list[str], limit: float | None, kill_worker: bool = False) -> tuple[bool, float]:
-    """Whether a job came to its end, and its seconds; it is killed after `limit` seconds.
+def session(
+    words: list[str], limit: float | None, kill_worker: bool = False
+) -> tuple[bool, bool, float]:
+    """Whether a job came to its end, whether anything was killed, and its seconds.
+
+    It is killed after `limit` seconds.
 
     It is forked from a process that has computed nothing, so that no time goes to imports. With
     `kill_worker` one of its workers is killed in its place, as soon as there is one.
     """
-    began = time.monotonic()
+    began, killed = time.monotonic(), False
     job = os.fork()
     if job == 0:
         os._exit(unblur_main(words))
@@ -88,16 +92,16 @@ def session(words: list[str], limit: float | None, kill_worker: bool = False) ->
         spent = time.monotonic() - began
         if done:
             assert status == 0, f"exit status {status}"
-            return limit is None or not kill_worker, spent
-        if limit is not None and spent > limit:
+            return True, killed, spent
+        if limit is not None and not killed and spent > limit:
             if kill_worker:
                 if found := workers():
                     os.kill(random.choice(found), signal.SIGKILL)
-                    limit = None
+                    killed = True
             else:
                 os.kill(job, signal.SIGKILL)
                 os.waitpid(job, 0)
-                return False, spent
+                return False, True, spent
         time.sleep(0.01)
 
 
@@ -177,7 +181,7 @@ def main() -> None:
             words = ["batch", str(ins), str(outs), "--resume", *options]
         else:
             words = [str(clips[0]), str(made[0]), "--resume", *options, *place]
-        seconds = session(words, None)[1]
+        seconds = session(words, None)[2]
         print(f"uninterrupted: {seconds:.1f} s", flush=True)
         kills = jobs = unequal = 0
         while True:
@@ -189,8 +193,8 @@ def main() -> None:
             while not ended:
                 sessions += 1
                 limit = random.uniform(0, seconds) if kills < given.kills else None
-                ended, _ = session(words, limit, given.of == "worker")
-                kills += not ended
+                ended, killed, _ = session(words, limit, given.of == "worker")
+                kills += killed
                 ended |= all(path.exists() for path in made)  # killed on its last steps
             pairs = list(zip(made, wholes, strict=True))
             same = all(out.read_bytes() == whole.read_bytes() for out, whole in pairs)
