@@ -97,7 +97,7 @@ def test_a_refusal_of_ffmpeg_is_not_taken_for_a_full_disk(tmp_path: Path) -> Non
     writer: Any = create_video(tmp_path / "out.mp4", probe(clip))
     with pytest.raises(ResourceError, match="refuses what it is given"), writer._errors():
         raise av.error.PermissionError(1, "Operation not permitted")
-    writer._abort()
+    writer.abort()
 
 
 def test_layouts_of_eight_channels_do_not_end_the_process(tmp_path: Path) -> None:

@@ -22,8 +22,7 @@ pytest.importorskip("fastapi", reason="needs the extra web")
 
 import unblur
 from unblur import weights
-from unblur.commands import restore as commands
-from unblur.commands import unfinished
+from unblur.commands import restore_file, unfinished
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.ops.color import from_linear
 from unblur.restorers.maxim import MaximRestorer as Alone
@@ -219,7 +218,7 @@ def test_a_job_goes_on_that_failed_on_a_full_disk(
     do, clip: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]
 ) -> None:
     wanted = {"model": ALONE, "container": "mkv", "codec": "ffv1"}
-    write, voice = commands._write, io.StringIO()
+    write, voice = restore_file.write, io.StringIO()
 
     def full(writer: Any, preview: bool, item: Any) -> None:
         if item[0].index == 4:
@@ -228,7 +227,7 @@ def test_a_job_goes_on_that_failed_on_a_full_disk(
 
     with monkeypatch.context() as patched:
         patched.setattr(unfinished, "WORTH", 0.0)
-        patched.setattr(commands, "_write", full)
+        patched.setattr(restore_file, "write", full)
         with pytest.raises(OSError, match="No space"):
             do(clip, "restore", voice=voice, **wanted)
     said = [json.loads(line) for line in voice.getvalue().splitlines()]
