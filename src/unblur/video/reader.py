@@ -126,7 +126,8 @@ class FileReader(ReaderContext):
             return image
         with open_media(self._path, max_pixels=self._max_pixels) as again:
             whole = put_together(self._path, again.container, pieces)
-        whole.pts = image.pts
+        whole.pts, whole.duration = image.pts, image.duration
+        whole.time_base = self._opened.time_base
         return whole
 
     def _say_which(self) -> None:
@@ -147,11 +148,12 @@ class FileReader(ReaderContext):
         served: dict[str, list[str]] = {}
         for stream in streams:
             if stream.role and stream.index not in taken:
-                served.setdefault(stream.role, []).append(f"{stream.kind} stream {stream.index}")
+                served.setdefault(stream.role, []).append(str(stream.index))
         for role, those in served.items():
+            word = "stream" if len(those) == 1 else "streams"
             warnings.warn(
-                f"{self._path}: its {role} ({', '.join(those)}) is left out, it is stored as an"
-                " image of its own",
+                f"{self._path}: its {role} (video {word} {' and '.join(those)}) is left out,"
+                " it is stored as an image of its own",
                 UnblurWarning,
                 stacklevel=4,
             )

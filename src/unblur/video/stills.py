@@ -184,7 +184,7 @@ def _decoded(
             packet = next(packets, None)
             if packet is None:
                 return
-            index = packet.stream_index
+            index = packet.stream.index  # an empty packet, that flushes, has no number of its own
             images = packet.decode()
         for image in images:
             if index not in found and isinstance(image, av.VideoFrame):
