@@ -535,6 +535,10 @@ def test_what_is_not_finite_in_alpha_is_replaced_and_counted(tmp_path: Path) -> 
     assert bool(torch.isfinite(found).all())
     assert float(found[0, 0, 0]) == 0
     assert held.converted("gbrap16le").alpha() is not None
+    # As an EXR that a network restored has it.
+    given = held.with_rgb(torch.zeros(3, 4, 8))
+    assert given.non_finite() == 0
+    assert given.alpha().equal(found)  # type: ignore[union-attr]
 
 
 def test_where_the_size_changes_the_advice_works(tmp_path: Path) -> None:

@@ -53,9 +53,10 @@ def coded(image: Image.Image, kind: str = "av01") -> tuple[bytes, bytes]:
         with av.open(memory, "w", format="mp4") as container:
             stream = container.add_stream("libx265", rate=1)
             stream.width, stream.height = image.size
-            stream.codec_context.color_range = 1
+            stream.pix_fmt = "yuv420p"
             stream.options = {"crf": "0", "preset": "ultrafast", "x265-params": "log-level=none"}
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            frame = av.VideoFrame.from_image(image).reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     data = memory.getvalue()
     at = data.index(b"av1C" if kind == "av01" else b"hvcC") - 4
@@ -76,8 +77,8 @@ def heif(
 ) -> Path:
     """Images numbered from 1, all with the same properties.
 
-    Those of kind `av01` or `hvc1` are `images`, or all the same. What grids are stands where the pixels
-    are, or `inside` of what describes the file, as phones have it.
+    Those of kind `av01` or `hvc1` are `images`, or all the same. What grids are stands where the
+    pixels are, or `inside` of what describes the file, as phones have it.
     """
     codec = "hvc1" if "hvc1" in kinds else "av01"
     tiles = [coded(image, codec) for image in images or [photo()] * len(kinds)]

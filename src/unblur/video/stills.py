@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -63,14 +63,12 @@ def pieces_of(
     opacity: tuple[int, ...] = ()
     if still.opacity is not None:
         opacity = found(still.opacity)
-        own = container.streams[opacity[0]].codec_context if opacity else None
+        size = still.opacity.width, still.opacity.height
+        if opacity and not all(size):
+            own = cast(VideoStream, container.streams[opacity[0]]).codec_context
+            size = own.width, own.height
         both = with_alpha(name)
-        fits = own is not None and len(opacity) == len(still.opacity.tiles)
-        fits = fits and (still.opacity.width or own.width, still.opacity.height or own.height) == (
-            width,
-            height,
-        )
-        if both is None or not fits:
+        if both is None or size != (width, height) or len(opacity) < len(still.opacity.tiles):
             opacity = ()
         else:
             name = both
