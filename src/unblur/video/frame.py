@@ -170,8 +170,8 @@ class Frame:
 
         Args:
             rgb: `(3, H, W)`, the encoded signal, of any size.
-            alpha: `(1, H, W)`; None keeps the frame's own, where it is finite. Stretched to the size of `rgb` where
-                it has another, and ignored where the format has no alpha.
+            alpha: `(1, H, W)`; None keeps the frame's own, where it is finite. Stretched to the
+                size of `rgb` where it has another, and ignored where the format has no alpha.
 
         Raises:
             NumericsError: `rgb` holds NaN or infinity.
