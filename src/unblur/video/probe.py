@@ -36,6 +36,7 @@ from unblur.video.side_data import (
     without_profile,
 )
 from unblur.video.stills import Pieces, pieces_of
+from unblur.video.ticks import possible
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame that is read unless the caller allows more."""
@@ -429,9 +430,11 @@ def _codec_name(stream: Stream) -> str | None:
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+    own = stream.duration, Fraction(stream.time_base or 0)
+    for ticks, base in (own, (container.duration, Fraction(1, av.time_base))):
+        if possible(ticks, base) and ticks and ticks > 0 and base:
+            return float(ticks * base)
+    return None
 
 
 def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
