@@ -172,6 +172,23 @@ def test_wild_durations_and_times_are_none() -> None:
     assert found == [0, step, 2 * step, 3 * step, 3 * step + 1]
 
 
+def test_a_duration_that_cannot_be_is_not_told(tmp_path: Path) -> None:
+    """As of Ogg whose last page has a damaged time."""
+    data = bytearray((Path(__file__).parent / "theora.ogv").read_bytes())
+    page = data.rindex(b"OggS")
+    data[page + 6 : page + 14] = (2**61).to_bytes(8, "little")
+    data[page + 22 : page + 26] = bytes(4)
+    total = 0
+    for byte in data[page:]:
+        total ^= byte << 24
+        for _ in range(8):
+            total = (total << 1 ^ (0x104C11DB7 if total >> 31 else 0)) & 0xFFFFFFFF
+    data[page + 22 : page + 26] = total.to_bytes(4, "little")
+    clip = tmp_path / "in.ogv"
+    clip.write_bytes(data)
+    assert probe(clip).duration is None
+
+
 # Streams and metadata.
 
 
@@ -535,6 +552,10 @@ def test_what_is_not_finite_in_alpha_is_replaced_and_counted(tmp_path: Path) -> 
     assert bool(torch.isfinite(found).all())
     assert float(found[0, 0, 0]) == 0
     assert held.converted("gbrap16le").alpha() is not None
+    # As an EXR that a network restored has it.
+    given = held.with_rgb(torch.zeros(3, 4, 8))
+    assert given.non_finite() == 0
+    assert given.alpha().equal(found)  # type: ignore[union-attr]
 
 
 def test_where_the_size_changes_the_advice_works(tmp_path: Path) -> None:
@@ -553,6 +574,36 @@ def test_where_the_size_changes_the_advice_works(tmp_path: Path) -> None:
     assert (info.width, info.height, len(frames)) == (96, 64, 10)
     info, frames = read_all(clip, end="f10")
     assert (info.width, info.height, len(frames)) == (160, 96, 10)
+
+
+@pytest.mark.parametrize("extension", ["avi", "mkv", "flv", "webm"])
+def test_where_the_size_changes_the_advice_works_in_other_containers(
+    tmp_path: Path, extension: str
+) -> None:
+    codec = {"flv": "flv", "webm": "libvpx"}.get(extension, "mpeg4")
+    clip, sizes = tmp_path / f"in.{extension}", [(160, 96), (96, 64)]
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = sizes[0]
+        stream.pix_fmt = "yuv420p"
+        for part, (width, height) in enumerate(sizes):
+            encoder: Any = av.CodecContext.create(codec, "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, 25), 25
+            for n in range(11):
+                frame = av.VideoFrame.from_ndarray(
+                    np.full((height * 3 // 2, width), 100 + n, np.uint8), "yuv420p"
+                )
+                frame.pts, frame.time_base = n, Fraction(1, 25)
+                for packet in encoder.encode(frame if n < 10 else None):
+                    packet.pts = packet.dts = (packet.pts or 0) + 10 * part
+                    packet.time_base, packet.stream = Fraction(1, 25), stream
+                    container.mux(packet)
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip)
+    for chosen, size in zip(({"end": "f10"}, {"start": "f10"}), sizes, strict=True):
+        info, frames = read_all(clip, **chosen)
+        assert ((info.width, info.height), len(frames)) == (size, 10)
 
 
 @pytest.mark.parametrize("threads", [1, 8])

@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from media import MIRRORED, ROTATED, make_clip, read_all
 from PIL import Image, features
 
 import unblur
-from unblur.errors import MediaError, UnblurWarning
+from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video import probe
 from unblur.video.heif import parts_of
 
@@ -43,15 +44,46 @@ def clap(width: int, height: int, right: int, down: int) -> bytes:
     return box("clap", struct.pack(">4I4i", width, 1, height, 1, right, 2, down, 2))
 
 
-def heif(path: Path, kinds: Sequence[str], references: bytes = b"", *extra: bytes) -> Path:
-    """Images numbered from 1, of which each `av01` is the same; all have the same properties."""
+def coded(image: Image.Image, kind: str = "av01") -> tuple[bytes, bytes]:
+    """An image as AV1 or H.265, and what a file must say of it."""
     memory = io.BytesIO()
-    photo().save(memory, "AVIF", quality=100)
+    if kind == "av01":
+        image.save(memory, "AVIF", quality=100)
+    else:
+        with av.open(memory, "w", format="mp4") as container:
+            stream = container.add_stream("libx265", rate=1)
+            stream.width, stream.height = image.size
+            stream.pix_fmt = "yuv420p"
+            stream.options = {"crf": "0", "preset": "ultrafast", "x265-params": "log-level=none"}
+            frame = av.VideoFrame.from_image(image).reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
     data = memory.getvalue()
-    at = data.index(b"av1C") - 4
-    coded = data[data.index(b"mdat") + 4 :]
-    properties = [full("ispe", struct.pack(">2I", *SIZE)), data[at : at + 12], *extra]
-    grid = struct.pack(">4B2H", 0, 0, 0, 1, 2 * SIZE[0], SIZE[1])  # one row of two tiles
+    at = data.index(b"av1C" if kind == "av01" else b"hvcC") - 4
+    (size,) = struct.unpack_from(">I", data, at)
+    start = data.index(b"mdat")
+    (length,) = struct.unpack_from(">I", data, start - 4)
+    return data[start + 4 : start - 4 + length], data[at : at + size]
+
+
+def heif(
+    path: Path,
+    kinds: Sequence[str],
+    references: bytes = b"",
+    *extra: bytes,
+    images: Sequence[Image.Image] = (),
+    grid: bytes = struct.pack(">4B2H", 0, 0, 0, 1, 2 * SIZE[0], SIZE[1]),  # one row of two tiles
+    inside: bool = False,
+) -> Path:
+    """Images numbered from 1, all with the same properties.
+
+    Those of kind `av01` or `hvc1` are `images`, or all the same. What grids are stands where the
+    pixels are, or `inside` of what describes the file, as phones have it.
+    """
+    codec = "hvc1" if "hvc1" in kinds else "av01"
+    tiles = [coded(image, codec) for image in images or [photo()] * len(kinds)]
+    data = [tiles.pop(0)[0] if kind == codec else grid for kind in kinds]
+    properties = [full("ispe", struct.pack(">2I", *SIZE)), coded(photo(), codec)[1], *extra]
     names, owned = b"", b""
     places = bytes(range(1, len(properties) + 1))
     for number, kind in enumerate(kinds, 1):
@@ -60,14 +92,16 @@ def heif(path: Path, kinds: Sequence[str], references: bytes = b"", *extra: byte
 
     def meta(start: int) -> bytes:
         table = b""
-        for number, kind in enumerate(kinds, 1):
-            at, size = (len(coded), len(grid)) if kind == "grid" else (0, len(coded))
-            table += struct.pack(">3H2I", number, 0, 1, start + at, size)
+        for number, (kind, content) in enumerate(zip(kinds, data, strict=True), 1):
+            there = inside and kind == "grid"
+            at = 0 if there else start + sum(map(len, data[: number - 1]))
+            table += struct.pack(">4H2I", number, there, 0, 1, at, len(content))
         return full(
             "meta",
             full("hdlr", bytes(4), b"pict", bytes(13)),
             full("pitm", struct.pack(">H", 1)),
-            full("iloc", b"\x44\0", struct.pack(">H", len(kinds)), table),
+            box("iloc", b"\1\0\0\0\x44\0", struct.pack(">H", len(kinds)), table),
+            box("idat", grid) if inside else b"",
             full("iinf", struct.pack(">H", len(kinds)), names),
             full("iref", references) if references else b"",
             box(
@@ -77,9 +111,9 @@ def heif(path: Path, kinds: Sequence[str], references: bytes = b"", *extra: byte
             ),
         )
 
-    head = box("ftyp", b"avif", bytes(4), b"avifmif1miaf")
+    head = box("ftyp", b"avif" if codec == "av01" else b"heic", bytes(4), b"avifheicmif1miaf")
     start = len(head) + len(meta(0)) + 8
-    path.write_bytes(head + meta(start) + box("mdat", coded, grid))
+    path.write_bytes(head + meta(start) + box("mdat", *data))
     return path
 
 
@@ -107,11 +141,11 @@ def with_clap(clip: Path, aperture: bytes) -> Path:
     return clip
 
 
-def passed(source: Path, target: Path) -> list[str]:
+def passed(source: Path, target: Path, **options: Any) -> list[str]:
     """Warnings."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        unblur.restore(source, target, model="none")
+        unblur.restore(source, target, model="none", **options)
     return [str(each.message) for each in said if each.category is UnblurWarning]
 
 
@@ -120,16 +154,61 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-@pytest.mark.parametrize("written", ["out.mkv", "out.mp4", "out.png"])
-def test_the_opacity_of_a_still_is_named_and_no_video(tmp_path: Path, written: str) -> None:
+def opacity(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGBA")).astype(int)[..., 3]
+
+
+@pytest.mark.parametrize("written", ["out.png", "out.tif"])
+@pytest.mark.parametrize("kind", ["one image", "grid"])
+def test_the_opacity_of_a_still_is_kept_in_images(tmp_path: Path, written: str, kind: str) -> None:
     source = tmp_path / "in.avif"
     photo("RGBA").save(source, quality=100)
-    said = passed(source, tmp_path / written)
-    assert any("its opacity (video stream 1) is left out" in text for text in said)
-    assert not any("is taken" in text for text in said)
-    assert [s.kind for s in probe(tmp_path / written).streams] == ["video"]
-    if written == "out.png":
-        assert np.abs(pixels(tmp_path / written) - np.asarray(photo())).mean() < 4
+    expected = np.asarray(photo("RGBA"))
+    if kind == "grid":
+        alpha = photo("RGBA").getchannel("A").convert("RGB")
+        images = [photo(), photo().rotate(180), alpha, alpha.rotate(180)]
+        parts = refer("dimg", 1, 3, 4) + refer("dimg", 2, 5, 6) + refer("auxl", 2, 1)
+        name = full("auxC", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+        heif(source, ["grid"] * 2 + ["av01"] * 4, parts, name, images=images)
+        expected = np.concatenate([expected, expected[::-1, ::-1]], 1)
+    info = probe(source)
+    assert (info.has_alpha, info.width) == (True, expected.shape[1])
+    assert not passed(source, tmp_path / written)
+    assert np.abs(opacity(tmp_path / written) - expected[..., 3]).mean() < 1
+    assert np.abs(pixels(tmp_path / written) - expected[..., :3]).mean() < 4
+
+
+def test_the_opacity_of_a_still_is_kept_in_restored_images(tmp_path: Path) -> None:
+    source = tmp_path / "in.avif"
+    photo("RGBA").save(source, quality=100)
+    unblur.restore(source, tmp_path / "out.png", model="focus-s")
+    expected = np.asarray(photo("RGBA"))[..., 3]
+    assert np.abs(opacity(tmp_path / "out.png") - expected).mean() < 1
+
+
+def test_the_opacity_of_a_still_is_kept_in_video_or_named(tmp_path: Path) -> None:
+    source = tmp_path / "in.avif"
+    photo("RGBA").save(source, quality=100)
+    assert not passed(source, tmp_path / "out.mkv", codec="ffv1")
+    assert probe(tmp_path / "out.mkv").has_alpha
+    said = passed(source, tmp_path / "out.mp4")
+    assert any("alpha" in text for text in said)
+    assert [s.kind for s in probe(tmp_path / "out.mp4").streams] == ["video"]
+
+
+def test_opacity_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    """One that darkens the colours, and one of another size."""
+    name = full("auxC", b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+    dark = refer("auxl", 2, 1) + refer("prem", 1, 2)
+    small = [photo(), photo().resize((48, 32))]
+    for references, images in ((dark, ()), (refer("auxl", 2, 1), small)):
+        source = heif(tmp_path / "in.avif", ["av01"] * 2, references, name, images=images)
+        assert not probe(source).has_alpha
+        said = passed(source, tmp_path / f"{len(images)}.png")
+        assert len(said) == 1
+        assert "its opacity" in said[0]
+        assert "(video stream 1) is left out" in said[0]
 
 
 def test_the_opacity_of_a_moving_one_is_named(tmp_path: Path) -> None:
@@ -138,7 +217,7 @@ def test_the_opacity_of_a_moving_one_is_named(tmp_path: Path) -> None:
     photo("RGBA").save(source, save_all=True, append_images=more, duration=40)
     said = passed(source, tmp_path / "out.mkv")
     assert [s.role for s in probe(source).streams] == ["", "opacity", "", "opacity"]
-    assert any("its opacity (video stream 3) is left out" in text for text in said)
+    assert any("its opacity (video streams 1 and 3) is left out" in text for text in said)
     assert len(read_all(tmp_path / "out.mkv")[1]) == 4
 
 
@@ -152,10 +231,79 @@ def test_what_images_are_to_others(tmp_path: Path) -> None:
     assert [s.role for s in info.streams] == ["", "depth", "thumbnail"]
 
 
-def test_an_image_in_tiles_is_refused_by_name(tmp_path: Path) -> None:
-    tiles = refer("dimg", 1, 2, 3) + refer("thmb", 4, 1)
-    source = heif(tmp_path / "in.heic", ["grid", "av01", "av01", "av01"], tiles)
-    with pytest.raises(MediaError, match=r"in\.heic holds its image in tiles"):
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("codec", ["av01", "hvc1"])
+def test_tiles_are_put_together(tmp_path: Path, codec: str, inside: bool) -> None:
+    """Three rows of two, what hangs over cut off."""
+    kinds, images = ["grid"] + [codec] * 7, [photo().rotate(180 * (n % 2)) for n in range(7)]
+    images[4] = images[4].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    size = 2 * SIZE[0] - 10, 3 * SIZE[1] - 7
+    for name, tile in zip("ab", (images[0], images[4]), strict=True):
+        passed(heif(tmp_path / f"{name}.avif", [codec], images=[tile]), tmp_path / f"{name}.png")
+    references = refer("dimg", 1, 2, 3, 4, 5, 6, 7) + refer("thmb", 8, 1)
+    grid = struct.pack(">4B2I", 0, 1, 2, 1, *size)
+    source = heif(tmp_path / "in.heic", kinds, references, images=images, grid=grid, inside=inside)
+    info = probe(source)
+    assert (info.width, info.height) == size
+    said = passed(source, tmp_path / "out.png")
+    assert [text for text in said if "thumbnail (video stream 6) is left out" in text] == said
+    found = pixels(tmp_path / "out.png")
+    assert found.shape == (size[1], size[0], 3)
+    width, height = SIZE
+    # At the seams chroma is interpolated between tiles.
+    first, fifth = pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png")
+    np.testing.assert_array_equal(found[: height - 2, : width - 2], first[:-2, :-2])
+    np.testing.assert_array_equal(found[2 * height + 2 :, 2 : width - 2], fifth[2:-7, 2:-2])
+    expected = np.concatenate(
+        [np.concatenate([np.asarray(i) for i in images[n : n + 2]], 1) for n in (0, 2, 4)]
+    )
+    assert np.abs(found - expected[: size[1], : size[0]]).mean() < 4
+
+
+@pytest.mark.parametrize("angle", range(4))
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_tiles_are_turned_as_a_single_image(tmp_path: Path, angle: int, axis: int | None) -> None:
+    turn = [box("irot", bytes([angle]))] + ([] if axis is None else [box("imir", bytes([axis]))])
+    one = probe(heif(tmp_path / "one.avif", ["av01"], b"", *turn))
+    tiles = probe(
+        heif(tmp_path / "two.avif", ["grid", "av01", "av01"], refer("dimg", 1, 2, 3), *turn)
+    )
+    assert tiles.display_matrix == one.display_matrix
+    assert tiles.rotation == one.rotation
+
+
+def test_tiles_that_do_not_make_an_image_are_refused(tmp_path: Path) -> None:
+    """Fewer than it should have, too small ones, of several sizes, damaged, and overlays."""
+    tiles, three = refer("dimg", 1, 2, 3), ["grid", "av01", "av01"]
+    wide = struct.pack(">4B2H", 0, 0, 0, 1, 300, 64)
+    mixed = [photo(), photo().resize((48, 64))]
+    damaged = heif(tmp_path / "e.heic", three, tiles)
+    data = bytearray(damaged.read_bytes())
+    behind = len(coded(photo())[0]) + 8  # the second tile, before the grid
+    data[-behind:-8] = bytes(behind - 8)
+    damaged.write_bytes(data)
+    for source in (
+        heif(tmp_path / "a.heic", three, refer("dimg", 1, 2)),
+        heif(tmp_path / "b.heic", three, tiles, grid=wide),
+        heif(tmp_path / "c.heic", three, tiles, images=mixed),
+        heif(tmp_path / "d.heic", ["iovl", "av01", "av01"], tiles),
+        damaged,
+    ):
+        with pytest.raises(MediaError, match=rf"{source.name}[: ]"):
+            passed(source, tmp_path / "out.png")
+        assert not (tmp_path / "out.png").exists()
+
+
+def test_one_tile_can_be_taken(tmp_path: Path) -> None:
+    source = heif(tmp_path / "in.heic", ["grid", "av01", "av01"], refer("dimg", 1, 2, 3))
+    info, frames = read_all(source, stream=1)
+    assert (info.width, len(frames)) == (SIZE[0], 1)
+
+
+def test_a_huge_image_of_tiles_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    huge = struct.pack(">4B2I", 0, 1, 0, 1, 1 << 20, 1 << 20)
+    source = heif(tmp_path / "in.heic", ["grid", "av01", "av01"], refer("dimg", 1, 2, 3), grid=huge)
+    with pytest.raises(ResourceError, match="1048576x1048576"):
         probe(source)
 
 

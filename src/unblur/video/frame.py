@@ -170,8 +170,8 @@ class Frame:
 
         Args:
             rgb: `(3, H, W)`, the encoded signal, of any size.
-            alpha: `(1, H, W)`; None keeps the frame's own. Stretched to the size of `rgb` where
-                it has another, and ignored where the format has no alpha.
+            alpha: `(1, H, W)`; None keeps the frame's own, where it is finite. Stretched to the
+                size of `rgb` where it has another, and ignored where the format has no alpha.
 
         Raises:
             NumericsError: `rgb` holds NaN or infinity.
@@ -190,7 +190,7 @@ class Frame:
         else:
             encode_rgb(image, values, self.siting)
         if layout.alpha is not None:
-            if alpha is None and same_size:
+            if alpha is None and same_size and not layout.is_float:
                 words_of(image, layout, layout.alpha)[...] = words_of(source, layout, layout.alpha)
             else:
                 _put_alpha(image, layout, self.alpha() if alpha is None else alpha)

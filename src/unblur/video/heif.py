@@ -14,10 +14,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-TILE = "tile"
+TILE, OPACITY = "tile", "opacity"
+_JOINED = ("grid", "iovl")
+"""Kinds of images that are put together of others."""
 _AUXILIARY = {
-    "alpha": "opacity",
-    "auxid:1": "opacity",
+    "alpha": OPACITY,
+    "auxid:1": OPACITY,
     "depth": "depth",
     "auxid:2": "depth",
     "gainmap": "gain map",
@@ -31,6 +33,32 @@ _LARGEST = 1 << 20
 """Bytes of a box whose content is read; those that are of use here are far smaller."""
 
 
+class Sheet(NamedTuple):
+    """Coded images of one size side by side, row by row; or a single one."""
+
+    tiles: tuple[int, ...]
+    """Numbers of the images."""
+    columns: int = 1
+    width: int = 0
+    """Pixels of the whole, of which the last tiles may hang over; 0: those of the single image."""
+    height: int = 0
+
+
+class Still(NamedTuple):
+    """An image as it is shown, of coded ones."""
+
+    colors: Sheet
+    opacity: Sheet | None = None
+    crop: tuple[int, int, int, int] | None = None
+    """As of a `Part`."""
+    matrix: tuple[int, ...] | None = None
+    """How it is turned and mirrored, as in `VideoInfo.display_matrix`."""
+    profile: bool = False
+    """Whether it has a colour profile (ICC)."""
+    tags: tuple[int, int, int, int] = (2, 2, 2, 0)
+    """Colour matrix, primaries, transfer (2: not said) and range (0: not said), as H.273 counts."""
+
+
 class Part(NamedTuple):
     """An image or a track of a file."""
 
@@ -40,8 +68,12 @@ class Part(NamedTuple):
     """What it is to another image or track: `opacity`, `depth`, `tile`, ...; empty: its own."""
     crop: tuple[int, int, int, int] | None = None
     """Lines and columns that are not to be shown: top, bottom, left, right."""
-    in_tiles: bool = False
-    """Whether the file's main image is not this one but one that is put together of tiles."""
+    image: bool = False
+    """Whether it is an image, and no track."""
+    still: Still | None = None
+    """What is to be shown instead of this image alone; None for tracks and what serves others."""
+    overlay: bool = False
+    """Whether the file's main image is one of which nothing but pieces is understood here."""
 
 
 class _Box(NamedTuple):
@@ -149,6 +181,9 @@ def _track(file: BinaryIO, track: _Box) -> Part:
 class _Image:
     kind: str
     role: str = ""
+    of: int = 0
+    """The image that it serves."""
+    tiles: tuple[int, ...] = ()
     properties: list[_Box] = field(default_factory=list)
 
 
@@ -163,18 +198,115 @@ def _images(file: BinaryIO, meta: _Box) -> Iterator[Part]:
         _associate(file, inner["iprp"], properties, images)
     if "iref" in inner:
         _refer(file, inner["iref"], images)
+    sheets = {
+        number: Sheet((number,)) for number, image in images.items() if image.kind not in _JOINED
+    }
+    for number, place in _places(file, inner) if "iloc" in inner else ():
+        if number in images and images[number].kind == "grid":
+            sheet = _grid(file, place, images[number].tiles)
+            if sheet is not None:
+                sheets[number] = sheet
     data = _content(file, inner["pitm"])
     (primary,) = struct.unpack_from(">I" if data[0] else ">H", data, 4)
-    in_tiles = primary in images and images[primary].kind in ("grid", "iovl")
+    joined = primary in images and images[primary].kind in _JOINED
+    whole = _still(file, primary, images, sheets) if joined and primary in sheets else None
     for number, image in images.items():
-        crop, size = None, (0, 0)
-        for box in image.properties:
-            if box.kind == "ispe":
-                width, height = struct.unpack_from(">2I", _content(file, box, 4))
-                size = width, height
-            elif box.kind == "clap":
-                crop = _crop(_content(file, box), *size)
-        yield Part(number, image.role, crop, in_tiles)
+        still = None
+        if image.role == TILE and whole is not None and number in whole.colors.tiles:
+            still = whole
+        elif not image.role and number in sheets:
+            still = _still(file, number, images, sheets)
+        crop = still.crop if still else None
+        yield Part(number, image.role, crop, True, still, joined and whole is None)
+
+
+def _still(
+    file: BinaryIO, number: int, images: Mapping[int, _Image], sheets: Mapping[int, Sheet]
+) -> Still:
+    """An image with its properties."""
+    crop, size, angle, axis = None, (0, 0), 0, None
+    profile, tags = False, (2, 2, 2, 0)
+    for box in images[number].properties:
+        data = _content(file, box)
+        if box.kind == "ispe":
+            width, height = struct.unpack_from(">2I", data, 4)
+            size = width, height
+        elif box.kind == "clap":
+            crop = _crop(data, *size)
+        elif box.kind == "irot":
+            angle = data[0] & 3
+        elif box.kind == "imir":
+            axis = data[0] & 1
+        elif box.kind == "colr" and data[:4] == b"nclx":
+            primaries, transfer, matrix = struct.unpack_from(">3H", data, 4)
+            tags = matrix, primaries, transfer, 2 if data[10] & 128 else 1
+        elif box.kind == "colr":
+            profile = True
+    opacity = next((n for n, each in images.items() if each.of == number), None)
+    return Still(
+        sheets[number],
+        sheets.get(opacity) if opacity is not None else None,
+        crop,
+        _turn(angle, axis),
+        profile,
+        tags,
+    )
+
+
+def _turn(angle: int, axis: int | None) -> tuple[int, ...] | None:
+    """The matrix of quarter turns to the left, then of a mirror; None: upright.
+
+    A mirror of axis 0 exchanges above and below, of axis 1 left and right (23008-12, 6.5.12).
+    """
+    if not angle and axis is None:
+        return None
+    a, b, c, d = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[angle]
+    if axis == 0:
+        b, d = -b, -d
+    elif axis == 1:
+        a, c = -a, -c
+    one = 1 << 16
+    return (a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+
+
+def _places(file: BinaryIO, inner: Mapping[str, _Box]) -> Iterator[tuple[int, _Box]]:
+    """Where the first piece of each image lies: 14496-12, 8.11.3."""
+    data = _content(file, inner["iloc"])
+    version, at = data[0], 6
+    sizes = (data[4] >> 4, data[4] & 15, data[5] >> 4, data[5] & 15 if version else 0)
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(data):
+            raise ValueError("cut off")
+        return int.from_bytes(data[at - size : at], "big")
+
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        name = number(wide)
+        method = number(2) & 15 if version else 0
+        number(2)  # which file: this one
+        base, pieces = number(sizes[2]), number(2)
+        first = None
+        for _ in range(pieces):
+            number(sizes[3])
+            offset, length = number(sizes[0]), number(sizes[1])
+            first = first or (base + offset, length)
+        if first is None or (method and (method != 1 or "idat" not in inner)):
+            continue
+        start = first[0] + (inner["idat"].start if method else 0)
+        yield name, _Box("", start, start + first[1])
+
+
+def _grid(file: BinaryIO, place: _Box, tiles: tuple[int, ...]) -> Sheet | None:
+    """What an image of kind `grid` says of its tiles: 23008-12, 6.6.2.3."""
+    data = _content(file, place)
+    rows, columns = data[2] + 1, data[3] + 1
+    width, height = struct.unpack_from(">2I" if data[1] & 1 else ">2H", data, 4)
+    if len(tiles) != rows * columns or not width or not height:
+        return None
+    return Sheet(tiles, columns, width, height)
 
 
 def _listed(file: BinaryIO, box: _Box) -> Iterator[tuple[int, _Image]]:
@@ -211,6 +343,7 @@ def _refer(file: BinaryIO, box: _Box, images: Mapping[int, _Image]) -> None:
     """Notes what images are to others."""
     number_kind = "I" if _content(file, box)[0] else "H"
     size = struct.calcsize(number_kind)
+    premultiplied = set[int]()
     for each in _boxes(file, box.start + 4, box.end):
         data = _content(file, each)
         origin, count = struct.unpack_from(f">{number_kind}H", data)
@@ -219,12 +352,23 @@ def _refer(file: BinaryIO, box: _Box, images: Mapping[int, _Image]) -> None:
             kinds = [p for p in images[origin].properties if p.kind == "auxC"]
             name = _content(file, kinds[0], 4) if kinds else b""
             images[origin].role = _auxiliary(name)
+            if images[origin].role == OPACITY and targets:
+                images[origin].of = targets[0]
         elif each.kind == "thmb" and origin in images:
             images[origin].role = "thumbnail"
-        elif each.kind == "dimg" and origin in images and images[origin].kind in ("grid", "iovl"):
+        elif each.kind == "dimg" and origin in images and images[origin].kind in _JOINED:
+            images[origin].tiles = targets
             for target in targets:
                 if target in images:
                     images[target].role = TILE
+        elif each.kind == "prem":
+            premultiplied.update(targets)
+    for number, image in images.items():
+        if number in premultiplied:  # the colours are darkened by it, and look right without
+            image.role, image.of = "opacity of darkened colours", 0
+        for tile in image.tiles if image.role else ():
+            if tile in images:
+                images[tile].role = image.role
 
 
 def _auxiliary(name: bytes) -> str:

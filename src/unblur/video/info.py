@@ -82,6 +82,15 @@ class ColorTags:
             RANGES.get(int(range_)),
         )
 
+    def or_else(self, other: ColorTags) -> ColorTags:
+        """These tags; those of `other` where there are none."""
+        return ColorTags(
+            self.matrix or other.matrix,
+            self.primaries or other.primaries,
+            self.transfer or other.transfer,
+            self.range or other.range,
+        )
+
     def codes(self) -> tuple[int, int, int, int]:
         """Numbers for matrix, primaries, transfer (2: unspecified) and range (0: unspecified)."""
         return (

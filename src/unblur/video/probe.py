@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
-from unblur.video.heif import Part, match, parts_of
+from unblur.video.heif import TILE, Part, match, parts_of
 from unblur.video.info import ColorTags, StreamInfo, VideoInfo
 from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
@@ -32,8 +32,11 @@ from unblur.video.side_data import (
     display_matrix,
     dynamic_metadata,
     mastering_display,
+    turn_of,
     without_profile,
 )
+from unblur.video.stills import Pieces, pieces_of
+from unblur.video.ticks import possible
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame that is read unless the caller allows more."""
@@ -66,6 +69,8 @@ class Opened:
     decoder: VideoCodecContext
     parts: Mapping[int, Part] = field(default_factory=dict)
     """What MP4 and its like say of streams, by their index."""
+    pieces: Pieces | None = None
+    """What the image is put together of, where it is more than the image of `stream`."""
 
     @property
     def time_base(self) -> Fraction:
@@ -116,7 +121,12 @@ def open_media(
         decoder.thread_type = "AUTO" if alone else "SLICE"
         if not alone and video.codec.canonical_name not in _SURE_THREADS:
             decoder.thread_count = 1
-        yield Opened(path, container, video, decoder, parts)
+        pieces = pieces_of(container, video, parts) if stream is None else None
+        if pieces is not None:
+            check_size(path, pieces.width, pieces.height, max_pixels)
+            for index in pieces.streams:
+                container.streams[index].codec_context.options = options
+        yield Opened(path, container, video, decoder, parts, pieces)
     finally:
         container.close()
 
@@ -142,20 +152,24 @@ def open_container(path: Path, *, max_pixels: int = MAX_PIXELS) -> InputContaine
 
 def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
     """What the header and the first decoded frame say."""
-    container, stream = opened.container, opened.stream
+    container, stream, pieces = opened.container, opened.stream, opened.pieces
     context = stream.codec_context
-    pixel_format = frame.format.name
+    pixel_format = pieces.pixel_format if pieces else frame.format.name
     layout = layout_of(native_format(pixel_format))
     color = _color_tags(frame, stream)
     rate = frame_rate(container, stream)
     seconds = _duration(container, stream)
-    matrix = display_matrix(frame)
+    matrix, notes = display_matrix(frame), beside(frame)
+    if pieces is not None and len(pieces.colors) > 1:  # FFmpeg says of a tile what is its own
+        matrix = pieces.still.matrix
+        color = color.or_else(ColorTags.from_codes(*pieces.still.tags))
+        notes |= {"ICC profile"} if pieces.still.profile else set()
     start = stream.start_time
     time_base = opened.time_base
     return VideoInfo(
         path=opened.path,
-        width=frame.width,
-        height=frame.height,
+        width=pieces.width if pieces else frame.width,
+        height=pieces.height if pieces else frame.height,
         pixel_format=pixel_format,
         bit_depth=layout.bits,
         has_alpha=layout.alpha is not None,
@@ -163,7 +177,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         time_base=time_base,
         frames=stream.frames or None,
         duration=seconds,
-        rotation=-frame.rotation % 360 if matrix else 0,
+        rotation=turn_of(matrix) if matrix else 0,
         display_matrix=matrix,
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         color=color,
@@ -175,7 +189,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         content_light=content_light(frame),
         dynamic_metadata=dynamic_metadata(frame),
         crop=_crop(opened),
-        beside=beside(frame),
+        beside=notes,
         streams=tuple(stream_info(s, opened.parts.get(s.index)) for s in container.streams),
         codec=stream.codec.canonical_name,
         container=container.format.name,
@@ -341,14 +355,20 @@ def _video_stream(
         kinds = " and ".join(sorted({stream.type for stream in container.streams}))
         raise MediaError(f"{path} holds no video, only {kinds or 'a header'}: name a video file")
     own = [stream for stream in moving if not _is_auxiliary(stream, parts.get(stream.index))]
-    shown = own or moving
+    wholes = [
+        part.still.colors.tiles for part in parts.values() if part.role == TILE and part.still
+    ]
+    tiled = [
+        s for s in moving if wholes and s.index in parts and parts[s.index].number == wholes[0][0]
+    ]
+    shown = tiled or own or moving
     best = container.streams.best("video")
     stream = next((each for each in shown if best is not None and each.index == best.index), None)
     stream = stream or shown[0]
     part = parts.get(stream.index)
-    if part is not None and part.in_tiles and wanted is None:
+    if part is not None and part.overlay and wanted is None:
         raise MediaError(
-            f"{path} holds its image in tiles, which are not put together here: convert it first,"
+            f"{path} holds its image in pieces that are not put together here: convert it first,"
             " for example to PNG; --stream takes a single one"
         )
     if stream.codec_context is None:
@@ -369,7 +389,7 @@ def _crop(opened: Opened) -> tuple[int, ...] | None:
     if "matroska" in opened.container.format.name:
         return crop_of(opened.path, index)
     part = opened.parts.get(index)
-    return part.crop if part else None
+    return part.crop if part and (opened.pieces or part.role != TILE) else None
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
@@ -410,9 +430,11 @@ def _codec_name(stream: Stream) -> str | None:
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+    own = stream.duration, Fraction(stream.time_base or 0)
+    for ticks, base in (own, (container.duration, Fraction(1, av.time_base))):
+        if possible(ticks, base) and ticks and ticks > 0 and base:
+            return float(ticks * base)
+    return None
 
 
 def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
@@ -424,10 +446,5 @@ def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
     header = ColorTags.from_codes(
         context.colorspace, context.color_primaries, context.color_trc, context.color_range
     )
-    full = "pc" if frame.format.name.startswith("yuvj") else None
-    return ColorTags(
-        own.matrix or header.matrix,
-        own.primaries or header.primaries,
-        own.transfer or header.transfer,
-        full or own.range or header.range,
-    )
+    own = own.or_else(header)
+    return replace(own, range="pc") if frame.format.name.startswith("yuvj") else own

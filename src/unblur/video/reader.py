@@ -25,6 +25,7 @@ from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open
 from unblur.video.seek import seek
 from unblur.video.side_data import beside
 from unblur.video.span import Span, resolve
+from unblur.video.stills import put_together
 from unblur.video.timecode import Time, parse_time
 
 
@@ -69,7 +70,7 @@ class FileReader(ReaderContext):
                 raise no_frames(self._path)
             check_size(self._path, first.width, first.height, max_pixels)
             self.info = describe(self._opened, first)
-            decoded = chain([first], decoded)
+            decoded = chain([self._whole(first)], decoded)
             if self.info.interlaced:
                 if not deinterlace:
                     raise self._interlaced(0)
@@ -109,13 +110,25 @@ class FileReader(ReaderContext):
                 self._damage.note(f"frame {index} decodes with faults", lost=False)
             given += 1
             self._tag(image)
-            extra = beside(image) | self._profile
+            extra = info.beside if self._opened.pieces else beside(image)
+            extra |= self._profile
             yield Frame(image, index, pts, info.time_base, image.duration, siting, extra)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
         if not given:
             raise no_frames(self._path)
         self._damage.warn()
+
+    def _whole(self, image: av.VideoFrame) -> av.VideoFrame:
+        """The image itself, or the still that it is a piece of."""
+        pieces = self._opened.pieces
+        if pieces is None:
+            return image
+        with open_media(self._path, max_pixels=self._max_pixels) as again:
+            whole = put_together(self._path, again.container, pieces)
+        whole.pts, whole.duration = image.pts, image.duration
+        whole.time_base = self._opened.time_base
+        return whole
 
     def _say_which(self) -> None:
         """Warns where others could have been meant."""
@@ -130,10 +143,17 @@ class FileReader(ReaderContext):
                 UnblurWarning,
                 stacklevel=4,
             )
-        for served in (s for s in streams if s.role and s.index != self.info.stream_index):
+        pieces = self._opened.pieces
+        taken = pieces.streams if pieces else {self.info.stream_index}
+        served: dict[str, list[str]] = {}
+        for stream in streams:
+            if stream.role and stream.index not in taken:
+                served.setdefault(stream.role, []).append(str(stream.index))
+        for role, those in served.items():
+            word = "stream" if len(those) == 1 else "streams"
             warnings.warn(
-                f"{self._path}: its {served.role} ({served.kind} stream {served.index}) is left"
-                " out, it is stored as an image of its own",
+                f"{self._path}: its {role} (video {word} {' and '.join(those)}) is left out,"
+                " it is stored as an image of its own",
                 UnblurWarning,
                 stacklevel=4,
             )

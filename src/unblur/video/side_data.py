@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from fractions import Fraction
@@ -80,6 +81,14 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     matrix = struct.unpack("=9i", data[:36])
     upright = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     return matrix if matrix != upright else None
+
+
+def turn_of(matrix: tuple[int, ...]) -> int:
+    """Degrees clockwise, 0 to 359, by which such a matrix turns an image."""
+    across, down = math.hypot(matrix[0], matrix[3]), math.hypot(matrix[1], matrix[4])
+    if not across or not down:
+        return 0
+    return round(math.degrees(math.atan2(matrix[1] / down, matrix[0] / across))) % 360
 
 
 def mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
