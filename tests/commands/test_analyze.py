@@ -179,6 +179,9 @@ def test_what_restorers_change_decides_the_kind_of_a_shot():
         assert kind_tried(kind, 50, 60) == "sharp"
         assert kind_tried(kind, 35, 30) == "focus"
     assert [kind_tried(k, 41, 50) for k in ("sharp", "motion")] == ["sharp", "motion"]
+    # A twentieth of the frame alone does not make a shot blurred that looks sharp.
+    assert [kind_tried(k, 30, 28, 0.05) for k in ("sharp", "motion")] == ["sharp", "motion"]
+    assert kind_tried("sharp", 28, 26, 0.25) == "focus"
     tried = [kind_tried(k, 32, 30) for k in ("sharp", "motion", "focus", "both")]
     assert tried == ["focus", "motion", "focus", "both"]
     assert [kind_tried(k, 30, 32) for k in ("sharp", "focus")] == ["motion", "focus"]
@@ -213,6 +216,7 @@ def test_the_densest_part_of_a_frame_is_tried():
     piece = Crop.of(0, frame, detail)
     assert piece.rgb.shape == (3, 128, 128)
     assert bool((piece.rgb[:, 78:, 78:] == 255).all())
+    assert piece.share == pytest.approx(128**2 / (200 * 300))
     assert Crop.of(0, torch.rand(3, 5, 40), torch.ones(1, 2)).rgb.shape == (3, 5, 40)
 
 
