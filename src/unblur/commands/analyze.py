@@ -49,7 +49,7 @@ TRIES = 5
 """Frames of a shot that are tried, evenly over it."""
 TRIED: tuple[Blur, ...] = ("motion", "focus")
 """What their fast restorers are tried for."""
-UNCHANGED, HARDLY_CHANGED = 36.0, 43.0
+UNCHANGED, HARDLY_CHANGED = 38.0, 43.0
 """PSNR in dB between what is tried and what is made of it above which a shot is sharp: of the whole
 frame, as if it changed nowhere else, for one that looks sharp; of the piece for one that looks
 blurred. In any sharp frame some piece is smooth, and changed as if it were blurred."""
