@@ -1,6 +1,7 @@
 """Trains look-s, which tells blur of motion from blur of focus, and measures it on held-out scenes.
 
 Usage: python benchmarks/blur_kind.py train TEXTURES OUT.safetensors [--scenes N] [--frames N]
+           [--widths N N N N] [--start]
        python benchmarks/blur_kind.py measure [WEIGHTS.safetensors]
 
 TEXTURES is a bank as `unblur data textures` makes it. When a frame counts as blurred, by what, and
@@ -10,6 +11,7 @@ when either answer is right, `Truth.kinds` says; the limits were set before any 
 from __future__ import annotations
 
 import argparse
+import copy
 import random
 import zipfile
 from collections import Counter
@@ -30,7 +32,7 @@ from unblur.evaluation.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
 from unblur.guidance.blur_kind import load_look_s, seen_by
 from unblur.models import load_state
-from unblur.models.look import CELL, Look
+from unblur.models.look import CELL, Look, LookConfig
 from unblur.synth import SceneConfig, TextureBank, held_out, render, sample_scenes
 
 SPEEDS = ((2, 6), (6, 12), (12, 26), (26, 40))
@@ -50,6 +52,10 @@ HIDDEN = 10.0
 """And a radius beside a motion up to this many times as long."""
 EITHER = 0.5
 BATCH = 16
+WATCH = 500
+"""Steps after which frames of other scenes are looked at."""
+WATCHED, OTHERS = 100, 100_000
+"""How many scenes these are, and the first one's number."""
 
 
 class Truth(NamedTuple):
@@ -135,10 +141,10 @@ def lossy(frames: Tensor, draw: random.Random) -> Iterator[Tensor]:
             yield through(frames, Encoding("mjpeg", {"qmin": "2", "qmax": "12"}))
 
 
-def training(bank: TextureBank, scenes: int) -> list[Example]:
-    """Three examples of each scene."""
+def training(bank: TextureBank, scenes: range) -> list[Example]:
+    """Three examples of each scene, which are told apart by their numbers."""
     made = []
-    for i in range(scenes):
+    for i in scenes:
         draw = random.Random(10_000 + i)
         config = replace(scene(KINDS[i % len(KINDS)], draw), compressed=0.0, noise=0.6)
         generator = torch.Generator().manual_seed(978_000_000 + i)
@@ -176,10 +182,44 @@ def varied(example: Example) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return shown, beside, flow, maps
 
 
-def train(examples: list[Example], frames: int) -> Look:
-    """A network, as the mean over its last steps."""
-    network, mean = Look(), Look()
-    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.02)
+def grown(narrow: Look, config: LookConfig) -> Look:
+    """A network that is wider and says the same: what is new in it does not yet reach the old."""
+    network = Look(config)
+    joined = {"body.0.0.weight": flow_and_images, "kinds.0.weight": pooled}
+    for name, into in network.state_dict().items():
+        value = narrow.state_dict()[name]
+        if value.ndim < 2:
+            into[tuple(slice(n) for n in value.shape)] = value
+            continue
+        parts = [(value.shape[1], into.shape[1])]  # of what comes in, before and now
+        if name in joined:
+            parts = list(zip(joined[name](narrow), joined[name](network), strict=True))
+        columns, begin = [], 0
+        for old, new in parts:
+            columns += range(begin, begin + old)
+            begin += new
+        into[: len(value)] = 0
+        into[: len(value), columns] = value
+    return network
+
+
+def flow_and_images(network: Look) -> tuple[int, ...]:
+    """Channels of what the body of a network is given, part by part."""
+    parts = network.frame, network.neighbour, network.flow
+    return tuple(part[0].out_channels for part in parts)
+
+
+def pooled(network: Look) -> tuple[int, ...]:
+    """The same of what says the kind of a frame."""
+    return (network.cells.in_channels, network.cells.in_channels, 4)
+
+
+def train(
+    examples: list[Example], frames: int, watched: list[Example], network: Look, rate: float
+) -> Look:
+    """A network, as the mean over its last steps; prints how many it has right of those watched."""
+    mean = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
     steps = frames // BATCH
     rise = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda n: min(1.0, 0.05 + n / (0.03 * steps)) * (1 - n / steps)
@@ -205,6 +245,11 @@ def train(examples: list[Example], frames: int) -> Look:
         keep = min(0.998, (step + 1) / (step + 11))
         for old, new in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
             old.copy_(keep * old + (1 - keep) * new if old.is_floating_point() else new)
+        if (step + 1) % WATCH == 0:
+            print(f"{(step + 1) * BATCH} frames: loss {float(loss.detach()):.3f}, right", end=" ")
+            mean.eval()
+            found = share_right(mean, watched), share_right(mean, examples[: len(watched)])
+            print(f"{found[0]:.1%}, of frames trained on {found[1]:.1%}", flush=True)
     return mean.eval()
 
 
@@ -247,6 +292,12 @@ def right(chance: tuple[float, float], truth: Truth) -> bool:
     return all(kind in (EITHER, float(value > LIKELY)) for value, kind in pairs)
 
 
+def share_right(network: Look, examples: list[Example]) -> float:
+    """Share of examples whose kind a network has right."""
+    pairs = zip(chances(network, examples), examples, strict=True)
+    return sum(right(chance, example.truth) for chance, example in pairs) / len(examples)
+
+
 def named(kinds: tuple[float, float]) -> str:
     """A truth in words."""
     return "border" if EITHER in kinds else kind_of(*kinds)
@@ -279,6 +330,8 @@ def main() -> None:
     training_.add_argument("out")
     training_.add_argument("--scenes", type=int, default=1000)
     training_.add_argument("--frames", type=int, default=40_000)
+    training_.add_argument("--widths", type=int, nargs=4, default=LookConfig().widths)
+    training_.add_argument("--start", action="store_true", help="from the weights that ship")
     measuring = verbs.add_parser("measure")
     measuring.add_argument("weights", nargs="?", type=Path)
     options = parser.parse_args()
@@ -291,8 +344,14 @@ def main() -> None:
         return
     torch.manual_seed(0)
     random.seed(0)
-    examples = training(TextureBank.load(options.textures), options.scenes)
-    network = train(examples, options.frames)
+    bank = TextureBank.load(options.textures)
+    examples = training(bank, range(options.scenes))
+    watched = training(bank, range(OTHERS, OTHERS + WATCHED))
+    config = LookConfig(tuple(options.widths))
+    network, rate = Look(config), 2e-3
+    if options.start:
+        network, rate = grown(load_look_s(), config), 1e-3
+    network = train(examples, options.frames, watched, network.train(), rate)
     facts = {"name": "look-s", "network": "look-s", "licence": "Apache-2.0"}
     weights.save(options.out, network.half().state_dict(), facts)
     measure(network.float())

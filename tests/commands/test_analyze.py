@@ -13,7 +13,7 @@ import torch
 
 import unblur
 from unblur.cli import main
-from unblur.commands.analyze import Crop, blockiness, kind_of, kind_tried
+from unblur.commands.analyze import Crop, Trier, blockiness, kind_of, kind_tried
 from unblur.commands.report import as_png, page, timeline
 from unblur.guidance.blur_kind import Looker, detail_of, noise, weighted_quantile
 from unblur.models.look import CELL, Look, about
@@ -179,11 +179,35 @@ def test_what_restorers_change_decides_the_kind_of_a_shot():
         assert kind_tried(kind, 50, 60) == "sharp"
         assert kind_tried(kind, 35, 30) == "focus"
     assert [kind_tried(k, 41, 50) for k in ("sharp", "motion")] == ["sharp", "motion"]
-    assert [kind_tried(k, 30, 30.5) for k in ("motion", "focus", "both")] == [
-        "motion",
-        "focus",
-        "both",
-    ]
+    # A twentieth of the frame alone does not make a shot blurred that looks sharp.
+    assert [kind_tried(k, 30, 28, 0.05) for k in ("sharp", "motion")] == ["sharp", "motion"]
+    assert kind_tried("sharp", 28, 26, 0.25) == "focus"
+    tried = [kind_tried(k, 32, 30) for k in ("sharp", "motion", "focus", "both")]
+    assert tried == ["focus", "motion", "focus", "both"]
+    assert [kind_tried(k, 30, 32) for k in ("sharp", "focus")] == ["motion", "focus"]
+
+
+def test_the_part_that_is_tried_is_blurred_and_has_detail(monkeypatch):
+    tried: list[torch.Tensor] = []
+
+    class Watched(Trier):
+        def __init__(self, where: torch.device) -> None:
+            """Without models."""
+
+        def __call__(self, kind, pieces, tick):
+            tried.extend(piece.rgb / 255 for piece in pieces)
+            return kind
+
+    monkeypatch.setattr("unblur.commands.analyze.Trier", Watched)
+    left = noisy(256, 256)
+    right = torch.nn.functional.avg_pool2d(noisy(256, 256)[None], 9, 1, 4)[0]
+    right = 0.5 + 4 * (right - 0.5)  # as much contrast as the blur leaves a photograph
+    frame = torch.cat((left, right.clamp(0, 1)), -1)
+    unblur.analyze([(255 * frame).round().byte().permute(1, 2, 0).numpy()] * 2, estimate=False)
+    assert tried
+    for piece in tried:
+        steps = (piece[..., 1:] - piece[..., :-1]).abs().mean()
+        assert steps < 0.1, "a part of the sharp half, whose detail is denser, was tried"
 
 
 def test_the_densest_part_of_a_frame_is_tried():
@@ -192,6 +216,7 @@ def test_the_densest_part_of_a_frame_is_tried():
     piece = Crop.of(0, frame, detail)
     assert piece.rgb.shape == (3, 128, 128)
     assert bool((piece.rgb[:, 78:, 78:] == 255).all())
+    assert piece.share == pytest.approx(128**2 / (200 * 300))
     assert Crop.of(0, torch.rand(3, 5, 40), torch.ones(1, 2)).rgb.shape == (3, 5, 40)
 
 

@@ -49,11 +49,13 @@ TRIES = 5
 """Frames of a shot that are tried, evenly over it."""
 TRIED: tuple[Blur, ...] = ("motion", "focus")
 """What their fast restorers are tried for."""
-UNCHANGED, HARDLY_CHANGED = 40.0, 43.0
-"""PSNR in dB between a piece and what is made of it above which a shot is sharp: one that looks
-sharp, and one that looks blurred."""
-LEAD = 1.0
-"""By how many dB more another restorer must change a shot than the one for what it looks like."""
+UNCHANGED, HARDLY_CHANGED = 38.0, 43.0
+"""PSNR in dB between what is tried and what is made of it above which a shot is sharp: of the whole
+frame, as if it changed nowhere else, for one that looks sharp; of the piece for one that looks
+blurred. In any sharp frame some piece is smooth, and changed as if it were blurred."""
+LEADS: Mapping[Kind, float] = {"sharp": 0.0, "motion": 4.0, "focus": -3.0, "both": 4.0}
+"""By how many dB more the restorer for focus must change a shot than that for motion, by what the
+shot looks like: for focus where it looks blurred by motion costs more than the reverse."""
 KEPT = 512
 """Pieces that wait for that; of more, every other one is dropped."""
 QUALITIES: tuple[Literal["fast", "best"], ...] = ("fast", "best")
@@ -257,18 +259,20 @@ class Crop:
     frame: int
     rgb: Tensor
     """(3, h, w) bytes."""
+    share: float = 1.0
+    """Of the frame's area."""
 
     @classmethod
-    def of(cls, frame: int, rgb: Tensor, detail: Tensor) -> Crop:
-        """The part of a frame (3, H, W) in which detail, (h, w) by cells, is densest."""
+    def of(cls, frame: int, rgb: Tensor, weight: Tensor) -> Crop:
+        """The part of a frame (3, H, W) in which a weight, (h, w) by cells, is densest."""
         height, width = rgb.shape[-2:]
-        size = [min(PIECE // CELL, side) for side in detail.shape]
-        dense = F.avg_pool2d(detail[None, None], size, stride=1)[0, 0]
+        size = [min(PIECE // CELL, side) for side in weight.shape]
+        dense = F.avg_pool2d(weight[None, None], size, stride=1)[0, 0]
         row, column = divmod(int(dense.argmax()), dense.shape[1])
         top = min(CELL * row, max(0, height - PIECE))
         left = min(CELL * column, max(0, width - PIECE))
         part = rgb[:, top : top + PIECE, left : left + PIECE]
-        return cls(frame, (255 * part).round().byte())
+        return cls(frame, (255 * part).round().byte(), part.numel() / rgb.numel())
 
 
 class Trier:
@@ -283,20 +287,29 @@ class Trier:
         `tick` is called with each trial: there are two for a piece.
         """
         seen = [piece.rgb / 255 for piece in pieces]
-        changes = (change(restorer, seen, tick) for restorer in (self.motion, self.focus))
-        return kind_tried(kind, *changes)
+        motion, focus = (change(restorer, seen, tick) for restorer in (self.motion, self.focus))
+        return kind_tried(kind, motion, focus, pieces[0].share)
 
 
-def kind_tried(kind: Kind, motion: float, focus: float) -> Kind:
+def kind_tried(kind: Kind, motion: float, focus: float, share: float = 1.0) -> Kind:
     """The kind of a shot by how it looks, and by what restorers for both change, in dB.
 
-    >>> kind_tried("sharp", 42.0, 55.0), kind_tried("sharp", 37.0, 35.0)
+    `share` is that of the pieces, which were changed so, in the area of a frame.
+
+    >>> kind_tried("sharp", 37.0, 55.0), kind_tried("sharp", 35.0, 33.0)
     ('sharp', 'focus')
+    >>> kind_tried("sharp", 35.0, 33.0, share=0.1), kind_tried("motion", 35.0, 33.0, share=0.1)
+    ('sharp', 'motion')
+    >>> kind_tried("both", 37.0, 35.0), kind_tried("focus", 35.0, 37.0)
+    ('both', 'focus')
     """
-    if min(motion, focus) > (UNCHANGED if kind == "sharp" else HARDLY_CHANGED):
+    least = min(motion, focus)
+    if kind == "sharp":
+        if least - 10 * math.log10(share) > UNCHANGED:
+            return "sharp"
+    elif least > HARDLY_CHANGED:
         return "sharp"
-    lead = {"motion": LEAD, "focus": -LEAD}.get(kind, 0.0)
-    if motion - focus > lead:
+    if motion - focus > LEADS[kind]:
         return "focus"
     return "both" if kind == "both" else "motion"
 
@@ -321,7 +334,8 @@ def look_through(
         looked = looker(small, neighbour)
         seen.cells[frame.index] = looked
         seen.looks.append(summed_up(frame, looked, shrunk, rgb))
-        seen.pieces.append(Crop.of(frame.index, small, looked.detail))
+        # Where detail alone is densest a frame is sharpest, whatever the rest of it is.
+        seen.pieces.append(Crop.of(frame.index, small, looked.detail * looked.blurred))
         if len(seen.pieces) > KEPT:
             seen.pieces = seen.pieces[::2]
 

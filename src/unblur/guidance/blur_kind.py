@@ -65,6 +65,8 @@ class Looked(NamedTuple):
     """(h, w) pixels that things in each cell moved while the shutter was open."""
     radius: Tensor
     """(h, w) of the circle of confusion in pixels."""
+    blurred: Tensor
+    """(h, w) share of each cell that is blurred, by motion or by focus: the larger of both."""
     chance: tuple[float, float]
     """Of being blurred by motion, and by focus."""
     noise: float
@@ -90,8 +92,10 @@ class Looker:
         shown, beside, flow = seen_by(frame, neighbour)
         cells, kinds = self.network(*(x.to(self.device) for x in (shown, beside, flow)))
         motion, radius = cells[0, :2].float().cpu().clamp_min(0).expm1()
+        blurred = cells[0, 2:].float().cpu().sigmoid().amax(0)
         chance = kinds[0].float().sigmoid().tolist()
-        return Looked(motion, radius, (chance[0], chance[1]), float(noise(shown)), detail_of(shown))
+        noisy, detail = float(noise(shown)), detail_of(shown)
+        return Looked(motion, radius, blurred, (chance[0], chance[1]), noisy, detail)
 
 
 def seen_by(frame: Tensor, neighbour: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
