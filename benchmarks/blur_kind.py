@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/blur_kind.py train TEXTURES OUT.safetensors [--scenes N] [--frames N]
            [--widths N N N N] [--start]
-       python benchmarks/blur_kind.py measure [WEIGHTS.safetensors]
+       python benchmarks/blur_kind.py measure [WEIGHTS.safetensors] [--widths N N N N]
 
 TEXTURES is a bank as `unblur data textures` makes it. When a frame counts as blurred, by what, and
 when either answer is right, `Truth.kinds` says; the limits were set before any frame was measured.
@@ -330,16 +330,18 @@ def main() -> None:
     training_.add_argument("out")
     training_.add_argument("--scenes", type=int, default=1000)
     training_.add_argument("--frames", type=int, default=40_000)
-    training_.add_argument("--widths", type=int, nargs=4, default=LookConfig().widths)
     training_.add_argument("--start", action="store_true", help="from the weights that ship")
     measuring = verbs.add_parser("measure")
     measuring.add_argument("weights", nargs="?", type=Path)
+    for verb in (training_, measuring):
+        verb.add_argument("--widths", type=int, nargs=4, default=LookConfig().widths)
     options = parser.parse_args()
+    config = LookConfig(tuple(options.widths))
     if options.verb == "measure":
         network = load_look_s()
         if options.weights is not None:
             path = options.weights
-            network = load_state(Look(), weights.load(path), str(path))
+            network = load_state(Look(config), weights.load(path), str(path))
         measure(network)
         return
     torch.manual_seed(0)
@@ -347,7 +349,6 @@ def main() -> None:
     bank = TextureBank.load(options.textures)
     examples = training(bank, range(options.scenes))
     watched = training(bank, range(OTHERS, OTHERS + WATCHED))
-    config = LookConfig(tuple(options.widths))
     network, rate = Look(config), 2e-3
     if options.start:
         network, rate = grown(load_look_s(), config), 1e-3
