@@ -80,12 +80,13 @@ def staged(
     try:
         if is_remote(source):
             near = _brought(str(source), folder / "in")
+        job = "" if made is destination else _job(source, near, options)
         if made is not destination:
-            _check_unsent(Path(made), str(destination), _job(source, near, options), options)
+            _check_unsent(Path(made), str(destination), job, options)
         with shown_as(made, destination):
             yield near, made
         if made is not destination:
-            (folder / UNSENT).write_text(_job(source, near, options))
+            (folder / UNSENT).write_text(job)
             _send(Path(made), str(destination))
     except BaseException:
         whole = made is not destination and Path(made).exists()
