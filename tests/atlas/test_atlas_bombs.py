@@ -7,13 +7,13 @@ import json
 import zipfile
 from pathlib import Path
 
-import analytic
 import cv2
 import numpy as np
 import pytest
 
 import unblur
-from test_bombs import MB, png
+from tests.atlas import analytic
+from tests.test_bombs import MB, png
 from unblur.atlas.project.maps import checksum
 from unblur.atlas.project.paint import claimed_size, read_openraster
 from unblur.errors import MediaError, ResourceError, UnblurError

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import analytic
 import cv2
 import numpy as np
 import pytest
 import torch
 
 import unblur
+from tests.atlas import analytic
 from unblur.cli import main
 
 

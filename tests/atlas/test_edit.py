@@ -10,13 +10,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import analytic
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tests.atlas import analytic
 from unblur.atlas import Project
 from unblur.atlas.project.edit import edit, edited
 from unblur.atlas.project.paint import as_rgba, overlay_of, read_edit

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import focus_pull
 import pytest
 import torch
 
 import unblur.atlas
+from tests.atlas import focus_pull
 from unblur.atlas.fitting import inputs, take
 from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
 from unblur.atlas.fitting.presets import PRESETS, FitConfig, Phase, preset
@@ -154,9 +154,9 @@ def test_goes_on_wherever_it_was_killed(tmp_path: Path) -> None:
     """A process that ends without warning, in whatever it is doing, costs no sharpness."""
     seen: list[int] = []
     for last in (3, 17, 30):
-        code = f"import test_fit; test_fit.fit_and_tell({str(tmp_path)!r})"
+        code = f"from tests.atlas.test_fit import fit_and_tell; fit_and_tell({str(tmp_path)!r})"
         with subprocess.Popen(
-            [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:

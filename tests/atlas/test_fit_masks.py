@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import focus_pull
 import pytest
 import torch
 
+from tests.atlas import focus_pull
 from unblur.atlas.fitting import masks
 from unblur.atlas.fitting.masks import fill_holes, labels_of, motion_masks, sam_masks
 from unblur.atlas.fitting.motion import find_motion

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import focus_pull
 import pytest
 import torch
 from torch import Tensor
 
+from tests.atlas import focus_pull
 from unblur.atlas.fitting import fit, take
 from unblur.atlas.fitting.canvas import Canvas
 from unblur.atlas.fitting.fit import Fitter

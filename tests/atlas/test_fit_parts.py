@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import focus_pull
 import pytest
 import torch
 
+from tests.atlas import focus_pull
 from unblur.atlas.fitting.canvas import Canvas
 from unblur.atlas.fitting.fit import Fitter, Targets
 from unblur.atlas.fitting.initial import filled, least_blur, lowest, masks_of

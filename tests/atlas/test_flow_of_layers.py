@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import analytic
 import cv2
 import pytest
 import torch
 from torch import Tensor
 
+from tests.atlas import analytic
 from unblur.atlas import Project
 from unblur.atlas.project.flow import AtlasFlow, follow, invert, jacobian
 from unblur.atlas.project.flow_files import write_flow

@@ -7,13 +7,13 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import analytic
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import unblur
+from tests.atlas import analytic
 from unblur.atlas.project.maps import Cache, decode, encode
 from unblur.atlas.project.store import dilate
 from unblur.errors import MediaError, NumericsError, UsageError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import analytic
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.atlas import analytic
 from unblur.atlas import Project
 from unblur.atlas.project.refocus import dim, glow, hexagon
 from unblur.errors import UsageError

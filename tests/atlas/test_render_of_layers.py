@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-import analytic
 import pytest
 import torch
 
+from tests.atlas import analytic
 from unblur.atlas import Layer, Project
 from unblur.atlas.project.render import look_up, shares
 from unblur.errors import UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recipe import recipe_state
+from tests.recipe import recipe_state
 from unblur.models import load_state
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.convert.bsstnet import convert

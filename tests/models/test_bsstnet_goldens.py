@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bsstnet_stages import official_net, stages
 from torch import Tensor
+
+from tests.models.bsstnet_stages import official_net, stages
 
 pytestmark = pytest.mark.slow
 

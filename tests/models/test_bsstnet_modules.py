@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bsstnet_stages import official_net
 from torch import Tensor
 
-from recipe import random_input
+from tests.models.bsstnet_stages import official_net
+from tests.recipe import random_input
 from unblur.models.bsstnet.propagation import Reference
 from unblur.models.bsstnet.selection import Selection
 from unblur.ops.blur_map import spread, squared_motion

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bsstnet_stages import masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.models.bsstnet_stages import masks
 from unblur.models.bsstnet.selection import (
     Selection,
     select,

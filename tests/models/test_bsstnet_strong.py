@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bsstnet_stages import strong_net
-from test_bsstnet_modules import frames_of
 from torch import Tensor
 
-from recipe import random_input
+from tests.models.bsstnet_stages import strong_net
+from tests.models.test_bsstnet_modules import frames_of
+from tests.recipe import random_input
 from unblur.models.bsstnet import BSSTNet
 from unblur.models.bsstnet.propagation import Reference
 from unblur.models.bsstnet.selection import Selection

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import unblur
-from recipe import recipe_tensor
+from tests.recipe import recipe_tensor
 from unblur import weights
 from unblur.errors import UsageError, WeightsError
 from unblur.models.bsstnet.reconstruction import relative_positions

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dabit_published import official_net
 from torch import Tensor
 
+from tests.models.dabit_published import official_net
 from unblur.models.dabit.net import shrink
 from unblur.models.dabit.transformer import find_windows
 from unblur.ops.propagation import agreement

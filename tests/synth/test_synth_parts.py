@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest_synth import draw
 
+from tests.synth.conftest_synth import draw
 from unblur.errors import UsageError
 from unblur.ops.color import from_linear
 from unblur.optics.thin_lens import disk, lens_blur

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest_synth import bank_of, draw, plain, steady
 
+from tests.synth.conftest_synth import bank_of, draw, plain, steady
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.warp import warp
 from unblur.optics.focal import LayeredBlur, layered_blur

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media import make_clip, pass_through, read_all
 
+from tests.video.media import make_clip, pass_through, read_all
 from unblur.errors import UnblurWarning
 from unblur.video import probe
 from unblur.video.info import MATRICES, PRIMARIES, TRANSFERS

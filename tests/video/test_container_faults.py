@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media import make_clip, pass_through, read_all
 
+from tests.video.media import make_clip, pass_through, read_all
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.video import create_video, open_video, probe
 from unblur.video.codecs import CODECS, Codec, choose

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import ROTATED, VFR, image, make_clip, pass_through, read_all, same, samples
 
+from tests.video.media import ROTATED, VFR, image, make_clip, pass_through, read_all, same, samples
 from unblur.errors import MediaError, ResourceError, UnblurError, UnblurWarning, UsageError
 from unblur.video import open_video, probe
 from unblur.video.probe import open_media

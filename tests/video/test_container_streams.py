@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 import pytest
-from media import ROTATED, make_clip, packets, pass_through, read_all
 
+from tests.video.media import ROTATED, make_clip, packets, pass_through, read_all
 from unblur.errors import UnblurWarning
 from unblur.video import probe
 

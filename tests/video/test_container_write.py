@@ -8,8 +8,8 @@ from pathlib import Path
 
 import av
 import pytest
-from media import MIRRORED, ROTATED, VFR, make_clip, pass_through, read_all, same
 
+from tests.video.media import MIRRORED, ROTATED, VFR, make_clip, pass_through, read_all, same
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video import ColorTags, create_video, probe
 from unblur.video.segments import Segments

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 from av.bitstream import BitStreamFilterContext
-from media import image, make_clip, pass_through, read_all
-from test_seek import make as make_seekable
-from test_seek import threaded, trimmed
-from test_times import beeps, flashing
 
+from tests.video.media import image, make_clip, pass_through, read_all
+from tests.video.test_seek import make as make_seekable
+from tests.video.test_seek import threaded, trimmed
+from tests.video.test_times import beeps, flashing
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import create_video, open_video, probe
 from unblur.video.codecs import choose
@@ -104,12 +104,12 @@ def test_layouts_of_eight_channels_do_not_end_the_process(tmp_path: Path) -> Non
     clip = with_sound(tmp_path / "in.mov", "pcm_s24le", "7.1")
     code = (
         "import sys; sys.path.insert(0, sys.argv[3])\n"
-        "from media import pass_through; from pathlib import Path\n"
+        "from tests.video.media import pass_through; from pathlib import Path\n"
         "pass_through(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
     for name in ("out.mkv", "out.mp4"):
         command = [sys.executable, "-c", code, str(clip), str(tmp_path / name)]
-        subprocess.run([*command, str(Path(__file__).parent)], check=True, capture_output=True)
+        subprocess.run([*command, str(Path(__file__).parents[2])], check=True, capture_output=True)
         kinds = [stream.kind for stream in probe(tmp_path / name).streams]
         assert kinds == ["video", "audio"]
     assert not list(tmp_path.glob(".*part*"))

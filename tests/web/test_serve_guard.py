@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
-from web_client import VIDEO, add_clip, submit, wait
 
+from tests.web.web_client import VIDEO, add_clip, submit, wait
 from unblur.errors import UsageError
 from unblur.web import Settings
 from unblur.web.guard import Bounded

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra web")
 
 from fastapi.testclient import TestClient
-from web_client import VIDEO, add_clip, submit, wait
 
+from tests.web.web_client import VIDEO, add_clip, submit, wait
 from unblur.web import Settings, jobs
 from unblur.web.jobs import Job, Queue
 

@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 pytest.importorskip("fastapi", reason="needs the extra web")
 
 import unblur
+from tests.atlas import analytic
 from unblur import weights
 from unblur.commands import restore_file, unfinished
 from unblur.errors import MediaError, ResourceError, UsageError
@@ -32,9 +32,6 @@ from unblur.web import requests, tasks
 from unblur.web.desk import Desk
 from unblur.web.looking import Looker
 from unblur.web.views import shown, write_view
-
-sys.path.append(str(Path(__file__).parents[1] / "atlas"))
-analytic = pytest.importorskip("analytic")
 
 NUMBER = "0" * 16
 ALONE = "maxim-stage1"
