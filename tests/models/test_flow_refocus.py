@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.models.dabit_published import official_flow_net
+from tests.models.dabit.published import official_flow_net
 from unblur.models.flow_refocus import (
     OFFICIAL,
     SMALL,

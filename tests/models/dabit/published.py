@@ -17,7 +17,7 @@ from unblur.models.dabit import OFFICIAL, Dabit
 from unblur.models.flow_refocus import OFFICIAL as OFFICIAL_FLOW
 from unblur.models.flow_refocus import FlowRefocus
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
+GOLDENS = Path(__file__).parents[2] / "goldens"
 
 
 def published_state(

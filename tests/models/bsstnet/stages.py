@@ -15,7 +15,7 @@ from unblur.models import load_state
 from unblur.models.bsstnet import OFFICIAL, BSSTNet
 from unblur.models.convert.bsstnet import convert
 
-KEYS = Path(__file__).parents[1] / "goldens" / "bsstnet_keys.tsv"
+KEYS = Path(__file__).parents[2] / "goldens" / "bsstnet_keys.tsv"
 
 
 @cache

@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.bsstnet_stages import strong_net
-from tests.models.test_bsstnet_modules import frames_of
+from tests.models.bsstnet.stages import strong_net
+from tests.models.bsstnet.test_net_modules import frames_of
 from tests.recipe import random_input
 from unblur.models.bsstnet import BSSTNet
 from unblur.models.bsstnet.propagation import Reference
@@ -117,7 +117,7 @@ def on_features(path: str, step: int) -> Callable[[BSSTNet, Inputs], Tensor]:
 
 
 HALVES = (("first", "second"),)
-GOLDEN = Path(__file__).parents[1] / "goldens" / "bsstnet_strong.npz"
+GOLDEN = Path(__file__).parents[2] / "goldens" / "bsstnet_strong.npz"
 CASES = {
     "refine_forward": Case(
         partial(refine, forward=True),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.models.bsstnet_stages import masks
+from tests.models.bsstnet.stages import masks
 from unblur.models.bsstnet.selection import (
     Selection,
     select,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.bsstnet_stages import official_net, stages
+from tests.models.bsstnet.stages import official_net, stages
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.bsstnet_stages import official_net
+from tests.models.bsstnet.stages import official_net
 from tests.recipe import random_input
 from unblur.models.bsstnet.propagation import Reference
 from unblur.models.bsstnet.selection import Selection
@@ -19,7 +19,7 @@ from unblur.ops.warp import warp
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    file = np.load(Path(__file__).parents[1] / "goldens" / "bsstnet_modules.npz")
+    file = np.load(Path(__file__).parents[2] / "goldens" / "bsstnet_modules.npz")
     return {key: torch.from_numpy(file[key]) for key in file.files}
 
 

@@ -294,7 +294,7 @@ def test_paint_is_rendered_where_it_reaches_as_in_the_whole_frame(project: Proje
 
 
 def test_the_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "atlas.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[3] / "docs" / "atlas.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     analytic.project(frames=12).save(tmp_path / "PROJECT")

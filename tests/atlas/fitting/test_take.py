@@ -154,9 +154,9 @@ def test_goes_on_wherever_it_was_killed(tmp_path: Path) -> None:
     """A process that ends without warning, in whatever it is doing, costs no sharpness."""
     seen: list[int] = []
     for last in (3, 17, 30):
-        code = f"from tests.atlas.test_fit import fit_and_tell; fit_and_tell({str(tmp_path)!r})"
+        code = f"from {__name__} import fit_and_tell; fit_and_tell({str(tmp_path)!r})"
         with subprocess.Popen(
-            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.models.dabit_published import official_net
+from tests.models.dabit.published import official_net
 from unblur.models.dabit.net import shrink
 from unblur.models.dabit.transformer import find_windows
 from unblur.ops.propagation import agreement
