@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from unblur.models.dabit import transformer
 from unblur.models.dabit.transformer import SparseAttention, Windows, find_windows, token_tables
-from unblur.models.patches import Patches, SoftComposition, SoftSplit
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(5, 9), (10, 18), (20, 36)])
@@ -111,31 +109,3 @@ def test_blur_of_one_pixel_in_one_frame_marks_a_window(
     home = (i // 3) // 5 * columns + (j // 3) // 9  # the window of the patch around the pixel
     assert windows.blurred[0, home]
     assert windows.blurred.sum() <= 4, "a patch reaches into the next window, no further"
-
-
-SIDES = st.sampled_from([Patches(7, 3), Patches(5, 2), Patches(3, 1)])
-
-
-@settings(max_examples=20, deadline=None)
-@given(SIDES, st.integers(1, 20), st.integers(1, 20))
-def test_patches_put_back_are_the_features(patches: Patches, h: int, w: int) -> None:
-    x = torch.rand(2, 3, h, w, generator=torch.Generator().manual_seed(h * 100 + w))
-    cut_up = patches.unfold(x)
-    assert cut_up.shape == (2, 3 * patches.side**2, patches.count(h) * patches.count(w))
-    overlap = patches.fold(torch.ones_like(cut_up), h, w)
-    assert overlap.min() >= 1
-    times = patches.fold(patches.unfold(torch.ones_like(x)), h, w)
-    torch.testing.assert_close(patches.fold(cut_up, h, w) / times, x, rtol=0, atol=1e-6)
-
-
-def test_split_and_composition_are_inverse_where_patches_do_not_overlap() -> None:
-    patches = Patches(3, 3)
-    split, compose = SoftSplit(2, 18, patches), SoftComposition(2, 18, patches)
-    with torch.no_grad():
-        for layer in (split.embed, compose.embed):
-            layer.weight.copy_(torch.eye(18))
-            layer.bias.zero_()
-        compose.smooth.weight.copy_(F.pad(torch.eye(2)[:, :, None, None], (1, 1, 1, 1)))
-        compose.smooth.bias.zero_()
-        x = torch.rand(1, 2, 2, 8, 11)
-        torch.testing.assert_close(compose(split(x), 8, 11), x, rtol=0, atol=1e-6)
