@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"disk", "errors", "ops", "optics", "synth"},
     "guidance": NETWORKS | {"video"},
     "restorers": NETWORKS | {"guidance", "atlas"},
-    "engine": {"errors", "ops", "restorers.base"},
+    "engine": {"errors", "ops", "guidance.align", "restorers.base"},
     "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING
