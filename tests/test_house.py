@@ -20,20 +20,21 @@ NETWORKS = {"errors", "ops", "weights", "models"}
 RUNNING = NETWORKS | {"guidance", "restorers", "engine"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "contexts": set(),
     "progress": set(),
     "disk": {"errors"},
     "schema": set(),
     "ops": {"errors"},
     "optics": {"errors", "ops"},
     "weights": {"disk", "errors", "schema"},
-    "video": {"disk", "errors", "ops.color", "ops.priority"},
+    "video": {"contexts", "disk", "errors", "ops.color", "ops.priority"},
     "models": {"errors", "ops", "weights"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops", "optics"},
     "data": {"disk", "errors", "ops", "optics", "synth"},
     "guidance": NETWORKS | {"video"},
     "restorers": NETWORKS | {"guidance", "atlas"},
-    "engine": {"errors", "ops", "guidance.align", "restorers.base"},
+    "engine": {"contexts", "errors", "ops", "guidance.align", "restorers.base"},
     "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "integrations": {"unblur", "errors", "commands.request", "video.info"},
-    "commands": RUNNING | {"disk", "optics", "video", "synth", "progress"},
+    "commands": RUNNING | {"contexts", "disk", "optics", "video", "synth", "progress"},
     # The command line says in words what the public functions do; the rest is what it shows.
     "cli": {
         "unblur",
