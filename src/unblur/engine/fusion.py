@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from unblur.errors import is_out_of_memory
+from unblur.errors import UsageError, is_out_of_memory
 from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
@@ -32,7 +32,12 @@ from unblur.ops.fusion import (
     spectral_mean,
 )
 from unblur.ops.warp import compose
+from unblur.restorers.base import RestorerInfo
 
+Fuse = int | str
+"""Frames on either side that a restored frame is fused with, `auto` or `off`."""
+WIDEST = 8
+"""Frames on either side that can be requested where frames are fused."""
 HOP = TILE - RAMP
 ROWS = 8 * HOP
 """Rows of a frame that are put together at once; a multiple of `HOP`: tiles keep one grid."""
@@ -100,6 +105,35 @@ class Fusion:
         blocks = 2 * max(self.radius, self.again) + 1
         rows = min(height, ROWS + 2 * HOP + SLACK)
         return width * (held * HELD_BYTES * height + blocks * BLOCK_BYTES * rows)
+
+
+def choose_radius(fuse: Fuse, info: RestorerInfo) -> int:
+    """Frames on either side that a restored frame is fused with; 0 for none.
+
+    Args:
+        fuse: their number, `off`, or `auto` for what the preset was measured to do best with.
+        info: of the preset, with the scale that is wanted; enlarged frames were not measured.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if fuse == "auto":
+        return info.fuse if info.scale == 1 else 0
+    if fuse == "off":
+        return 0
+    if isinstance(fuse, str) and fuse.isdecimal():
+        fuse = int(fuse)
+    if isinstance(fuse, str) or not 1 <= fuse <= WIDEST:
+        raise UsageError(f"fuse '{fuse}': use auto, off, or 1 to {WIDEST} frames on either side")
+    return fuse
+
+
+def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
+    """How the frames that a model restored are put together; None where they are left alone."""
+    from unblur.guidance.align import DisAlignment  # OpenCV, which nothing else here needs
+
+    radius = choose_radius(fuse, info)
+    return Fusion(radius, DisAlignment(), device) if radius else None
 
 
 class Kept(NamedTuple):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import av
 
+from unblur.contexts import Closing
 from unblur.errors import MediaError, UnblurWarning
-from unblur.video.contexts import ReaderContext
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.frame import Frame
 from unblur.video.info import Siting, VideoInfo
@@ -29,7 +29,7 @@ from unblur.video.stills import put_together
 from unblur.video.timecode import Time, parse_time
 
 
-class FileReader(ReaderContext):
+class FileReader(Closing):
     """Reads a video file; a context manager, and an iterator over `Frame` to be used once.
 
     Frames keep the timestamps of the file also when `start` cuts off its beginning.

@@ -29,11 +29,11 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from unblur.contexts import Closing
 from unblur.disk import check_inputs
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
-from unblur.video.contexts import WriterContext
 from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
 from unblur.video.frame import Frame
@@ -54,7 +54,7 @@ _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the fi
 _FINEST = 2_000_000  # ticks a second of MP4: of finer ones 32 bits hold less than 18 minutes
 
 
-class FileWriter(WriterContext):
+class FileWriter(Closing):
     """Writes a video file; a context manager. Leaving it by an exception leaves no file.
 
     See `unblur.video.create_video` for the arguments.
