@@ -576,34 +576,100 @@ def test_where_the_size_changes_the_advice_works(tmp_path: Path) -> None:
     assert (info.width, info.height, len(frames)) == (160, 96, 10)
 
 
+@pytest.mark.parametrize(
+    "kind", [*("mpeg2video.vob", "mpeg2video.ts", "mpeg2video.mkv"), "mpeg4.avi", "mpeg4.ts"]
+)
+def test_where_the_size_changes_no_frame_is_lost(tmp_path: Path, kind: str) -> None:
+    """With B frames: the decoder holds one while it meets the new size."""
+    codec, extension = kind.split(".")
+    clip = resized(tmp_path / f"in.{extension}", codec, {"bf": "2"})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip, strict=True)
+    check_parts(clip)
+
+
+def test_where_the_size_of_dirac_changes_all_is_read(tmp_path: Path) -> None:
+    clip = resized(tmp_path / "in.ts", "vc2", {})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip)
+    check_parts(clip)
+
+
 @pytest.mark.parametrize("extension", ["avi", "mkv", "flv", "webm"])
 def test_where_the_size_changes_the_advice_works_in_other_containers(
     tmp_path: Path, extension: str
 ) -> None:
     codec = {"flv": "flv", "webm": "libvpx"}.get(extension, "mpeg4")
-    clip, sizes = tmp_path / f"in.{extension}", [(160, 96), (96, 64)]
+    clip = resized(tmp_path / f"in.{extension}", codec, {})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip)
+    check_parts(clip)
+
+
+SIZES = ((160, 96), (96, 64))
+
+
+def resized(clip: Path, codec: str, options: dict[str, str]) -> Path:
+    """Ten frames of each of `SIZES`, the streams of two encoders one behind the other."""
+    base = Fraction(1, 25)
     with av.open(str(clip), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height = sizes[0]
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height = SIZES[0]
         stream.pix_fmt = "yuv420p"
-        for part, (width, height) in enumerate(sizes):
+        for part, (width, height) in enumerate(SIZES):
             encoder: Any = av.CodecContext.create(codec, "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-            encoder.time_base, encoder.framerate = Fraction(1, 25), 25
+            encoder.time_base, encoder.framerate, encoder.options = base, 25, options
             for n in range(11):
                 frame = av.VideoFrame.from_ndarray(
                     np.full((height * 3 // 2, width), 100 + n, np.uint8), "yuv420p"
                 )
-                frame.pts, frame.time_base = n, Fraction(1, 25)
+                frame.pts, frame.time_base = n, base
                 for packet in encoder.encode(frame if n < 10 else None):
-                    packet.pts = packet.dts = (packet.pts or 0) + 10 * part
-                    packet.time_base, packet.stream = Fraction(1, 25), stream
+                    packet.dts = (packet.pts if packet.dts is None else packet.dts) + 10 * part
+                    packet.pts += 10 * part
+                    packet.time_base, packet.stream = base, stream
                     container.mux(packet)
-    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
-        read_all(clip)
-    for chosen, size in zip(({"end": "f10"}, {"start": "f10"}), sizes, strict=True):
+    return clip
+
+
+def check_parts(clip: Path) -> None:
+    for chosen, size in zip(({"end": "f10"}, {"start": "f10"}), SIZES, strict=True):
         info, frames = read_all(clip, **chosen)
         assert ((info.width, info.height), len(frames)) == (size, 10)
+        shown = [int(np.frombuffer(f.image.planes[0], np.uint8)[0]) for f in frames]
+        assert all(abs(value - 100 - n) < 5 for n, value in enumerate(shown)), shown
+
+
+@pytest.mark.parametrize("kind", ["mpeg2video.ts", "libx264.ts"])
+def test_where_aspect_or_colours_change_it_is_said_and_the_advice_works(
+    tmp_path: Path, kind: str
+) -> None:
+    codec, extension = kind.split(".")
+    parts = [
+        make_clip(
+            tmp_path / f"{n}.{extension}", codec=codec, size=(352, 288), pts=10,
+            time_base=Fraction(1, 25), aspect=aspect, tags=tags,
+        )
+        for n, (aspect, tags) in enumerate(
+            [(Fraction(12, 11), (6, 6, 6, 1)), (Fraction(16, 11), (1, 1, 1, 1))]
+        )
+    ]  # fmt: skip
+    clip = tmp_path / f"in.{extension}"
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    aspects, colours = "pixel aspect ratio from 12/11 to 16/11", "matrix from smpte170m to bt709"
+    with (
+        pytest.warns(UnblurWarning, match=aspects),
+        pytest.warns(UnblurWarning, match=colours),
+    ):
+        assert len(read_all(clip)[1]) == 20
+    for chosen, aspect, matrix in (
+        ({"end": "f10"}, Fraction(12, 11), "smpte170m"),
+        ({"start": "f10"}, Fraction(16, 11), "bt709"),
+    ):
+        info, frames = read_all(clip, **chosen)
+        assert (info.sample_aspect_ratio, info.color.matrix) == (aspect, matrix)
+        assert len(frames) == 10
 
 
 @pytest.mark.parametrize("threads", [1, 8])

@@ -179,7 +179,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         duration=seconds,
         rotation=turn_of(matrix) if matrix else 0,
         display_matrix=matrix,
-        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
+        sample_aspect_ratio=_aspect(opened),
         color=color,
         siting=siting_of(stream) if layout.subsampling != (1, 1) else None,
         interlaced=frame.interlaced_frame
@@ -421,6 +421,14 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
                 continue
     except (av.FFmpegError, OSError):
         return
+
+
+def _aspect(opened: Opened) -> Fraction:
+    """Width of a pixel by its height: FFmpeg's, and where frames alone say it, the last one's."""
+    stream = opened.stream
+    frames_say = opened.container.format.name in ("mpegts", "mpeg")
+    own = opened.decoder.sample_aspect_ratio if frames_say else None
+    return Fraction(own or stream.sample_aspect_ratio or 1)
 
 
 def _codec_name(stream: Stream) -> str | None:
