@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from boxes import with_edits
 from media import ROTATED, make_clip, packets, pass_through, read_all
+from test_times import beeps, flashes, flashing
 
 from unblur.errors import UnblurWarning
 from unblur.video import probe
@@ -264,3 +268,36 @@ def test_rotated_clips_keep_their_sound(tmp_path: Path) -> None:
     pass_through(clip, tmp_path / "out.mp4", codec="ffv1")
     assert packets(tmp_path / "out.mp4", "audio") == packets(clip, "audio")
     assert probe(tmp_path / "out.mp4").rotation == 90
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", ["mp4 aac", "mov pcm_s16le"])
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(0, 0.4), (0.8, 0.8)],
+        [(None, 0.2), (0.4, 0.8)],
+        [(0.8, 0.4), (0, 0.4)],
+        [(0, 0.4), (0, 0.4)],
+        [(0, 0.6)],
+    ],
+    ids=["a part left out", "late", "another order", "twice", "an end left out"],
+)
+def test_what_edit_lists_hide_stays_hidden(
+    tmp_path: Path, kind: str, edits: list[tuple[float | None, float]], extension: str
+) -> None:
+    """Frames and sounds: as many flashes as beeps, at the same times as in the source."""
+    suffix, codec = kind.split()
+    whole = flashing(
+        tmp_path / f"whole.{suffix}", audio=codec, frames=40, options={"bf": "0", "crf": "1"}
+    )
+    clip = tmp_path / f"in.{suffix}"
+    clip.write_bytes(with_edits(whole.read_bytes(), edits))
+    out = tmp_path / f"out{extension}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pass_through(clip, out, codec="h264")
+    assert flashes(out) == flashes(clip)
+    # Where parts of AAC meet, the first sound of the second lacks what it is built upon.
+    assert beeps(out) == pytest.approx(beeps(clip), abs=0.03)
+    assert beeps(out) == pytest.approx(flashes(out), abs=0.03)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
+_LEADING = 2
+"""Packets of compressed sound that a decoder is fed before what is to be heard (AAC: 2112 samples)."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -60,6 +62,8 @@ class _Copied:
     """Whether the container refused one of its packets."""
     end: Fraction | None = None
     """Seconds where uncompressed sound would go on without a hole."""
+    leading: list[Packet[Any]] = field(default_factory=list)
+    """The last of its packets that an edit list hides."""
     recoded: Recoded | None = None
     """Makes its packets anew, where the container cannot hold them."""
 
@@ -214,10 +218,13 @@ class StreamCopy:
                     if packet.size:
                         yield from recoded.packets(packet, self._begin, self._end)
                     continue
-                if not packet.size or not self._keep(packet):
+                if not packet.size:
                     continue
-                if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
-                    yield from self._whole(self._trimmed(packet))
+                for each in self._shown(packet):
+                    if self._keep(each) and (
+                        self._end is None or (each.pts or 0) * each.time_base < self._end
+                    ):
+                        yield from self._whole(self._trimmed(each))
         except (av.FFmpegError, OSError) as error:
             warnings.warn(
                 f"the other streams of {self._source.name} cannot be read to their end ({error})",
@@ -235,6 +242,25 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+    def _shown(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        """Without what an edit list hides, but for what leads into the first sound of all.
+
+        Its times are of no use: they are those of what is shown in its place. Frames stay, since
+        others lean on them.
+        """
+        copied = self._streams[packet.stream.index]
+        if packet.is_discard and packet.stream.type != "video":
+            copied.leading = [*copied.leading, packet][-_LEADING:]
+            return []
+        leading: list[Packet[Any]] = []
+        if copied.leading and copied.last is None and not is_plain(packet.stream):
+            leads = [each for each in copied.leading if (each.pts or 0) < 0]
+            ends = [(each.pts or 0) + (each.duration or 0) for each in leads]
+            starts = [each.pts for each in [*leads[1:], packet]]
+            leading = leads if ends == starts else []
+        copied.leading = []
+        return [*leading, packet]
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]
