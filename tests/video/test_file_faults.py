@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from av.bitstream import BitStreamFilterContext
+from boxes import box, described
 from media import image, make_clip, pass_through, read_all
 from test_seek import make as make_seekable
 from test_seek import threaded, trimmed
@@ -25,6 +28,7 @@ from test_times import beeps, flashing
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import create_video, open_video, probe
 from unblur.video.codecs import choose
+from unblur.video.matroska import reserve
 from unblur.video.packets import shows_image
 from unblur.video.probe import _video_stream
 from unblur.video.rehearsal import Outcome, Parts, rehearse
@@ -379,6 +383,68 @@ def test_stereo_3d_is_named(tmp_path: Path) -> None:
         pass_through(clip, tmp_path / "out.mkv", codec="ffv1")
 
 
+SPHERE = b"".join(
+    (
+        box("st3d", b"\0\0\0\0\2"),  # side by side
+        box(
+            "sv3d",
+            box("svhd", b"\0\0\0\0me\0")
+            + box("proj", box("prhd", bytes(16)) + box("equi", bytes(20))),
+        ),
+    )
+)
+"""Boxes of a 360 degree camera with two lenses (Google's Spherical Video V2)."""
+
+
+def sphere_in_matroska(path: Path) -> Path:
+    """The same in Matroska: StereoMode 1, and a Projection of type 1."""
+    spare = reserve("")
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["title"] = spare
+        for n in range(4):
+            out.mux(stream.encode(image(n, (64, 48), "yuv420p")))
+        out.mux(stream.encode(None))
+    data = path.read_bytes()
+    at, length = data.index(spare.encode()), len(spare.encode())
+    assert data[at - 4 : at - 2] == b"\x53\x6e"  # its number, then its size in two bytes
+    data, room = data[: at - 4] + data[at + length :], length + 4
+    video = data.index(b"\xb0\x81\x40") - 2  # its first element is a width of 64
+    assert data[video] == 0xE0
+    said = b"\x53\xb8\x81\1" + b"\x76\x70\x84\x76\x71\x81\1"
+    size = data[video + 1] & 0x7F
+    fresh = bytes([0xE0, 0x80 | size + len(said)]) + data[video + 2 : video + 2 + size] + said
+    void = room - len(said) - 9
+    fresh += b"\xec\1" + void.to_bytes(7, "big") + bytes(void)
+    path.write_bytes(data[:video] + fresh + data[video + 2 + size :])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_spherical_and_stereo_3d_are_kept_or_named(tmp_path: Path, kind: str) -> None:
+    """What the output does not say the warning does, with frames as they came and restored."""
+    clip = tmp_path / f"in.{kind}"
+    if kind == "mp4":
+        plain = make_clip(tmp_path / "plain.mp4", pts=4)
+        clip.write_bytes(described(plain.read_bytes(), SPHERE))
+    else:
+        sphere_in_matroska(clip)
+    names = {"spherical (360 degrees) mapping", "stereo 3D arrangement"}
+    info, frames = read_all(clip)
+    assert info.beside == names
+    for extension in (".mp4", ".mov", ".mkv", ".webm"):
+        for restored in (False, True):
+            out = tmp_path / f"{restored}{extension}"
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", UnblurWarning)
+                with create_video(out, info, source=clip) as writer:
+                    for frame in frames:
+                        writer.write(frame.with_rgb(frame.rgb()) if restored else frame)
+            text = " ".join(str(each.message) for each in said)
+            assert {name for name in names if name in text} == names - probe(out).beside, out
+
+
 def test_a_crop_is_kept_in_matroska_and_named_elsewhere(tmp_path: Path) -> None:
     plain = make_clip(tmp_path / "plain.mkv", codec="ffv1", pts=2)
     info, frames = read_all(plain)
@@ -453,6 +519,33 @@ def test_hidden_frames_are_no_damage(tmp_path: Path) -> None:
         _, frames = read_all(clip, strict=True)
         assert len(frames) == 40
         assert len(read_all(clip, end="f5", strict=True)[1]) == 5
+
+
+def test_units_of_dirac_without_an_image_are_no_damage(tmp_path: Path) -> None:
+    """Padding between frames, and the unit that ends a sequence: the image before stays."""
+
+    def unit(code: int, content: bytes = b"") -> bytes:
+        return b"BBCD" + bytes([code]) + struct.pack(">II", 13 + len(content), 0) + content
+
+    whole = resized(tmp_path / "whole.mkv", "vc2", {})  # of which the first half is taken
+    clip = tmp_path / "in.mkv"
+    with av.open(str(whole)) as read, av.open(str(clip), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0], opaque=True)
+        for n, packet in enumerate(p for p in islice(read.demux(video=0), 10) if p.size):
+            packet.pts = packet.dts = 80 * n
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            out.mux(packet)
+            if n not in (2, 5, 9):
+                continue
+            repeat: Any = av.Packet(unit(0x30, bytes(5)) if n < 9 else unit(0x10))
+            repeat.pts = repeat.dts = 80 * n + 40
+            repeat.stream, repeat.time_base, repeat.duration = stream, Fraction(1, 1000), 40
+            out.mux(repeat)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, frames = pass_through(clip, tmp_path / "out.mkv", codec="ffv1")
+        read_all(clip, strict=True)
+    assert [frame.pts for frame in frames] == [80 * n for n in range(10)]
 
 
 @pytest.mark.parametrize(
