@@ -101,7 +101,7 @@ class FileWriter(WriterContext):
             native_format(info.pixel_format),
             *self._size,
             wanted=pixel_format,
-            common=self._container.muxer in ("mp4", "mov"),
+            container=self._container,
         )
         self.share = self._choice.codec.share
         self._options = codecs.encoder_options(self._choice, crf, info)
