@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -301,3 +300,32 @@ def test_what_edit_lists_hide_stays_hidden(
     # Where parts of AAC meet, the first sound of the second lacks what it is built upon.
     assert beeps(out) == pytest.approx(beeps(clip), abs=0.03)
     assert beeps(out) == pytest.approx(flashes(out), abs=0.03)
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
+def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
+    """MOV has numbers for some languages only, and for one of two codes of each."""
+    plain = make_clip(tmp_path / "plain.mkv", audio="aac")
+    clip = tmp_path / "in.mkv"
+    languages = ["deu", "fre", "swe", "gsw"]
+    with av.open(str(plain)) as read, av.open(str(clip), "w") as out:
+        video = out.add_stream_from_template(read.streams.video[0])
+        tracks = [out.add_stream_from_template(read.streams.audio[0]) for _ in languages]
+        for track, language in zip(tracks, languages, strict=True):
+            track.metadata["language"] = language
+        for packet in [p for p in read.demux() if p.size]:
+            times = packet.pts, packet.dts, packet.time_base, packet.duration
+            for target in [video] if packet.stream.type == "video" else tracks:
+                fresh: Any = av.Packet(bytes(packet))
+                fresh.pts, fresh.dts, fresh.time_base, fresh.duration = times
+                fresh.is_keyframe, fresh.stream = packet.is_keyframe, target
+                out.mux(fresh)
+    out_path = tmp_path / f"out{extension}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnblurWarning)
+        pass_through(clip, out_path, codec="h264")
+    found = [s.language for s in probe(out_path).streams if s.kind == "audio"]
+    wanted = {".mov": ["ger", "fra", "sve", None]}.get(extension, languages)
+    assert found == wanted
+    text = ["language 'gsw' of audio stream 4" in str(each.message) for each in said]
+    assert text == [True] * (extension == ".mov")

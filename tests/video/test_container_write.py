@@ -394,12 +394,15 @@ def test_hints_name_the_best_codec_that_the_container_takes(extension: str) -> N
         now = lost(source, choice.pixel_format)
         info: Any = SimpleNamespace(pixel_format=source)
         hint = remedy(info, choice, container, extension, (96, 64))
-        offers = [
-            lost(source, name)
-            for other in container.codecs
-            for name in [choose([other], source, 96, 64, container=replace(container, muxer="")).pixel_format]
-        ]  # fmt: skip
-        better = [o for o in offers if o != now and all(a <= b for a, b in zip(o, now, strict=True))]
+        offers = []
+        for other in container.codecs:
+            finest = choose([other], source, 96, 64, container=replace(container, muxer=""))
+            offers.append(lost(source, finest.pixel_format))
+        better = [
+            offer
+            for offer in offers
+            if offer != now and all(a <= b for a, b in zip(offer, now, strict=True))
+        ]
         case = f"{source} as {key} in {extension}: {hint}"
         if not better:
             assert hint.startswith("; .mkv with --codec ffv1") or hint == "", case

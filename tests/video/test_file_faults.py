@@ -629,6 +629,16 @@ def test_an_animated_png_under_png_is_a_video(tmp_path: Path) -> None:
     assert len(read_all(named)[1]) == 5
 
 
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    """Built by hand: a canvas of 8x8 whose flags say that it moves, and the head of a movement."""
+    canvas = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\7\0\0" * 2
+    body = b"WEBP" + canvas + b"ANIM" + struct.pack("<I", 6) + bytes(6)
+    clip = tmp_path / "in.webp"
+    clip.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with pytest.raises(MediaError, match="is an animated WebP"):
+        read_all(clip)
+
+
 def test_what_is_not_finite_in_alpha_is_replaced_and_counted(tmp_path: Path) -> None:
     frame = av.VideoFrame(8, 4, "gbrapf32le")
     for plane in frame.planes:

@@ -111,7 +111,8 @@ class Fusion:
 
 def pairs(radius: int) -> int:
     """Pairs of frames whose motion is held at once: with the frame in the middle, across it, and
-    between those that come after it."""
+    between those that come after it.
+    """
     return 2 * radius + radius * (radius - 1) // 2 + max(radius - 1, 0)
 
 

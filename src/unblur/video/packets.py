@@ -115,7 +115,8 @@ def _dirac_head(data: bytes) -> bytes | None:
 
 def _mpeg_head(data: bytes) -> bytes | None:
     """Of a sequence header (ISO 13818-2, 6.2.2.1) the size, and of its extension whether it is
-    progressive, chroma and more of the size: all that makes FFmpeg begin anew."""
+    progressive, chroma and more of the size: all that makes FFmpeg begin anew.
+    """
     at = data.find(b"\0\0\1\xb3") + 4
     if at < 4:
         return None

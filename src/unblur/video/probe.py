@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -252,6 +252,13 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 
 def no_frames(path: Path) -> MediaError:
     """The error for a video stream without a single frame that decodes."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(21)
+        if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20] & 2:
+            return MediaError(
+                f"{path} is an animated WebP, which FFmpeg does not decode: convert it to an"
+                " animated PNG (.apng) or a video first"
+            )
     return MediaError(
         f"{path} has a video stream, but not one of the frames requested can be decoded:"
         " the file is empty, cut off or damaged"

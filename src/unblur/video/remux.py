@@ -20,7 +20,16 @@ from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
-from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
+from unblur.video.trial import (
+    add_copy,
+    first_packets,
+    in_mov,
+    is_plain,
+    lasting,
+    put,
+    silence,
+    takes,
+)
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -45,7 +54,7 @@ _HOLE = Fraction(1, 200)
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
 _LEADING = 2
-"""Packets of compressed sound that a decoder is fed before what is to be heard (AAC: 2112 samples)."""
+"""Packets of sound that a decoder is fed before what is to be heard (2112 samples of AAC)."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -102,6 +111,8 @@ class StreamCopy:
         self._shift = Fraction(0)
         self._begin: Fraction | None = None
         self._streams: dict[int, _Copied] = {}
+        self._languages: dict[int, tuple[str, str]] = {}
+        """Of streams of the output, and what they are of the source, for messages."""
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -149,7 +160,27 @@ class StreamCopy:
 
     def tags(self, skip: int) -> tuple[dict[str, str], dict[str, str]]:
         """Metadata of the file, and of the stream `skip`, as far as they stay true."""
-        return _file_tags(self._source), lasting(self._source.streams[skip].metadata)
+        own = lasting(self._source.streams[skip].metadata, self._output.format.name)
+        return _file_tags(self._source), own
+
+    def check(self, written: Path, extension: str) -> None:
+        """Names languages of streams that the finished file does not hold; also when closed."""
+        result = open_container(written)
+        try:
+            lost = [
+                f"language {language!r} of {stream}"
+                for index, (language, stream) in self._languages.items()
+                if index < len(result.streams)
+                and language != in_mov(result.streams[index].metadata.get("language", "und"))
+            ]
+        finally:
+            result.close()
+        if lost:
+            warnings.warn(
+                f"{self._path}: {extension} does not hold the {' and the '.join(lost)}",
+                UnblurWarning,
+                stacklevel=5,
+            )
 
     def start(self, shift: Fraction, begin: Fraction | None) -> None:
         """Sets the times before the first packet, and writes the chapters.
@@ -160,6 +191,11 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
+        for copied in self._streams.values():
+            language = copied.source.metadata.get("language", "und")
+            if language not in ("", "und"):
+                told = in_mov(language), str(stream_info(copied.source))
+                self._languages[copied.target.index] = told
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)

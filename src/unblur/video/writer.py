@@ -475,6 +475,8 @@ class FileWriter(WriterContext):
         kept = warn_after(
             self._pending.path, self._target, self._info, self._tags, self._siting, what
         )
+        if self._copy is not None:
+            self._copy.check(self._pending.path, self._extension)
         lost = sorted(self._beside - kept - self._captions)
         if lost:
             warnings.warn(
