@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import av
 import pytest
 
+from tests.video.boxes import with_edits
 from tests.video.media import ROTATED, make_clip, packets, pass_through, read_all
+from tests.video.test_times import beeps, flashes, flashing
 from unblur.errors import UnblurWarning
 from unblur.video import probe
 
@@ -264,3 +267,65 @@ def test_rotated_clips_keep_their_sound(tmp_path: Path) -> None:
     pass_through(clip, tmp_path / "out.mp4", codec="ffv1")
     assert packets(tmp_path / "out.mp4", "audio") == packets(clip, "audio")
     assert probe(tmp_path / "out.mp4").rotation == 90
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("kind", ["mp4 aac", "mov pcm_s16le"])
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(0, 0.4), (0.8, 0.8)],
+        [(None, 0.2), (0.4, 0.8)],
+        [(0.8, 0.4), (0, 0.4)],
+        [(0, 0.4), (0, 0.4)],
+        [(0, 0.6)],
+    ],
+    ids=["a part left out", "late", "another order", "twice", "an end left out"],
+)
+def test_what_edit_lists_hide_stays_hidden(
+    tmp_path: Path, kind: str, edits: list[tuple[float | None, float]], extension: str
+) -> None:
+    """Frames and sounds: as many flashes as beeps, at the same times as in the source."""
+    suffix, codec = kind.split()
+    whole = flashing(
+        tmp_path / f"whole.{suffix}", audio=codec, frames=40, options={"bf": "0", "crf": "1"}
+    )
+    clip = tmp_path / f"in.{suffix}"
+    clip.write_bytes(with_edits(whole.read_bytes(), edits))
+    out = tmp_path / f"out{extension}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pass_through(clip, out, codec="h264")
+    assert flashes(out) == flashes(clip)
+    # Where parts of AAC meet, the first sound of the second lacks what it is built upon.
+    assert beeps(out) == pytest.approx(beeps(clip), abs=0.03)
+    assert beeps(out) == pytest.approx(flashes(out), abs=0.03)
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
+def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
+    """MOV has numbers for some languages only, and for one of two codes of each."""
+    plain = make_clip(tmp_path / "plain.mkv", audio="aac")
+    clip = tmp_path / "in.mkv"
+    languages = ["deu", "fre", "swe", "gsw"]
+    with av.open(str(plain)) as read, av.open(str(clip), "w") as out:
+        video = out.add_stream_from_template(read.streams.video[0])
+        tracks = [out.add_stream_from_template(read.streams.audio[0]) for _ in languages]
+        for track, language in zip(tracks, languages, strict=True):
+            track.metadata["language"] = language
+        for packet in [p for p in read.demux() if p.size]:
+            times = packet.pts, packet.dts, packet.time_base, packet.duration
+            for target in [video] if packet.stream.type == "video" else tracks:
+                fresh: Any = av.Packet(bytes(packet))
+                fresh.pts, fresh.dts, fresh.time_base, fresh.duration = times
+                fresh.is_keyframe, fresh.stream = packet.is_keyframe, target
+                out.mux(fresh)
+    out_path = tmp_path / f"out{extension}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnblurWarning)
+        pass_through(clip, out_path, codec="h264")
+    found = [s.language for s in probe(out_path).streams if s.kind == "audio"]
+    wanted = {".mov": ["ger", "fra", "sve", None]}.get(extension, languages)
+    assert found == wanted
+    text = ["language 'gsw' of audio stream 4" in str(each.message) for each in said]
+    assert text == [True] * (extension == ".mov")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 import torch
 from av.bitstream import BitStreamFilterContext
 
+from tests.video.boxes import box, described
 from tests.video.media import image, make_clip, pass_through, read_all
 from tests.video.test_seek import make as make_seekable
 from tests.video.test_seek import threaded, trimmed
@@ -25,6 +28,7 @@ from tests.video.test_times import beeps, flashing
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import create_video, open_video, probe
 from unblur.video.codecs import choose
+from unblur.video.matroska import reserve
 from unblur.video.packets import shows_image
 from unblur.video.probe import _video_stream
 from unblur.video.rehearsal import Outcome, Parts, rehearse
@@ -379,6 +383,68 @@ def test_stereo_3d_is_named(tmp_path: Path) -> None:
         pass_through(clip, tmp_path / "out.mkv", codec="ffv1")
 
 
+SPHERE = b"".join(
+    (
+        box("st3d", b"\0\0\0\0\2"),  # side by side
+        box(
+            "sv3d",
+            box("svhd", b"\0\0\0\0me\0")
+            + box("proj", box("prhd", bytes(16)) + box("equi", bytes(20))),
+        ),
+    )
+)
+"""Boxes of a 360 degree camera with two lenses (Google's Spherical Video V2)."""
+
+
+def sphere_in_matroska(path: Path) -> Path:
+    """The same in Matroska: StereoMode 1, and a Projection of type 1."""
+    spare = reserve("")
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["title"] = spare
+        for n in range(4):
+            out.mux(stream.encode(image(n, (64, 48), "yuv420p")))
+        out.mux(stream.encode(None))
+    data = path.read_bytes()
+    at, length = data.index(spare.encode()), len(spare.encode())
+    assert data[at - 4 : at - 2] == b"\x53\x6e"  # its number, then its size in two bytes
+    data, room = data[: at - 4] + data[at + length :], length + 4
+    video = data.index(b"\xb0\x81\x40") - 2  # its first element is a width of 64
+    assert data[video] == 0xE0
+    said = b"\x53\xb8\x81\1" + b"\x76\x70\x84\x76\x71\x81\1"
+    size = data[video + 1] & 0x7F
+    fresh = bytes([0xE0, 0x80 | size + len(said)]) + data[video + 2 : video + 2 + size] + said
+    void = room - len(said) - 9
+    fresh += b"\xec\1" + void.to_bytes(7, "big") + bytes(void)
+    path.write_bytes(data[:video] + fresh + data[video + 2 + size :])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_spherical_and_stereo_3d_are_kept_or_named(tmp_path: Path, kind: str) -> None:
+    """What the output does not say the warning does, with frames as they came and restored."""
+    clip = tmp_path / f"in.{kind}"
+    if kind == "mp4":
+        plain = make_clip(tmp_path / "plain.mp4", pts=4)
+        clip.write_bytes(described(plain.read_bytes(), SPHERE))
+    else:
+        sphere_in_matroska(clip)
+    names = {"spherical (360 degrees) mapping", "stereo 3D arrangement"}
+    info, frames = read_all(clip)
+    assert info.beside == names
+    for extension in (".mp4", ".mov", ".mkv", ".webm"):
+        for restored in (False, True):
+            out = tmp_path / f"{restored}{extension}"
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", UnblurWarning)
+                with create_video(out, info, source=clip) as writer:
+                    for frame in frames:
+                        writer.write(frame.with_rgb(frame.rgb()) if restored else frame)
+            text = " ".join(str(each.message) for each in said)
+            assert {name for name in names if name in text} == names - probe(out).beside, out
+
+
 def test_a_crop_is_kept_in_matroska_and_named_elsewhere(tmp_path: Path) -> None:
     plain = make_clip(tmp_path / "plain.mkv", codec="ffv1", pts=2)
     info, frames = read_all(plain)
@@ -453,6 +519,33 @@ def test_hidden_frames_are_no_damage(tmp_path: Path) -> None:
         _, frames = read_all(clip, strict=True)
         assert len(frames) == 40
         assert len(read_all(clip, end="f5", strict=True)[1]) == 5
+
+
+def test_units_of_dirac_without_an_image_are_no_damage(tmp_path: Path) -> None:
+    """Padding between frames, and the unit that ends a sequence: the image before stays."""
+
+    def unit(code: int, content: bytes = b"") -> bytes:
+        return b"BBCD" + bytes([code]) + struct.pack(">II", 13 + len(content), 0) + content
+
+    whole = resized(tmp_path / "whole.mkv", "vc2", {})  # of which the first half is taken
+    clip = tmp_path / "in.mkv"
+    with av.open(str(whole)) as read, av.open(str(clip), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0], opaque=True)
+        for n, packet in enumerate(p for p in islice(read.demux(video=0), 10) if p.size):
+            packet.pts = packet.dts = 80 * n
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            out.mux(packet)
+            if n not in (2, 5, 9):
+                continue
+            repeat: Any = av.Packet(unit(0x30, bytes(5)) if n < 9 else unit(0x10))
+            repeat.pts = repeat.dts = 80 * n + 40
+            repeat.stream, repeat.time_base, repeat.duration = stream, Fraction(1, 1000), 40
+            out.mux(repeat)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, frames = pass_through(clip, tmp_path / "out.mkv", codec="ffv1")
+        read_all(clip, strict=True)
+    assert [frame.pts for frame in frames] == [80 * n for n in range(10)]
 
 
 @pytest.mark.parametrize(
@@ -536,6 +629,16 @@ def test_an_animated_png_under_png_is_a_video(tmp_path: Path) -> None:
     assert len(read_all(named)[1]) == 5
 
 
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    """Built by hand: a canvas of 8x8 whose flags say that it moves, and the head of a movement."""
+    canvas = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\7\0\0" * 2
+    body = b"WEBP" + canvas + b"ANIM" + struct.pack("<I", 6) + bytes(6)
+    clip = tmp_path / "in.webp"
+    clip.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with pytest.raises(MediaError, match="is an animated WebP"):
+        read_all(clip)
+
+
 def test_what_is_not_finite_in_alpha_is_replaced_and_counted(tmp_path: Path) -> None:
     frame = av.VideoFrame(8, 4, "gbrapf32le")
     for plane in frame.planes:
@@ -576,34 +679,100 @@ def test_where_the_size_changes_the_advice_works(tmp_path: Path) -> None:
     assert (info.width, info.height, len(frames)) == (160, 96, 10)
 
 
+@pytest.mark.parametrize(
+    "kind", [*("mpeg2video.vob", "mpeg2video.ts", "mpeg2video.mkv"), "mpeg4.avi", "mpeg4.ts"]
+)
+def test_where_the_size_changes_no_frame_is_lost(tmp_path: Path, kind: str) -> None:
+    """With B frames: the decoder holds one while it meets the new size."""
+    codec, extension = kind.split(".")
+    clip = resized(tmp_path / f"in.{extension}", codec, {"bf": "2"})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip, strict=True)
+    check_parts(clip)
+
+
+def test_where_the_size_of_dirac_changes_all_is_read(tmp_path: Path) -> None:
+    clip = resized(tmp_path / "in.ts", "vc2", {})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip)
+    check_parts(clip)
+
+
 @pytest.mark.parametrize("extension", ["avi", "mkv", "flv", "webm"])
 def test_where_the_size_changes_the_advice_works_in_other_containers(
     tmp_path: Path, extension: str
 ) -> None:
     codec = {"flv": "flv", "webm": "libvpx"}.get(extension, "mpeg4")
-    clip, sizes = tmp_path / f"in.{extension}", [(160, 96), (96, 64)]
+    clip = resized(tmp_path / f"in.{extension}", codec, {})
+    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
+        read_all(clip)
+    check_parts(clip)
+
+
+SIZES = ((160, 96), (96, 64))
+
+
+def resized(clip: Path, codec: str, options: dict[str, str]) -> Path:
+    """Ten frames of each of `SIZES`, the streams of two encoders one behind the other."""
+    base = Fraction(1, 25)
     with av.open(str(clip), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height = sizes[0]
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height = SIZES[0]
         stream.pix_fmt = "yuv420p"
-        for part, (width, height) in enumerate(sizes):
+        for part, (width, height) in enumerate(SIZES):
             encoder: Any = av.CodecContext.create(codec, "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-            encoder.time_base, encoder.framerate = Fraction(1, 25), 25
+            encoder.time_base, encoder.framerate, encoder.options = base, 25, options
             for n in range(11):
                 frame = av.VideoFrame.from_ndarray(
                     np.full((height * 3 // 2, width), 100 + n, np.uint8), "yuv420p"
                 )
-                frame.pts, frame.time_base = n, Fraction(1, 25)
+                frame.pts, frame.time_base = n, base
                 for packet in encoder.encode(frame if n < 10 else None):
-                    packet.pts = packet.dts = (packet.pts or 0) + 10 * part
-                    packet.time_base, packet.stream = Fraction(1, 25), stream
+                    packet.dts = (packet.pts if packet.dts is None else packet.dts) + 10 * part
+                    packet.pts += 10 * part
+                    packet.time_base, packet.stream = base, stream
                     container.mux(packet)
-    with pytest.raises(MediaError, match="--end f10 and with --start f10"):
-        read_all(clip)
-    for chosen, size in zip(({"end": "f10"}, {"start": "f10"}), sizes, strict=True):
+    return clip
+
+
+def check_parts(clip: Path) -> None:
+    for chosen, size in zip(({"end": "f10"}, {"start": "f10"}), SIZES, strict=True):
         info, frames = read_all(clip, **chosen)
         assert ((info.width, info.height), len(frames)) == (size, 10)
+        shown = [int(np.frombuffer(f.image.planes[0], np.uint8)[0]) for f in frames]
+        assert all(abs(value - 100 - n) < 5 for n, value in enumerate(shown)), shown
+
+
+@pytest.mark.parametrize("kind", ["mpeg2video.ts", "libx264.ts"])
+def test_where_aspect_or_colours_change_it_is_said_and_the_advice_works(
+    tmp_path: Path, kind: str
+) -> None:
+    codec, extension = kind.split(".")
+    parts = [
+        make_clip(
+            tmp_path / f"{n}.{extension}", codec=codec, size=(352, 288), pts=10,
+            time_base=Fraction(1, 25), aspect=aspect, tags=tags,
+        )
+        for n, (aspect, tags) in enumerate(
+            [(Fraction(12, 11), (6, 6, 6, 1)), (Fraction(16, 11), (1, 1, 1, 1))]
+        )
+    ]  # fmt: skip
+    clip = tmp_path / f"in.{extension}"
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    aspects, colours = "pixel aspect ratio from 12/11 to 16/11", "matrix from smpte170m to bt709"
+    with (
+        pytest.warns(UnblurWarning, match=aspects),
+        pytest.warns(UnblurWarning, match=colours),
+    ):
+        assert len(read_all(clip)[1]) == 20
+    for chosen, aspect, matrix in (
+        ({"end": "f10"}, Fraction(12, 11), "smpte170m"),
+        ({"start": "f10"}, Fraction(16, 11), "bt709"),
+    ):
+        info, frames = read_all(clip, **chosen)
+        assert (info.sample_aspect_ratio, info.color.matrix) == (aspect, matrix)
+        assert len(frames) == 10
 
 
 @pytest.mark.parametrize("threads", [1, 8])

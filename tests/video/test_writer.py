@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import warnings
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import pytest
@@ -12,6 +17,8 @@ import pytest
 from tests.video.media import MIRRORED, ROTATED, VFR, make_clip, pass_through, read_all, same
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video import ColorTags, create_video, probe
+from unblur.video.codecs import CONTAINERS, choose, losses, lost
+from unblur.video.losses import remedy
 from unblur.video.segments import Segments
 
 FORMATS = [
@@ -366,3 +373,82 @@ def test_writing_leaves_the_frames_as_they_were(tmp_path: Path) -> None:
             writer.write(frame)
     after = [(f.pts, f.image.pts, f.image.time_base, f.image.pict_type) for f in frames]
     assert before == after
+
+
+SOURCES = (
+    *("gray10le", "gray16le", "ya8", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "bgr0"),
+    *("yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le", "yuv444p16le"),
+    *("yuva420p", "yuva444p10le", "gbrp", "gbrp10le", "rgb48le", "rgba", "rgba64le", "gbrpf32le"),
+)
+
+
+@pytest.mark.parametrize("extension", list(CONTAINERS))
+def test_hints_name_the_best_codec_that_the_container_takes(extension: str) -> None:
+    """For each codec and source: what the hint says is taken, loses less, and no other loses less.
+
+    The order of losses: alpha, colour, colour resolution, bits, RGB.
+    """
+    container = CONTAINERS[extension]
+    for key, source in itertools.product(container.codecs, SOURCES):
+        choice = choose([key], source, 96, 64, container=container)
+        now = lost(source, choice.pixel_format)
+        info: Any = SimpleNamespace(pixel_format=source)
+        hint = remedy(info, choice, container, extension, (96, 64))
+        offers = []
+        for other in container.codecs:
+            finest = choose([other], source, 96, 64, container=replace(container, muxer=""))
+            offers.append(lost(source, finest.pixel_format))
+        better = [
+            offer
+            for offer in offers
+            if offer != now and all(a <= b for a, b in zip(offer, now, strict=True))
+        ]
+        case = f"{source} as {key} in {extension}: {hint}"
+        if not better:
+            assert hint.startswith("; .mkv with --codec ffv1") or hint == "", case
+            continue
+        codec = re.search(r"--codec (\w+)", hint)
+        name = re.search(r"--pixel-format (\w+)", hint)
+        advised = choose(
+            [codec[1] if codec else key], source, 96, 64, container=container,
+            wanted=name[1] if name else None,
+        )  # fmt: skip
+        assert not hint.startswith("; .mkv"), case
+        assert lost(source, advised.pixel_format)[:4] == min(better)[:4], case
+        assert ("everything" in hint) == (not losses(source, advised.pixel_format)), case
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "extension", "hint"),
+    [
+        ("yuv420p10le", "vp9", ".mp4", "--codec h265 keeps everything"),
+        ("yuv420p10le", "vp9", ".mkv", "--codec h265 keeps everything"),
+        ("yuv420p10le", "vp9", ".webm", "--codec av1 keeps everything"),
+        ("yuv444p10le", "vp9", ".webm", ".mkv with --codec ffv1 keeps everything"),
+        ("yuv444p12le", "prores", ".mov", "--codec h265 keeps everything"),
+        ("yuva420p", "h264", ".mp4", "--codec ffv1 keeps everything"),
+        ("yuva420p", "h264", ".mkv", "--codec vp9 keeps everything"),
+        ("yuva420p", "vp9", ".mp4", "--codec ffv1 keeps everything"),
+        ("bgr0", "av1", ".mp4", "--codec h265 --pixel-format gbrp keeps everything"),
+        ("bgr0", "h264", ".mp4", "--pixel-format yuv444p keeps more"),
+    ],
+)
+def test_hints(source: str, codec: str, extension: str, hint: str) -> None:
+    container = CONTAINERS[extension]
+    choice = choose([codec], source, 96, 64, container=container)
+    info: Any = SimpleNamespace(pixel_format=source)
+    assert hint in remedy(info, choice, container, extension, (96, 64))
+
+
+@pytest.mark.parametrize("pixel_format", ["yuva420p", "yuv440p"])
+def test_vp9_in_mp4_takes_what_can_be_read(tmp_path: Path, pixel_format: str) -> None:
+    """Alpha would be left out without a word, and a file with 4:4:0 could not be opened."""
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pixel_format=pixel_format, pts=2)
+    out = tmp_path / "out.mp4"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnblurWarning)
+        pass_through(clip, out, codec="vp9")
+    assert len(read_all(out)[1]) == 2
+    assert ["alpha" in str(each.message) for each in said] == [True] * (pixel_format == "yuva420p")
+    with pytest.raises(UsageError, match="cannot be written as"):
+        pass_through(clip, tmp_path / "no.mp4", codec="vp9", pixel_format=pixel_format)

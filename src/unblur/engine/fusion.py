@@ -43,8 +43,14 @@ ROWS = 8 * HOP
 """Rows of a frame that are put together at once; a multiple of `HOP`: tiles keep one grid."""
 SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
-HELD_BYTES = 6 + 4 + 12
-"""Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
+KEPT_BYTES = 6 + 1
+"""Per pixel of each frame within reach: its codes, and what motion is found in."""
+BEFORE_BYTES = 12
+"""Per pixel of each of them in the first pass: the frame as it was before it was restored."""
+PAIR_BYTES = 6
+"""Per pixel of each pair of frames: motion both ways, of half size."""
+PASSING_BYTES = 60
+"""Per pixel: a frame that comes, before and after, and one that is put together or goes on."""
 STRICTER = 0.35
 """Part of the share of change that is allowed when fused frames are put together again: they differ
 by less than restored ones."""
@@ -101,10 +107,18 @@ class Fusion:
 
     def peak_bytes(self, height: int, width: int) -> int:
         """What it adds to memory at its peak, for restored frames of that size."""
-        held = 2 * self.radius + 1 + (2 * self.again + 1 if self.again else 0)
-        blocks = 2 * max(self.radius, self.again) + 1
+        first, again = 2 * self.radius + 1, 2 * self.again + 1 if self.again else 0
+        held = first * (KEPT_BYTES + BEFORE_BYTES) + again * KEPT_BYTES + PASSING_BYTES
+        held += PAIR_BYTES * (pairs(self.radius) + pairs(self.again))
         rows = min(height, ROWS + 2 * HOP + SLACK)
-        return width * (held * HELD_BYTES * height + blocks * BLOCK_BYTES * rows)
+        return width * (held * height + max(first, again) * BLOCK_BYTES * rows)
+
+
+def pairs(radius: int) -> int:
+    """Pairs of frames whose motion is held at once: with the frame in the middle, across it, and
+    between those that come after it.
+    """
+    return 2 * radius + radius * (radius - 1) // 2 + max(radius - 1, 0)
 
 
 def choose_radius(fuse: Fuse, info: RestorerInfo) -> int:

@@ -101,7 +101,7 @@ class FileWriter(Closing):
             native_format(info.pixel_format),
             *self._size,
             wanted=pixel_format,
-            common=self._container.muxer in ("mp4", "mov"),
+            container=self._container,
         )
         self.share = self._choice.codec.share
         self._options = codecs.encoder_options(self._choice, crf, info)
@@ -475,6 +475,8 @@ class FileWriter(Closing):
         kept = warn_after(
             self._pending.path, self._target, self._info, self._tags, self._siting, what
         )
+        if self._copy is not None:
+            self._copy.check(self._pending.path, self._extension)
         lost = sorted(self._beside - kept - self._captions)
         if lost:
             warnings.warn(
