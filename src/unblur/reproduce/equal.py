@@ -25,8 +25,6 @@ from unblur.training.tasks import open_task
 ROUNDS, TRIED = 3, 6
 """How often steps are tried, and how many at a time, to tell how long one takes."""
 WARMUP = 50
-LOOKS = 4
-"""Validations of a run: the last one at its end."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ def learn(
     device: str = "cpu",
     pool: Path | None = None,
     left: float | None = None,
+    looks: int = 1,
 ) -> Learned:
     """Trains as many steps as fit into a time, or goes on with them; rate and average end there.
 
@@ -63,6 +62,7 @@ def learn(
         pool: folder for the clips of a pool; those that are missing are rendered first, which does
             not count.
         left: minutes by the clock after which it stops, to go on at the next call.
+        looks: validations, the last one at the end.
     """
     render(recipe, textures, pool, device)
     steps = max(1, round(60 * minutes / seconds))
@@ -76,7 +76,7 @@ def learn(
             replace(
                 recipe,
                 steps=steps,
-                validate_every=ceil(steps / LOOKS),
+                validate_every=ceil(steps / looks),
                 warmup=min(WARMUP, steps // 4),
             ),
             folder,
@@ -146,6 +146,6 @@ def render(recipe: Recipe, textures: Path | None, pool: Path | None, device: str
     task = open_task(recipe, where)
     guess, depth = getattr(task, "guess", None), getattr(task, "needs_depth", False)
     source = open_source(recipe, textures, where, task.needs_flow, pool, guess, depth)
-    assert isinstance(source, Pool)
-    for i in range(recipe.pool):
-        source.clip(i)
+    if isinstance(source, Pool):
+        for i in range(recipe.pool):
+            source.clip(i)

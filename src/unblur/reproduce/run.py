@@ -27,6 +27,8 @@ IMAGES = "images"
 LEAST = 0.01
 """Minutes that a training which was begun goes on at least."""
 SEEDS = 3
+LOOKS = 4
+"""Validations of an arm: what it gains over time."""
 ARM_MINUTES = 10.0
 """Of the CPU: training of each arm of an ablation, if nothing else is said."""
 
@@ -182,7 +184,9 @@ class Work:
         arms = {name: recipe_of(arm) for name, arm in self.arms.items()}
         seconds = step_seconds(arms, self.folder / "tried", **shared)[arm_of(step)]
         left = max(self.left(), LEAST)
-        found = learn(recipe, place / "run", seconds, self.arm_minutes, left=left, **shared)
+        found = learn(
+            recipe, place / "run", seconds, self.arm_minutes, left=left, looks=LOOKS, **shared
+        )
         if not found.outcome.curve:
             return State("begun")
         *_, last = curve = found.outcome.curve
