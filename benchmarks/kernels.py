@@ -353,7 +353,7 @@ def plot(
         y = base - int(rise * tick / top)
         cv2.line(page, (left, y), (left + span, y), (225, 225, 225), 1)
         write(page, str(tick), (left - 14, y + 4))
-    for i, (name, x, values) in enumerate(lines):
+    for i, (_, x, values) in enumerate(lines):
         height_of = base - rise * values.clamp_max(top) / top
         points = torch.stack((left + span * x / right, height_of), 1)
         fixed = (points * 8).round().int().numpy()  # eighths of a pixel
