@@ -28,7 +28,7 @@ from typing import Any
 import table
 import torch
 from equal_time import learned, options_of
-from refocus import accuracy
+from flow_refocus import accuracy
 
 from unblur.guidance.flow import dis_flow
 from unblur.guidance.flow_refocus import load_flow_refocus_s
