@@ -32,11 +32,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from atlas import fit
 from atlas_clips import RATE, Clip, rendered, times_of, true_flow, true_project
 from torch import Tensor
 
 import unblur
-from atlas import fit
 from unblur.atlas import Project
 from unblur.atlas.fitting.presets import preset
 from unblur.atlas.fitting.take import layers_of

@@ -29,8 +29,8 @@ from typing import Any
 import table
 import torch
 from equal_time import learned, options_of
-
 from guidance import SCENES, clips, errors, true_radius
+
 from unblur import weights
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc
 from unblur.models.coc import CocNet

@@ -7,7 +7,6 @@ its own, with limits on time and memory. Whatever is not answered by an error th
 purpose is shrunk by hypothesis and kept; it is to become a test.
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
@@ -36,13 +35,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-for room in ("video", "atlas"):
-    sys.path.insert(0, str(Path(__file__).parent / room))
-
-import analytic
-from media import make_clip, pass_through
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import unblur
+from tests.atlas import analytic
+from tests.video.media import make_clip, pass_through
 from unblur.atlas.project.paint import read_edit
 from unblur.disk import COMMIT, recover
 from unblur.errors import UnblurError, UsageError

@@ -1,4 +1,4 @@
-"""The walls of the house: who imports whom, how much ships, and one version everywhere."""
+"""The walls of the house: who imports whom, where tests are, how much ships, and one version."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ NETWORKS = {"errors", "ops", "weights", "models"}
 RUNNING = NETWORKS | {"guidance", "restorers", "engine"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "contexts": set(),
     "progress": set(),
     "disk": {"errors"},
     "schema": set(),
     "ops": {"errors"},
     "optics": {"errors", "ops"},
     "weights": {"disk", "errors", "schema"},
-    "video": {"disk", "errors", "ops.color", "ops.priority"},
+    "video": {"contexts", "disk", "errors", "ops.color", "ops.priority"},
     "models": {"errors", "ops", "weights"},
     "metrics": {"errors", "ops"},
     "synth": {"errors", "ops", "optics"},
     "data": {"disk", "errors", "ops", "optics", "synth"},
     "guidance": NETWORKS | {"video"},
     "restorers": NETWORKS | {"guidance", "atlas"},
-    "engine": {"errors", "ops", "restorers.base"},
+    "engine": {"contexts", "errors", "ops", "guidance.align", "restorers.base"},
     "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "integrations": {"unblur", "errors", "commands.request", "video.info"},
-    "commands": RUNNING | {"disk", "optics", "video", "synth", "progress"},
+    "commands": RUNNING | {"contexts", "disk", "optics", "video", "synth", "progress"},
     # The command line says in words what the public functions do; the rest is what it shows.
     "cli": {
         "unblur",
@@ -73,6 +74,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The page's jobs call the public functions; estimates and single frames look deeper.
     "web": RUNNING | {"unblur", "disk", "commands", "progress", "video", "metrics", "atlas"},
 }
+TESTS = ROOT / "tests"
+ACROSS = {
+    "test_bombs.py": "files of all kinds that claim more than they hold",
+    "test_docs.py": "links of the pages",
+    "test_docs_site.py": "the pages as a site",
+    "test_house.py": "this",
+    "test_notebook.py": "the notebook of examples/",
+    "test_package.py": "the wheel and the Makefile",
+    "test_papers.py": "the tables of docs/papers.md",
+    "test_public_names.py": "docs/api.md",
+    "test_readme.py": "README.md",
+    "test_typing.py": "types as callers see them",
+    "cli/test_cli_faults.py": "bad input of every verb",
+    "video/test_video_faults.py": "what reading and writing together make of odd files",
+    "web/test_browser.py": "the page and the server, in a browser",
+    "web/test_web_guide.py": "docs/web.md",
+}
+"""Tests of no one module, and of what they are."""
 HEAVY = {"torch", "numpy", "cv2", "av", "safetensors"}
 
 
@@ -142,6 +161,31 @@ def graph(of_rooms: bool) -> dict[str, set[str]]:
 def test_imports_form_no_circle(of_rooms: bool) -> None:
     # Raises CycleError, which names the circle.
     list(TopologicalSorter(graph(of_rooms)).static_order())
+
+
+def is_named_after_a_module(path: Path) -> bool:
+    """`tests/ROOM/test_MODULE.py` or `tests/ROOM/test_MODULE_TOPIC.py`, where that room has it.
+
+    A folder that is no package counts as a module (`web/static`), and so does a room whose
+    `__init__` has functions; tests/benchmarks tests scripts of benchmarks/.
+    """
+    inside = path.parent.relative_to(TESTS)
+    room = ROOT / inside if inside.parts == ("benchmarks",) else SOURCE / inside
+    own = path.stem.removeprefix("test_")
+    names = {part.stem for part in room.glob("[!_]*") if not (part / "__init__.py").is_file()}
+    start = room / "__init__.py"
+    if inside.parts and start.is_file():
+        body = ast.parse(start.read_text(encoding="utf-8")).body
+        if own == room.name and any(isinstance(node, ast.FunctionDef) for node in body):
+            names.add(own)
+    return any(own == name or own.startswith(f"{name}_") for name in names)
+
+
+def test_tests_are_named_after_what_they_test() -> None:
+    files = [path for path in tracked("tests") if path.match("test_*.py")]
+    assert len(files) > 150
+    others = {p.relative_to(TESTS).as_posix() for p in files if not is_named_after_a_module(p)}
+    assert others == set(ACROSS), "name it after a module, or say in ACROSS what it is of"
 
 
 def test_torchvision_is_never_imported() -> None:

@@ -11,12 +11,13 @@ import torch
 
 import unblur
 from unblur import weights
+from unblur.engine.fusion import choose_radius
 from unblur.errors import UsageError, WeightsError
 from unblur.metrics import psnr
 from unblur.ops.gaussian import gaussian_blur
 from unblur.restorers.base import Preset
 from unblur.restorers.none import Untouched
-from unblur.restorers.registry import PRESETS, choose_model, choose_radius, preset
+from unblur.restorers.registry import PRESETS, choose_model, preset
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from test_resume import Mixing
 
 import unblur
+from tests.commands.test_resume import Mixing
 from unblur.commands.unfinished import folder_of
 from unblur.errors import NumericsError, ResourceError, UsageError
 from unblur.restorers.base import Preset

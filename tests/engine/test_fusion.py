@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -259,3 +262,35 @@ def test_running_out_of_memory_leads_to_smaller_blocks_and_the_same_frames(monke
 
     monkeypatch.setattr(engine, "in_blocks", greedy)
     torch.testing.assert_close(fused(frames, by_dis()), expected, atol=STEP, rtol=0)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 4])
+def test_no_more_motions_are_held_than_the_estimate_counts(monkeypatch, radius):
+    alive = weakref.WeakSet()
+    most = 0
+    found = engine.both_ways
+
+    def both_ways(*words):
+        nonlocal most
+        pair = found(*words)
+        alive.add(pair[0].flow)
+        most = max(most, len(alive))
+        return pair
+
+    monkeypatch.setattr(engine, "both_ways", both_ways)
+    frames = ((None, image, image) for image in torch.rand(3 * radius + 3, 3, 32, 32))
+    for _ in fuse(frames, Fusion(radius, DisAlignment(), torch.device("cpu"), again=0)):
+        pass
+    assert 2 * radius <= most <= engine.pairs(radius)
+
+
+def test_the_estimate_of_memory_holds_where_it_was_measured():
+    """`benchmarks/memory.py --fusion`: at 480p and 1080p, and what else was measured."""
+    sizes = {"480p": (480, 854), "1080p": (1080, 1920), "4K": (2160, 3840)}
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    with open(folder / "memory_fusion.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["frames"] for row in rows} >= {"480p", "1080p"}
+    for row in rows:
+        fusion = Fusion(int(row["on either side"]), DisAlignment(), torch.device("cpu"))
+        assert fusion.peak_bytes(*sizes[row["frames"]]) / 1e6 >= float(row["peak MB"]), row

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipe import random_input
+from tests.recipe import random_input
 from unblur.guidance.blur_map import blur_map
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recipe import recipe_tensor
+from tests.recipe import recipe_tensor
 from unblur import weights
 from unblur.guidance.blur_map import blur_map
 from unblur.guidance.flow import bidirectional_flow, dis_flow, load_raft

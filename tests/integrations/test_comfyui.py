@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_stub import Core, check_class, execute
 
 import unblur
+from tests.integrations.comfyui_stub import Core, check_class, execute
 from unblur.integrations import comfyui
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "comfyui"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dabit_published import official_flow_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.models.dabit.published import official_flow_net
 from unblur.models.flow_refocus import (
     OFFICIAL,
     SMALL,

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from maxim_plain import Plain
 from torch import Tensor
 
+from tests.models.maxim_plain import Plain
 from unblur import weights
 from unblur.errors import WeightsError
 from unblur.models import load_state, maxim

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recipe import recipe_tensor
+from tests.recipe import recipe_tensor
 from unblur.errors import WeightsError
 from unblur.models import load_state
 from unblur.models.convert.raft import convert, matches

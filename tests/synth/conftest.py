@@ -1,3 +1,3 @@
 """Banks of textures for all tests of this room."""
 
-from conftest_synth import bank, smooth_bank  # noqa: F401
+from tests.synth.conftest_synth import bank, smooth_bank  # noqa: F401

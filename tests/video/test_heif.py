@@ -12,10 +12,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import MIRRORED, ROTATED, make_clip, read_all
 from PIL import Image, features
 
 import unblur
+from tests.video.media import MIRRORED, ROTATED, make_clip, read_all
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video import probe
 from unblur.video.heif import parts_of

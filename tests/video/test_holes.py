@@ -11,8 +11,8 @@ from pathlib import Path
 
 import av
 import pytest
-from media import VFR, make_clip, pass_through, read_all
 
+from tests.video.media import VFR, make_clip, pass_through, read_all
 from unblur.errors import MediaError, UnblurWarning
 from unblur.video import open_video
 from unblur.video.holes import ogg_holes

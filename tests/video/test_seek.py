@@ -10,9 +10,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import samples
 
 import unblur.video.reader as reader_module
+from tests.video.media import samples
 from unblur.video import open_video
 
 KINDS: dict[str, tuple[str, dict[str, str]]] = {

@@ -10,8 +10,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import make_clip, pass_through
 
+from tests.video.media import make_clip, pass_through
 from unblur.errors import UnblurWarning
 
 RATE = 22050

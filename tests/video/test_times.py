@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media import pass_through, read_all
 
+from tests.video.media import pass_through, read_all
 from unblur.errors import UnblurWarning
 from unblur.video import open_video, probe
 

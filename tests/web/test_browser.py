@@ -18,12 +18,10 @@ import av
 import pytest
 
 import unblur
+from tests.atlas import analytic
 
 pytest.importorskip("fastapi", reason="needs the extra web")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-sys.path.append(str(Path(__file__).parents[1] / "atlas"))
-analytic = pytest.importorskip("analytic")
 
 BROWSER = os.environ.get("UNBLUR_BROWSER") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -14,8 +14,8 @@ pytest.importorskip("fastapi", reason="needs the extra web")
 import httpx
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
-from web_client import VIDEO
 
+from tests.web.web_client import VIDEO
 from unblur.cli.program import app
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from unblur import weights
 from unblur.commands.crew import AHEAD, Done, Shared, finer, work
 from unblur.commands.request import request
 from unblur.commands.resume import Chosen
+from unblur.contexts import Closing
 from unblur.engine.pieces import Piece
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner
@@ -202,7 +202,7 @@ class Given:
     done: Done | None = None
 
 
-class Cluster:
+class Cluster(Closing):
     """Workers of the cluster that this process is connected to.
 
     Args:
@@ -225,15 +225,8 @@ class Cluster:
         self.repeated = self.died = self.most = 0
         self.fit = MemoryPlan(None, None)
 
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ends the workers."""
         for member in self._pool:
             self._ray.kill(member.actor)
         self._pool.clear()

@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from unblur.commands.request import choose_fusion
 from unblur.engine.estimate import SMALL_SIDE, Cost, cost_per_frame, side_for
+from unblur.engine.fusion import choose_fusion
 from unblur.engine.plan import bytes_needed, choose_fit
 from unblur.ops import memory
 from unblur.ops.device import choose_device

@@ -15,6 +15,7 @@ import torch
 
 from unblur.commands.request import request
 from unblur.commands.resume import Chosen, digest_of
+from unblur.contexts import Closing
 from unblur.engine.pieces import Piece, restore_piece
 from unblur.engine.plan import MemoryPlan
 from unblur.engine.run import Runner
@@ -102,7 +103,7 @@ def finer(first: MemoryPlan, second: MemoryPlan) -> MemoryPlan:
     return second if sides[1] < sides[0] else first
 
 
-class Devices:
+class Devices(Closing):
     """Workers on devices of this machine, each in a thread; a context manager.
 
     Args:
@@ -131,10 +132,8 @@ class Devices:
 
         self._threads = ThreadPoolExecutor(len(devices), "unblur-device", begin)
 
-    def __enter__(self) -> Devices:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Ends the workers after the window in work."""
         self._stop.set()
         self._threads.shutdown(cancel_futures=True)
 

@@ -17,12 +17,11 @@ import torch
 from unblur.commands.resume import Chosen
 from unblur.engine.by_shot import ByShot
 from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
-from unblur.engine.fusion import Fusion
+from unblur.engine.fusion import Fuse, Fusion, choose_fusion, choose_radius
 from unblur.engine.plan import MemoryPlan, choose_fit
 from unblur.engine.rendition import choose_rendition
 from unblur.engine.run import Runner
 from unblur.errors import UsageError
-from unblur.guidance.align import DisAlignment
 from unblur.guidance.of_video import FocusOfVideo
 from unblur.ops import memory
 from unblur.ops.color import known_transfers
@@ -36,12 +35,10 @@ from unblur.restorers.registry import (
     NOTHING,
     RESTORED_BY,
     Blur,
-    Fuse,
     Kind,
     Quality,
     choose_model,
     choose_precision,
-    choose_radius,
     choose_scale,
     load_model,
     model_of,
@@ -444,12 +441,6 @@ def check_loaded(restorer: Restorer, options: Mapping[str, Any]) -> None:
                 f"{name} {options[name]!r}: {restorer.info.name} is loaded already; leave it out, "
                 "or give it to unblur.load_model"
             )
-
-
-def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
-    """How the frames that a model restored are put together; None where they are left alone."""
-    radius = choose_radius(fuse, info)
-    return Fusion(radius, DisAlignment(), device) if radius else None
 
 
 def check_for_arrays(options: Mapping[str, Any]) -> None:

@@ -26,10 +26,11 @@ from unblur.commands.restore_file import restore_file
 from unblur.commands.restore_frames import restore_frames
 from unblur.commands.restore_still import is_still, restore_still
 from unblur.disk import check_name
+from unblur.engine.fusion import Fuse
 from unblur.errors import UsageError
 from unblur.progress import Listener
 from unblur.restorers.base import Restorer
-from unblur.restorers.registry import Blur, Fuse, Quality
+from unblur.restorers.registry import Blur, Quality
 from unblur.video import Format
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ from unblur.commands.reporting import Report, report_of
 from unblur.commands.request import Options, Request, request, when
 from unblur.disk import check_inputs
 from unblur.engine.compare import as_png, before_and_after, slider_page
+from unblur.engine.fusion import choose_radius
 from unblur.engine.part import read_for, restore_part
 from unblur.engine.run import Runner
 from unblur.errors import MediaError, UnblurWarning, UsageError
 from unblur.ops.shots import Shot
 from unblur.progress import OPEN, RESTORE, Job, Plan
-from unblur.restorers.registry import NOTHING, choose_radius
+from unblur.restorers.registry import NOTHING
 from unblur.video import Frame, VideoReader, is_pipe, open_video
 from unblur.video.output import check_target, write_whole
 

@@ -20,12 +20,12 @@ from unblur.commands.request import (
     check_kinds,
     request,
 )
+from unblur.engine.fusion import choose_radius
 from unblur.engine.live import check_live
 from unblur.engine.part import read_for, restore_part
 from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.progress import RESTORE, Job
-from unblur.restorers.registry import choose_radius
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

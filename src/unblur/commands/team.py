@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from unblur.commands.cluster import Cluster, kind_of_workers
 from unblur.commands.crew import Devices, devices_of, sendable, shared_by
 from unblur.commands.request import DEPTHS
 from unblur.commands.resume import Chosen
+from unblur.contexts import Closing
 from unblur.engine.pieces import Piece, frames_per_piece, pieces
 from unblur.engine.plan import bytes_needed
 from unblur.engine.run import Runner
@@ -24,7 +24,7 @@ from unblur.video import Frame, VideoInfo
 from unblur.video.kept import frame_bytes
 
 
-class Team:
+class Team(Closing):
     """Who does a job; a context manager that ends them.
 
     Args:
@@ -42,6 +42,8 @@ class Team:
         self.crew: Cluster | Devices | None = None
         self._precision: str | None = None
         self._closing = ExitStack()
+        if cluster is not None:
+            self._closing.enter_context(cluster)
 
     @property
     def shares(self) -> bool:
@@ -58,18 +60,9 @@ class Team:
         """What must stay the same where a job is gone on with: kinds, not which of a kind."""
         return ",".join(sorted({name.partition(":")[0] for name in self.name(own).split(",")}))
 
-    def __enter__(self) -> Team:
-        if self._cluster is not None:
-            self._closing.enter_context(self._cluster)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Ends the workers."""
+        self._closing.close()
 
     def choose(
         self,

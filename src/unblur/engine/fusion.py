@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from unblur.errors import is_out_of_memory
+from unblur.errors import UsageError, is_out_of_memory
 from unblur.ops import memory
 from unblur.ops.fusion import (
     CHANGE,
@@ -32,14 +32,25 @@ from unblur.ops.fusion import (
     spectral_mean,
 )
 from unblur.ops.warp import compose
+from unblur.restorers.base import RestorerInfo
 
+Fuse = int | str
+"""Frames on either side that a restored frame is fused with, `auto` or `off`."""
+WIDEST = 8
+"""Frames on either side that can be requested where frames are fused."""
 HOP = TILE - RAMP
 ROWS = 8 * HOP
 """Rows of a frame that are put together at once; a multiple of `HOP`: tiles keep one grid."""
 SLACK = 16
 """Rows beyond the last tile that the smoothing of gates looks at; even."""
-HELD_BYTES = 6 + 4 + 12
-"""Per pixel of each frame within reach: its codes, its flows, and a frame that is on its way."""
+KEPT_BYTES = 6 + 1
+"""Per pixel of each frame within reach: its codes, and what motion is found in."""
+BEFORE_BYTES = 12
+"""Per pixel of each of them in the first pass: the frame as it was before it was restored."""
+PAIR_BYTES = 6
+"""Per pixel of each pair of frames: motion both ways, of half size."""
+PASSING_BYTES = 60
+"""Per pixel: a frame that comes, before and after, and one that is put together or goes on."""
 STRICTER = 0.35
 """Part of the share of change that is allowed when fused frames are put together again: they differ
 by less than restored ones."""
@@ -96,10 +107,47 @@ class Fusion:
 
     def peak_bytes(self, height: int, width: int) -> int:
         """What it adds to memory at its peak, for restored frames of that size."""
-        held = 2 * self.radius + 1 + (2 * self.again + 1 if self.again else 0)
-        blocks = 2 * max(self.radius, self.again) + 1
+        first, again = 2 * self.radius + 1, 2 * self.again + 1 if self.again else 0
+        held = first * (KEPT_BYTES + BEFORE_BYTES) + again * KEPT_BYTES + PASSING_BYTES
+        held += PAIR_BYTES * (pairs(self.radius) + pairs(self.again))
         rows = min(height, ROWS + 2 * HOP + SLACK)
-        return width * (held * HELD_BYTES * height + blocks * BLOCK_BYTES * rows)
+        return width * (held * height + max(first, again) * BLOCK_BYTES * rows)
+
+
+def pairs(radius: int) -> int:
+    """Pairs of frames whose motion is held at once: with the frame in the middle, across it, and
+    between those that come after it.
+    """
+    return 2 * radius + radius * (radius - 1) // 2 + max(radius - 1, 0)
+
+
+def choose_radius(fuse: Fuse, info: RestorerInfo) -> int:
+    """Frames on either side that a restored frame is fused with; 0 for none.
+
+    Args:
+        fuse: their number, `off`, or `auto` for what the preset was measured to do best with.
+        info: of the preset, with the scale that is wanted; enlarged frames were not measured.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if fuse == "auto":
+        return info.fuse if info.scale == 1 else 0
+    if fuse == "off":
+        return 0
+    if isinstance(fuse, str) and fuse.isdecimal():
+        fuse = int(fuse)
+    if isinstance(fuse, str) or not 1 <= fuse <= WIDEST:
+        raise UsageError(f"fuse '{fuse}': use auto, off, or 1 to {WIDEST} frames on either side")
+    return fuse
+
+
+def choose_fusion(fuse: Fuse, info: RestorerInfo, device: torch.device) -> Fusion | None:
+    """How the frames that a model restored are put together; None where they are left alone."""
+    from unblur.guidance.align import DisAlignment  # OpenCV, which nothing else here needs
+
+    radius = choose_radius(fuse, info)
+    return Fusion(radius, DisAlignment(), device) if radius else None
 
 
 class Kept(NamedTuple):

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.contexts import Closing
 from unblur.errors import ResourceError
 from unblur.ops.shots import Shot
 from unblur.restorers.base import RestorerInfo
@@ -108,7 +108,7 @@ class Record(NamedTuple):
     """How many of the parts, the last ones, are maps: one where both are the same."""
 
 
-class OnDisk(Generic[Q]):
+class OnDisk(Closing, Generic[Q]):
     """Keeps frames in a file; a context manager.
 
     Args:
@@ -187,14 +187,7 @@ class OnDisk(Generic[Q]):
                 "--model focus-s"
             )
 
-    def __enter__(self) -> OnDisk[Q]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ends the file and all that it holds."""
         self._kept.clear()
         self._file.close()

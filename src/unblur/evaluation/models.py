@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from unblur.engine.arrivals import Focus
-from unblur.engine.fusion import Fusion
+from unblur.engine.fusion import Fuse, Fusion, choose_fusion
 from unblur.engine.plan import choose_fit
 from unblur.engine.rendition import choose_rendition
 from unblur.engine.run import Runner
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.methods import THEN_BICUBIC, Method, enlarge, nothing_missing
-from unblur.guidance.align import DisAlignment
 from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import BlurFromDepth
 from unblur.guidance.of_video import FocusOfVideo
@@ -27,7 +26,7 @@ from unblur.ops import memory
 from unblur.ops.device import choose_device
 from unblur.ops.shots import Shot
 from unblur.restorers.base import Ablatable, Light, Restorer
-from unblur.restorers.registry import Fuse, choose_radius, load_model, preset
+from unblur.restorers.registry import load_model, preset
 
 LIGHTS: tuple[Light, ...] = ("linear", "encoded")
 TRUE_DEPTH, TRUE_BLUR = "depth", "coc"
@@ -150,8 +149,7 @@ def methods(text: str, rows: Rows, device: str = "auto", precision: str = "auto"
             choice.name, weights=choice.weights, device=device, precision=precision, scale=scale
         )
         then = "" if scale == rows.scale else THEN_BICUBIC
-        radius = choose_radius(fuse, restorer.info)
-        fusion = Fusion(radius, DisAlignment(), where) if radius else None
+        fusion = choose_fusion(fuse, restorer.info, where)
         found.append(method(choice, restorer, where, fusion, then))
         if then:
             continue

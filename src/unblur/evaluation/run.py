@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from unblur.engine.fusion import Fuse
 from unblur.errors import UsageError
 from unblur.evaluation.images import write, write_sheet
 from unblur.evaluation.keep import Kept
@@ -21,7 +22,6 @@ from unblur.evaluation.scores import Evaluation, Score, score
 from unblur.evaluation.suites import Sources, find_suite
 from unblur.ops.device import choose_device
 from unblur.progress import Listener, Plan, Progress, Rounds
-from unblur.restorers.registry import Fuse
 
 
 def evaluate(

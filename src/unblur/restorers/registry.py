@@ -43,10 +43,6 @@ RESTORED_BY: Mapping[Kind, tuple[str, str]] = {
     "both": FOR["motion"],
 }
 """The fast and the best model for each. Both at once: figures in docs/analyze.md."""
-Fuse = int | str
-"""Frames on either side that a restored frame is fused with, `auto` or `off`."""
-WIDEST = 8
-"""Frames on either side that can be requested where frames are fused."""
 
 PRESETS: dict[str, Preset] = {
     preset.info.name: preset
@@ -168,27 +164,6 @@ def choose_scale(scale: int | None, info: RestorerInfo) -> int:
         remedy = f", or take --model {others[-1].name}" if scale > 1 and others else ""
         raise UsageError(f"{info.name} gives scale {given}, not {scale}: leave --scale out{remedy}")
     return scale
-
-
-def choose_radius(fuse: Fuse, info: RestorerInfo) -> int:
-    """Frames on either side that a restored frame is fused with; 0 for none.
-
-    Args:
-        fuse: their number, `off`, or `auto` for what the preset was measured to do best with.
-        info: of the preset, with the scale that is wanted; enlarged frames were not measured.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if fuse == "auto":
-        return info.fuse if info.scale == 1 else 0
-    if fuse == "off":
-        return 0
-    if isinstance(fuse, str) and fuse.isdecimal():
-        fuse = int(fuse)
-    if isinstance(fuse, str) or not 1 <= fuse <= WIDEST:
-        raise UsageError(f"fuse '{fuse}': use auto, off, or 1 to {WIDEST} frames on either side")
-    return fuse
 
 
 def choose_precision(precision: str, info: RestorerInfo, device: torch.device) -> Precision:

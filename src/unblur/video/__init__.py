@@ -45,7 +45,20 @@ __all__ = [
 _Self = TypeVar("_Self")
 
 
-class VideoReader(Protocol):
+class _Block(Protocol):
+    """Something for a `with` block."""
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class VideoReader(_Block, Protocol):
     """What `open_video` gives: a context manager and an iterator over frames, to be used once."""
 
     @property
@@ -65,21 +78,12 @@ class VideoReader(Protocol):
 
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def __enter__(self: _Self) -> _Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
     def close(self) -> None:
         """Closes the file."""
         ...
 
 
-class VideoWriter(Protocol):
+class VideoWriter(_Block, Protocol):
     """What `create_video` gives: a context manager; an exception leaves no file behind."""
 
     @property
@@ -94,15 +98,6 @@ class VideoWriter(Protocol):
     def close(self) -> None:
         """Completes the file and gives it its name."""
         ...
-
-    def __enter__(self: _Self) -> _Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> VideoInfo:

@@ -36,6 +36,14 @@ class Container:
     stores_mirror: bool = True
     """False where a display matrix may turn the image but not mirror it."""
 
+    lacking: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Pixel formats that a codec has and this container does not, though FFmpeg writes a file."""
+
+    @property
+    def common(self) -> bool:
+        """Whether RGB becomes 4:2:0 unless asked otherwise, for players of all kinds take files."""
+        return self.muxer in ("mp4", "mov")
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -73,7 +81,12 @@ class Codec:
 
 _MATROSKA = Fraction(1, 1000)
 CONTAINERS = {
-    ".mp4": Container("mp4", ("h264", "h265", "av1", "vp9", "ffv1")),
+    # VP9 has its alpha in packets beside its own, and 4:4:0 has no number in the header of MP4.
+    ".mp4": Container(
+        "mp4",
+        ("h264", "h265", "av1", "vp9", "ffv1"),
+        lacking=(("vp9", ("yuva420p", "yuv440p")),),
+    ),
     ".m4v": Container("mp4", ("h264", "h265")),
     ".mov": Container("mov", ("prores", "h264", "h265")),
     ".mkv": Container(
@@ -171,15 +184,20 @@ def codec_for(name: str, container: Container, suffix: str) -> str:
 
 
 def default_codecs(container: Container, info: VideoInfo) -> list[str]:
-    """Codecs to try where the user named none, the preferred one first.
+    """Codecs to try where the user named none, the preferred one first."""
+    return by_preference(container, info.bit_depth)[:2]
+
+
+def by_preference(container: Container, bits: int) -> list[str]:
+    """Codecs of a container for samples of so many bits, the preferred one first.
 
     H.264 with more than 8 bits plays almost nowhere, so deeper video becomes H.265; and VP9's
     encoder takes 8 bits only, so that in WebM it becomes AV1.
     """
     keys = list(container.codecs)
-    if info.bit_depth > 8 and keys[:2] in (["h264", "h265"], ["vp9", "av1"]):
+    if bits > 8 and keys[:2] in (["h264", "h265"], ["vp9", "av1"]):
         keys[:2] = reversed(keys[:2])
-    return keys[:2]
+    return keys
 
 
 @dataclass(frozen=True)
@@ -199,7 +217,7 @@ def choose(
     height: int,
     *,
     wanted: str | None = None,
-    common: bool = False,
+    container: Container | None = None,
 ) -> Choice:
     """The first codec of `keys` that takes the size, in the pixel format nearest to the source's.
 
@@ -209,7 +227,8 @@ def choose(
         width: of the frames to be written.
         height: of the frames to be written.
         wanted: the only pixel format to take; None: the nearest.
-        common: RGB becomes 4:2:0 where the size allows, which all players show.
+        container: to be written, or any. In `common` ones RGB becomes 4:2:0 where the size allows,
+            which all players show.
 
     Raises:
         ResourceError: FFmpeg was built without any of the encoders.
@@ -228,11 +247,14 @@ def choose(
             continue
         options = {**dict(codec.options), **dict(codec.small if min(width, height) < 32 else ())}
         names = [offer.name for offer in offered]
+        if container is not None:
+            names = [name for name in names if name not in dict(container.lacking).get(key, ())]
         if wanted is not None and wanted not in names:
             raise UsageError(
                 f"{key} cannot be written as {wanted!r}: choose one of {' '.join(names)}"
             )
         fitting = nearest(pixel_format, names) if wanted is None else [wanted]
+        common = container is not None and container.common
         if common and key in _SHOWN_IN_420 and layout_of(pixel_format).family == "rgb":
             fitting.sort(key=lambda name: layout_of(name).subsampling != (2, 2))
         for candidate in fitting:
@@ -262,10 +284,7 @@ def nearest(pixel_format: str, offered: Sequence[str]) -> list[str]:
         target = layout_of(name)
         down, across = (after / before for after, before in _chroma(source, target))
         return (
-            source.alpha is not None and target.alpha is None,
-            source.family != "gray" and target.family == "gray",
-            max(down, 1) * max(across, 1),
-            max(source.bits - target.bits, 0) + (source.is_float and not target.is_float),
+            *lost(pixel_format, name)[:4],
             (source.family == "rgb") != (target.family == "rgb"),
             name != pixel_format,
             target.alpha is not None,
@@ -286,6 +305,22 @@ def _known(name: str) -> bool:
     except MediaError:  # on a device, say
         return False
     return True
+
+
+def lost(pixel_format: str, written: str) -> tuple[float, ...]:
+    """How much of five things is lost, the gravest first; the least of each is none.
+
+    Alpha, colour, colour resolution, bits, and RGB that becomes YUV.
+    """
+    source, target = layout_of(native_format(pixel_format)), layout_of(written)
+    down, across = (after / before for after, before in _chroma(source, target))
+    return (
+        source.alpha is not None and target.alpha is None,
+        source.family != "gray" and target.family == "gray",
+        max(down, 1) * max(across, 1),
+        max(source.bits - target.bits, 0) + (source.is_float and not target.is_float),
+        source.family == "rgb" and target.family == "yuv",
+    )
 
 
 def losses(pixel_format: str, written: str) -> list[str]:

@@ -20,7 +20,7 @@ from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.checksums import Checksums
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.holes import NOT_ITS_SUM, Holes, has_illegal_zeros, noted_words
-from unblur.video.packets import is_encrypted, is_header, is_repeat, shows_image
+from unblur.video.packets import is_encrypted, is_header, is_repeat, new_size, shows_image
 from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted, safe
 from unblur.video.times import with_times
@@ -191,6 +191,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
     """Times of packets that gave no image yet."""
     tail, failed = _Tail(), list[int | None]()
     newest: int | None = None
+    size: tuple[int, int] | bytes | None = None
     for packet in _packets(opened, damage, holes):
         if is_encrypted(packet):
             raise encrypted(opened.path)
@@ -206,9 +207,11 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
             check_png(opened.path, bytes(packet))
         if has_illegal_zeros(packet, opened.stream):
             damage.note("a part of a frame was overwritten with zeros", lost=False)
+        before, size = size, new_size(packet, codec) or size
         try:
+            held = _held(opened) if before is not None and before != size else []
             with noted_words(opened.stream) as words:
-                found = safe(opened, opened.decoder.decode(packet))
+                found = [*held, *safe(opened, opened.decoder.decode(packet))]
         except av.error.EOFError:
             continue
         except MemoryError:
@@ -258,6 +261,16 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
     early = _early_end(opened, read)
     if early:
         damage.note(early, lost=False)
+
+
+def _held(opened: Opened) -> list[av.VideoFrame]:
+    """What the decoder still holds: those of MPEG lose it where the size changes.
+
+    That of Dirac would not even take the new size.
+    """
+    found = safe(opened, opened.decoder.decode(None))
+    opened.decoder.flush_buffers()
+    return found
 
 
 def _again(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
-from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.video import codecs
 from unblur.video.info import ColorTags, VideoInfo
 from unblur.video.pixels.layout import layout_of, native_format
@@ -38,10 +38,10 @@ def warn_before(
     """Names what the codec cannot hold, and a codec that could."""
     lost = codecs.losses(info.pixel_format, choice.pixel_format)
     if lost:
-        remedy = _remedy(info, choice, container, extension, size, lost)
+        hint = remedy(info, choice, container, extension, size)
         _warn(
             f"{choice.key} cannot hold {info.pixel_format}: written as {choice.pixel_format},"
-            f" without its {' and '.join(lost)}{remedy}"
+            f" without its {' and '.join(lost)}{hint}"
         )
     source, written = (
         layout_of(native_format(name)) for name in (info.pixel_format, choice.pixel_format)
@@ -60,32 +60,45 @@ def warn_before(
         )
 
 
-def _remedy(
+def remedy(
     info: VideoInfo,
     choice: codecs.Choice,
     container: codecs.Container,
     extension: str,
     size: tuple[int, int],
-    lost: Collection[str],
 ) -> str:
-    """What would lose less: another pixel format, another codec of the container, another one."""
-    finer = codecs.choose([choice.key], native_format(info.pixel_format), *size)
-    if finer.pixel_format != choice.pixel_format:
-        return f"; --pixel-format {finer.pixel_format} keeps more, which fewer players show"
-    best, fewest = "", len(lost)
-    for key in container.codecs:
-        if key == choice.key:
-            continue
+    """What would lose less and nothing more: another pixel format, codec or container."""
+    source = native_format(info.pixel_format)
+    now = codecs.lost(source, choice.pixel_format)
+    best: tuple[tuple[float, ...], bool, float, int] | None = None
+    words = ""
+    plain = replace(container, muxer="")  # in which nothing has to be common
+    others = codecs.by_preference(container, layout_of(source).bits)
+    for place, key in enumerate([choice.key, *others]):
         try:
-            other = codecs.choose([key], native_format(info.pixel_format), *size)
-        except Exception:  # noqa: S112  # not built in, or not of this size
+            usual = codecs.choose([key], source, *size, container=container)
+            finest = codecs.choose([key], source, *size, container=plain)
+        except (ResourceError, UsageError):  # not built in, or not of this size
             continue
-        left = len(codecs.losses(info.pixel_format, other.pixel_format))
-        if left < fewest:
-            best, fewest = key, left
-    if best:
-        return f"; --codec {best} keeps {'more' if fewest else 'everything'}"
-    return "" if extension == ".mkv" else "; .mkv with --codec ffv1 keeps more"
+        after = codecs.lost(source, finest.pixel_format)
+        if after == now or any(a > b for a, b in zip(after, now, strict=True)):
+            continue
+        rank = after[:4], key != choice.key, after[4], place
+        if best is None or rank < best:
+            best = rank
+            told = [] if key == choice.key else [f"--codec {key}"]
+            if key == choice.key or finest.pixel_format != usual.pixel_format:
+                told.append(f"--pixel-format {finest.pixel_format}")
+            whole = not codecs.losses(source, finest.pixel_format)
+            words = f"; {' '.join(told)} keeps {'everything' if whole else 'more'}"
+            words += ", which fewer players show" if key == choice.key else ""
+    if best is None and extension != ".mkv":
+        finest = codecs.choose(["ffv1"], source, *size)
+        after = codecs.lost(source, finest.pixel_format)
+        if after != now and all(a <= b for a, b in zip(after, now, strict=True)):
+            whole = not codecs.losses(source, finest.pixel_format)
+            words = f"; .mkv with --codec ffv1 keeps {'everything' if whole else 'more'}"
+    return words
 
 
 def warn_after(
@@ -106,7 +119,8 @@ def warn_after(
     """
     try:
         result = probe_file(written, max_pixels=sys.maxsize)
-    except MediaError:  # a build of FFmpeg that encodes what it cannot decode
+    except MediaError as error:  # or a build of FFmpeg that encodes what it cannot decode
+        _warn(f"{name} was written and cannot be read here: keep {info.path} ({error})")
         return frozenset()
     color = result.color
     carried: dict[str, tuple[object, object]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from av.packet import Packet
@@ -90,3 +90,91 @@ def av1_units(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _dirac(data: bytes) -> bool:
     return any(unit[:1] and unit[0] & 8 for unit in data.split(b"BBCD")[1:])
+
+
+def new_size(packet: Packet[Any], codec: str) -> tuple[int, int] | bytes | None:
+    """What tells the size of all frames that follow, in MPEG-1, 2 and 4 and Dirac.
+
+    Only to be compared: width and height, or parts of a header that hold them. None where the
+    packet says nothing of it.
+    """
+    look = _SIZES.get(codec)
+    if look is None or not packet.size or not packet.is_keyframe:
+        return None
+    try:
+        return look(bytes(packet))
+    except IndexError:
+        return None
+
+
+def _dirac_head(data: bytes) -> bytes | None:
+    """Of its units the one with parse code 0, without the lengths in front of it."""
+    heads = (unit[9:] for unit in data.split(b"BBCD")[1:] if unit[:1] == b"\0")
+    return next(heads, None)
+
+
+def _mpeg_head(data: bytes) -> bytes | None:
+    """Of a sequence header (ISO 13818-2, 6.2.2.1) the size, and of its extension whether it is
+    progressive, chroma and more of the size: all that makes FFmpeg begin anew.
+    """
+    at = data.find(b"\0\0\1\xb3") + 4
+    if at < 4:
+        return None
+    head = data[at : at + 3]
+    more = data.find(b"\0\0\1\xb5", at) + 4
+    if more >= 4 and data[more] >> 4 == 1:
+        head += bytes([data[more + 1] & 0x0F, data[more + 2] & 0xE0])
+    return head
+
+
+def _mpeg4_size(data: bytes) -> tuple[int, int] | None:
+    """Of the header of a video object layer (ISO 14496-2, 6.2.3)."""
+    at = data.find(b"\0\0\1")
+    while at >= 0 and not 0x20 <= data[at + 3] <= 0x2F:
+        at = data.find(b"\0\0\1", at + 3)
+    if at < 0:
+        return None
+    bits = _Bits(data[at + 4 : at + 64])
+    bits.read(9)
+    version = 1
+    if bits.read(1):
+        version = bits.read(7) >> 3
+    if bits.read(4) == 15:
+        bits.read(16)
+    if bits.read(1) and bits.read(4) & 1:
+        bits.read(79)
+    shape = bits.read(2)
+    if shape == 3 and version != 1:
+        bits.read(4)
+    bits.read(1)
+    steps = bits.read(16)
+    bits.read(1)
+    if bits.read(1):
+        bits.read(max((steps - 1).bit_length(), 1))
+    if shape:
+        return None
+    bits.read(1)
+    width = bits.read(14) >> 1
+    return width, bits.read(13)
+
+
+class _Bits:
+    """Numbers of a stream of bits."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def read(self, count: int) -> int:
+        """The next bits; IndexError where there are no more."""
+        self._left -= count
+        if self._left < 0:
+            raise IndexError
+        return self._value >> self._left & (1 << count) - 1
+
+
+_SIZES: dict[str, Callable[[bytes], tuple[int, int] | bytes | None]] = {
+    "mpeg1video": _mpeg_head,
+    "mpeg2video": _mpeg_head,
+    "mpeg4": _mpeg4_size,
+    "dirac": _dirac_head,
+}

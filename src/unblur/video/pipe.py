@@ -25,8 +25,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from unblur.contexts import Closing
 from unblur.errors import MediaError, UnblurWarning, UsageError
-from unblur.video.contexts import ReaderContext, WriterContext
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.fitting import fitting
 from unblur.video.frame import Frame
@@ -115,7 +115,7 @@ class _Sorted:
             yield packet
 
 
-class PipeReader(ReaderContext):
+class PipeReader(Closing):
     """Reads standard input; see `VideoReader`.
 
     Attributes:
@@ -252,7 +252,7 @@ class PipeReader(ReaderContext):
         self._closing.close()
 
 
-class PipeWriter(WriterContext):
+class PipeWriter(Closing):
     """Writes standard output as frames come; see `VideoWriter`."""
 
     def __init__(

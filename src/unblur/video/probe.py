@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -179,7 +179,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
         duration=seconds,
         rotation=turn_of(matrix) if matrix else 0,
         display_matrix=matrix,
-        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
+        sample_aspect_ratio=_aspect(opened),
         color=color,
         siting=siting_of(stream) if layout.subsampling != (1, 1) else None,
         interlaced=frame.interlaced_frame
@@ -252,6 +252,13 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 
 def no_frames(path: Path) -> MediaError:
     """The error for a video stream without a single frame that decodes."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(21)
+        if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20] & 2:
+            return MediaError(
+                f"{path} is an animated WebP, which FFmpeg does not decode: convert it to an"
+                " animated PNG (.apng) or a video first"
+            )
     return MediaError(
         f"{path} has a video stream, but not one of the frames requested can be decoded:"
         " the file is empty, cut off or damaged"
@@ -421,6 +428,14 @@ def _first_frames(opened: Opened) -> Iterator[av.VideoFrame]:
                 continue
     except (av.FFmpegError, OSError):
         return
+
+
+def _aspect(opened: Opened) -> Fraction:
+    """Width of a pixel by its height: FFmpeg's, and where frames alone say it, the last one's."""
+    stream = opened.stream
+    frames_say = opened.container.format.name in ("mpegts", "mpeg")
+    own = opened.decoder.sample_aspect_ratio if frames_say else None
+    return Fraction(own or stream.sample_aspect_ratio or 1)
 
 
 def _codec_name(stream: Stream) -> str | None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import av
 
+from unblur.contexts import Closing
 from unblur.errors import MediaError, UnblurWarning
-from unblur.video.contexts import ReaderContext
 from unblur.video.decode import Damage, deinterlaced, images
 from unblur.video.frame import Frame
-from unblur.video.info import Siting, VideoInfo
+from unblur.video.info import ColorTags, Siting, VideoInfo
 from unblur.video.png import has_profile
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
 from unblur.video.seek import seek
@@ -29,7 +29,7 @@ from unblur.video.stills import put_together
 from unblur.video.timecode import Time, parse_time
 
 
-class FileReader(ReaderContext):
+class FileReader(Closing):
     """Reads a video file; a context manager, and an iterator over `Frame` to be used once.
 
     Frames keep the timestamps of the file also when `start` cuts off its beginning.
@@ -58,6 +58,8 @@ class FileReader(ReaderContext):
         self._stream = stream
         self._damage = Damage(self._path, strict)
         self._span: Span | None = None
+        self._first: dict[str, object] = {}
+        """How the first image is to be shown."""
         self._closing = ExitStack()
         try:
             self._open()
@@ -110,6 +112,7 @@ class FileReader(ReaderContext):
                 self._damage.note(f"frame {index} decodes with faults", lost=False)
             given += 1
             self._tag(image)
+            self._look_for_changes(image, index)
             extra = info.beside if self._opened.pieces else beside(image)
             extra |= self._profile
             yield Frame(image, index, pts, info.time_base, image.duration, siting, extra)
@@ -204,6 +207,32 @@ class FileReader(ReaderContext):
             )
         if image.interlaced_frame and not self._deinterlace:
             raise self._interlaced(index)
+
+    def _look_for_changes(self, image: av.VideoFrame, index: int) -> None:
+        """Warns where images are to be shown otherwise: an output says for all of them how."""
+        tags = (image.colorspace, image.color_primaries, image.color_trc, image.color_range)
+        color = ColorTags.from_codes(*tags)
+        now = {
+            # The decoder's own is ahead of the image by a few.
+            "pixel aspect ratio": self._opened.decoder.sample_aspect_ratio or None,
+            "colour matrix": color.matrix,
+            "colour primaries": color.primaries,
+            "transfer function": color.transfer,
+            "colour range": color.range,
+        }
+        changed = []
+        for what, value in now.items():
+            if value is None or self._first.setdefault(what, value) in (value, None):
+                continue
+            changed.append(f"{what} from {self._first[what]} to {value}")
+            self._first[what] = None  # is said
+        if changed:
+            warnings.warn(
+                f"{self._path} changes its {' and '.join(changed)} around frame {index}, which the"
+                " output cannot say: restore it in parts, with --end and with --start there",
+                UnblurWarning,
+                stacklevel=3,
+            )
 
     def _interlaced(self, index: int) -> MediaError:
         return MediaError(

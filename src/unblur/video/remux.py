@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,16 @@ from unblur.video.clock import Ticking, clock_of
 from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
-from unblur.video.trial import add_copy, first_packets, is_plain, lasting, put, silence, takes
+from unblur.video.trial import (
+    add_copy,
+    first_packets,
+    in_mov,
+    is_plain,
+    lasting,
+    put,
+    silence,
+    takes,
+)
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -44,6 +53,8 @@ _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
+_LEADING = 2
+"""Packets of sound that a decoder is fed before what is to be heard (2112 samples of AAC)."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -60,6 +71,8 @@ class _Copied:
     """Whether the container refused one of its packets."""
     end: Fraction | None = None
     """Seconds where uncompressed sound would go on without a hole."""
+    leading: list[Packet[Any]] = field(default_factory=list)
+    """The last of its packets that an edit list hides."""
     recoded: Recoded | None = None
     """Makes its packets anew, where the container cannot hold them."""
 
@@ -98,6 +111,8 @@ class StreamCopy:
         self._shift = Fraction(0)
         self._begin: Fraction | None = None
         self._streams: dict[int, _Copied] = {}
+        self._languages: dict[int, tuple[str, str]] = {}
+        """Of streams of the output, and what they are of the source, for messages."""
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -145,7 +160,27 @@ class StreamCopy:
 
     def tags(self, skip: int) -> tuple[dict[str, str], dict[str, str]]:
         """Metadata of the file, and of the stream `skip`, as far as they stay true."""
-        return _file_tags(self._source), lasting(self._source.streams[skip].metadata)
+        own = lasting(self._source.streams[skip].metadata, self._output.format.name)
+        return _file_tags(self._source), own
+
+    def check(self, written: Path, extension: str) -> None:
+        """Names languages of streams that the finished file does not hold; also when closed."""
+        result = open_container(written)
+        try:
+            lost = [
+                f"language {language!r} of {stream}"
+                for index, (language, stream) in self._languages.items()
+                if index < len(result.streams)
+                and language != in_mov(result.streams[index].metadata.get("language", "und"))
+            ]
+        finally:
+            result.close()
+        if lost:
+            warnings.warn(
+                f"{self._path}: {extension} does not hold the {' and the '.join(lost)}",
+                UnblurWarning,
+                stacklevel=5,
+            )
 
     def start(self, shift: Fraction, begin: Fraction | None) -> None:
         """Sets the times before the first packet, and writes the chapters.
@@ -156,6 +191,11 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
+        for copied in self._streams.values():
+            language = copied.source.metadata.get("language", "und")
+            if language not in ("", "und"):
+                told = in_mov(language), str(stream_info(copied.source))
+                self._languages[copied.target.index] = told
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)
@@ -214,10 +254,13 @@ class StreamCopy:
                     if packet.size:
                         yield from recoded.packets(packet, self._begin, self._end)
                     continue
-                if not packet.size or not self._keep(packet):
+                if not packet.size:
                     continue
-                if self._end is None or (packet.pts or 0) * packet.time_base < self._end:
-                    yield from self._whole(self._trimmed(packet))
+                for each in self._shown(packet):
+                    if self._keep(each) and (
+                        self._end is None or (each.pts or 0) * each.time_base < self._end
+                    ):
+                        yield from self._whole(self._trimmed(each))
         except (av.FFmpegError, OSError) as error:
             warnings.warn(
                 f"the other streams of {self._source.name} cannot be read to their end ({error})",
@@ -235,6 +278,25 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+    def _shown(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        """Without what an edit list hides, but for what leads into the first sound of all.
+
+        Its times are of no use: they are those of what is shown in its place. Frames stay, since
+        others lean on them.
+        """
+        copied = self._streams[packet.stream.index]
+        if packet.is_discard and packet.stream.type != "video":
+            copied.leading = [*copied.leading, packet][-_LEADING:]
+            return []
+        leading: list[Packet[Any]] = []
+        if copied.leading and copied.last is None and not is_plain(packet.stream):
+            leads = [each for each in copied.leading if (each.pts or 0) < 0]
+            ends = [(each.pts or 0) + (each.duration or 0) for each in leads]
+            starts = [each.pts for each in [*leads[1:], packet]]
+            leading = leads if ends == starts else []
+        copied.leading = []
+        return [*leading, packet]
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]

@@ -13,9 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from unblur.contexts import Closing
 from unblur.disk import recover
 from unblur.errors import MediaError, UnblurWarning, UsageError
-from unblur.video.contexts import ReaderContext
 from unblur.video.decode import Damage
 from unblur.video.frame import Frame
 from unblur.video.images import READABLE, Decoded, is_animated, read_image
@@ -129,7 +129,7 @@ def probe_sequence(
     return _describe(Path(path), images, _first(Path(path), images, max_pixels), rate)
 
 
-class SequenceReader(ReaderContext):
+class SequenceReader(Closing):
     """Reads a sequence of images; a context manager, and an iterator over `Frame`.
 
     Attributes:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from unblur.contexts import Closing
 from unblur.disk import Staged, check_inputs, entries, hidden_name, put_file, recover
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video.codecs import CONTAINERS
-from unblur.video.contexts import WriterContext
 from unblur.video.frame import Frame, tag_transfer, transfer_of
 from unblur.video.images import READABLE, WRITABLE, storage_format, write_image
 from unblur.video.info import VideoInfo
@@ -67,7 +67,7 @@ def folder_for(path: str | os.PathLike[str], codec: str | None = None) -> Path |
     return None if target.single else Path(os.path.realpath(target.folder))
 
 
-class SequenceWriter(WriterContext):
+class SequenceWriter(Closing):
     """Writes frames as images; a context manager.
 
     The images grow in a hidden folder and get their place when all are complete, see

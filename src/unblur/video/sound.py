@@ -88,7 +88,7 @@ class Recoded:
     def __init__(self, output: OutputContainer, stream: Stream, coding: Coding) -> None:
         self._source, self._coding = stream, coding
         self.target: Any = _add(output, coding)
-        self.target.metadata.update(lasting(stream.metadata))
+        self.target.metadata.update(lasting(stream.metadata, output.format.name))
         self.target.disposition = stream.disposition
         self._resampler = av.AudioResampler(
             format=coding.sample_format, layout=coding.layout, rate=coding.rate

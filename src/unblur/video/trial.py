@@ -29,6 +29,14 @@ _USUAL_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _SEARCHED = 4000
 """Packets that are looked through for the first one of each stream."""
 _FAILURES = (av.FFmpegError, OSError, ValueError)
+_IN_MOV = {
+    **{"bod": "tib", "cym": "wel", "deu": "ger", "ell": "gre", "eus": "baq", "fas": "per"},
+    **{"hye": "arm", "isl": "ice", "kat": "geo", "mkd": "mac", "msa": "may", "mya": "bur"},
+    **{"nld": "dut", "sqi": "alb", "zho": "chi"},
+    **{"cze": "ces", "fre": "fra", "rum": "ron", "slo": "slk", "swe": "sve"},
+}
+"""Languages under the other one of their two codes (ISO 639-2), the one by which FFmpeg finds the
+number that MOV has for them."""
 
 
 def first_packets(source: Path) -> dict[int, Packet[Any]]:
@@ -97,7 +105,7 @@ def put(output: OutputContainer, target: Stream, packet: Packet[Any]) -> None:
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """A stream of the output that packets of `stream` can be copied to."""
     target = output.add_stream_from_template(stream, opaque=True)
-    target.metadata.update(lasting(stream.metadata))
+    target.metadata.update(lasting(stream.metadata, output.format.name))
     target.disposition = stream.disposition
     context: Any = target.codec_context
     # MP4 wants PCM's layout, which AVI and Matroska do not tell. Of other containers PyAV must
@@ -122,10 +130,15 @@ def silence(stream: Stream, samples: int, wide: int) -> bytes:
     return quiet * (samples * wide)
 
 
-def lasting(tags: dict[str, str]) -> dict[str, str]:
-    """Metadata of a stream that stay true when it is written again."""
+def in_mov(language: str) -> str:
+    """The code of a language that is found in MOV; the same for both of its codes."""
+    return _IN_MOV.get(language, language)
+
+
+def lasting(tags: dict[str, str], muxer: str = "") -> dict[str, str]:
+    """Metadata of a stream that stay true when it is written again, as the muxer wants them."""
     return {
-        key: value
+        key: in_mov(value) if key == "language" and muxer == "mov" else value
         for key, value in tags.items()
         if key.lower() not in _STALE_TAGS and not key.lower().startswith(_STALE_PREFIXES)
     }

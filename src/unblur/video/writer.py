@@ -29,11 +29,11 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from unblur.contexts import Closing
 from unblur.disk import check_inputs
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
-from unblur.video.contexts import WriterContext
 from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, stamped
 from unblur.video.frame import Frame
@@ -54,7 +54,7 @@ _BITEXACT = "+bitexact"  # no version numbers, dates or random numbers in the fi
 _FINEST = 2_000_000  # ticks a second of MP4: of finer ones 32 bits hold less than 18 minutes
 
 
-class FileWriter(WriterContext):
+class FileWriter(Closing):
     """Writes a video file; a context manager. Leaving it by an exception leaves no file.
 
     See `unblur.video.create_video` for the arguments.
@@ -101,7 +101,7 @@ class FileWriter(WriterContext):
             native_format(info.pixel_format),
             *self._size,
             wanted=pixel_format,
-            common=self._container.muxer in ("mp4", "mov"),
+            container=self._container,
         )
         self.share = self._choice.codec.share
         self._options = codecs.encoder_options(self._choice, crf, info)
@@ -475,6 +475,8 @@ class FileWriter(WriterContext):
         kept = warn_after(
             self._pending.path, self._target, self._info, self._tags, self._siting, what
         )
+        if self._copy is not None:
+            self._copy.check(self._pending.path, self._extension)
         lost = sorted(self._beside - kept - self._captions)
         if lost:
             warnings.warn(
