@@ -56,12 +56,13 @@ def main() -> None:
     torch.set_num_threads(1)
     scenes = {name: clips(config, COUNT) for name, config in SCENES.items()}
     rows = [{"row": "coc-s as it ships"} | measured(weights.require(COC_WEIGHTS, ""), scenes)]
+    arms = {
+        name: replace(recipes.load(source), **{**SHARED, **changes})
+        for name, (source, changes) in ARMS.items()
+        if name in options.rows
+    }
     for seed in range(options.seeds):
-        for name in options.rows:
-            source, changes = ARMS[name]
-            recipe = replace(recipes.load(source), seed=seed, **{**SHARED, **changes})
-            folder = options.runs / f"{name}-{seed}".replace(", ", "-").replace(" ", "-")
-            found, facts = learned(recipe, options.minutes, folder, options.textures, options.pool)
+        for name, found, facts in learned(arms, options, seed):
             rows.append({"row": name, "seed": str(seed)} | facts | measured(found, scenes))
             table.write(
                 "coc_transfer",

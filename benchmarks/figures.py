@@ -59,7 +59,7 @@ SIZE = (24, 108, 192)
 SHOWN = (4, 12, 20)
 """Frames of it."""
 LONGEST = 12.0
-"""Radius of the circle of confusion that is drawn white, pixels."""
+"""Radius of blur that is drawn white in DaBiT's figure 7, pixels."""
 GFLOPS = {"RVRT": 88.8, "Shift-Net+": 146.0, "BSSTNet": 133.0}
 """Of a frame of 256x256, as the paper of BSSTNet prints them in its table 3."""
 
@@ -242,7 +242,10 @@ def arms() -> np.ndarray:
 
 
 def radii() -> np.ndarray:
-    """The circle of confusion as a network and fitted layers find it, black = in focus."""
+    """The circle of confusion as a network and fitted layers find it, black = in focus.
+
+    White is the largest true radius of the clip.
+    """
     clip = focus_pull("stream", *SIZE)
     assert clip.radius is not None
     fitter = fit_frames(clip.blurred, CPU, 2, labels=clip.labels)
@@ -250,12 +253,13 @@ def radii() -> np.ndarray:
     assert layers is not None
     columns = [("coc-m", coc_radius(load_coc_m(), clip.blurred)), ("layers", layers)]
     rows = []
+    longest = float(clip.radius.max())
     for t in SHOWN:
         row = [("input", clip.blurred[t])]
         for name, found in columns:
             error = float((found[t] - clip.radius[t]).square().mean().sqrt())
-            row.append((f"{name}, {error:.2f} px off", found[t] / LONGEST))
-        rows.append([*row, ("truth", clip.radius[t] / LONGEST)])
+            row.append((f"{name}, {error:.2f} px off", found[t] / longest))
+        rows.append([*row, (f"truth, white = {longest:.1f} px", clip.radius[t] / longest)])
     return sheet(rows)
 
 

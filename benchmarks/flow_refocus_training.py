@@ -28,7 +28,7 @@ from typing import Any
 import table
 import torch
 from equal_time import learned, options_of
-from refocus import accuracy
+from flow_refocus import accuracy
 
 from unblur.guidance.flow import dis_flow
 from unblur.guidance.flow_refocus import load_flow_refocus_s
@@ -53,13 +53,12 @@ def main() -> None:
     torch.set_num_threads(1)
     nets = {"as it ships": load_flow_refocus_s()}
     facts: dict[str, dict[str, str]] = {"as it ships": {"steps": "0", "seconds": "0"}}
-    for name in options.rows:
-        source, changes = ARMS[name]
-        recipe = replace(recipes.load(source), **{**SHARED, **changes})
-        folder = options.runs / name.replace(" ", "-").replace(",", "")
-        weights, facts[name] = learned(
-            recipe, options.minutes, folder, options.textures, options.pool
-        )
+    arms = {
+        name: replace(recipes.load(source), **{**SHARED, **changes})
+        for name, (source, changes) in ARMS.items()
+        if name in options.rows
+    }
+    for name, weights, facts[name] in learned(arms, options):
         nets[name] = load_flow_refocus_s(path=weights)
     for name, net in nets.items():
         facts[name]["parameters"] = f"{sum(x.numel() for x in net.parameters()):,}"

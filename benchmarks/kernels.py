@@ -271,7 +271,7 @@ def sheet(sharp: Tensor) -> np.ndarray:
         for r in (0.0, 1.0, 2.0, 4.0, 6.0, 9.0, 13.0)
     ]
     betas = [
-        (f"beta = {b:g}", crop(blurred(sharp, soft_kernel(torch.tensor([6.0]), REACH, b))))
+        (f"r = 6, beta = {b:g}", crop(blurred(sharp, soft_kernel(torch.tensor([6.0]), REACH, b))))
         for b in BETAS
     ]
     small = [
@@ -353,12 +353,15 @@ def plot(
         y = base - int(rise * tick / top)
         cv2.line(page, (left, y), (left + span, y), (225, 225, 225), 1)
         write(page, str(tick), (left - 14, y + 4))
-    for i, (name, x, values) in enumerate(lines):
+    for i, (_, x, values) in enumerate(lines):
         height_of = base - rise * values.clamp_max(top) / top
         points = torch.stack((left + span * x / right, height_of), 1)
         fixed = (points * 8).round().int().numpy()  # eighths of a pixel
         cv2.polylines(page, [fixed], False, COLOURS[i], 1, cv2.LINE_AA, 3)
-        write(page, name, (left + span - 100, 34 + 15 * i), COLOURS[i])
+    corner = left + span - 104, 22
+    page[corner[1] : corner[1] + 15 * len(lines) + 2, corner[0] : left + span] = 255
+    for i, (name, _, _) in enumerate(lines):
+        write(page, name, (corner[0] + 4, corner[1] + 12 + 15 * i), COLOURS[i])
     return page
 
 

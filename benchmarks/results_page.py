@@ -3,6 +3,7 @@
     python benchmarks/results_page.py                     # writes the tables from what is stored
     python benchmarks/results_page.py --run NAME synth-motion --model motion-m
     python benchmarks/results_page.py --again NAME        # the same command: are the digits equal?
+    python benchmarks/results_page.py --again NAME --clips 2   # the same of its first clips alone
 
 `--run` measures as `unblur evaluate` does and stores results/suites/NAME.json: means and rows, with
 the command, the commit, the CPU, the load of the machine before and the date. Paths become
@@ -126,7 +127,7 @@ def tables(items: Sequence[Stored]) -> str:
     head = ["row", "suite", "method", *(COLUMNS[name][0] for name in SHOWN)]
     lines = [head, ["---", "---", "---", *["---:"] * len(SHOWN)]]
     for item in items:
-        suite = suite_of(item["result"])
+        suite = suite_of(item)
         for row in item["result"]["means"]:
             lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
     sources = [
@@ -141,11 +142,13 @@ def tables(items: Sequence[Stored]) -> str:
     return "\n\n".join(joined(part) for part in (lines, sources))
 
 
-def suite_of(result: Mapping[str, Any]) -> str:
-    """The suite, its version, and what its clips went through."""
+def suite_of(item: Stored) -> str:
+    """The suite, its version, how many clips if not all, and what those went through."""
+    result = item["result"]
     facts = result["facts"]
     more = [f"crf {facts['encoded'].rpartition(' ')[2]}"] if "encoded" in facts else []
     more += [f"{facts['frames']} frames"] if isinstance(facts.get("frames"), int) else []
+    more += [f"{len(result['clips'])} clips"] if "--limit" in item["command"].split() else []
     return ", ".join([f"{result['suite']} {result['version']}", *more])
 
 
@@ -168,18 +171,31 @@ def page(text: str, items: Sequence[Stored]) -> str:
     return f"{before}{BEGIN}\n\n{tables(items)}\n\n{END}{after}"
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Means that differ by more than their column shows, time aside."""
-    anew = {(row["clip"], row["method"]): row for row in new["means"]}
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], clips: int | None = None
+) -> list[str]:
+    """Means that differ by more than their column shows, time aside.
+
+    Args:
+        old: a result.
+        new: another one.
+        clips: compare the rows of so many clips instead, for these alone were measured anew.
+    """
+    kind = "means" if clips is None else "rows"
+    anew = {(row["clip"], row["method"]): row for row in new[kind]}
+    names = [*dict.fromkeys(row["clip"] for row in old[kind])][:clips]
     found = []
-    for row in old["means"]:
+    for row in old[kind]:
+        if row["clip"] not in names:
+            continue
         other = anew.get((row["clip"], row["method"]))
         for name, (heading, decimals) in COLUMNS.items():
             if name == "seconds" or row.get(name) is None:
                 continue
             value = None if other is None else other.get(name)
             if value is None or abs(value - row[name]) > 10.0**-decimals:
-                found.append(f"{row['method']}: {heading} was {row[name]}, is {value}")
+                where = row["method"] if clips is None else f"clip {row['clip']}, {row['method']}"
+                found.append(f"{where}: {heading} was {row[name]}, is {value}")
     return found
 
 
@@ -187,13 +203,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", metavar="NAME", help="measure, and store as NAME")
     parser.add_argument("--again", metavar="NAME", help="measure anew what is stored as NAME")
+    parser.add_argument("--clips", type=int, metavar="N", help="--again with the first N alone")
     chosen, words = parser.parse_known_args()
     if chosen.run:
         store(stored(chosen.run, words, measured(words)))
     elif chosen.again:
         item = next(item for item in all_stored() if item["name"] == chosen.again)
         words = words or item["command"].split()[2:]
-        different = differences(item["result"], measured(words))
+        words = [*words, *(["--limit", str(chosen.clips)] if chosen.clips else [])]
+        different = differences(item["result"], measured(words), chosen.clips)
         print("\n".join(different) or "the same digits")
         return 1 if different else 0
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), all_stored()), encoding="utf-8")

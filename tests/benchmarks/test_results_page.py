@@ -52,6 +52,13 @@ def test_a_difference_is_found_and_time_is_none():
     new["means"][-1]["psnr"] += 0.02
     (found,) = results_page.differences(result, new)
     assert "PSNR was" in found
+    assert results_page.differences(result, new, clips=2) == []
+    new["rows"] = [row for row in new["rows"] if row["clip"] in ("00", "01")]
+    assert results_page.differences(result, new, clips=2) == []
+    assert results_page.differences(result, new, clips=3)
+    new["rows"][0]["ssim"] += 0.01
+    (found,) = results_page.differences(result, new, clips=2)
+    assert found.startswith("clip 00, input: SSIM was")
     del new["means"][0]
     assert len(results_page.differences(result, new)) > 1
 

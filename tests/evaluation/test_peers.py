@@ -16,6 +16,7 @@ from unblur.evaluation.peers import (
     path_of,
     peers,
 )
+from unblur.evaluation.rendered import MOTION_SEED, Making, motion_clips
 from unblur.evaluation.wiener import restore_known_blur, richardson_lucy
 from unblur.metrics import psnr, sharpness
 from unblur.ops.color import from_linear, to_linear
@@ -47,6 +48,14 @@ def test_richardson_lucy_gains_more_the_longer_it_goes_on(sharp, moved):
     ]
     assert found[0] == pytest.approx(float(psnr(blurred[inner], sharp[inner])), abs=0.1)
     assert found[0] + 0.5 < found[1] < found[2] - 0.5
+
+
+def test_richardson_lucy_bears_true_motion_by_parts_of_a_pixel():
+    clip = motion_clips(Making(held_out()), MOTION_SEED)[0]()
+    first = clip.wanted[0]
+    blur = Blur(clip.blur.paths[:1], clip.blur.radius[:1], clip.blur.share[:1])
+    blurred, sharp = clip.blurred[first][None], clip.sharp[first][None]
+    assert psnr(richardson_lucy(blurred, blur, 5), sharp) > psnr(blurred, sharp) + 1
 
 
 def test_richardson_lucy_keeps_light_and_what_is_flat(moved):

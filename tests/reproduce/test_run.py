@@ -71,7 +71,7 @@ def test_scripts_and_models_and_recipes_are_there():
 def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
     steps = [step for part in PAPERS[paper] for step in part.steps if isinstance(step, Train)]
     arms = {step.name: run.recipe_of(step) for step in steps}
-    assert len(arms) == {"bsstnet": 3 * (4 + 2 + 4), "dabit": 3 * 7}[paper]
+    assert len(arms) == {"bsstnet": 3 * (4 + 4 + 4), "dabit": 3 * 7}[paper]
     plain = next(iter(arms.values()))
     for name, recipe in arms.items():
         changed(sizes, recipe.options, "options")  # raises where the network has no such option
@@ -150,7 +150,7 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
 
     def train(recipe, folder, *, minutes=None, listen=None, **_):
         """A step of `on` takes 2 seconds, one of `off` 1; each call ends after 40 of them."""
-        name = folder.parent.name
+        name = folder.name if listen else folder.parent.name
         for _ in range(min(40, recipe.steps - (0 if listen else steps.get(name, 0)))):
             clock.now += 2 if "-on" in name else 1
             if listen:
@@ -164,7 +164,12 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(equal, "train", train)
     out = tmp_path / "out"
-    for _ in range(5):
+    reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
+    with open(out / "report.csv", newline="") as file:
+        states = {row["step"]: row["state"] for row in csv.DictReader(file) if row["arm"]}
+    assert states["x-on-0"] == "begun"  # of no use for a mean
+    assert "| on | 2" not in (out / "report.md").read_text()
+    for _ in range(4):
         found = reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
     assert steps == {"x-on-0": 90, "x-off-0": 180, "x-on-1": 90, "x-off-1": 180}
     states = [state for _, state in found[0].steps]

@@ -52,6 +52,13 @@ def reproduce(
             metavar="M", help="Training of each arm of an ablation, in minutes of the CPU."
         ),
     ] = 10.0,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", show_default=False, help="This arm alone; may be repeated."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, max=3, help="Seeds that each arm is trained with.")
+    ] = 3,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -80,6 +87,8 @@ def reproduce(
         data=read_places(data or ()),
         textures=textures,
         arm_minutes=arm_minutes,
+        arms=arm or (),
+        seeds=seeds,
         device=device,
         listen=None if quiet else lambda text: say(f"unblur: {text}"),
     )

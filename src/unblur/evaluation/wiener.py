@@ -8,6 +8,7 @@ masks. Occlusion, saturation and noise are what keeps it from being perfect.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ DARK = 1e-4
 """Least light that is divided by."""
 Undo = Callable[[Tensor, Tensor], Tensor]
 """From light (3, h, w) and the transfer function of a blur to light without that blur."""
+Transfer = Callable[[Tensor, float, Tensor, tuple[int, int]], Tensor]
+"""`transfer_function`, or another reading of the same blur."""
 FILL = 8.0
 """Sigma in pixels of the blur that goes on with a layer's colours past its edge."""
 
@@ -80,13 +83,16 @@ def richardson_lucy(
             found = (found * through(ratio, transfer.conj())).clamp_min(DARK)
         return found
 
-    return restored_by(undo, blurred, blur)
+    return restored_by(undo, blurred, blur, transfer_of_light)
 
 
-def restored_by(undo: Undo, blurred: Tensor, blur: Blur) -> Tensor:
+def restored_by(
+    undo: Undo, blurred: Tensor, blur: Blur, transfer_of: Transfer | None = None
+) -> Tensor:
     """Each frame by one way to undo the blur of one place."""
+    way = undo, transfer_of or transfer_function
     frames = [
-        _restore(to_linear(blurred[i]), blur.paths[i], blur.radius[i], blur.share[i], undo)
+        _restore(to_linear(blurred[i]), blur.paths[i], blur.radius[i], blur.share[i], *way)
         for i in range(len(blurred))
     ]
     return from_linear(torch.stack(frames).clamp(0, 1)).clamp(0, 1)
@@ -98,6 +104,7 @@ def _restore(
     radius: Tensor,  # (L,)
     share: Tensor,  # (L, H, W)
     undo: Undo,
+    transfer_of: Transfer,
 ) -> Tensor:  # (3, H, W)
     height, width = light.shape[-2:]
     size = (height + 2 * BORDER, width + 2 * BORDER)
@@ -114,7 +121,7 @@ def _restore(
         similar = likeness(paths, radius, layer)[:, None, None] * share  # (L, H, W)
         filled = padded(alone(light, similar.sum(0)))
         for part in parts:
-            transfer = transfer_function(paths[layer], float(radius[layer]), middle(part), size)
+            transfer = transfer_of(paths[layer], float(radius[layer]), middle(part), size)
             total += part * undo(filled, transfer)[inside]
             weight += part
     return torch.where(weight > 1e-3, total / weight.clamp_min(1e-3), light)
@@ -157,14 +164,40 @@ def transfer_function(
     down = torch.fft.fftfreq(size[0])
     waves_x = torch.exp(-2j * torch.pi * shifts[:, :1] * across)  # (N, size[1] // 2 + 1)
     waves_y = torch.exp(-2j * torch.pi * shifts[:, 1:] * down)  # (N, size[0])
-    motion = waves_y.T @ waves_x / len(paths)
+    return waves_y.T @ waves_x / len(paths) * lens(radius, size)
+
+
+def transfer_of_light(
+    paths: Tensor,  # (N, 3, 3)
+    radius: float,
+    place: Tensor,  # (2,)
+    size: tuple[int, int],
+) -> Tensor:  # (size[0], size[1] // 2 + 1) complex
+    """As `transfer_function`, with shifts by bilinear weights, so that no light is negative.
+
+    Shifts by a part of a pixel swing below 0 otherwise, and what multiplies and divides by light
+    runs away.
+    """
+    shifts = apply(paths, place) - place  # (N, 2)
+    low = shifts.floor()
+    part = shifts - low
+    kernel = torch.zeros(size)
+    for x, y in product((0, 1), (0, 1)):
+        share = (part[:, 0] - (1 - x)).abs() * (part[:, 1] - (1 - y)).abs()
+        rows, columns = (low[:, 1] + y).long() % size[0], (low[:, 0] + x).long() % size[1]
+        kernel.index_put_((rows, columns), share / len(paths), accumulate=True)
+    return torch.fft.rfft2(kernel) * lens(radius, size)
+
+
+def lens(radius: float, size: tuple[int, int]) -> Tensor:
+    """Fourier transform of the disk of a lens, (size[0], size[1] // 2 + 1)."""
     if radius < 0.5:  # lies inside one pixel
-        return motion
+        return torch.ones(())
     reach = int(radius) + 2
     kernel = disk(torch.tensor([radius]), reach)[0]
     side = 2 * reach + 1
     kernel = F.pad(kernel, (0, size[1] - side, 0, size[0] - side)).roll((-reach, -reach), (0, 1))
-    return motion * torch.fft.rfft2(kernel)
+    return torch.fft.rfft2(kernel)
 
 
 def squared_frequency(size: tuple[int, int]) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil, inf
 from pathlib import Path
-from statistics import quantiles
 
 from unblur.disk import write_file
 from unblur.errors import UnblurWarning
@@ -17,10 +17,13 @@ from unblur.ops.device import choose_device
 from unblur.progress import Progress
 from unblur.training import train
 from unblur.training.loop import Outcome
+from unblur.training.pool import Pool
 from unblur.training.recipe import Recipe
+from unblur.training.source import open_source
+from unblur.training.tasks import open_task
 
-TRIED = 12
-"""Steps that tell how long one takes."""
+ROUNDS, TRIED = 3, 6
+"""How often steps are tried, and how many at a time, to tell how long one takes."""
 WARMUP = 50
 
 
@@ -32,7 +35,7 @@ class Learned:
     steps: int
     """As many as fit into the time."""
     minutes: float
-    """Of the CPU, in all calls so far; of the clock on a GPU."""
+    """Of the CPU, in all calls so far, with what it took to validate; of the clock on a GPU."""
 
 
 def learn(
@@ -45,6 +48,7 @@ def learn(
     device: str = "cpu",
     pool: Path | None = None,
     left: float | None = None,
+    looks: int = 1,
 ) -> Learned:
     """Trains as many steps as fit into a time, or goes on with them; rate and average end there.
 
@@ -55,57 +59,93 @@ def learn(
         minutes: in which all steps fit.
         textures: folder of a texture bank.
         device: where it runs.
-        pool: folder for the clips of a pool.
+        pool: folder for the clips of a pool; those that are missing are rendered first, which does
+            not count.
         left: minutes by the clock after which it stops, to go on at the next call.
+        looks: validations, the last one at the end.
     """
+    render(recipe, textures, pool, device)
     steps = max(1, round(60 * minutes / seconds))
     clock = clock_of(device)
     note = folder / "minutes.json"
     before = float(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else 0.0
     began = clock()
-    outcome = train(
-        replace(recipe, steps=steps, validate_every=steps, warmup=min(WARMUP, steps // 4)),
-        folder,
-        textures=textures,
-        pool=pool,
-        minutes=left,
-        device=device,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "start_from", UnblurWarning)  # some of it is fresh
+        outcome = train(
+            replace(
+                recipe,
+                steps=steps,
+                validate_every=ceil(steps / looks),
+                warmup=min(WARMUP, steps // 4),
+            ),
+            folder,
+            textures=textures,
+            pool=pool,
+            minutes=left,
+            device=device,
+        )
     spent = before + (clock() - began) / 60
     write_file(note, json.dumps(spent).encode())
     return Learned(outcome, steps, spent)
 
 
 def step_seconds(
-    recipe: Recipe,
+    arms: Mapping[str, Recipe],
     folder: Path,
     *,
     textures: Path | None,
     device: str = "cpu",
     pool: Path | None = None,
-) -> float:
-    """How long a step takes, in seconds of the CPU on a CPU, by some of them.
+) -> dict[str, float]:
+    """How long a step of each arm takes, in seconds of the CPU on a CPU.
 
-    It is what a quarter of the steps does not exceed: other work on the machine makes them longer
-    now and then, and nothing makes them shorter.
+    Other work on the machine makes steps longer and nothing makes them shorter, so it is the
+    shortest of some. Arms take turns, so that all of them see the machine alike. What was found is
+    noted in `folder` and not measured again.
     """
+    note = folder / "seconds.json"
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
     clock = clock_of(device)
-    ends: list[float] = []
+    fresh = {name: recipe for name, recipe in arms.items() if name not in known}
+    found = dict.fromkeys(fresh, inf)
+    for recipe in fresh.values():
+        render(recipe, textures, pool, device)
+    for _ in range(ROUNDS):
+        for name, recipe in fresh.items():
+            ends: list[float] = []
 
-    def listen(progress: Progress) -> None:
-        if progress.stage in ("open", "train"):
-            ends.append(clock())
+            def listen(progress: Progress, ends: list[float] = ends) -> None:
+                if progress.stage in ("open", "train"):
+                    ends.append(clock())
 
-    tried = replace(recipe, steps=TRIED, validate_every=TRIED, warmup=1, validation_clips=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnblurWarning)  # the run itself says it
-        train(tried, folder, textures=textures, pool=pool, device=device, restart=True,
-              listen=listen)  # fmt: skip
-    each = [later - before for before, later in pairwise(ends[1:])]  # the first one warms up
-    return quantiles(each, n=4)[0]
+            tried = replace(recipe, steps=TRIED, validate_every=TRIED, warmup=1, validation_clips=1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnblurWarning)  # the run itself says it
+                train(tried, folder / name, textures=textures, pool=pool, device=device,
+                      restart=True, listen=listen)  # fmt: skip
+            each = [after - before for before, after in pairwise(ends[1:])]  # the first warms up
+            found[name] = min(found[name], *each)
+    known |= found
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(note, json.dumps(known, indent=1).encode())
+    return {name: float(known[name]) for name in arms}
 
 
 def clock_of(device: str) -> Callable[[], float]:
     """Seconds of the CPU where that computes, else of the clock."""
     on_cpu = choose_device(device, mps=False).type == "cpu"
     return time.process_time if on_cpu else time.monotonic
+
+
+def render(recipe: Recipe, textures: Path | None, pool: Path | None, device: str) -> None:
+    """Renders the clips of a recipe's pool that are not there yet, if it has one."""
+    if not recipe.pool or pool is None:
+        return
+    where = choose_device(device, mps=False)
+    task = open_task(recipe, where)
+    guess, depth = getattr(task, "guess", None), getattr(task, "needs_depth", False)
+    source = open_source(recipe, textures, where, task.needs_flow, pool, guess, depth)
+    if isinstance(source, Pool):
+        for i in range(recipe.pool):
+            source.clip(i)

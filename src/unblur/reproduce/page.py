@@ -28,10 +28,14 @@ def as_markdown(paper: str, found: Sequence[Known]) -> str:
             elif isinstance(step, Script) and state.state == "done":
                 lines += [f"What it printed: `{step.name}/output.txt`.", ""]
         trained = [
-            row for step, state in known.steps if isinstance(step, Train) for row in state.rows
+            {**row, "state": state.state}
+            for step, state in known.steps
+            if isinstance(step, Train)
+            for row in state.rows
         ]
         if trained:
-            lines += [table(trained), "", "Over seeds:", "", table(over_seeds(trained)), ""]
+            done = [row for row in trained if row["state"] == "done"]
+            lines += [table(trained), "", "Over seeds:", "", table(over_seeds(done)), ""]
         if known.part.published:
             lines += ["Published, not measured here:", "", table(known.part.published)]
     return "\n".join(lines).rstrip() + "\n"
@@ -69,12 +73,17 @@ def as_csv(found: Sequence[Known]) -> str:
     every: list[dict[str, Any]] = []
     for known in found:
         for step, state in known.steps:
-            head = {"part": known.part.name, "source": "measured", "step": step.name}
+            head = {
+                "part": known.part.name,
+                "source": "measured",
+                "step": step.name,
+                "state": state.state,
+            }
             every += [{**head, **row} for row in state.rows]
         head = {"part": known.part.name, "source": "published", "step": ""}
         every += [{**head, **row} for row in known.part.published]
     text = io.StringIO()
-    names = dict.fromkeys(["part", "source", "step"])
+    names = dict.fromkeys(["part", "source", "step", "state"])
     names.update(dict.fromkeys(name for row in every for name in row))
     writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
     writer.writeheader()

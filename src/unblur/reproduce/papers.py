@@ -251,7 +251,9 @@ BSSTNET = (
             MOVING,
             {
                 "BFA": {"options": {"alignment": "paper"}},
+                "BFA as released": {"options": {"alignment": "official"}},
                 "SFFA": {"options": {"alignment": "flow"}},
+                "none": {"options": {"alignment": "none"}},
             },
         ),
         rows("arm PSNR SSIM", ("SFFA", 34.82, 0.9696), ("BFA", 34.95, 0.9703)),

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ STATE = "state.json"
 IMAGES = "images"
 LEAST = 0.01
 """Minutes that a training which was begun goes on at least."""
+SEEDS = 3
+LOOKS = 4
+"""Validations of an arm: what it gains over time."""
 ARM_MINUTES = 10.0
 """Of the CPU: training of each arm of an ablation, if nothing else is said."""
 
@@ -39,6 +42,8 @@ def reproduce(
     data: Mapping[str, str | Path] | None = None,
     textures: str | Path | None = None,
     arm_minutes: float = ARM_MINUTES,
+    arms: Collection[str] = (),
+    seeds: int = SEEDS,
     device: str = "auto",
     listen: Callable[[str], None] | None = None,
 ) -> tuple[Known, ...]:
@@ -55,6 +60,8 @@ def reproduce(
         textures: texture bank that ablations are trained on.
         arm_minutes: of the CPU, on one thread of it: how long each arm of an ablation is trained,
             in all.
+        arms: of ablations, these alone, and nothing else; all by default.
+        seeds: that each arm is trained with, at most 3.
         device: where networks run.
         listen: hears of each step before it is run.
 
@@ -71,9 +78,13 @@ def reproduce(
         {name: Path(place) for name, place in (data or {}).items()},
         None if textures is None else Path(textures),
     )
+    parts = [replace(one, steps=tuple(chosen(one.steps, arms, seeds))) for one in parts]
+    if arms and not any(one.steps for one in parts):
+        raise UsageError(f"{paper} has no arm {' or '.join(arms)} in what is asked for")
     work = Work(Path(folder), have, minutes, arm_minutes, device)
     found = []
     for one in parts:
+        work.arms = {arm_of(step): step for step in one.steps if isinstance(step, Train)}
         for step in one.steps:
             if work.state(step).state in ("to run", "begun") and work.left() > 0:
                 if listen is not None:
@@ -86,6 +97,21 @@ def reproduce(
     return tuple(found)
 
 
+def chosen(steps: Sequence[Step], arms: Collection[str], seeds: int) -> Iterator[Step]:
+    """Steps without the arms and seeds that are not wanted."""
+    for step in steps:
+        if not isinstance(step, Train):
+            if not arms:
+                yield step
+        elif step.changes.get("seed", 0) < seeds and (not arms or step.arm in arms):
+            yield step
+
+
+def arm_of(step: Train) -> str:
+    """Name of an arm, whatever its seed."""
+    return step.name.rpartition("-")[0]
+
+
 class Work:
     """Steps in a folder, within some minutes."""
 
@@ -95,6 +121,8 @@ class Work:
         self.folder, self.have, self.device = folder, have, device
         self.minutes, self.arm_minutes = minutes, arm_minutes
         self.began = time.monotonic()
+        self.arms: Mapping[str, Train] = {}
+        """Of the ablation that is run: all take equal time."""
 
     def left(self) -> float:
         """Minutes that are left."""
@@ -153,18 +181,15 @@ class Work:
             "pool": self.folder / "pool",
             "device": self.device,
         }
-        note = self.folder / "seconds" / f"{step.name.rpartition('-')[0]}.json"  # for all seeds
-        if note.is_file():
-            seconds = float(json.loads(note.read_text(encoding="utf-8")))
-        else:
-            seconds = step_seconds(recipe, place / "tried", **shared)
-            note.parent.mkdir(exist_ok=True)
-            write_file(note, json.dumps(seconds).encode())
+        arms = {name: recipe_of(arm) for name, arm in self.arms.items()}
+        seconds = step_seconds(arms, self.folder / "tried", **shared)[arm_of(step)]
         left = max(self.left(), LEAST)
-        found = learn(recipe, place / "run", seconds, self.arm_minutes, left=left, **shared)
+        found = learn(
+            recipe, place / "run", seconds, self.arm_minutes, left=left, looks=LOOKS, **shared
+        )
         if not found.outcome.curve:
             return State("begun")
-        last = found.outcome.curve[-1]
+        *_, last = curve = found.outcome.curve
         row = {
             "arm": step.arm,
             "seed": step.changes.get("seed", 0),
@@ -172,6 +197,10 @@ class Work:
             "input": last.metrics["input"],
             "steps": last.step,
             "CPU minutes": found.minutes,
+            **{
+                f"gain at {point.step / found.steps:.0%}": point.metrics["gain"]
+                for point in curve[:-1]
+            },
         }
         return State("done" if found.outcome.finished else "begun", (row,))
 

@@ -92,7 +92,7 @@ def killed(function: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 STAGES: dict[str, tuple[Any, str, int]] = {
     "flow": (take, "find_motion", 0),
-    "radii": (take, "estimated", 0),
+    "radii": (take, "coc_radius", 0),
     "before the first step": (Fitter, "upright_step", 0),
     "upright": (Fitter, "upright_step", 4),
     "the last of upright": (Fitter, "upright_step", 7),

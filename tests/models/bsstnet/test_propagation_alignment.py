@@ -52,7 +52,9 @@ def test_paper_begins_the_mask_with_sharpness() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("mode", "guided"), [("official", True), ("paper", True), ("flow", False)])
+@pytest.mark.parametrize(
+    ("mode", "guided"), [("official", True), ("paper", True), ("flow", False), ("none", False)]
+)
 @torch.no_grad()
 def test_only_plain_alignment_is_blind_to_sharpness(mode: AlignmentMode, guided: bool) -> None:
     torch.manual_seed(0)
@@ -66,3 +68,16 @@ def test_only_plain_alignment_is_blind_to_sharpness(mode: AlignmentMode, guided:
     found = layer(seen, flows, back, sharp)[-1]
     other = layer(seen, flows, back, [1 - s for s in sharp])[-1]
     assert torch.equal(found, other) != guided
+
+
+@torch.no_grad()
+def test_without_alignment_flow_does_not_matter() -> None:
+    seen = [(torch.rand(1, 12, H, W),) for _ in range(3)]
+    sharp = [torch.rand(1, 1, H, W) for _ in range(3)]
+    for mode in ("none", "flow"):
+        layer = Pass(12, 2, earlier=0, alignment=mode)  # type: ignore[arg-type]
+        found = [
+            layer(seen, [flow] * 2, [-flow] * 2, sharp)[-1]
+            for flow in (torch.zeros(1, 2, H, W), torch.ones(1, 2, H, W))
+        ]
+        assert torch.equal(*found) == (mode == "none")

@@ -8,7 +8,7 @@ from typing import Literal
 from unblur.ops.blur_map import BlurOfFlows
 
 SelectionMode = Literal["official", "paper", "random", "dense"]
-AlignmentMode = Literal["official", "paper", "flow"]
+AlignmentMode = Literal["official", "paper", "flow", "none"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class BSSTNetConfig:
     there is no propagation (BBFP off in the paper's Table 5)."""
     alignment: AlignmentMode = "official"
     """What blur does to the alignment of earlier frames, see `propagation`: as the released code
-    has it, as the paper does (BFA), or nothing (the SFFA of the paper's Table 6)."""
+    has it, as the paper does (BFA), or nothing (the SFFA of the paper's Table 6); `none` aligns
+    nothing."""
     blur: BlurOfFlows = "mean"
     """The blur map: mean of the flows of a frame (released code), or their sum (Eq. 1)."""
     deform_groups: int = 16

@@ -80,7 +80,11 @@ class Pass(nn.Module):
         self, channels: int, deform_groups: int, earlier: int, alignment: AlignmentMode
     ) -> None:
         super().__init__()
-        self.align = GuidedConv(channels, deform_groups, alignment)
+        self.align: StillConv | GuidedConv
+        if alignment == "none":
+            self.align = StillConv(channels)
+        else:
+            self.align = GuidedConv(channels, deform_groups, alignment)
         self.merge = nn.Sequential(
             conv3x3((2 + earlier) * channels, channels),
             nn.LeakyReLU(0.1),
@@ -109,7 +113,9 @@ class Pass(nn.Module):
         for i, features in enumerate(known):
             current = features[-1]
             y = torch.zeros_like(current)
-            if i > 0:
+            if i > 0 and isinstance(self.align, StillConv):
+                y = self.align(found[i - 1], found[i - 2] if i > 1 else y)
+            elif i > 0:
                 flow, back = to_last[i - 1], from_last[i - 1]
                 first = look_back(found[i - 1], sharp[i - 1], flow, back)
                 if i > 1:
@@ -129,6 +135,18 @@ def look_back(feature: Tensor, sharp: Tensor, flow: Tensor, back: Tensor) -> Ref
     """An earlier step, moved to the current frame by `flow`."""
     moved = warp(torch.cat((feature, sharp), 1), flow)
     return Reference(feature, moved[:, :-1], flow, moved[:, -1:], consistency(flow, back), sharp)
+
+
+class StillConv(nn.Module):
+    """A convolution of two earlier steps where they were: what alignment is measured against."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(2 * channels, channels)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Features (B, C, h, w) of the previous step and of the one before that -> the same."""
+        return self.conv(torch.cat((first, second), 1))
 
 
 class GuidedConv(nn.Module):
