@@ -310,6 +310,7 @@ def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
     languages = ["deu", "fre", "swe", "gsw"]
     with av.open(str(plain)) as read, av.open(str(clip), "w") as out:
         video = out.add_stream_from_template(read.streams.video[0])
+        video.metadata["language"] = "tlh"
         tracks = [out.add_stream_from_template(read.streams.audio[0]) for _ in languages]
         for track, language in zip(tracks, languages, strict=True):
             track.metadata["language"] = language
@@ -327,5 +328,9 @@ def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
     found = [s.language for s in probe(out_path).streams if s.kind == "audio"]
     wanted = {".mov": ["ger", "fra", "sve", None]}.get(extension, languages)
     assert found == wanted
-    text = ["language 'gsw' of audio stream 4" in str(each.message) for each in said]
+    text = [
+        "language 'gsw' of audio stream 4" in str(each.message)
+        and "language 'tlh' of video stream 0" in str(each.message)
+        for each in said
+    ]
     assert text == [True] * (extension == ".mov")

@@ -191,11 +191,12 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
-        for copied in self._streams.values():
-            language = copied.source.metadata.get("language", "und")
+        pairs = [(copied.target, copied.source) for copied in self._streams.values()]
+        pairs.append((self._output.streams.video[0], self._source.streams[self._skip]))
+        for target, stream in pairs:
+            language = stream.metadata.get("language", "und")
             if language not in ("", "und"):
-                told = in_mov(language), str(stream_info(copied.source))
-                self._languages[copied.target.index] = told
+                self._languages[target.index] = in_mov(language), str(stream_info(stream))
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)
