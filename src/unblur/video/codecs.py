@@ -1,7 +1,8 @@
 """What can be written: containers, codecs, and the pixel format nearest to the source's.
 
 Containers are chosen by the extension of the output, codecs by name or by container. Whether an
-encoder takes a size and a pixel format is found by opening it, not by a table.
+encoder takes a size and a pixel format is found by opening it, not by a table, but for
+what it would take and spoil (`smallest`, `whole_chroma`).
 """
 
 from __future__ import annotations
