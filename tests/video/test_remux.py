@@ -134,6 +134,33 @@ def test_a_cut_keeps_everything_in_step(tmp_path: Path, source: str, extension: 
         assert packets(out, "subtitle") == [(0, b"two")]
 
 
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("source", [".mkv", ".mov", ".avi"])
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le"])
+def test_a_cut_takes_uncompressed_sound_to_the_sample(
+    tmp_path: Path, source: str, extension: str, codec: str
+) -> None:
+    """Matroska rounds the duration of a packet, from which samples are not to be counted."""
+    clip = make_clip(
+        tmp_path / f"in{source}", pts=25, codec="mjpeg", pixel_format="yuvj420p", audio=codec
+    )
+    out = tmp_path / f"out{extension}"
+    pass_through(clip, out, start="f7", codec="h264")
+    (was, _), *_ = packets(clip, "audio")
+    whole = b"".join(data for _, data in packets(clip, "audio"))
+    (first, _), *_ = packets(out, "audio")
+    kept = b"".join(data for _, data in packets(out, "audio"))
+    assert first is not None
+    assert was is not None
+    assert 0 <= first <= Fraction(1, 1000)
+    with av.open(str(clip)) as opened:
+        rate, channels = opened.streams.audio[0].rate, opened.streams.audio[0].layout.nb_channels
+    wide = channels * int(codec[5:7]) // 8
+    assert whole.endswith(kept)
+    begins = Fraction(len(whole) - len(kept), wide * rate)
+    assert abs(was + begins - Fraction(7, 25) - first) <= Fraction(1, 1000)
+
+
 def test_sound_that_is_longer_than_the_video_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "in.mkv"
     make_clip(path, pts=50, audio="aac")
@@ -310,6 +337,7 @@ def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
     languages = ["deu", "fre", "swe", "gsw"]
     with av.open(str(plain)) as read, av.open(str(clip), "w") as out:
         video = out.add_stream_from_template(read.streams.video[0])
+        video.metadata["language"] = "tlh"
         tracks = [out.add_stream_from_template(read.streams.audio[0]) for _ in languages]
         for track, language in zip(tracks, languages, strict=True):
             track.metadata["language"] = language
@@ -327,5 +355,9 @@ def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
     found = [s.language for s in probe(out_path).streams if s.kind == "audio"]
     wanted = {".mov": ["ger", "fra", "sve", None]}.get(extension, languages)
     assert found == wanted
-    text = ["language 'gsw' of audio stream 4" in str(each.message) for each in said]
+    text = [
+        "language 'gsw' of audio stream 4" in str(each.message)
+        and "language 'tlh' of video stream 0" in str(each.message)
+        for each in said
+    ]
     assert text == [True] * (extension == ".mov")

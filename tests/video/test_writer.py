@@ -297,6 +297,20 @@ def test_odd_sizes_become_444_where_420_is_refused(tmp_path: Path, codec: str) -
     assert (info.width, info.height, info.pixel_format) == (65, 47, "yuv444p")
 
 
+@pytest.mark.parametrize("width", [17, 33, 35])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
+def test_prores_keeps_chroma_of_the_last_odd_column(
+    tmp_path: Path, width: int, pixel_format: str
+) -> None:
+    """FFmpeg's encoder does not read it in 4:2:2; at 16n + 1 columns it wrote anything there."""
+    size = (width, 32)
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", size=size, pixel_format=pixel_format, pts=2)
+    _, frames = pass_through(clip, tmp_path / "out.mov")
+    written = read_all(tmp_path / "out.mov")[1]
+    for before, after in zip(frames, written, strict=True):
+        assert (before.rgb() - after.rgb())[..., -1].abs().max() < 0.1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_clips_shorter_than_x265_looks_ahead_are_written(tmp_path: Path, count: int) -> None:
     # What x265 says of their decoding times is whatever memory held: so more than once.

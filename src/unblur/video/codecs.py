@@ -1,7 +1,8 @@
 """What can be written: containers, codecs, and the pixel format nearest to the source's.
 
 Containers are chosen by the extension of the output, codecs by name or by container. Whether an
-encoder takes a size and a pixel format is found by opening it, not by a table.
+encoder takes a size and a pixel format is found by opening it, not by a table, but for
+what it would take and spoil (`smallest`, `whole_chroma`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Codec:
     """True where the encoder writes the closed captions that come with a frame."""
     smallest: tuple[int, int] = (1, 1)
     """Width and height below which the encoder must not be opened: it ends the process."""
+    whole_chroma: bool = False
+    """True where the encoder passes over chroma of the last column, if it stands for that alone."""
     tag: str | None = None
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
     delay: int = 0
@@ -130,6 +133,7 @@ CODECS = {
         options=(("vendor", "apl0"),),
         carries_aspect=False,
         limited=True,
+        whole_chroma=True,
         share=0.5,
     ),
     "ffv1": Codec(
@@ -258,6 +262,8 @@ def choose(
         if common and key in _SHOWN_IN_420 and layout_of(pixel_format).family == "rgb":
             fitting.sort(key=lambda name: layout_of(name).subsampling != (2, 2))
         for candidate in fitting:
+            if codec.whole_chroma and width % layout_of(candidate).subsampling[1]:
+                continue
             if _opens(codec, options, candidate, width, height):
                 return Choice(key, codec, candidate, tuple(options.items()))
         refused.append(key)

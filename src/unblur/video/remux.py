@@ -22,6 +22,7 @@ from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
 from unblur.video.trial import (
     add_copy,
+    bytes_of_sample,
     first_packets,
     in_mov,
     is_plain,
@@ -191,11 +192,12 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
-        for copied in self._streams.values():
-            language = copied.source.metadata.get("language", "und")
+        pairs = [(copied.target, copied.source) for copied in self._streams.values()]
+        pairs.append((self._output.streams.video[0], self._source.streams[self._skip]))
+        for target, stream in pairs:
+            language = stream.metadata.get("language", "und")
             if language not in ("", "und"):
-                told = in_mov(language), str(stream_info(copied.source))
-                self._languages[copied.target.index] = told
+                self._languages[target.index] = in_mov(language), str(stream_info(stream))
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)
@@ -334,11 +336,12 @@ class StreamCopy:
         if self._begin is None or not is_plain(packet.stream):
             return packet
         base, rate = packet.time_base, packet.stream.codec_context.sample_rate
-        samples = round((packet.duration or 0) * base * rate)
+        # Not by the duration: Matroska rounds it to 1 ms.
+        wide = bytes_of_sample(packet.stream)
         spare = math.ceil((self._begin - (packet.pts or 0) * base) * rate)
-        if not 0 < spare < samples or packet.size % samples:
+        if not 0 < spare < packet.size // wide or packet.size % wide:
             return packet
-        fresh: Packet[Any] = Packet(bytes(packet)[spare * (packet.size // samples) :])
+        fresh: Packet[Any] = Packet(bytes(packet)[spare * wide :])
         ticks = round(Fraction(spare, rate) / base)
         fresh.stream, fresh.time_base = packet.stream, base
         fresh.pts = fresh.dts = (packet.pts or 0) + ticks
@@ -354,7 +357,7 @@ class StreamCopy:
             return
         rate, base = packet.stream.codec_context.sample_rate, packet.time_base
         now = (packet.pts or 0) * base
-        wide = round(packet.size / (packet.duration * base * rate))
+        wide = bytes_of_sample(packet.stream)
         hole = 0 if copied.end is None else int((now - copied.end) * rate)
         if hole > _HOLE * rate:
             while hole > 0:
@@ -366,7 +369,7 @@ class StreamCopy:
                 yield quiet
                 hole -= part
             copied.end = now
-        length = Fraction(packet.size // wide, rate) if wide else packet.duration * base
+        length = Fraction(packet.size // wide, rate)
         copied.end = (now if copied.end is None else copied.end) + length
         yield packet
 

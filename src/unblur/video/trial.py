@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,13 @@ def is_plain(stream: Stream) -> bool:
     """Whether a stream is sound whose bytes are its samples, one after the other."""
     name = stream.codec_context.codec.canonical_name if stream.codec_context else ""
     return name.startswith("pcm_") and name not in ("pcm_bluray", "pcm_dvd", "pcm_lxf")
+
+
+def bytes_of_sample(stream: Stream) -> int:
+    """Bytes that a sample of plain sound takes in all its channels."""
+    name = stream.codec_context.codec.canonical_name
+    bits = 32 if name in ("pcm_f16le", "pcm_f24le") else int((re.search(r"\d+", name) or "8")[0])
+    return max(1, bits // 8 * stream.codec_context.channels)
 
 
 def silence(stream: Stream, samples: int, wide: int) -> bytes:
