@@ -333,8 +333,23 @@ def named(kinds: tuple[float, float]) -> str:
     return "border" if EITHER in kinds else kind_of(*kinds)
 
 
+def shares(pairs: list[tuple[tuple[float, float], Truth]]) -> str:
+    """Of frames: right of motion, of focus, of both, and of being blurred at all."""
+    found = []
+    for truth_of in (lambda k: k[:1], lambda k: k[1:], lambda k: k, lambda k: (max(k),)):
+        each = [
+            all(
+                kind in (EITHER, float(value > LIKELY))
+                for value, kind in zip(truth_of(chance), truth_of(truth.kinds), strict=True)
+            )
+            for chance, truth in pairs
+        ]
+        found.append(f"{sum(each) / len(each):.1%}")
+    return " | ".join(found)
+
+
 def measure(network: Look) -> None:
-    """Prints the share that is right, by suite and by kind, and what is taken for what."""
+    """Prints the shares that are right, by suite and in all, and what is taken for what."""
     for encoded in (None, 23, 29):
         every: list[tuple[tuple[float, float], Truth]] = []
         for suite in SUITES:
@@ -342,10 +357,9 @@ def measure(network: Look) -> None:
             pairs = [
                 (c, e.truth) for c, e in zip(chances(network, examples), examples, strict=True)
             ]
-            share = sum(right(*pair) for pair in pairs) / len(pairs)
-            print(f"{suite} {encoded}: {share:.1%} of {len(pairs)}")
+            print(f"| {encoded} | {suite} | {shares(pairs)} |")
             every += pairs
-        print(f"all {encoded}: {sum(right(*pair) for pair in every) / len(every):.1%}")
+        print(f"| {encoded} | all | {shares(every)} |")
         table = Counter((named(truth.kinds), kind_of(*chance)) for chance, truth in every)
         for is_, called in sorted(table):
             print(f"  {is_} called {called}: {table[is_, called]}")
