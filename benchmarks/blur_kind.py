@@ -1,10 +1,11 @@
 """Trains look-s, which tells blur of motion from blur of focus, and measures it on held-out scenes.
 
-Usage: python benchmarks/blur_kind.py train TEXTURES OUT.safetensors [--scenes N] [--frames N]
-           [--widths N N N N] [--start]
+Usage: python benchmarks/blur_kind.py train TEXTURES OUT.safetensors [--scenes N] [--first N]
+           [--frames N] [--pool FOLDER] [--widths N N N N] [--start [WEIGHTS.safetensors]]
        python benchmarks/blur_kind.py measure [WEIGHTS.safetensors] [--widths N N N N]
 
-TEXTURES is a bank as `unblur data textures` makes it. When a frame counts as blurred, by what, and
+TEXTURES is a bank as `unblur data textures` makes it; what is rendered from it stays in the pool,
+and is read from there the next time. When a frame counts as blurred, by what, and
 when either answer is right, `Truth.kinds` says; the limits were set before any frame was measured.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import random
 import zipfile
 from collections import Counter
@@ -27,6 +29,7 @@ from torch import Tensor
 from unblur import weights
 from unblur.commands.analyze import LIKELY, kind_of
 from unblur.data.codec import Encoding, decode, through
+from unblur.disk import write_file
 from unblur.evaluation.encoded import FOLDER
 from unblur.evaluation.rendered import CAMERA, DAYLIGHT, SIDE, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
@@ -54,7 +57,9 @@ EITHER = 0.5
 BATCH = 16
 WATCH = 500
 """Steps after which frames of other scenes are looked at."""
-WATCHED, OTHERS = 100, 100_000
+CHUNK = 100
+"""Scenes in a file of the pool."""
+WATCHED, OTHERS = 200, 100_000
 """How many scenes these are, and the first one's number."""
 
 
@@ -161,6 +166,24 @@ def training(bank: TextureBank, scenes: range) -> list[Example]:
     return made
 
 
+def pooled(bank: TextureBank, scenes: range, folder: Path | None) -> list[Example]:
+    """Examples of scenes, a file in the folder for each hundred of them."""
+    if folder is None:
+        return training(bank, scenes)
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Example] = []
+    for first in range(scenes.start, scenes.stop, CHUNK):
+        file = folder / f"{first:06}.pt"
+        if not file.is_file():
+            part = training(bank, range(first, first + CHUNK))
+            content = io.BytesIO()
+            torch.save([(e.shown, e.beside, e.flow, tuple(e.truth)) for e in part], content)
+            write_file(file, content.getvalue())
+        for shown, beside, flow, truth in torch.load(file, weights_only=True):
+            made.append(Example(shown, beside, flow, Truth(*truth)))
+    return made
+
+
 def varied(example: Example) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Luma, that of the neighbour, flow and maps, turned and mirrored at random."""
     shown, beside = example.shown.float() / 255, example.beside.float() / 255
@@ -185,7 +208,7 @@ def varied(example: Example) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def grown(narrow: Look, config: LookConfig) -> Look:
     """A network that is wider and says the same: what is new in it does not yet reach the old."""
     network = Look(config)
-    joined = {"body.0.0.weight": flow_and_images, "kinds.0.weight": pooled}
+    joined = {"body.0.0.weight": flow_and_images, "kinds.0.weight": judged}
     for name, into in network.state_dict().items():
         value = narrow.state_dict()[name]
         if value.ndim < 2:
@@ -203,13 +226,20 @@ def grown(narrow: Look, config: LookConfig) -> Look:
     return network
 
 
+def begin(path: str, config: LookConfig) -> Look:
+    """The weights in a file of that config; where none is named, those that ship, made wider."""
+    if not path:
+        return grown(load_look_s(), config)
+    return load_state(Look(config), weights.load(Path(path)), path)
+
+
 def flow_and_images(network: Look) -> tuple[int, ...]:
     """Channels of what the body of a network is given, part by part."""
     parts = network.frame, network.neighbour, network.flow
     return tuple(part[0].out_channels for part in parts)
 
 
-def pooled(network: Look) -> tuple[int, ...]:
+def judged(network: Look) -> tuple[int, ...]:
     """The same of what says the kind of a frame."""
     return (network.cells.in_channels, network.cells.in_channels, 4)
 
@@ -303,8 +333,23 @@ def named(kinds: tuple[float, float]) -> str:
     return "border" if EITHER in kinds else kind_of(*kinds)
 
 
+def shares(pairs: list[tuple[tuple[float, float], Truth]]) -> str:
+    """Of frames: right of motion, of focus, of both, and of being blurred at all."""
+    found = []
+    for truth_of in (lambda k: k[:1], lambda k: k[1:], lambda k: k, lambda k: (max(k),)):
+        each = [
+            all(
+                kind in (EITHER, float(value > LIKELY))
+                for value, kind in zip(truth_of(chance), truth_of(truth.kinds), strict=True)
+            )
+            for chance, truth in pairs
+        ]
+        found.append(f"{sum(each) / len(each):.1%}")
+    return " | ".join(found)
+
+
 def measure(network: Look) -> None:
-    """Prints the share that is right, by suite and by kind, and what is taken for what."""
+    """Prints the shares that are right, by suite and in all, and what is taken for what."""
     for encoded in (None, 23, 29):
         every: list[tuple[tuple[float, float], Truth]] = []
         for suite in SUITES:
@@ -312,10 +357,9 @@ def measure(network: Look) -> None:
             pairs = [
                 (c, e.truth) for c, e in zip(chances(network, examples), examples, strict=True)
             ]
-            share = sum(right(*pair) for pair in pairs) / len(pairs)
-            print(f"{suite} {encoded}: {share:.1%} of {len(pairs)}")
+            print(f"| {encoded} | {suite} | {shares(pairs)} |")
             every += pairs
-        print(f"all {encoded}: {sum(right(*pair) for pair in every) / len(every):.1%}")
+        print(f"| {encoded} | all | {shares(every)} |")
         table = Counter((named(truth.kinds), kind_of(*chance)) for chance, truth in every)
         for is_, called in sorted(table):
             print(f"  {is_} called {called}: {table[is_, called]}")
@@ -329,8 +373,12 @@ def main() -> None:
     training_.add_argument("textures")
     training_.add_argument("out")
     training_.add_argument("--scenes", type=int, default=1000)
+    training_.add_argument("--first", type=int, default=0, help="number of the first scene")
     training_.add_argument("--frames", type=int, default=40_000)
-    training_.add_argument("--start", action="store_true", help="from the weights that ship")
+    training_.add_argument("--pool", type=Path, help="folder for what is rendered")
+    training_.add_argument(
+        "--start", nargs="?", const="", help="from the weights that ship, or from others"
+    )
     measuring = verbs.add_parser("measure")
     measuring.add_argument("weights", nargs="?", type=Path)
     for verb in (training_, measuring):
@@ -347,11 +395,12 @@ def main() -> None:
     torch.manual_seed(0)
     random.seed(0)
     bank = TextureBank.load(options.textures)
-    examples = training(bank, range(options.scenes))
-    watched = training(bank, range(OTHERS, OTHERS + WATCHED))
+    scenes = range(options.first, options.first + options.scenes)
+    examples = pooled(bank, scenes, options.pool)
+    watched = pooled(bank, range(OTHERS, OTHERS + WATCHED), options.pool)
     network, rate = Look(config), 2e-3
-    if options.start:
-        network, rate = grown(load_look_s(), config), 1e-3
+    if options.start is not None:
+        network, rate = begin(options.start, config), 1e-3
     network = train(examples, options.frames, watched, network.train(), rate)
     facts = {"name": "look-s", "network": "look-s", "licence": "Apache-2.0"}
     weights.save(options.out, network.half().state_dict(), facts)

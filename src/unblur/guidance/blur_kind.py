@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
-from unblur.guidance.flow import dis_flow
+from unblur.guidance.flow import dis_flow_ahead
 from unblur.models import load_state
 from unblur.models.look import CELL, PATCH, Look
 
@@ -101,7 +101,7 @@ class Looker:
 def seen_by(frame: Tensor, neighbour: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """What look-s is given of a frame (3, H, W) in [0, 1]; without a neighbour nothing moves."""
     pair = torch.stack((frame, frame if neighbour is None else neighbour)).float().cpu()
-    flow = dis_flow(pair, PATCH)[0]  # (1, 2, h, w)
+    flow = dis_flow_ahead(pair, PATCH)  # (1, 2, h, w)
     luma = torch.einsum("tchw,c->thw", pair, pair.new_tensor(LUMA))[:, None]
     height, width = (-(-side // CELL) * CELL for side in luma.shape[-2:])
     shown, beside = filled(luma, height, width).split(1)

@@ -29,7 +29,7 @@ MAPS, ABOUT_FLOW, JUDGED = 4, 5, 64
 class LookConfig:
     """Sizes of the network."""
 
-    widths: tuple[int, ...] = (24, 48, 80, 112)
+    widths: tuple[int, ...] = (32, 64, 96, 136)
     """Channels at a quarter of the frame's size, an eighth, ..., and of cells."""
 
     def __post_init__(self) -> None:
