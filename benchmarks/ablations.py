@@ -50,7 +50,7 @@ def measured(paper: str, folder: Path, minutes: str, source: str) -> list[dict[s
     """A row for each arm and seed that is done."""
     found = []
     for row in read(folder / "report.csv"):
-        if row["source"] != "measured" or row.get("state") != "done" or not row.get("arm"):
+        if row["source"] != "measured" or row.get("state", "done") != "done" or not row.get("arm"):
             continue
         gains = {
             f"at {share}": f"{float(value):.4f}"
