@@ -361,3 +361,27 @@ def test_languages_are_kept_or_named(tmp_path: Path, extension: str) -> None:
         for each in said
     ]
     assert text == [True] * (extension == ".mov")
+
+
+@pytest.mark.parametrize("extension", [".mp4", ".mov"])
+def test_a_track_without_packets_is_named_where_it_is_left_out(
+    tmp_path: Path, extension: str
+) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream("aac", rate=48000)
+        sound.layout = "mono"
+        sound.codec_context.open()
+        for n in range(5):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    assert [s.kind for s in probe(source).streams].count("audio") == 1
+    with pytest.warns(UnblurWarning, match="audio.*is left out, nothing is in it"):
+        pass_through(source, tmp_path / f"out{extension}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        pass_through(source, tmp_path / "out.mkv")

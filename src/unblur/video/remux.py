@@ -248,9 +248,12 @@ class StreamCopy:
         if not wanted:
             return
         ticking = Ticking(clock_of(self._path, self._source, self._skip))
+        empty = {stream.index for stream in wanted}
         try:
             for packet in _counted_back(self._source.demux(wanted)):
                 ticking.set(packet)
+                if packet.size:
+                    empty.discard(packet.stream.index)
                 recoded = self._streams[packet.stream.index].recoded
                 if recoded is not None:
                     if packet.size:
@@ -266,6 +269,13 @@ class StreamCopy:
         except (av.FFmpegError, OSError) as error:
             warnings.warn(
                 f"the other streams of {self._source.name} cannot be read to their end ({error})",
+                UnblurWarning,
+                stacklevel=4,
+            )
+        if empty and self._output.format.name in ("mp4", "mov"):  # others keep the header
+            names = " and ".join(str(stream_info(self._source.streams[n])) for n in sorted(empty))
+            warnings.warn(
+                f"{self._source.name}: {names} is left out, nothing is in it",
                 UnblurWarning,
                 stacklevel=4,
             )
