@@ -6,9 +6,10 @@ import io
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -128,7 +129,8 @@ def bytes_of_sample(stream: Stream) -> int:
     """Bytes that a sample of plain sound takes in all its channels."""
     name = stream.codec_context.codec.canonical_name
     bits = 32 if name in ("pcm_f16le", "pcm_f24le") else int((re.search(r"\d+", name) or "8")[0])
-    return max(1, bits // 8 * stream.codec_context.channels)
+    channels = cast(AudioCodecContext, stream.codec_context).channels
+    return max(1, bits // 8 * channels)
 
 
 def silence(stream: Stream, samples: int, wide: int) -> bytes:
