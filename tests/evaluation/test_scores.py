@@ -16,7 +16,7 @@ import unblur
 from unblur.cli import main
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
-from unblur.evaluation.images import most_detailed
+from unblur.evaluation.images import GAP, HEAD, most_detailed
 from unblur.evaluation.scores import Evaluation, Score, score
 
 
@@ -151,7 +151,7 @@ def test_from_the_command_line(footage, tmp_path, capsys):
     assert list(whole["clips"]) == ["one"]
     assert (out / "t.csv").read_text().count("\n") == 1 + 4 + 4
     sheet = cv2.imread(str(out / "real-average-one.png"))
-    assert sheet.shape == (48 + 20, 5 * 64 + 4 * 4, 3)
+    assert sheet.shape == (HEAD + 2 * 48 + GAP, 5 * 64 + 4 * GAP, 3)
     assert sorted(path.name for path in out.iterdir()) == [
         "real-average-one.png",
         "t.csv",
