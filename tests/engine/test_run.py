@@ -17,6 +17,7 @@ from unblur.engine.tiled import run_tiled
 from unblur.errors import MediaError, NumericsError, ResourceError
 from unblur.ops.color import from_linear, to_linear
 from unblur.ops.shots import Shot
+from unblur.ops.trust import LEAST
 from unblur.restorers.base import Tiling, Window
 from unblur.restorers.none import Untouched
 
@@ -271,3 +272,32 @@ def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure():
     hopeless.largest = 1
     with pytest.raises(ResourceError, match="even with the smallest tiles"):
         Runner(hopeless, ENCODED, MemoryPlan(None, None)).restore_window(image, [0])
+
+
+class Inverting(Untouched):
+    """Changes what it is given as far as can be."""
+
+    def run(self, frames, guidance, outputs):
+        return 1 - frames[outputs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Black, out of a file that was encoded so coarsely."""
+
+    quantizer: float | None
+
+    def rgb(self):
+        return torch.zeros(3, 40, 60)
+
+    def quantizers(self):
+        return None if self.quantizer is None else torch.full((3, 4), self.quantizer)
+
+
+@pytest.mark.parametrize("shots", [None, [Shot(0, 3)]], ids=["alone", "in windows"])
+def test_less_is_made_of_what_an_encoder_left_little_of(shots):
+    runner = Runner(Inverting(), ENCODED, MemoryPlan(None, None))
+    frames = [Encoded(None), Encoded(20.0), Encoded(51.0)]
+    means = [float(image.mean()) for _, image in runner.restore(frames, shots)]
+    assert means[:2] == [1, 1]
+    assert means[2] == pytest.approx(LEAST)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor
 from unblur.errors import MediaError, ResourceError
 from unblur.ops.priority import kept_priority
 from unblur.synth.compression import to_rgb, to_ycbcr
+
+if TYPE_CHECKING:
+    import av
 
 RATE = 25
 CONTAINER = "matroska"
@@ -96,19 +99,36 @@ def decode(data: bytes) -> Tensor:
     Raises:
         MediaError: it cannot be read.
     """
+    decoded = list(images(data))
+    full = decoded[-1].format.name.startswith("yuvj")
+    return from_codes(np.stack([image.to_ndarray() for image in decoded]), full)
+
+
+def images(data: bytes, options: Mapping[str, str] | None = None) -> Iterator[av.VideoFrame]:
+    """The same as FFmpeg decodes them, (3 H / 2, W) samples each.
+
+    Args:
+        data: the file.
+        options: for the decoder.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
     import av
 
-    planes = []
     try:
         with av.open(io.BytesIO(data), "r", format=CONTAINER) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = dict(options or {})
+            count = 0
             for image in container.decode(stream):
-                full = image.format.name.startswith("yuvj")
-                planes.append(image.to_ndarray())  # (3 H / 2, W)
+                count += 1
+                yield image
+            if not count:
+                raise ValueError("it holds no frames")
     except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise MediaError(f"an encoded clip cannot be read: {error}") from error
-    return from_codes(np.stack(planes), full)
 
 
 def to_codes(frames: Tensor, full: bool) -> np.ndarray:

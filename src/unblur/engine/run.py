@@ -23,6 +23,7 @@ from unblur.ops import memory
 from unblur.ops.finest import finest_patterns
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike, Shot, ShotDetector
+from unblur.ops.trust import Encoded, trust
 from unblur.restorers.base import Priors, Restorer, Window
 
 P = TypeVar("P", bound=FrameLike)
@@ -111,7 +112,7 @@ class Runner:
         """
         if shots is None:
             for frame in frames:
-                yield frame, self.restore_window(frame.rgb()[None], [0])[0]
+                yield frame, self.restore_window(frame.rgb()[None], [0], frames=[frame])[0]
             return
         source = iter(frames)
         held = InMemory() if held is None else held
@@ -207,6 +208,8 @@ class Runner:
             images, priors = gathered(held, start, window)
             positions = [window.inputs.index(i) for i in window.outputs]
             restored = self._run_window(images, positions, priors)  # (n, 3, sH, sW)
+            frames = [held.get(start + i)[0] for i in window.outputs]
+            restored = trusted(frames, images[positions], restored)
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
             for index, image in zip(window.outputs, restored, strict=True):
@@ -222,9 +225,14 @@ class Runner:
         images: Tensor,  # (T, 3, H, W)
         outputs: list[int],
         priors: Priors | None = None,
+        frames: Sequence[FrameLike] = (),
     ) -> Tensor:  # (len(outputs), 3, scale * H, scale * W)
-        """Restores some frames of a window; RGB as it is stored in and out."""
-        return self._put_back(images[outputs], self._run_window(images, outputs, priors))
+        """Restores some frames of a window; RGB as it is stored in and out.
+
+        Where the frames of the outputs are given, how they were encoded counts.
+        """
+        restored = trusted(frames, images[outputs], self._run_window(images, outputs, priors))
+        return self._put_back(images[outputs], restored)
 
     def _run_window(
         self, images: Tensor, outputs: list[int], priors: Priors | None
@@ -319,6 +327,22 @@ class Runner:
             self.fit = MemoryPlan(smaller.pop(0), self.fit.window)
             if self.refitted is not None:
                 self.refitted(self.fit)
+
+
+def trusted(
+    frames: Sequence[FrameLike],
+    images: Tensor,  # (n, 3, H, W)
+    restored: Tensor,  # (n, 3, scale * H, scale * W)
+) -> Tensor:  # (n, 3, scale * H, scale * W)
+    """What was made of frames, by as much as their encoder left to make something of."""
+    mixed = list(restored)
+    for n, frame in enumerate(frames):
+        quantizers = frame.quantizers() if isinstance(frame, Encoded) else None
+        share = None if quantizers is None else trust(quantizers, *images.shape[-2:])
+        if share is not None:
+            before, part = (bicubic(x[None], restored.shape[-2:])[0] for x in (images[n], share))
+            mixed[n] = torch.lerp(before.clamp(0, 1), mixed[n], part.to(restored.device))
+    return torch.stack(mixed)
 
 
 def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:

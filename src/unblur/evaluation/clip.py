@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -43,6 +44,8 @@ class Clip:
     """(T, 1, H, W) that the blur was made with, 0 = near, 1 = far; None where it is unknown."""
     radius: Tensor | None = None
     """(T, 1, H, W) of the circle of confusion, pixels of the input; None where it is unknown."""
+    quantizers: Sequence[Tensor | None] | None = None
+    """Of each frame, as `ops.trust.Encoded` has them; None where no file holds the clip."""
 
     flow: tuple[Tensor, Tensor] | None = None
     """True flow between the middles of exposures, (T - 1, 2, H, W) pixels of the input each: on

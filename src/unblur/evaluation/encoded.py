@@ -13,9 +13,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.data.codec import Encoding, decode, encode
+from unblur.data.codec import Encoding, decode, encode, images
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
+from unblur.video.quantizer import REQUEST, quantizers
 
 FOLDER = Path(__file__).parent / "encoded"
 FACTORS = (23, 29)
@@ -48,7 +49,8 @@ def encoded_clip(make: Maker, path: Path, member: str) -> Clip:
     with zipfile.ZipFile(path) as archive:
         data = archive.read(member)
     blurred = decode(data)
-    return replace(make(), blurred=(blurred * 255).round() / 255)
+    noted = [quantizers(image) for image in images(data, REQUEST)]
+    return replace(make(), blurred=(blurred * 255).round() / 255, quantizers=noted)
 
 
 def write_archive(makers: Sequence[Maker], path: Path, factor: int) -> None:

@@ -45,10 +45,15 @@ class ClipFrame:
 
     image: Tensor
     index: int
+    coarse: Tensor | None = None
 
     def rgb(self) -> Tensor:
         """(3, H, W)."""
         return self.image
+
+    def quantizers(self) -> Tensor | None:
+        """As it was encoded."""
+        return self.coarse
 
 
 @dataclass(frozen=True)
@@ -220,12 +225,14 @@ def run(
     fit = choose_fit(restorer, height, width, memory.budget(device, None))
     focus = choose_focus(depth, clip, device) if restorer.info.needs_depth else None
     runner = Runner(restorer, choose_rendition(restorer, light, None, 1.0), fit, focus, fusion)
+    coarse = clip.quantizers or [None] * len(clip.blurred)
+    frames = [ClipFrame(clip.blurred[i], i, coarse[i]) for i in range(len(clip.blurred))]
     if not runner.needs_shots:
-        images = [ClipFrame(clip.blurred[i], i) for i in clip.wanted]
+        images = [frames[i] for i in clip.wanted]
         shots = None
         taken: Sequence[int] = range(len(images))
     else:
-        images = [ClipFrame(frame, i) for i, frame in enumerate(clip.blurred)]
+        images = frames
         shots, taken = [Shot(0, len(images))], clip.wanted
     restored = [frame for _, frame in runner.restore(images, shots)]
     return torch.stack([restored[i] for i in taken]).cpu()

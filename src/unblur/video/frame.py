@@ -34,6 +34,7 @@ from unblur.video.pixels.planes import (
     words_of,
 )
 from unblur.video.pixels.rgb import decode_rgb, encode_rgb, matrix_code, recodable, recode
+from unblur.video.quantizer import quantizers
 from unblur.video.side_data import copy_of
 
 if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it
@@ -96,6 +97,10 @@ class Frame:
 
         rgb = torch.from_numpy(decode_rgb(readable(self.image), self.siting))
         return finite(rgb)[0] if layout_of(readable_name(self.image)).is_float else rgb
+
+    def quantizers(self) -> Tensor | None:
+        """How coarsely each macroblock was encoded: see `video.quantizer.quantizers`."""
+        return quantizers(self.image)
 
     def alpha(self) -> Tensor | None:
         """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none.
