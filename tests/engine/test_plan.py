@@ -10,8 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.engine.plan import MemoryPlan, candidates, choose_fit, starts, tile_weight, tiles
+from unblur.engine.fusion import Fusion
+from unblur.engine.plan import (
+    MemoryPlan,
+    bytes_needed,
+    candidates,
+    choose_fit,
+    starts,
+    tile_weight,
+    tiles,
+)
 from unblur.errors import ResourceError, UnblurWarning
+from unblur.guidance.align import DisAlignment
 from unblur.restorers.base import Tiling
 from unblur.restorers.none import Untouched
 
@@ -87,6 +97,28 @@ def test_frames_held_for_references_and_guidance_count():
     assert choose_fit(far, 480, 854, needs - 1).tiling == far.info.tiling
     half = choose_fit(far, 480, 854, (100 * 24 * 256 * 256) + 58 * 24 * pixels + 100 * 6 * pixels)
     assert (half.tiling, half.window) == (far.info.tiling, 24)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_network_and_fusion_take_turns(scale):
+    """What the fusion keeps counts beside both, and of their own peaks the larger."""
+    work = Hungry()
+    work.info = dataclasses.replace(work.info, window=1, scale=scale)
+    fusion = Fusion(2, DisAlignment(), torch.device("cpu"))
+    size = 480, 854
+    enlarged = scale * size[0], scale * size[1]
+    alone = bytes_needed(work, MemoryPlan(None, None), *size)
+    kept, working = fusion.held_bytes(*enlarged), fusion.working_bytes(*enlarged)
+    both = bytes_needed(work, MemoryPlan(None, None), *size, fusion)
+    assert working > alone
+    assert kept + working < both < kept + working + alone
+    work.peak_bytes = lambda frames, height, width: 10**10
+    greedy = bytes_needed(work, MemoryPlan(None, None), *size)
+    assert bytes_needed(work, MemoryPlan(None, None), *size, fusion) == kept + greedy
+    work.peak_bytes = Hungry().peak_bytes
+    assert choose_fit(work, *size, both, fusion=fusion).tiling is None
+    with pytest.raises(ResourceError):
+        choose_fit(work, *size, kept + working, fusion=fusion)
 
 
 def test_what_the_user_asks_for_is_kept():

@@ -210,11 +210,13 @@ class Runner:
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
             for index, image in zip(window.outputs, restored, strict=True):
-                if index < first:
-                    continue
-                found[index] = (found[index] + image) / 2 if index in found else image
+                if index >= first:
+                    found[index] = (found[index] + image) / 2 if index in found else image
+            # What is done with frames that are ready, and the next window, find this memory free.
+            del images, priors, restored, image
             for index in [i for i in found if i < unfinished]:
-                yield held.get(start + index)[0], found.pop(index)
+                # A copy: whoever keeps a view keeps all frames of the window.
+                yield held.get(start + index)[0], found.pop(index).clone()
         held.clear()
 
     def restore_window(
