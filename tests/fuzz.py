@@ -181,6 +181,7 @@ def attack(name: str, target: Target, number: int, folder: Path, keep: Path, end
     @given(inputs(target))
     def test(made: tuple[str, bytes]) -> None:
         if time.monotonic() > end + 60:
+            assert not least, least[0][2]  # as it is, if time ends while it is shrunk
             return
         file, bad = made
         wrong = outcome(target, folder / file, bad)

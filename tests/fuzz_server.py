@@ -310,6 +310,7 @@ def check(
     let_in = TOKEN in sent.get("authorization", "") or cookie_value(TOKEN) in asked
     if good and token and not let_in and quote(TOKEN) not in asked and TOKEN not in asked:
         return "let in without the token"
+    # The framework's own answer to a part that lies behind the end, and none at all, have no words.
     is_api = scope["path"].startswith("/api/") and scope["method"] != "HEAD"
     if is_api and status >= 400 and status not in (416, 499):
         said = json.loads(content)["error"]

@@ -226,8 +226,10 @@ def fingerprint(path: Path, *, timed: bool = True) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; empty for pipes and devices, which may never end and are refused later."""
     digest = hashlib.sha256()
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         while content := file.read(SAMPLE):
             digest.update(content)
