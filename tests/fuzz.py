@@ -47,7 +47,7 @@ from unblur.weights import difference, load, model_names
 from unblur.weights.switches import read_switches
 
 try:
-    from tests.fuzz_server import PATIENCE, ask_server, conversations, count_of, prepared
+    from tests.fuzz_server import PATIENCE, ask_server, conversations, count_of, prepared, sweep
 except ImportError:  # the extra is missing: all but the server is attacked
     prepared = None  # type: ignore[assignment]
 
@@ -73,6 +73,8 @@ class Target:
     """What makes damaged ones; None: `damages` of those above."""
     inside: Callable[[bytes], int] = lambda data: 1
     """How many inputs one of them is."""
+    first: list[bytes] = field(default_factory=list)
+    """Inputs to try before any that are drawn."""
     seconds: int = SECONDS
     tried: int = 0
     refused: int = 0
@@ -104,6 +106,9 @@ def main() -> int:
                 if name != "commits" and (wrong or target.refused):
                     print(f"{name}: {file} is not read as it is: {wrong}")
                     return 2
+        for name, target in targets.items():
+            for data in target.first:
+                try_one(name, target, Path(folder), wanted.keep, data)
         end, number = time.monotonic() + 60 * wanted.minutes, wanted.seed
         while time.monotonic() < end:
             for name, target in targets.items():
@@ -155,6 +160,17 @@ def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
             order = "big" if size % 8 < 4 else "little"
             out[at : at + width] = (value % 256**width).to_bytes(width, order)  # type: ignore[arg-type]
     return bytes(out)
+
+
+def try_one(name: str, target: Target, folder: Path, keep: Path, data: bytes) -> None:
+    """An input that is not drawn, and not shrunk."""
+    file = target.corpus[0][0]
+    if wrong := outcome(target, folder / file, data):
+        keep.mkdir(exist_ok=True)
+        path = keep / f"{name}-first-{len(target.found)}-{file}"
+        path.write_bytes(data)
+        target.found.append(f"{path}: {wrong}")
+        print(f"FOUND {path}: {wrong}", flush=True)
 
 
 def inputs(target: Target) -> st.SearchStrategy[tuple[str, bytes]]:
@@ -244,7 +260,9 @@ def outcome(target: Target, path: Path, data: bytes) -> str:
 def server_target(folder: Path) -> Target:
     """A server that has clips, projects and jobs, and many requests to it one after the other."""
     known, begin = prepared(folder)
-    return Target(ask_server, [("a.http", begin)], conversations(known), count_of, seconds=PATIENCE)
+    begun = [("a.http", begin)]
+    first = list(sweep(known))
+    return Target(ask_server, begun, conversations(known), count_of, first, PATIENCE)
 
 
 def read_media(path: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -31,6 +31,10 @@ SLOWEST = 20
 """Seconds that an answer may take."""
 TOKEN = "a token that no one guesses"
 SECRET = b"SECRET: not for the server"
+LONGEST = 300
+"""Requests of a conversation."""
+PLAIN = "/%?&=:;+#\\"
+"""Characters that an address keeps as they are."""
 HOST = "127.0.0.1:8765"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\0\0\4\0\0\0\3" + bytes(9)
 """As much of a PNG of 4x3 as is looked at."""
@@ -160,6 +164,58 @@ def conversations(known: dict[str, list[str]]) -> st.SearchStrategy[bytes]:
     return st.builds(conversation, st.booleans(), requests)
 
 
+def sweep(known: dict[str, list[str]]) -> Iterator[bytes]:
+    """Each header, part of an address and value of a body that is bad, by itself in a request."""
+    clip, project, job = (known[kind][0] for kind in ("clip", "project", "job"))
+    own = {"clips": clip, "sources": clip, "projects": project, "jobs": job}
+    requests = []
+    for name, values in FIELDS:
+        for value in values:
+            for path in (f"/api/clips/{clip}/file", f"/api/jobs/{job}/files/result.mp4", "/app.js"):
+                requests.append(http("GET", path, more=[(name, value)]))
+            requests.append(http("POST", "/api/clips?name=a.mp4", b"VIDEO", [(name, value)]))
+    for part in PARTS:
+        for place in PLACES:
+            number = own.get(place.split("/")[2] if place.count("/") > 2 else "", clip)
+            path = place.replace("{x}", part).replace("{id}", number)
+            more = "".join(f"&{name}={part}" for name in QUERIES)
+            for each in (path, f"{path}?frame=1&x=1&y=1&first=0&last=1{more}"):
+                requests.append(http("GET", quote(each, safe=PLAIN)))
+    for body in bodies(known):
+        for key in KEYS:
+            for value in VALUES:
+                text = json.dumps({**body, key: value}).encode()
+                kind = [("content-type", "application/json")]
+                requests.append(http("POST", place_of(body, project), text, kind))
+    for at in range(0, len(requests), LONGEST):
+        yield conversation(False, requests[at : at + LONGEST])
+
+
+def bodies(known: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Requests of each kind that are right, or nearly."""
+    clip, project, job = (known[kind][0] for kind in ("clip", "project", "job"))
+    return [
+        *({"kind": kind, "clip": clip} for kind in ("analyze", "estimate", "preview", "trial")),
+        {"kind": "restore", "clip": clip, "model": "ok", "start": "f1", "end": "1:02.5"},
+        {"kind": "fit", "clip": clip, "layers": 2},
+        {"kind": "export", "project": project, "mode": "edit-sharp", "paint": {"foreground": "x"}},
+        {"kind": "flow", "project": project, "first": 0, "last": 1},
+        {"mode": "sharp", "frame": 1, "width": 64},
+        {"folder": 0, "path": "a.mp4"},
+        {"folder": 0, "path": "out/secret.mp4"},
+        {"job": job, "file": "result.mp4"},
+    ]
+
+
+def place_of(body: dict[str, Any], project: str) -> str:
+    """Where a body goes."""
+    if "kind" in body:
+        return "/api/jobs"
+    if "mode" in body:
+        return f"/api/projects/{project}/image"
+    return "/api/clips/folder" if "folder" in body else "/api/clips/job"
+
+
 def hostile(known: dict[str, list[str]], numbers: list[str]) -> st.SearchStrategy[bytes]:
     """One request: what people send, with some of its parts replaced."""
     part = st.one_of(st.sampled_from(PARTS), st.sampled_from(numbers), st.text(max_size=20))
@@ -183,25 +239,14 @@ def hostile(known: dict[str, list[str]], numbers: list[str]) -> st.SearchStrateg
             fields.append(("content-type", kind))
         usual = "POST" if body else "GET"
         method = draw(st.one_of(st.just(usual), st.just(usual), st.sampled_from(METHODS)))
-        return http(method, quote(path, safe="/%?&=:;+#\\"), body, fields)
+        return http(method, quote(path, safe=PLAIN), body, fields)
 
     return one()
 
 
 def texts(known: dict[str, list[str]]) -> st.SearchStrategy[bytes]:
     """Bodies of JSON: those that are right, and some of their values replaced."""
-    clip, project, job = known["clip"][0], known["project"][0], known["job"][0]
-    whole: list[dict[str, Any]] = [
-        *({"kind": kind, "clip": clip} for kind in ("analyze", "estimate", "preview", "trial")),
-        {"kind": "restore", "clip": clip, "model": "ok", "start": "f1", "end": "1:02.5"},
-        {"kind": "fit", "clip": clip, "layers": 2},
-        {"kind": "export", "project": project, "mode": "edit-sharp", "paint": {"foreground": "x"}},
-        {"kind": "flow", "project": project, "first": 0, "last": 1},
-        {"mode": "sharp", "frame": 1, "width": 64},
-        {"folder": 0, "path": "a.mp4"},
-        {"folder": 0, "path": "out/secret.mp4"},
-        {"job": job, "file": "result.mp4"},
-    ]
+    whole = bodies(known)
     values = st.one_of(
         st.sampled_from(VALUES),
         st.sampled_from(PARTS),

@@ -151,8 +151,9 @@ def test_a_limit_that_is_too_small_is_answered_with_the_least_that_will_do():
             choose_fit(Hungry(), 480, 854, room, limit=10**9)
         least = int(re.search(r"--max-memory (\d+)MB", str(said.value))[1]) * 10**6
         choose_fit(Hungry(), 480, 854, room + least - 10**9, limit=least)
+        much = 2 * 10**7
         with pytest.raises(ResourceError):
-            choose_fit(Hungry(), 480, 854, room + least - 10**9 - 10**6, limit=least - 10**6)
+            choose_fit(Hungry(), 480, 854, room + least - 10**9 - much, limit=least - much)
 
 
 def test_windows_that_give_the_same_are_shortened_before_frames_are_cut():

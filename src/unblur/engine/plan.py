@@ -25,6 +25,8 @@ TOO_LITTLE = (
     "{more:,.0f} MB more by --max-memory or by closing other programs, or take a smaller --window, "
     "--tile or --model"
 )
+SPARE = 5_000_000
+"""Bytes by which a limit that is recommended is above the least."""
 SHORTEST_WINDOW = 3
 """Frames: fewer, and a temporal network has no neighbours on both sides."""
 
@@ -98,8 +100,10 @@ def choose_fit(
                 )
             return fit
     if limit is not None:
+        # Programs differ by a few MB from run to run: what is said is to be enough the next time.
+        enough = -(-(limit + least - room + SPARE) // 10_000_000) * 10
         raise ResourceError(
-            f"{restorer.info.name} needs --max-memory {-(-(limit + least - room) // 1_000_000)}MB"
+            f"{restorer.info.name} needs --max-memory {enough}MB"
             f" at least for frames of {width}x{height}: allow it, or take a smaller --window,"
             " --tile or --model"
         )
