@@ -209,11 +209,9 @@ class Runner:
             restored = self._run_window(images, positions, priors)  # (n, 3, sH, sW)
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
-            for index, image in zip(window.outputs, restored, strict=True):
-                if index >= first:
-                    found[index] = (found[index] + image) / 2 if index in found else image
+            add_to(found, window.outputs, restored, first)
             # What is done with frames that are ready, and the next window, find this memory free.
-            del images, priors, restored, image
+            del images, priors, restored
             for index in [i for i in found if i < unfinished]:
                 # A copy: whoever keeps a view keeps all frames of the window.
                 yield held.get(start + index)[0], found.pop(index).clone()
@@ -321,6 +319,13 @@ class Runner:
             self.fit = MemoryPlan(smaller.pop(0), self.fit.window)
             if self.refitted is not None:
                 self.refitted(self.fit)
+
+
+def add_to(found: dict[int, Tensor], outputs: Sequence[int], restored: Tensor, first: int) -> None:
+    """Adds the frames that a window gave, from `first` on: the mean where one was given before."""
+    for index, image in zip(outputs, restored, strict=True):
+        if index >= first:
+            found[index] = (found[index] + image) / 2 if index in found else image
 
 
 def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:
