@@ -10,12 +10,10 @@ purpose is shrunk by hypothesis and kept; it is to become a test.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import json
 import os
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -27,8 +25,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -42,7 +38,7 @@ from tests.atlas import analytic
 from tests.video.media import make_clip, pass_through
 from unblur.atlas.project.paint import read_edit
 from unblur.disk import COMMIT, recover
-from unblur.errors import UnblurError, UsageError
+from unblur.errors import UnblurError
 from unblur.models.convert import read_state_dict
 from unblur.training import checkpoint, recipe
 from unblur.video import open_video
@@ -51,10 +47,9 @@ from unblur.weights import difference, load, model_names
 from unblur.weights.switches import read_switches
 
 try:
-    from unblur.web import Settings
-    from unblur.web.app import create_app
+    from tests.fuzz_server import PATIENCE, ask_server, conversations, count_of, prepared, sweep
 except ImportError:  # the extra is missing: all but the server is attacked
-    create_app = None  # type: ignore[assignment]
+    prepared = None  # type: ignore[assignment]
 
 SECONDS = 30
 """After which a single file hangs."""
@@ -74,6 +69,13 @@ class Target:
     read: Read
     corpus: list[tuple[str, bytes]]
     """Names and contents to begin with."""
+    draw: st.SearchStrategy[bytes] | None = None
+    """What makes damaged ones; None: `damages` of those above."""
+    inside: Callable[[bytes], int] = lambda data: 1
+    """How many inputs one of them is."""
+    first: list[bytes] = field(default_factory=list)
+    """Inputs to try before any that are drawn."""
+    seconds: int = SECONDS
     tried: int = 0
     refused: int = 0
     slowest: float = 0.0
@@ -94,17 +96,19 @@ def main() -> int:
     print(f"seed {wanted.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         targets = {
-            name: target
-            for name, target in all_targets(Path(folder)).items()
+            name: make(Path(folder))
+            for name, make in KINDS.items()
             if not wanted.only or name in wanted.only.split(",")
         }
         for name, target in targets.items():
             for file, content in target.corpus:
                 wrong = outcome(target, Path(folder) / file, content)
-                refused = target.refused and name != "server"  # not every job can be deleted
-                if name != "commits" and (wrong or refused):
+                if name != "commits" and (wrong or target.refused):
                     print(f"{name}: {file} is not read as it is: {wrong}")
                     return 2
+        for name, target in targets.items():
+            for data in target.first:
+                try_one(name, target, Path(folder), wanted.keep, data)
         end, number = time.monotonic() + 60 * wanted.minutes, wanted.seed
         while time.monotonic() < end:
             for name, target in targets.items():
@@ -158,6 +162,26 @@ def damaged(data: bytes, how: list[tuple[str, float, int, int]]) -> bytes:
     return bytes(out)
 
 
+def try_one(name: str, target: Target, folder: Path, keep: Path, data: bytes) -> None:
+    """An input that is not drawn, and not shrunk."""
+    file = target.corpus[0][0]
+    if wrong := outcome(target, folder / file, data):
+        keep.mkdir(exist_ok=True)
+        path = keep / f"{name}-first-{len(target.found)}-{file}"
+        path.write_bytes(data)
+        target.found.append(f"{path}: {wrong}")
+        print(f"FOUND {path}: {wrong}", flush=True)
+
+
+def inputs(target: Target) -> st.SearchStrategy[tuple[str, bytes]]:
+    """Names and contents of what a target is given."""
+    if target.draw is not None:
+        return target.draw.map(lambda data: (target.corpus[0][0], data))
+    return st.builds(
+        lambda one, how: (one[0], damaged(one[1], how)), st.sampled_from(target.corpus), damages
+    )
+
+
 def attack(name: str, target: Target, number: int, folder: Path, keep: Path, end: float) -> None:
     """A round of damaged files of one kind; what fails is shrunk and kept."""
     least: list[tuple[str, bytes, str]] = []
@@ -170,12 +194,12 @@ def attack(name: str, target: Target, number: int, folder: Path, keep: Path, end
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.integers(0, len(target.corpus) - 1), damages)
-    def test(which: int, how: list[tuple[str, float, int, int]]) -> None:
+    @given(inputs(target))
+    def test(made: tuple[str, bytes]) -> None:
         if time.monotonic() > end + 60:
+            assert not least, least[0][2]  # as it is, if time ends while it is shrunk
             return
-        file, content = target.corpus[which]
-        bad = damaged(content, how)
+        file, bad = made
         wrong = outcome(target, folder / file, bad)
         if wrong:
             least[:] = [(file, bad, wrong)]
@@ -201,7 +225,7 @@ def outcome(target: Target, path: Path, data: bytes) -> str:
     if child == 0:
         code = 9
         try:
-            signal.alarm(SECONDS)
+            signal.alarm(target.seconds)
             room = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (room, room))
             quiet = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -218,7 +242,7 @@ def outcome(target: Target, path: Path, data: bytes) -> str:
         finally:
             os._exit(code)
     _, status, used = os.wait4(child, 0)
-    target.tried += 1
+    target.tried += target.inside(data)
     target.slowest = max(target.slowest, time.monotonic() - began)
     target.peak = max(target.peak, used.ru_maxrss << 10)
     code = os.waitstatus_to_exitcode(status)
@@ -227,27 +251,18 @@ def outcome(target: Target, path: Path, data: bytes) -> str:
         return ""
     said = log.read_text(errors="replace").strip().splitlines() or [""]
     if code == -signal.SIGALRM:
-        return f"hangs for more than {SECONDS} s"
+        return f"hangs for more than {target.seconds} s"
     if code < 0:
         return f"ends the process with signal {-code}"
     return "takes too much memory" if code == 8 else said[-1][:200]
 
 
-def all_targets(folder: Path) -> dict[str, Target]:
-    """All kinds, with files to begin with."""
-    (folder / "project").mkdir()
-    return {
-        "media": Target(read_media, list(media_files(folder))),
-        "images": Target(lambda path: read_image(path, 1 << 22), list(image_files(folder))),
-        "weights": Target(read_weights, list(weights_files(folder))),
-        "pth": Target(read_state_dict, [("a.pth", torch_file())]),
-        "recipes": Target(recipe.load, list(recipe_files())),
-        "states": Target(read_state, [("state.json", state_file(folder))]),
-        "projects": Target(read_project, [("atlas.json", project_file(folder))]),
-        "painted": Target(read_painted, list(painted_files())),
-        "commits": Target(read_commit, [("plan.json", b'{"remove": ["a", "../b", ""]}')]),
-        **({"server": Target(ask_server, list(requests(folder)))} if create_app else {}),
-    }
+def server_target(folder: Path) -> Target:
+    """A server that has clips, projects and jobs, and many requests to it one after the other."""
+    known, begin = prepared(folder)
+    begun = [("a.http", begin)]
+    first = list(sweep(known))
+    return Target(ask_server, begun, conversations(known), count_of, first, PATIENCE)
 
 
 def read_media(path: Path) -> None:
@@ -308,7 +323,7 @@ def read_weights(path: Path) -> None:
     difference.load_whole(path, lambda state: state)
 
 
-def weights_files(folder: Path) -> Iterator[tuple[str, bytes]]:
+def weights_files() -> Iterator[tuple[str, bytes]]:
     """Whole weights, and a difference."""
     facts = {"name": "motion-s", "switches": '{"channels": 8}'}
     state = {"a.weight": torch.ones(4, 3), "a.bias": torch.ones(4).half()}
@@ -355,6 +370,7 @@ def read_project(path: Path) -> None:
 
 def project_file(folder: Path) -> bytes:
     """A project; its head is what is damaged."""
+    (folder / "project").mkdir()
     analytic.project(frames=2).save(folder / "project")
     return (folder / "project" / "atlas.json").read_bytes()
 
@@ -389,93 +405,21 @@ def read_commit(path: Path) -> None:
     recover(folder)
 
 
-def ask_server(path: Path) -> None:
-    """Puts a request to a server that has a clip and a job; its processes are stand-ins."""
-    home = path.parent / "home-now"
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(path.parent / "home", home)
-    status, answer = asyncio.run(answered(home, [path.read_bytes()]))[0]
-    if status >= 500 and status != 507:  # which says that the disk is full
-        raise AssertionError(f"{status}: {answer[:200]!r}")
-    if status >= 400:
-        raise UsageError(answer.decode(errors="replace"))
-
-
-def requests(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Requests of each kind, as they go over the wire."""
-    clip = http("POST /api/clips?name=film.mp4", b"VIDEO" + bytes(300))
-    home = folder / "home"
-    number = json.loads(asyncio.run(answered(home, [clip]))[0][1])["id"]
-    job = {"kind": "restore", "clip": number, "model": "ok", "start": "f1", "end": "1:02.5"}
-    submitted = http("POST /api/jobs", json.dumps(job).encode())
-    made = json.loads(asyncio.run(answered(home, [submitted]))[0][1])["id"]
-    for name, request in {
-        "about": http("GET /api/about"),
-        "clip": clip,
-        "job": submitted,
-        "jobs": http(f"GET /api/jobs/{made}"),
-        "file": http(f"GET /api/sources/{number}"),
-        "frame": http(f"GET /api/clips/{number}/frames/3?width=64"),
-        "again": http(f"POST /api/jobs/{made}/cancel"),
-        "delete": http(f"DELETE /api/jobs/{made}"),
-        "part": http(f"GET /api/clips/{number}/file", more="range: bytes=10-200\r\n"),
-        "page": http("GET /"),
-    }.items():
-        yield f"{name}.http", request
-
-
-def http(line: str, body: bytes = b"", more: str = "") -> bytes:
-    """A request of HTTP."""
-    kind = "application/json" if body[:1] == b"{" else "application/octet-stream"
-    size = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\n" if body else ""
-    return f"{line} HTTP/1.1\r\nhost: 127.0.0.1:8765\r\n{more}{size}\r\n".encode() + body
-
-
-async def answered(home: Path, sent: list[bytes]) -> list[tuple[int, bytes]]:
-    """Status and content of a server's answers to requests, whatever is in them."""
-    program = (sys.executable, str(Path(__file__).parent / "web" / "fake_program.py"))
-    app = create_app(Settings(home=home, program=program))
-    found = []
-    async with app.router.lifespan_context(app):
-        for request in sent:
-            scope, body = as_scope(request)
-            parts: list[Any] = []
-            left = [{"type": "http.request", "body": body, "more_body": False}]
-
-            async def receive(left: list[Any] = left) -> Any:
-                return left.pop() if left else {"type": "http.disconnect"}
-
-            async def send(part: Any, parts: list[Any] = parts) -> None:
-                parts.append(part)
-
-            await app(scope, receive, send)
-            content = b"".join(part.get("body", b"") for part in parts)
-            found.append((parts[0]["status"] if parts else 400, content))
-    return found
-
-
-def as_scope(request: bytes) -> tuple[dict[str, Any], bytes]:
-    """What a server of ASGI makes of a request, and its body."""
-    head, _, body = request.partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n")
-    method, target, *_ = [*first.split(b" "), b"", b""]
-    path, _, query = target.partition(b"?")
-    pairs = (line.partition(b":") for line in lines)
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "scheme": "http",
-        "method": method.decode("latin-1").upper(),
-        "path": unquote(path.decode("latin-1")),
-        "raw_path": path,
-        "query_string": query,
-        "root_path": "",
-        "headers": [(name.strip().lower(), value.strip()) for name, _, value in pairs],
-        "client": ("127.0.0.1", 4000),
-        "server": ("127.0.0.1", 8765),
-    }, body
-
+KINDS: dict[str, Callable[[Path], Target]] = {
+    "media": lambda folder: Target(read_media, list(media_files(folder))),
+    "images": lambda folder: Target(
+        lambda path: read_image(path, 1 << 22), list(image_files(folder))
+    ),
+    "weights": lambda _: Target(read_weights, list(weights_files())),
+    "pth": lambda _: Target(read_state_dict, [("a.pth", torch_file())]),
+    "recipes": lambda _: Target(recipe.load, list(recipe_files())),
+    "states": lambda folder: Target(read_state, [("state.json", state_file(folder))]),
+    "projects": lambda folder: Target(read_project, [("atlas.json", project_file(folder))]),
+    "painted": lambda _: Target(read_painted, list(painted_files())),
+    "commits": lambda _: Target(read_commit, [("plan.json", b'{"remove": ["a", "../b", ""]}')]),
+    **({"server": server_target} if prepared else {}),
+}
+"""What makes each kind, with files to begin with."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,14 +16,15 @@ import torch
 from safetensors.torch import save_file
 
 import unblur
+from tests.video.media import make_clip
 from unblur.disk import read_bytes
-from unblur.errors import MediaError, ResourceError, UsageError, WeightsError
+from unblur.errors import MediaError, ResourceError, UnblurError, UsageError, WeightsError
 from unblur.models.convert import convert_file, maxim
 from unblur.ops.memory import resident
 from unblur.video import open_video
 from unblur.video.images import read_image
 from unblur.video.png import SIGNATURE
-from unblur.weights import difference, load
+from unblur.weights import MOST_TENSORS, difference, load
 
 MB = 1 << 20
 
@@ -189,3 +190,20 @@ def test_no_pickle_is_run(tmp_path: Path) -> None:
         with pytest.raises((WeightsError, UsageError)):
             convert_file(tmp_path / name)
     assert not mark.exists()
+
+
+def test_weights_that_never_end_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    """A job is known again by the content of its weights, which is looked at first."""
+    os.mkfifo(tmp_path / "pipe")
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1")
+    for weights in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(UnblurError) as said:
+            unblur.restore(clip, tmp_path / "out.mkv", model="motion-s", weights=weights)
+        assert said.value.exit_code in (2, 3)
+
+
+def test_weights_with_too_many_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "many.safetensors"
+    save_file({str(n): torch.zeros(0) for n in range(MOST_TENSORS + 1)}, path)
+    with pytest.raises(WeightsError, match="20,001 tensors, more than any network"):
+        load(path)

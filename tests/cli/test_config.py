@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -142,3 +143,19 @@ def test_other_shells_take_the_script(capsys, shell):
     assert "motion-s" in script
     if shutil.which(shell):
         subprocess.run([shell, "-n", "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "[restore]\ncrf = " + "9" * 5000, "#" * 200_000]
+)
+def test_a_file_that_cannot_be_meant_is_named(home, capsys, text):
+    (home / "config.toml").write_text(text)
+    assert main(["config"]) == 2
+    assert "config.toml" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_in_its_place_is_not_waited_for(home, capsys):
+    os.mkfifo(home / "config.toml")
+    assert main(["config"]) == 2
+    assert "config.toml is no file of defaults" in capsys.readouterr().err

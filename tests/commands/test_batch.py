@@ -117,3 +117,11 @@ def test_a_bad_file_does_not_stop_the_rest(clips, tmp_path, capfd):
     ]
     assert main(words) == 1  # outputs that exist are not replaced without --overwrite
     capfd.readouterr()
+
+
+def test_links_to_themselves_and_upwards_are_left_out(clips):
+    (clips / "loop.mp4").symlink_to("loop.mp4")
+    (clips / "more" / "up").symlink_to("..")
+    out = clips / "more" / "done"
+    found = tasks([str(clips)], out, recursive=True)
+    assert outputs(found, out) == ["a.mp4", "b.mkv", "bad.mov", "more/a.mp4"]

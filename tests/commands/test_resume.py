@@ -585,3 +585,50 @@ def test_frames_within_reach_are_enough(monkeypatch):
             assert [frame.number for frame, _ in rest] == list(range(first, 23))
             for frame, image in rest:
                 assert torch.equal(image, whole[frame.number])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+@pytest.mark.parametrize("name", ["journal.json", "00000.frames", "00001.frames", "result", "own"])
+def test_links_and_pipes_among_what_was_done_lead_nowhere(clip, whole, tmp_path, killed, name):
+    """Whatever they point to stays as it is, and nothing waits for a pipe."""
+    target, mine = tmp_path / "out.mkv", tmp_path / "mine"
+    mine.write_bytes(b"mine" * 1000)
+    for put in (lambda path: path.symlink_to(mine), os.mkfifo):
+        killed(clip, target, 17, model="mixing")
+        place = folder_of(target) / name
+        place.unlink(missing_ok=True)
+        put(place)
+        assert [left.target for left in leftovers(tmp_path)] == [target]
+        unblur.restore(clip, target, model="mixing", resume=True, overwrite=True)
+        assert content(target) == content(whole)
+        assert mine.read_bytes() == b"mine" * 1000
+        target.unlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+def test_a_lock_or_folder_of_somebody_else_is_not_touched(clip, tmp_path, capsys):
+    target, mine = tmp_path / "out.mkv", tmp_path / "mine"
+    (mine / "more").mkdir(parents=True)
+    for path in (mine / "lock", mine / "more" / "thesis"):
+        path.write_text("my only copy")
+    place = folder_of(target)
+    place.symlink_to(mine)
+    assert leftovers(tmp_path) == []
+    assert main(["clean", str(tmp_path)]) == 0
+    with pytest.raises(UsageError, match="remove it, or choose another name"):
+        unblur.restore(clip, target, model="none")
+    place.unlink()
+    place.mkdir()
+    (place / "lock").symlink_to(mine / "lock")
+    with pytest.raises(UsageError, match="remove it, or choose another name"):
+        unblur.restore(clip, target, model="none")
+    assert (mine / "lock").read_text() == (mine / "more" / "thesis").read_text() == "my only copy"
+
+
+def test_zeros_are_no_frames(tmp_path):
+    """As where a disk that was full or cut off gave room and no content."""
+    path = tmp_path / "00000.frames"
+    path.touch()
+    os.truncate(path, 10**11)
+    assert Kept(tmp_path).waiting(0) == []
+    assert path.stat().st_size == 0

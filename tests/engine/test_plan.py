@@ -10,8 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.engine.plan import MemoryPlan, candidates, choose_fit, starts, tile_weight, tiles
+from unblur.engine.fusion import Fusion
+from unblur.engine.plan import (
+    MemoryPlan,
+    bytes_needed,
+    candidates,
+    choose_fit,
+    starts,
+    tile_weight,
+    tiles,
+)
 from unblur.errors import ResourceError, UnblurWarning
+from unblur.guidance.align import DisAlignment
 from unblur.restorers.base import Tiling
 from unblur.restorers.none import Untouched
 
@@ -89,6 +99,28 @@ def test_frames_held_for_references_and_guidance_count():
     assert (half.tiling, half.window) == (far.info.tiling, 24)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_network_and_fusion_take_turns(scale):
+    """What the fusion keeps counts beside both, and of their own peaks the larger."""
+    work = Hungry()
+    work.info = dataclasses.replace(work.info, window=1, scale=scale)
+    fusion = Fusion(2, DisAlignment(), torch.device("cpu"))
+    size = 480, 854
+    enlarged = scale * size[0], scale * size[1]
+    alone = bytes_needed(work, MemoryPlan(None, None), *size)
+    kept, working = fusion.held_bytes(*enlarged), fusion.working_bytes(*enlarged)
+    both = bytes_needed(work, MemoryPlan(None, None), *size, fusion)
+    assert working > alone
+    assert kept + working < both < kept + working + alone
+    work.peak_bytes = lambda frames, height, width: 10**10
+    greedy = bytes_needed(work, MemoryPlan(None, None), *size)
+    assert bytes_needed(work, MemoryPlan(None, None), *size, fusion) == kept + greedy
+    work.peak_bytes = Hungry().peak_bytes
+    assert choose_fit(work, *size, both, fusion=fusion).tiling is None
+    with pytest.raises(ResourceError):
+        choose_fit(work, *size, kept + working, fusion=fusion)
+
+
 def test_what_the_user_asks_for_is_kept():
     fit = choose_fit(Hungry(), 480, 854, 10**12, tile=128, window=7)
     assert fit.tiling.size == 128
@@ -119,8 +151,9 @@ def test_a_limit_that_is_too_small_is_answered_with_the_least_that_will_do():
             choose_fit(Hungry(), 480, 854, room, limit=10**9)
         least = int(re.search(r"--max-memory (\d+)MB", str(said.value))[1]) * 10**6
         choose_fit(Hungry(), 480, 854, room + least - 10**9, limit=least)
+        much = 2 * 10**7
         with pytest.raises(ResourceError):
-            choose_fit(Hungry(), 480, 854, room + least - 10**9 - 10**6, limit=least - 10**6)
+            choose_fit(Hungry(), 480, 854, room + least - 10**9 - much, limit=least - much)
 
 
 def test_windows_that_give_the_same_are_shortened_before_frames_are_cut():

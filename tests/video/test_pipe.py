@@ -15,6 +15,7 @@ import pytest
 import unblur
 from unblur import cli
 from unblur.errors import MediaError, UnblurWarning, UsageError
+from unblur.video import create_video
 from unblur.video.pipe import PipeReader, PipeWriter
 from unblur.video.pixels.planes import channels_of
 
@@ -270,6 +271,26 @@ def test_wrong_requests_are_named(through, capsys, monkeypatch, tmp_path):
     (tmp_path / "in.nut").write_bytes(nut())
     with pytest.raises(UsageError, match="an extension says it"):
         unblur.restore(tmp_path / "in.nut", tmp_path / "out.mkv", model="none", format="nut")
+
+
+def test_standard_streams_that_cannot_be_used_are_named(monkeypatch, tmp_path):
+    """Closed, or the other way round: `unblur - OUT < FOLDER`, `unblur IN - 1< FILE`."""
+    path = tmp_path / "in.mkv"
+    path.write_bytes(b"mine")
+    with path.open("ab", buffering=0) as only_written:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.FileIO(only_written.fileno(), "r")))
+        with pytest.raises(MediaError, match=r"standard input cannot be read .*: name a file"):
+            PipeReader()
+    info = PipeReader(file=io.BytesIO(nut())).info
+    with path.open("rb", buffering=0) as only_read:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.FileIO(only_read.fileno(), "r")))
+        with pytest.raises(UsageError, match=r"standard output takes nothing .*: name a file"):
+            PipeWriter(info)
+    with path.open("r+") as same:
+        monkeypatch.setattr(sys, "stdout", same)
+        with pytest.raises(UsageError, match="which is read"):
+            create_video("-", info, inputs=(path, None))
+    assert path.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("format", ["y4m", "nut"])

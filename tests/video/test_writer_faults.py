@@ -281,3 +281,10 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     )
     early, late = (int(line) for line in out.stdout.split())
     assert late < early + 2**22  # 300 more frames are 9 MB
+
+
+def test_a_link_to_itself_is_refused_before_anything_is_done(clip: Path, folder: Path) -> None:
+    (folder / "loop.mkv").symlink_to("loop.mkv")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="a link to itself"):
+            create_video(folder / "loop.mkv", probe(clip), overwrite=overwrite)

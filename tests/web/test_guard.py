@@ -434,3 +434,35 @@ def test_paint_has_the_size_of_its_atlas(
     assert shown_.json() == {"foreground": str(file)}
     body = {"mode": "edit-sharp", "paint": {"foreground": "0" * 16}}
     assert client.post(f"/api/projects/{project}/image", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("length", ["9" * 19, "9" * 5000])
+def test_lengths_beyond_all_numbers_are_too_long(client: TestClient, length: str) -> None:
+    answer = client.post("/api/clips?name=a.mp4", content=VIDEO, headers={"content-length": length})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes=-",
+        "bytes=0-0,2-3",
+        "bytes=" + "9" * 5000 + "-",
+        "lines=1-2",
+    ],
+)
+def test_parts_that_are_none_are_answered_with_the_whole(client: TestClient, part: str) -> None:
+    clip = add_clip(client)
+    answer = client.get(f"/api/clips/{clip}/file", headers={"range": part})
+    assert (answer.status_code, answer.content) == (200, VIDEO)
+    answer = client.get(f"/api/clips/{clip}/file", headers={"range": "bytes=-3"})
+    assert (answer.status_code, answer.content) == (206, VIDEO[-3:])
+
+
+def test_an_answer_does_not_repeat_a_long_request(client: TestClient) -> None:
+    for body in ({"kind": "x" * 9000}, {"kind": "flow", "x" * 9000: 1}):
+        answer = client.post("/api/jobs", json=body)
+        assert answer.status_code == 422
+        assert 0 < len(answer.json()["error"]["message"]) < 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from unblur import weights
-from unblur.errors import WeightsError
+from unblur.errors import UsageError, WeightsError
 from unblur.models import load_state
 
 
@@ -76,3 +77,22 @@ def test_a_file_that_bears_a_former_name_is_of_the_model_as_it_is_called_now(tmp
     weights.save(path, {"a": torch.zeros(1)}, {"network": "bsstnet-m", "base": "bsstnet-s"})
     assert weights.model_names(path) == ["motion-m"]
     assert weights.metadata(path)["base"] == "motion-s"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links of POSIX")
+def test_only_files_are_replaced_and_links_are_followed(tmp_path):
+    state = {"a": torch.ones(1)}
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder", "", "a\0b", "x" * 300):
+        with pytest.raises(UsageError):
+            weights.save(tmp_path / name if name else "", state, {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    (tmp_path / "link").symlink_to("real.safetensors")
+    weights.save(tmp_path / "link", state, {})
+    assert (tmp_path / "link").is_symlink()
+    before = (tmp_path / "real.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="exists: choose another name, or add --overwrite"):
+        weights.save(tmp_path / "real.safetensors", {"b": torch.zeros(9)}, {}, overwrite=False)
+    assert (tmp_path / "real.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))

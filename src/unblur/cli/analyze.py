@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,4 +147,4 @@ def write(path: Path, found: Analysis, lines: list[str], overwrite: bool) -> Non
     content = (
         page(found, lines).encode() if path.suffix.lower() in PAGES else as_png(timeline(found))
     )
-    write_whole(path.resolve(), content, overwrite=overwrite)
+    write_whole(Path(os.path.realpath(path)), content, overwrite=overwrite)

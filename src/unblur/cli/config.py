@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +33,7 @@ TEMPLATE = """\
 # max-memory = "3GB"
 # device = "cuda:0"
 """
-
-
+MOST_BYTES = 100_000
 INSTEAD = {"--model": ("quality",), "--weights": ("quality",), "--quality": ("model", "weights")}
 """Defaults that do not count where an option is given that says the same in other words."""
 
@@ -82,6 +82,9 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
         import tomli as tomllib
 
     try:
+        kind = file.stat()
+        if not stat.S_ISREG(kind.st_mode) or kind.st_size > MOST_BYTES:  # it might never end
+            raise UsageError(f"{file} is no file of defaults: remove it")
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
@@ -89,7 +92,7 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
         if not os.access(file.parent, os.X_OK):  # of somebody else, and nothing is known of it
             return {}
         raise UsageError(f"{file} cannot be read: {error}; correct it or remove it") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} cannot be read: {error}; correct it or remove it") from error
     for name, table in tables.items():
         if not isinstance(table, dict):

@@ -9,7 +9,7 @@ import typer
 
 from unblur.cli.options import HELP_NAMES, Verbose
 from unblur.cli.terminal import show, table
-from unblur.disk import check_inputs
+from unblur.disk import check_inputs, check_name
 from unblur.errors import UsageError, WeightsError
 
 app = typer.Typer(
@@ -80,13 +80,15 @@ def mean(
     from unblur import weights
     from unblur.models.interpolate import mean_of_files
 
+    check_name(out)
     if Path(out).exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another name, or add --overwrite")
     paths = locate(first), locate(second)
     check_inputs(Path(out), paths)
     state, name = mean_of_files(*paths, share, parts(share_of or []))
     facts = {"network": name, "mean": f"{first} and {second}, {share} of the latter"}
-    weights.save(out, state, {**facts, "licence": weights.metadata(paths[1]).get("licence", "")})
+    licence = weights.metadata(paths[1]).get("licence", "")
+    weights.save(out, state, {**facts, "licence": licence}, overwrite=overwrite)
     show(f"{out}: measure it by `unblur evaluate SUITE --model {name}={out}`")
 
 

@@ -161,10 +161,11 @@ def _found(text: str, recursive: bool, outputs: Path) -> Iterator[tuple[Path, Pa
     """Videos that an input means, each with the folder below the outputs' that it goes to."""
     path = Path(text)
     if path.is_dir():
-        within = path.resolve() in outputs.resolve().parents
+        made = Path(os.path.realpath(outputs))  # unlike `resolve` it bears links to themselves
+        within = Path(os.path.realpath(path)) in made.parents
         for each in sorted(path.rglob("*") if recursive else path.iterdir()):
             hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
-            ours = within and outputs.resolve() in each.resolve().parents
+            ours = within and made in Path(os.path.realpath(each)).parents
             if each.is_file() and each.suffix.lower() in ENDINGS and not hidden and not ours:
                 yield each, each.parent.relative_to(path)
     elif path.exists():

@@ -90,7 +90,7 @@ def _cost(
     """Seconds a frame takes, and bytes at the peak."""
     restorer = load_model(name, device=str(where))
     fusion = choose_fusion("auto", restorer.info, where)
-    extra = fusion.peak_bytes(*size) if fusion is not None else 0
-    fit = choose_fit(restorer, *size, memory.budget(where, limit) - extra, limit=limit)
+    room = memory.budget(where, limit)
+    fit = choose_fit(restorer, *size, room, limit=limit, fusion=fusion)
     cost = cost_per_frame(restorer, *size, side, fusion)
-    return cost, extra + bytes_needed(restorer, fit, *size)
+    return cost, bytes_needed(restorer, fit, *size, fusion)

@@ -34,7 +34,7 @@ from unblur.video.pipe import PipeReader
 
 BYTES_PER_PIXEL = 48
 """Of frames that a decoder leans on, that wait, and that an encoder looks ahead at, in all."""
-USUAL_PIXELS = 1 << 20
+USUAL_PIXELS = 1 << 21
 AT_CALLER = 4
 """Level of the stack at which warnings are shown: that of whoever calls `unblur.restore`."""
 

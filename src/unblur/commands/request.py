@@ -305,13 +305,10 @@ class Request:
         limit = options["max_memory"]
         room = memory.budget(where, limit)
         fusion = choose_fusion(options["fuse"], restorer.info, where)
-        if fusion is not None:
-            scale = restorer.info.scale
-            room -= fusion.peak_bytes(scale * height, scale * width)
         free = memory.free(where) if limit is None else None
         tile, window = options["tile"], options["window"]
         if fit is None:
-            fit = choose_fit(restorer, height, width, room, tile, window, free, limit)
+            fit = choose_fit(restorer, height, width, room, tile, window, free, limit, fusion)
         cost = self._cost(restorer, size, side, fusion) if side else Cost()
         look = choose_rendition(restorer, options["light"], transfer, options["strength"])
         exactly = None

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,9 @@ SAMPLE = 1 << 20
 """Bytes at the beginning, in the middle and at the end of a file by which it is known again."""
 TIME = "the time of the input"
 """A fact of a job: when its input was written."""
+LARGEST = 100_000_000
+"""Bytes of a journal."""
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _TRIES = 10
 _NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
 
@@ -176,7 +180,7 @@ def leftovers(path: Path) -> list[Leftover]:
         folders += sorted(where.glob(f".*{ENDING}"))
     found = []
     for folder in folders:
-        if not (folder / LOCK).is_file():  # not one of ours
+        if folder.is_symlink() or not _is_plain(folder / LOCK):  # not one of ours
             continue
         journal = _journal(folder)
         name = journal.get("target") or _content(folder / LOCK).partition("\n")[2]
@@ -226,8 +230,10 @@ def fingerprint(path: Path, *, timed: bool = True) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; empty for pipes and devices, which may never end and are refused later."""
     digest = hashlib.sha256()
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         while content := file.read(SAMPLE):
             digest.update(content)
@@ -297,12 +303,23 @@ def _said(option: str, value: Any) -> str:
 
 def _journal(folder: Path) -> dict[str, Any]:
     """What the journal says; nothing where there is none, or a damaged one."""
+    path = folder / JOURNAL
+    if not _is_plain(path) or path.stat().st_size > LARGEST:
+        return {}
     try:
-        journal: dict[str, Any] = json.loads((folder / JOURNAL).read_bytes())
+        journal: dict[str, Any] = json.loads(path.read_bytes())
         check = journal.pop("check")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return journal if check == _check(journal) else {}
+
+
+def _is_plain(path: Path) -> bool:
+    """False for what is not there, for links, and for pipes and devices, which may never end."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _check(journal: Mapping[str, Any]) -> str:
@@ -355,9 +372,11 @@ def locked(folder: Path, target: object) -> _Lock:
     """Makes the folder, and takes it for this process; UsageError where another one has it."""
     path = folder / LOCK
     for _ in range(_TRIES):
+        if folder.is_symlink() or (os.path.lexists(path) and not _is_plain(path)):
+            raise UsageError(f"{path} is no lock of unblur's: remove it, or choose another name")
         folder.mkdir(exist_ok=True)
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
         except FileNotFoundError:  # who had it removed it just now
             continue
         if not _try_lock(file):
@@ -371,14 +390,23 @@ def locked(folder: Path, target: object) -> _Lock:
             os.ftruncate(file, 0)
             who = f"process {os.getpid()} on {socket.gethostname()}\n{target}"
             os.write(file, os.fsencode(who))  # a name need not be text
+            _drop_others(folder)
             return _Lock(file)
         os.close(file)
     raise OSError(errno.EAGAIN, "its folder comes and goes", str(folder))
 
 
+def _drop_others(folder: Path) -> None:
+    """Removes links, pipes and devices, which no job makes: what is written would go elsewhere."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if not stat.S_ISDIR(path.lstat().st_mode) and not _is_plain(path):
+                path.unlink()
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work in a folder."""
-    if not (folder / LOCK).is_file():
+    if not _is_plain(folder / LOCK):
         return False
     file = os.open(folder / LOCK, os.O_RDWR)
     try:

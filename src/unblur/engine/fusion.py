@@ -105,13 +105,25 @@ class Fusion:
         """Frames on either side that a frame depends on."""
         return self.radius + self.again
 
-    def peak_bytes(self, height: int, width: int) -> int:
-        """What it adds to memory at its peak, for restored frames of that size."""
-        first, again = 2 * self.radius + 1, 2 * self.again + 1 if self.again else 0
+    def held_bytes(self, height: int, width: int) -> int:
+        """What it keeps of restored frames of that size, also while the network runs."""
+        first, again = self._within()
         held = first * (KEPT_BYTES + BEFORE_BYTES) + again * KEPT_BYTES + PASSING_BYTES
         held += PAIR_BYTES * (pairs(self.radius) + pairs(self.again))
+        return held * height * width
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """What it takes beside that while a frame is put together; the network then rests."""
         rows = min(height, ROWS + 2 * HOP + SLACK)
-        return width * (held * height + max(first, again) * BLOCK_BYTES * rows)
+        return max(self._within()) * BLOCK_BYTES * rows * width
+
+    def peak_bytes(self, height: int, width: int) -> int:
+        """What it adds to memory at its own peak."""
+        return self.held_bytes(height, width) + self.working_bytes(height, width)
+
+    def _within(self) -> tuple[int, int]:
+        """Frames within reach of one, the first time and again."""
+        return 2 * self.radius + 1, 2 * self.again + 1 if self.again else 0
 
 
 def pairs(radius: int) -> int:

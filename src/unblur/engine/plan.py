@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unblur.engine.fusion import Fusion
 from unblur.errors import ResourceError, UnblurWarning
 from unblur.restorers.base import Restorer, Tiling
 
@@ -18,10 +19,14 @@ SMALLEST_TILE = 64
 HELD_BYTES = 6
 """Per pixel of a frame that waits for its window or may become a reference: its own planes, and
 depth and blur map in half precision."""
+RGB_BYTES = 3 * 4
+"""Per pixel of an image."""
 TOO_LITTLE = (
     "{more:,.0f} MB more by --max-memory or by closing other programs, or take a smaller --window, "
     "--tile or --model"
 )
+SPARE = 5_000_000
+"""Bytes by which a limit that is recommended is above the least."""
 SHORTEST_WINDOW = 3
 """Frames: fewer, and a temporal network has no neighbours on both sides."""
 
@@ -54,6 +59,7 @@ def choose_fit(
     window: int | None = None,
     free: int | None = None,
     limit: int | None = None,
+    fusion: Fusion | None = None,
 ) -> MemoryPlan:
     """The largest pieces whose estimated peak stays within `budget` bytes.
 
@@ -65,12 +71,13 @@ def choose_fit(
         restorer: gives the estimates.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
-        budget: bytes that the network may use.
+        budget: bytes that the network, and what puts its frames together, may use.
         tile: side of a tile in pixels if the user wants one; 0 for whole frames.
         window: frames per window if the user wants that.
         free: bytes there are just now. Where they are fewer than the budget and do not suffice,
             pieces get smaller, with a warning: the result then differs a little.
         limit: bytes of which `budget` is what is left beside the program, for messages.
+        fusion: what puts the restored frames together, if anything does.
 
     Raises:
         ResourceError: even the smallest piece needs more than `budget`.
@@ -79,7 +86,7 @@ def choose_fit(
     room = budget if free is None else min(budget, free)
     least = 0
     for fit in candidates(restorer, height, width, tile, window):
-        need = bytes_needed(restorer, fit, height, width)
+        need = bytes_needed(restorer, fit, height, width, fusion)
         least = need if least == 0 else min(least, need)
         planned = fit if planned is None and need <= budget else planned
         if need <= room:
@@ -93,8 +100,10 @@ def choose_fit(
                 )
             return fit
     if limit is not None:
+        # Programs differ by a few MB from run to run: what is said is to be enough the next time.
+        enough = -(-(limit + least - room + SPARE) // 10_000_000) * 10
         raise ResourceError(
-            f"{restorer.info.name} needs --max-memory {-(-(limit + least - room) // 1_000_000)}MB"
+            f"{restorer.info.name} needs --max-memory {enough}MB"
             f" at least for frames of {width}x{height}: allow it, or take a smaller --window,"
             " --tile or --model"
         )
@@ -116,17 +125,32 @@ def same_frames(restorer: Restorer, fit: MemoryPlan, other: MemoryPlan | None) -
     )
 
 
-def bytes_needed(restorer: Restorer, fit: MemoryPlan, height: int, width: int) -> int:
-    """Estimated peak of one piece, in bytes: the network's, and the frames around it."""
+def bytes_needed(
+    restorer: Restorer, fit: MemoryPlan, height: int, width: int, fusion: Fusion | None = None
+) -> int:
+    """Estimated peak in bytes, of the network or of the fusion: they never run at the same time.
+
+    While the network runs there are the frames of its window, and what the fusion keeps of earlier
+    ones; while frames are put together the window's restored frames wait.
+    """
     info = restorer.info
     frames = fit.window or info.window
-    copies = 2 + 2 * info.scale**2  # as stored, as shown; as restored, as given back
-    around = (copies * 3 * 4 + info.guidance_bytes) * frames * height * width
+    pixels, restored = height * width, info.scale**2 * height * width
     reach = info.reach or 0  # those of the whole clip wait on disk
-    around += HELD_BYTES * 2 * reach * min(frames, info.window) // info.window * height * width
-    if fit.tiling is not None:
-        height, width = min(height, fit.tiling.size), min(width, fit.tiling.size)
-    return restorer.peak_bytes(frames, height, width) + around
+    held = HELD_BYTES * 2 * reach * min(frames, info.window) // info.window * pixels
+    # As stored, as shown; as restored, as given back.
+    network = (2 * RGB_BYTES + info.guidance_bytes) * frames * pixels
+    network += 2 * RGB_BYTES * frames * restored
+    if fit.tiling is None:
+        network += restorer.peak_bytes(frames, height, width)
+    else:
+        sides = (min(side, fit.tiling.size) for side in (height, width))
+        network += restorer.peak_bytes(frames, *sides)
+    if fusion is None:
+        return held + network
+    size = info.scale * height, info.scale * width
+    waiting = frames * (RGB_BYTES * restored + HELD_BYTES * pixels)
+    return held + fusion.held_bytes(*size) + max(network, waiting + fusion.working_bytes(*size))
 
 
 def candidates(

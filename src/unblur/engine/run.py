@@ -212,12 +212,12 @@ class Runner:
             restored = trusted(frames, images[positions], restored)
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
-            for index, image in zip(window.outputs, restored, strict=True):
-                if index < first:
-                    continue
-                found[index] = (found[index] + image) / 2 if index in found else image
+            add_to(found, window.outputs, restored, first)
+            # What is done with frames that are ready, and the next window, find this memory free.
+            del images, priors, restored
             for index in [i for i in found if i < unfinished]:
-                yield held.get(start + index)[0], found.pop(index)
+                # A copy: whoever keeps a view keeps all frames of the window.
+                yield held.get(start + index)[0], found.pop(index).clone()
         held.clear()
 
     def restore_window(
@@ -334,15 +334,21 @@ def trusted(
     images: Tensor,  # (n, 3, H, W)
     restored: Tensor,  # (n, 3, scale * H, scale * W)
 ) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """What was made of frames, by as much as their encoder left to make something of."""
-    mixed = list(restored)
+    """What was made of frames, by as much as their encoder left to make something of; in place."""
     for n, frame in enumerate(frames):
         quantizers = frame.quantizers() if isinstance(frame, Encoded) else None
         share = None if quantizers is None else trust(quantizers, *images.shape[-2:])
         if share is not None:
             before, part = (bicubic(x[None], restored.shape[-2:])[0] for x in (images[n], share))
-            mixed[n] = torch.lerp(before.clamp(0, 1), mixed[n], part.to(restored.device))
-    return torch.stack(mixed)
+            restored[n] = torch.lerp(before.clamp(0, 1), restored[n], part.to(restored.device))
+    return restored
+
+
+def add_to(found: dict[int, Tensor], outputs: Sequence[int], restored: Tensor, first: int) -> None:
+    """Adds the frames that a window gave, from `first` on: the mean where one was given before."""
+    for index, image in zip(outputs, restored, strict=True):
+        if index >= first:
+            found[index] = (found[index] + image) / 2 if index in found else image
 
 
 def outputs_in_all(restorer: Restorer, shots: Sequence[Shot], limit: int | None) -> int:

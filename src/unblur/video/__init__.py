@@ -14,7 +14,7 @@ from unblur.errors import UsageError
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, MasteringDisplay, StreamInfo, VideoInfo
 from unblur.video.kept import Kept
-from unblur.video.pipe import Format, Others, PipeReader, PipeWriter, is_pipe
+from unblur.video.pipe import Format, Others, PipeReader, PipeWriter, check_not_read, is_pipe
 from unblur.video.probe import MAX_PIXELS, probe_file
 from unblur.video.reader import FileReader
 from unblur.video.sequence import RATE, Gaps, SequenceReader, is_sequence, probe_sequence
@@ -233,6 +233,7 @@ def create_video(
         for name, value in (("codec", codec), ("crf", crf), ("pixel-format", pixel_format)):
             if value is not None:
                 raise UsageError(f"standard output is not encoded: leave --{name} out")
+        check_not_read(inputs)
         return PipeWriter(info, format=format or "nut", others=others, shifted=start is not None)
     if format is not None:
         raise UsageError(f"format '{format}' is for standard output: an extension says it of files")

@@ -207,7 +207,7 @@ class Kept:
         """
         found: list[tuple[int, tuple[int, int]]] = []
         for log in sorted(self.folder.glob("*.frames")):
-            own = int(log.stem)
+            own = int(log.stem) if log.stem.isdecimal() else -1
             expected = number if not found else found[-1][0] + 1
             whole = not found or len(found) % self.length == 0
             if own != expected or not whole:
@@ -228,7 +228,7 @@ class Kept:
                 while len(head := log.read(_HEAD.size)) == _HEAD.size:
                     size, length, check = _HEAD.unpack(head)
                     content = log.read(size + length)
-                    if len(content) != size + length or zlib.crc32(content) != check:
+                    if not size or len(content) != size + length or zlib.crc32(content) != check:
                         break
                     found.append((at, _HEAD.size + size + length))
                     at += found[-1][1]

@@ -33,6 +33,8 @@ def check_target(
         raise UsageError(f"cannot write {given}: the folder {folder} does not exist; create it")
     if target.is_dir():
         raise UsageError(f"cannot write {given}: it is a folder; name a file in it")
+    if target.is_symlink():
+        raise UsageError(f"cannot write {given}: it is a link to itself; remove it or name another")
     if target.exists():
         if source is not None and os.path.exists(source) and os.path.samefile(source, target):
             raise UsageError(f"{given} is the input itself: write to another name")

@@ -7,10 +7,12 @@ writer, and written as soon as the frames are that far.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -161,7 +163,12 @@ class PipeReader(Closing):
         self._damage = Damage(Path("standard input"), strict)
         self._closing = ExitStack()
         source = _standard("input") if file is None else file
-        self.format, coming = _recognized(source)
+        try:
+            self.format, coming = _recognized(source)
+        except OSError as error:
+            raise MediaError(
+                f"standard input cannot be read ({error.strerror or error}): name a file"
+            ) from error
         self._coming = coming
         self.others = Others()
         try:
@@ -169,7 +176,8 @@ class PipeReader(Closing):
             container = av.open(coming, "r", format=_DEMUXERS[self.format], options=options)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(
-                f"standard input is no {self.format} that can be read: {error}"
+                f"standard input is no {self.format} that can be read ({error}): look at what the "
+                "program before the pipe says"
             ) from error
         self._closing.callback(container.close)
         try:
@@ -433,7 +441,29 @@ def _standard(name: Literal["input", "output"]) -> BinaryIO:
         raise UsageError(f"there is no standard {name}: name a file")
     if stream.isatty():
         raise UsageError(_BUSY.format(name))
+    if name == "output":
+        try:
+            os.write(stream.fileno(), b"")
+        except (AttributeError, io.UnsupportedOperation):  # no file of the system stands behind it
+            pass
+        except OSError as error:
+            raise UsageError(
+                f"standard output takes nothing ({error.strerror}): name a file"
+            ) from (error)
     return stream.buffer
+
+
+def check_not_read(inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """UsageError where standard output is a file that the run reads."""
+    try:
+        out = os.fstat(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or no file stands behind it
+        return
+    for path in inputs:
+        if path is None or is_pipe(path):
+            continue
+        if os.path.isfile(path) and os.path.samestat(out, os.stat(path)):
+            raise UsageError(f"standard output is {path}, which is read: write to another file")
 
 
 def _recognized(file: BinaryIO) -> tuple[Format, _Coming]:

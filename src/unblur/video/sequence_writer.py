@@ -307,7 +307,8 @@ def _check(target: _Target, inputs: list[Path], overwrite: bool) -> None:
         read = given if given.exists() else given.parent
         same = final.exists() and read.exists() and os.path.samefile(read, final)
         image = read.is_file() and read.suffix.lower() in READABLE
-        inside = image and not target.single and read.resolve().parent == final.resolve()
+        beside = os.path.dirname(os.path.realpath(read)) == os.path.realpath(final)
+        inside = image and not target.single and beside
         if same or inside:
             raise UsageError(f"{final} is the input: write to another folder")
     if target.single:

@@ -23,6 +23,8 @@ PLAIN = {
     405: "this address does not take that method: see /api/openapi.json",
 }
 """What to say where the framework says less."""
+LONGEST = 200
+"""Characters that an answer repeats of a request."""
 
 
 async def on_error(request: Request, error: Exception) -> JSONResponse:
@@ -51,7 +53,8 @@ async def on_wrong_body(request: Request, error: Exception) -> JSONResponse:
     if first["type"] == "json_invalid":
         return problem(422, f"the body is no JSON ({first['ctx']['error']} at {first['loc'][-1]})")
     where = ".".join(str(x) for x in first["loc"] if x not in ("body", "query", "path"))
-    return problem(422, f"{where or 'the request'}: {first['msg']}; see /api/openapi.json")
+    what = f"{where[:LONGEST] or 'the request'}: {first['msg'][:LONGEST]}"
+    return problem(422, f"{what}; see /api/openapi.json")
 
 
 async def on_missing(request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 import time
 from http.cookies import CookieError, SimpleCookie
@@ -30,6 +31,9 @@ SMALL = 256_000
 PAINT = 64_000_000
 """Bytes of a painted overlay."""
 UPLOAD = "/api/clips"
+LONGEST = 18
+"""Digits of a number of bytes."""
+RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-\d{1,18}", re.ASCII)
 READS = ("GET", "HEAD")
 UNREAD = 120.0
 """Seconds without a byte read after which an answer is given up."""
@@ -91,6 +95,8 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, decorated(send))
             return
+        if not is_range(headers.get("range", "")):
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
         if "content-length" in headers or "transfer-encoding" in headers:
             limit = self.limit(scope)
             receive = Bounded(receive, limit, self.settings, is_upload=is_upload(scope))
@@ -166,7 +172,7 @@ class Guard:
         limit = self.limit(scope)
         if not length.isdecimal():
             return problem(400, "the length of the request is no number")
-        return too_long(limit) if int(length) > limit else None
+        return too_long(limit) if len(length) > LONGEST or int(length) > limit else None
 
     def limit(self, scope: Scope) -> int:
         """Bytes that the body of a request may have."""
@@ -231,6 +237,15 @@ def comes_from_here(method: str, headers: Headers, scheme: str) -> bool:
     if site in ("same-origin", "none"):
         return True
     return method in READS and headers.get("sec-fetch-mode") == "navigate"  # a link was followed
+
+
+def is_range(text: str) -> bool:
+    """False for what names no single part of a file: all of the file is the answer, as HTTP has it.
+
+    Players ask for one part at a time.
+    """
+    found = RANGE.fullmatch(text)
+    return found is not None and (not found[2] or int(found[1]) <= int(found[2]))
 
 
 def cookie_value(token: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unblur.disk import check_name, hidden_name, put_file
 from unblur.errors import ResourceError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PACKAGE_FOLDER = Path(__file__).parent
 _KINDS = {f"torch.{kind}" for kind in ("float64", "float32", "float16", "bfloat16")}
 _KINDS |= {f"torch.{kind}" for kind in ("int8", "uint8", "int16", "int32", "int64")}
+MOST_TENSORS = 20_000
+"""Of a file; networks here have up to some 2,000."""
 RENAMED = {
     "bsstnet-s": "motion-s",
     "bsstnet-m": "motion-m",
@@ -103,13 +106,19 @@ def load(path: str | Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, is not safetensors, or holds values that are not finite.
     """
     import torch
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"weights file not found: {path}: check the path")
     try:
+        with safe_open(str(path), framework="pt") as file:
+            count = len(file.keys())
+        if count > MOST_TENSORS:
+            raise WeightsError(
+                f"{path} holds {count:,} tensors, more than any network: take another file"
+            )
         state = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(
@@ -164,20 +173,37 @@ def model_names(path: str | Path) -> list[str]:
     return [facts[key] for key in ("name", "network") if key in facts]
 
 
-def save(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file; it appears under its name only when complete."""
+def save(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Writes a safetensors file; it appears under its name only when complete.
+
+    Raises:
+        UsageError: the name is none, or there is something else than a file, or a file that is not
+            to be replaced.
+        ResourceError: the disk fails.
+    """
     from safetensors.torch import save as to_bytes
 
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    check_name(path)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {path}: it is not a regular file; name another")
+    part = target.with_name(hidden_name(target.name))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         content = to_bytes({k: v.contiguous() for k, v in state.items()}, dict(metadata))
         with open(part, "wb") as file:  # safetensors' own writing would keep others from reading
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        put_file(part, target, overwrite=overwrite)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists: choose another name, or add --overwrite") from error
     except OSError as error:
         raise ResourceError(f"cannot write weights to {path}: {error.strerror or error}") from error
     finally:

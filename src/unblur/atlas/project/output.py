@@ -73,8 +73,8 @@ def check_apart(project: Project, destination: str | os.PathLike[str]) -> None:
     """UsageError where the destination is the project, or a part of it."""
     if project.folder is None:
         return
-    own = project.folder.resolve()
-    target = Path(destination).resolve()
+    own = Path(os.path.realpath(project.folder))
+    target = Path(os.path.realpath(destination))
     ours = [own / "frames", own / "maps", own / "fit", own / "atlas.json"]
     ours += [own / f"atlas_{layer.name}.png" for layer in project.layers]
     inside = any(target == part or part in target.parents for part in ours)

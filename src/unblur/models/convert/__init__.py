@@ -69,7 +69,6 @@ def convert_file(path: str | Path, name: str | None = None, stages: int = 1) -> 
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"weights file not found: {path}: check the path")
-    digest = weights.sha256(path)
     if maxim.matches_package(path):
         if stages not in (1, 3):
             raise UsageError(f"--stages {stages}: MAXIM is converted with 1 or 3 stages")
@@ -89,6 +88,7 @@ def convert_file(path: str | Path, name: str | None = None, stages: int = 1) -> 
         state = kind.convert(official)
         title = kind.title
     refuse_non_finite(state, path)
+    digest = weights.sha256(path)  # last: a file that is none of these may be very large
     target = weights.user_folder() / f"{stored_name}.safetensors"
     weights.save(target, state, {"name": stored_name, "network": title, "source_sha256": digest})
     return target
