@@ -209,12 +209,12 @@ def safe(opened: Opened, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
 def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Average frames per second; None where nothing is known.
 
-    FFmpeg's average is a made-up 25 for streams without a container, and the rate of the clock
-    instead of the frames' for DV.
+    FFmpeg's average is a made-up 25 for streams without a container, the rate of the clock
+    instead of the frames' for DV, and whatever Matroska claims, also beyond that clock.
     """
     average, guess = stream.average_rate, stream.guessed_rate
     made_up = container.duration is None and stream.duration is None
-    ticks = average is not None and stream.time_base and average * stream.time_base == 1
+    ticks = average is not None and stream.time_base and average * stream.time_base >= 1
     if guess and (not average or made_up or (ticks and guess < average)):
         average = guess
     return Fraction(average) if average else None

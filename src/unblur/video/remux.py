@@ -16,7 +16,9 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
+from unblur.video import matroska
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.padding import Counted, first_heard, is_steady, leading, mark_end, skipped
 from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
@@ -54,8 +56,6 @@ _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
-_LEADING = 2
-"""Packets of sound that a decoder is fed before what is to be heard (2112 samples of AAC)."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -76,6 +76,15 @@ class _Copied:
     """The last of its packets that an edit list hides."""
     recoded: Recoded | None = None
     """Makes its packets anew, where the container cannot hold them."""
+    heard: Fraction | None = None
+    """Seconds in the source where its sound is heard first."""
+    counted: Counted | None = None
+    own: Fraction = Fraction(0)
+    """Seconds before its first sound, of which the muxer of Matroska knows."""
+    spare: bool = False
+    """Whether Matroska is to be told how much lies before its first sound."""
+    hidden: Fraction | None = None
+    """Seconds before its first sound."""
 
 
 class StreamCopy:
@@ -94,6 +103,7 @@ class StreamCopy:
         end: Fraction | None,
         extension: str,
         left_out: Collection[int] = (),
+        cut: bool = False,
     ) -> None:
         """Adds the streams to the output.
 
@@ -104,6 +114,7 @@ class StreamCopy:
             end: seconds in the source where everything ends; None: with the file.
             extension: of the output, for messages.
             left_out: indices of streams that are not to be copied.
+            cut: whether the beginning is left out.
         """
         self._path, self._skip = source, skip
         self._end = end
@@ -129,7 +140,9 @@ class StreamCopy:
             if stream.disposition & Disposition.attached_pic and _attach(source, stream, output):
                 continue
             if stream.index not in left_out and takes(output.format.name, stream, first(stream)):
-                self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                copied = self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                if stream.type == "audio" and not is_plain(stream):
+                    self._look_before(copied, first(stream), cut)
                 continue
             coding = coding_for(output.format.name, source, stream)
             if coding is not None:
@@ -154,6 +167,39 @@ class StreamCopy:
                 stream.discard = Discard.all
         self._packets = self._read()
         self._next: Packet[Any] | None = None
+
+    def _look_before(self, copied: _Copied, first: Packet[Any] | None, cut: bool) -> None:
+        """Prepares for what is not to be heard of compressed sound."""
+        copied.heard = None if first is None else first_heard(first)
+        if self._tells_delay:
+            copied.own = matroska.delay_of(copied.source)
+            begins_late = first is not None and skipped(first)[0] > 0 and not copied.own
+            copied.spare = begins_late or (cut and is_steady(copied.source))
+            if copied.spare:
+                title = copied.target.metadata.get("title", "")
+                copied.target.metadata["title"] = matroska.reserve(title)
+        if copied.spare or not self._tells_delay:
+            copied.counted = Counted(copied.heard)
+
+    @property
+    def _tells_delay(self) -> bool:
+        """Whether the container hides the beginning of sound by a delay, not by an edit list."""
+        return self._output.format.name in ("matroska", "webm")
+
+    def amend(self, written: Path) -> None:
+        """Writes into the finished file how much lies before the first sound of each stream."""
+        delays = [c.hidden or Fraction(0) for c in self._streams.values() if c.spare]
+        if not delays:
+            return
+        try:
+            matroska.set_delays(written, delays)
+        except ValueError as error:
+            warnings.warn(
+                f"{self._path}: compressed sound is up to {float(max(delays)):.3f} s late, the"
+                f" header of the output does not take its delay ({error})",
+                UnblurWarning,
+                stacklevel=5,
+            )
 
     def close(self) -> None:
         """Closes the source."""
@@ -261,6 +307,7 @@ class StreamCopy:
                     continue
                 if not packet.size:
                     continue
+                self._count(packet)
                 for each in self._shown(packet):
                     if self._keep(each) and (
                         self._end is None or (each.pts or 0) * each.time_base < self._end
@@ -291,6 +338,14 @@ class StreamCopy:
                     stacklevel=4,
                 )
 
+    def _count(self, packet: Packet[Any]) -> None:
+        """Says of compressed sound when it begins and ends, where the output knows better."""
+        copied = self._streams[packet.stream.index]
+        if self._tells_delay and packet.stream.type == "audio":
+            mark_end(packet)
+        if copied.counted is not None:
+            copied.counted.set(packet)
+
     def _shown(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """Without what an edit list hides, but for what leads into the first sound of all.
 
@@ -299,16 +354,17 @@ class StreamCopy:
         """
         copied = self._streams[packet.stream.index]
         if packet.is_discard and packet.stream.type != "video":
-            copied.leading = [*copied.leading, packet][-_LEADING:]
+            copied.leading = [*copied.leading, packet][-leading(packet.stream) :]
             return []
-        leading: list[Packet[Any]] = []
+        kept: list[Packet[Any]] = []
         if copied.leading and copied.last is None and not is_plain(packet.stream):
-            leads = [each for each in copied.leading if (each.pts or 0) < 0]
+            # An edit list can hide what comes before 0, a delay what comes before any sound.
+            leads = [e for e in copied.leading if self._tells_delay or (e.pts or 0) < 0]
             ends = [(each.pts or 0) + (each.duration or 0) for each in leads]
             starts = [each.pts for each in [*leads[1:], packet]]
-            leading = leads if ends == starts else []
+            kept = leads if ends == starts else []
         copied.leading = []
-        return [*leading, packet]
+        return [*kept, packet]
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]
@@ -333,13 +389,14 @@ class StreamCopy:
     def _lead(self, packet: Packet[Any]) -> int:
         """Ticks by which a packet of sound may begin before the cut.
 
-        Uncompressed sound is cut to the sample. MP4 and MOV can hide what comes before the cut,
-        there the packet that leads into the first one to be heard is copied, too.
+        Uncompressed sound is cut to the sample. Of compressed sound what comes before the cut can
+        be hidden; the packets that lead into the first one to be heard are copied, too.
         """
         duration = packet.duration or 0
         if is_plain(packet.stream):
             return duration
-        return 2 * duration if self._output.format.name in ("mp4", "mov") else 1
+        hides = not self._tells_delay or self._streams[packet.stream.index].spare
+        return leading(packet.stream) * duration if hides else 1
 
     def _trimmed(self, packet: Packet[Any]) -> Packet[Any]:
         """Uncompressed sound without the samples before the cut."""
@@ -391,6 +448,8 @@ class StreamCopy:
         copied.last = dts
         ticks = round(self._shift / packet.time_base)
         packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
+        if copied.spare:
+            self._delay(packet, copied)
         packet.stream = copied.target
         try:
             self._output.mux(packet)
@@ -405,6 +464,20 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+    def _delay(self, packet: Packet[Any], copied: _Copied) -> None:
+        """Moves a packet by what Matroska takes off its time again."""
+        base = packet.time_base
+        if copied.hidden is None:
+            heard = copied.heard if self._begin is None else max(copied.heard or 0, self._begin)
+            now = (packet.pts or 0) * base + self._shift
+            copied.hidden = max((now if heard is None else heard) - now, Fraction(0))
+        late = round(copied.hidden * 1000) - round(copied.own * 1000)
+        packet.pts, packet.dts = (
+            round((tick or 0) * base * 1000) + late for tick in (packet.pts, packet.dts)
+        )
+        packet.duration = round((packet.duration or 0) * base * 1000)
+        packet.time_base = Fraction(1, 1000)
 
 
 def _counted_back(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:

@@ -238,7 +238,8 @@ class FileWriter(Closing):
                 options |= {"movflags": "use_metadata_tags"} if has_own_tags(source) else {}
         output = av.open(target, "w", format=self._container.muxer, container_options=options)
         self._closing.callback(output.close)
-        rate = self._info.frame_rate or Fraction(25)
+        # Encoders refuse frames shorter than a tick, as files may claim them.
+        rate = min(self._info.frame_rate or Fraction(25), 1 / self._time_base)
         stream = output.add_stream(self._choice.codec.encoder, rate=rate)
         assert isinstance(stream, VideoStream)  # noqa: S101
         context = stream.codec_context
@@ -262,6 +263,7 @@ class FileWriter(Closing):
                 end=self._end_of_range(source),
                 extension=self._extension,
                 left_out=parts.left_out,
+                cut=self._cut_start,
             )
             self._closing.callback(copy.close)
             stream.disposition = copy.disposition
@@ -456,6 +458,8 @@ class FileWriter(Closing):
         return self._container.time_base is not None and (aspect or light or self._crop is not None)
 
     def _amend(self) -> None:
+        if self._copy is not None:
+            self._copy.amend(self._pending.path)
         if not self._amends:
             return
         info = self._info
