@@ -59,6 +59,19 @@ def test_full_range_stays_the_same_colours(
 
 
 @pytest.mark.parametrize(("codec", "extension"), OUTPUTS)
+@pytest.mark.parametrize("pixel_format", ["gray", "gray12le"])
+@pytest.mark.parametrize("tags", [None, (2, 2, 2, 1), (2, 2, 2, 2)], ids=["untold", "tv", "pc"])
+def test_gray_stays_as_bright(
+    tmp_path: Path, codec: str, extension: str, pixel_format: str, tags: Any
+) -> None:
+    """Gray that says nothing is full range, and as YUV it would be taken for limited."""
+    clip = smooth_clip(tmp_path / "in.mkv", pixel_format, tags=tags)
+    target = tmp_path / f"out{extension}"
+    _, frames, _ = passed(clip, target, codec)
+    assert_same_colours(frames, target)
+
+
+@pytest.mark.parametrize(("codec", "extension"), OUTPUTS)
 @pytest.mark.parametrize("siting", SITINGS)
 def test_chroma_stays_where_it_lies(
     tmp_path: Path, codec: str, extension: str, siting: str

@@ -8,6 +8,7 @@ too late, and behind with the last packet (DiscardPadding). FFmpeg tells both as
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -15,11 +16,9 @@ from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 from av.stream import Stream
 
 _SKIPS = struct.Struct("<IIBB")
-_STEADY = ("aac", "ac3", "eac3", "mp1", "mp2", "mp3")
+_STEADY = ("aac", "mp1", "mp2", "mp3")
 """Codecs whose packets all decode to the same number of samples, the first and the last, too."""
-_TELLING = ("opus", "flac")
-"""Codecs whose packets say how many samples they decode to."""
-_LEADING = {"opus": 5, "mp3": 5, "flac": 1}
+_LEADING = {"opus": 5, "mp3": 5, "flac": 1, "alac": 1}
 """Packets that a decoder is fed before it gives the right samples, with the one that is cut."""
 _OPUS_RATE = 48000
 _OPUS_FRAMES = ((480, 960, 1920, 2880), (480, 960), (120, 240, 480, 960))
@@ -52,7 +51,7 @@ def mark_end(packet: Packet[Any]) -> None:
 
 def is_steady(stream: Stream) -> bool:
     """Whether how many samples each packet of a stream decodes to can be known."""
-    return _codec_of(stream) in (*_STEADY, *_TELLING)
+    return _codec_of(stream) in (*_STEADY, *_LOOKS)
 
 
 def leading(stream: Stream) -> int:
@@ -75,25 +74,24 @@ def rate_of(stream: Stream) -> int:
 
 def samples_of(packet: Packet[Any]) -> int:
     """How many a packet decodes to; 0: unknown."""
-    codec = _codec_of(packet.stream)
+    codec, context = _codec_of(packet.stream), packet.stream.codec_context
     if codec in _STEADY:
-        context: Any = packet.stream.codec_context
         return context.frame_size or 0
-    look = {"opus": _opus, "flac": _flac}.get(codec)
+    look = _LOOKS.get(codec)
     try:
-        return 0 if look is None else look(bytes(packet))
+        return 0 if look is None else look(bytes(packet), context.extradata or b"")
     except IndexError:
         return 0
 
 
-def _opus(data: bytes) -> int:
+def _opus(data: bytes, _: bytes) -> int:
     mode, code = data[0] >> 3, data[0] & 3
     sizes = _OPUS_FRAMES[0 if mode < 12 else 1 if mode < 16 else 2]
     frames = (1, 2, 2)[code] if code < 3 else data[1] & 63
     return frames * sizes[mode % len(sizes)]
 
 
-def _flac(data: bytes) -> int:
+def _flac(data: bytes, _: bytes) -> int:
     """Of the header of a frame (RFC 9639, 9.1)."""
     code = data[2] >> 4
     if code in (6, 7):  # behind a number that is coded as in UTF-8
@@ -102,6 +100,32 @@ def _flac(data: bytes) -> int:
     if code >= 8:
         return 256 << code - 8
     return 576 << code - 2 if code > 1 else 192 * code
+
+
+def _alac(_: bytes, extradata: bytes) -> int:
+    """The same for all packets but the last, which is shorter."""
+    return int.from_bytes(extradata[12:16], "big")
+
+
+def _eac3(data: bytes, _: bytes) -> int:
+    """By the number of blocks (ATSC A/52, E.2.2)."""
+    return 256 * (6 if data[4] >> 6 == 3 else (1, 2, 3, 6)[data[4] >> 4 & 3])
+
+
+_LOOKS: dict[str, Callable[[bytes, bytes], int]] = {
+    "opus": _opus,
+    "flac": _flac,
+    "alac": _alac,
+    "ac3": lambda _, __: 1536,
+    "eac3": _eac3,
+}
+"""How many samples a packet decodes to, by its bytes and those of the stream's header."""
+
+
+def ticks_of(packet: Packet[Any]) -> int:
+    """How long a packet of sound lasts, by what it decodes to; 0: unknown."""
+    samples, rate = samples_of(packet), rate_of(packet.stream)
+    return round(Fraction(samples, rate) / packet.time_base) if samples and rate else 0
 
 
 def first_heard(packet: Packet[Any]) -> Fraction | None:

@@ -18,7 +18,15 @@ from av.stream import Discard, Disposition, Stream
 from unblur.errors import UnblurWarning
 from unblur.video import matroska
 from unblur.video.clock import Ticking, clock_of
-from unblur.video.padding import Counted, first_heard, is_steady, leading, mark_end, skipped
+from unblur.video.padding import (
+    Counted,
+    first_heard,
+    is_steady,
+    leading,
+    mark_end,
+    skipped,
+    ticks_of,
+)
 from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
@@ -85,6 +93,10 @@ class _Copied:
     """Whether Matroska is to be told how much lies before its first sound."""
     hidden: Fraction | None = None
     """Seconds before its first sound."""
+    latest: Fraction | None = None
+    """Seconds at which its last packet is decoded."""
+    gap: Fraction = Fraction(0)
+    """Seconds between two of its packets, the longest ones."""
 
 
 class StreamCopy:
@@ -345,6 +357,16 @@ class StreamCopy:
             mark_end(packet)
         if copied.counted is not None:
             copied.counted.set(packet)
+        if self._tells_delay or packet.stream.type != "audio":
+            return
+        # MP4 and MOV show nothing of a last packet that is said to last no time.
+        if packet.dts is not None and copied.latest is not None:
+            copied.gap = max(copied.gap, packet.dts * packet.time_base - copied.latest)
+        if packet.dts is not None:
+            copied.latest = packet.dts * packet.time_base
+        packet.duration = (
+            packet.duration or ticks_of(packet) or round(copied.gap / packet.time_base)
+        )
 
     def _shown(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """Without what an edit list hides, but for what leads into the first sound of all.

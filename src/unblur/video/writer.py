@@ -18,7 +18,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
 from unblur.video.decode import reason
-from unblur.video.fitting import converted_tags, fitting, stamped
+from unblur.video.fitting import converted_tags, fitting, is_gray, stamped
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, Siting, VideoInfo
 from unblur.video.kept import Kept, bare, frames_per_segment
@@ -368,6 +368,8 @@ class FileWriter(Closing):
         tags = self._info.color
         if image is not frame.image:
             tags = converted_tags(image, tags)
+        if tags.range is None and self._choice.key != "ffv1" and is_gray(image):
+            tags = replace(tags, range="pc")  # what gray is, and decoders would take it for limited
         self._tags = tags
         self._set_up(shift, frame.time)
 
