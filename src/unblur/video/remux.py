@@ -64,6 +64,12 @@ _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
+_FLAGS = (
+    *(Disposition.dub, Disposition.original, Disposition.comment, Disposition.lyrics),
+    *(Disposition.karaoke, Disposition.forced, Disposition.hearing_impaired),
+    *(Disposition.visual_impaired, Disposition.captions, Disposition.descriptions),
+)
+"""What tells a track from its like."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -137,6 +143,7 @@ class StreamCopy:
         self._streams: dict[int, _Copied] = {}
         self._languages: dict[int, tuple[str, str]] = {}
         """Of streams of the output, and what they are of the source, for messages."""
+        self._flags: dict[int, tuple[Disposition, str]] = {}
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -223,14 +230,21 @@ class StreamCopy:
         return _file_tags(self._source), own
 
     def check(self, written: Path, extension: str) -> None:
-        """Names languages of streams that the finished file does not hold; also when closed."""
+        """Names languages and flags that the finished file does not hold; also when closed."""
         result = open_container(written)
         try:
+            streams = dict(enumerate(result.streams))
             lost = [
                 f"language {language!r} of {stream}"
                 for index, (language, stream) in self._languages.items()
-                if index < len(result.streams)
-                and language != in_mov(result.streams[index].metadata.get("language", "und"))
+                if index in streams
+                and language != in_mov(streams[index].metadata.get("language", "und"))
+            ]
+            lost += [
+                f"flag {str(flag.name).replace('_', ' ')!r} of {stream}"
+                for index, (flags, stream) in self._flags.items()
+                for flag in _FLAGS
+                if index in streams and flag & flags & ~streams[index].disposition
             ]
         finally:
             result.close()
@@ -256,6 +270,7 @@ class StreamCopy:
             language = stream.metadata.get("language", "und")
             if language not in ("", "und"):
                 self._languages[target.index] = in_mov(language), str(stream_info(stream))
+            self._flags[target.index] = stream.disposition, str(stream_info(stream))
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)
