@@ -201,6 +201,33 @@ def test_cut_off_files_give_what_they_hold(tmp_path: Path, extension: str) -> No
         list(reader)
 
 
+@pytest.mark.parametrize(
+    ("codec", "extension"), [("mpeg4", ".avi"), ("libx264", ".flv"), ("mpeg2video", ".mxf")]
+)
+def test_an_early_end_is_named(tmp_path: Path, codec: str, extension: str) -> None:
+    """Where the header says how long it is to be."""
+    clip = make_clip(
+        tmp_path / f"in{extension}",
+        codec=codec,
+        pts=100,
+        time_base=Fraction(1, 25),
+        options={"bf": "0"},
+        noise=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        _, whole = read_all(clip)
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    clip.write_bytes(clip.read_bytes()[: places[60] - 8])
+    with pytest.warns(UnblurWarning, match=r"it ends after \d\.\d+ of 4"):
+        _, frames = read_all(clip)
+    assert 58 <= len(frames) <= 60
+    assert all(same(a.image, b.image) for a, b in zip(whole[:58], frames[:58], strict=True))
+    with pytest.raises(MediaError, match="strict"):
+        read_all(clip, strict=True)
+
+
 def test_a_damaged_file_can_be_restored_to_a_whole_one(tmp_path: Path) -> None:
     clip = corrupt(make_clip(tmp_path / "in.mp4", pts=60, options={"g": "10"}, audio="aac"))
     with pytest.warns(UnblurWarning, match="damaged"):
