@@ -44,7 +44,7 @@ def mark_end(packet: Packet[Any]) -> None:
     if end or missing <= 0 or not stream.container.format.name.startswith("mov,mp4"):
         return
     kind = packet_sidedata_type_from_literal("skip_samples")
-    side = PacketSideData(kind, _SKIPS.size)
+    side = PacketSideData(kind, _SKIPS.size)  # type: ignore[call-arg]  # PyAV declares none
     side.update(_SKIPS.pack(start, missing, 0, 0))
     packet.set_sidedata(side)
 
