@@ -201,6 +201,33 @@ def test_cut_off_files_give_what_they_hold(tmp_path: Path, extension: str) -> No
         list(reader)
 
 
+@pytest.mark.parametrize(
+    ("codec", "extension"), [("mpeg4", ".avi"), ("libx264", ".flv"), ("mpeg2video", ".mxf")]
+)
+def test_an_early_end_is_named(tmp_path: Path, codec: str, extension: str) -> None:
+    """Where the header says how long it is to be."""
+    clip = make_clip(
+        tmp_path / f"in{extension}",
+        codec=codec,
+        pts=100,
+        time_base=Fraction(1, 25),
+        options={"bf": "0"},
+        noise=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        _, whole = read_all(clip)
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    clip.write_bytes(clip.read_bytes()[: places[60] - 8])
+    with pytest.warns(UnblurWarning, match=r"it ends after \d\.\d+ of 4"):
+        _, frames = read_all(clip)
+    assert 58 <= len(frames) <= 60
+    assert all(same(a.image, b.image) for a, b in zip(whole[:58], frames[:58], strict=True))
+    with pytest.raises(MediaError, match="strict"):
+        read_all(clip, strict=True)
+
+
 def test_a_damaged_file_can_be_restored_to_a_whole_one(tmp_path: Path) -> None:
     clip = corrupt(make_clip(tmp_path / "in.mp4", pts=60, options={"g": "10"}, audio="aac"))
     with pytest.warns(UnblurWarning, match="damaged"):
@@ -477,3 +504,34 @@ def test_side_data_that_pyav_has_no_name_for_is_passed_over(tmp_path: Path) -> N
     assert (probe(clip).width, probe(clip).height) == (48, 32)
     _, frames = read_all(clip)
     assert len(frames) == 1
+
+
+@pytest.mark.parametrize(
+    ("codec", "extension"), [("ffv1", ".mkv"), ("libx264", ".mkv"), ("libx264", ".mp4")]
+)
+@pytest.mark.parametrize("keys", ["5", "250"])
+def test_frames_of_one_time_are_counted_one_by_one(
+    tmp_path: Path, codec: str, extension: str, keys: str
+) -> None:
+    clip = make_clip(tmp_path / "even.mkv", codec=codec, pts=30, options={"g": keys, "bf": "0"})
+    uneven = tmp_path / f"in{extension}"
+    with av.open(str(clip)) as given, av.open(str(uneven), "w") as out:
+        target = out.add_stream_from_template(given.streams.video[0])
+        target.time_base = Fraction(1, 1000)
+        for number, packet in enumerate(p for p in given.demux(video=0) if p.size):
+            # From the eighth on four frames each come at one time.
+            packet.pts = 40 * (number if number < 8 else 8 + (number - 8) // 4)
+            packet.dts = packet.pts if extension == ".mkv" else number - 30
+            packet.stream = target
+            out.mux(packet)
+    _, whole = read_all(uneven)
+    assert len(whole) == 30
+    assert whole[9].pts == whole[8].pts
+    for cut in (8, 9, 12, 29):
+        _, before = read_all(uneven, end=f"f{cut}")
+        _, after = read_all(uneven, start=f"f{cut}")
+        assert [f.index for f in before + after] == list(range(30))
+        assert all(same(a.image, b.image) for a, b in zip(whole, before + after, strict=True))
+    _, part = read_all(uneven, start="f9", end="f14")
+    assert [f.index for f in part] == list(range(9, 14))
+    assert all(same(a.image, b.image) for a, b in zip(whole[9:14], part, strict=True))

@@ -119,10 +119,10 @@ def test_a_cut_keeps_everything_in_step(tmp_path: Path, source: str, extension: 
     tick = Fraction(1, 1000)
     kept = [(t, data) for t, data in packets(clip, "audio") if t and start <= t < end]
     got = packets(out, "audio")
-    if extension == ".mp4":  # and the packets that lead into the first one, hidden
-        before = [data for t, data in packets(clip, "audio") if t is not None and t < start][-2:]
-        assert [data for _, data in got[:2]] == before
-        got = got[2:]
+    # And the packets that lead into the first one, hidden.
+    before = [data for t, data in packets(clip, "audio") if t is not None and t < start][-2:]
+    assert [data for _, data in got[:2]] == before
+    got = got[2:]
     assert [data for _, data in got] == [data for _, data in kept]
     assert all(
         abs((was or 0) - start - (now or 0)) <= tick
@@ -385,3 +385,41 @@ def test_a_track_without_packets_is_named_where_it_is_left_out(
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnblurWarning)
         pass_through(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov", ".webm"])
+def test_flags_of_sound_are_kept_or_named(tmp_path: Path, extension: str) -> None:
+    plain, clip = make_clip(tmp_path / "a.mkv", audio="libmp3lame", pts=20), tmp_path / "in.mkv"
+    flag = av.stream.Disposition
+    flags = [flag.dub, flag.original, flag.comment, flag.forced]
+    flags += [flag.hearing_impaired, flag.visual_impaired, flag.default]
+    with av.open(str(plain)) as given, av.open(str(clip), "w") as out:
+        video = out.add_stream_from_template(given.streams.video[0])
+        sounds = [out.add_stream_from_template(given.streams.audio[0]) for _ in flags]
+        for sound, each in zip(sounds, flags, strict=True):
+            sound.disposition = each
+        for packet in given.demux():
+            for target in sounds if packet.stream.type == "audio" else [video]:
+                if packet.size:
+                    copy: Any = av.Packet(bytes(packet))
+                    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                    copy.is_keyframe, copy.stream = packet.is_keyframe, target
+                    out.mux(copy)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnblurWarning)
+        pass_through(clip, tmp_path / f"out{extension}")
+    named = " ".join(str(each.message) for each in said)
+    with av.open(str(tmp_path / f"out{extension}")) as result:
+        kept = [sound.disposition for sound in result.streams.audio]
+    for number, (each, found) in enumerate(zip(flags, kept, strict=True), 1):
+        name = str(each.name).replace("_", " ")
+        is_named = f"flag '{name}' of audio stream {number}" in named
+        assert is_named != bool(each & found)
+    if extension == ".mkv":
+        assert "flag" not in named
+
+
+def test_attachments_that_webm_does_not_take_are_named(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", attachment=FONT)
+    with pytest.warns(UnblurWarning, match=r"attachment stream 1 .* is left out.*\.mkv can"):
+        pass_through(clip, tmp_path / "out.webm")

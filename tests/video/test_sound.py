@@ -135,7 +135,7 @@ def test_damaged_sound_keeps_its_place(tmp_path: Path) -> None:
     assert (np.abs(before) < 1e-7).sum() < 100 < 2 * 1024 < (after == 0).sum()
 
 
-@pytest.mark.parametrize("layout", ["quad", "5.1", "7.1"])
+@pytest.mark.parametrize("layout", ["quad", "5.1", "6.1", "7.1"])
 def test_many_channels_stay_many(tmp_path: Path, layout: str) -> None:
     """PCM, which MP4 refuses with its last byte."""
     clip = make_clip(tmp_path / "frames.mkv", pts=10)
@@ -143,7 +143,7 @@ def test_many_channels_stay_many(tmp_path: Path, layout: str) -> None:
         video: Any = out.add_stream_from_template(given.streams.video[0])
         sound: Any = out.add_stream("pcm_s16le", rate=48000)
         sound.codec_context.layout = layout
-        channels = {"quad": 4, "5.1": 6, "7.1": 8}[layout]
+        channels = {"quad": 4, "5.1": 6, "6.1": 7, "7.1": 8}[layout]
         values = np.random.default_rng(0).integers(-999, 999, (1, channels * 19200), np.int16)
         frame = av.AudioFrame.from_ndarray(values, "s16", layout)
         frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from tests.video.media import make_clip, pass_through, read_all
@@ -56,6 +57,19 @@ def test_full_range_stays_the_same_colours(
     assert_same_colours(frames, target)
     assert (info.color.range or "tv") == ("tv" if codec == "prores" else "pc")
     assert not [text for text in said if "range" in text]
+
+
+@pytest.mark.parametrize(("codec", "extension"), OUTPUTS)
+@pytest.mark.parametrize("pixel_format", ["gray", "gray12le"])
+@pytest.mark.parametrize("tags", [None, (2, 2, 2, 1), (2, 2, 2, 2)], ids=["untold", "tv", "pc"])
+def test_gray_stays_as_bright(
+    tmp_path: Path, codec: str, extension: str, pixel_format: str, tags: Any
+) -> None:
+    """Gray that says nothing is full range, and as YUV it would be taken for limited."""
+    clip = smooth_clip(tmp_path / "in.mkv", pixel_format, tags=tags)
+    target = tmp_path / f"out{extension}"
+    _, frames, _ = passed(clip, target, codec)
+    assert_same_colours(frames, target)
 
 
 @pytest.mark.parametrize(("codec", "extension"), OUTPUTS)
@@ -128,3 +142,26 @@ def test_primaries_and_curves_are_carried_or_named(
             found = getattr(info.color, kind)
             curves = {name, "bt709"} if name in ("smpte170m", "bt2020-10", "bt2020-12") else {name}
             assert found in curves, f"{codec}: {kind} {name} became {found}, and nothing was said"
+
+
+def test_what_the_header_says_of_colours_counts_where_frames_do_not(tmp_path: Path) -> None:
+    """ProRes leaves them open here, and its decoder forgets what MOV says."""
+    plain = make_clip(
+        tmp_path / "plain.mov",
+        codec="prores_ks",
+        pixel_format="yuv422p10le",
+        pts=2,
+        tags=(9, 9, 18, 1),
+    )
+    with av.open(str(plain)) as container:
+        assert next(container.decode(video=0)).color_primaries == 2
+    for target, codec in (("out.mkv", "ffv1"), ("out.mp4", "h265"), ("out.mov", "prores")):
+        info, _, _ = passed(plain, tmp_path / target, codec)
+        color = probe(plain).color
+        assert (color.matrix, color.primaries, color.transfer) == (
+            "bt2020nc",
+            "bt2020",
+            "arib-std-b67",
+        )
+        assert (info.color.matrix, info.color.primaries) == (color.matrix, color.primaries)
+        assert (info.color.transfer, info.hdr) == (color.transfer, "hlg")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,21 @@ def test_a_link_to_itself_is_refused_before_anything_is_done(clip: Path, folder:
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="a link to itself"):
             create_video(folder / "loop.mkv", probe(clip), overwrite=overwrite)
+
+
+@pytest.mark.parametrize("target", ["out.webm", "out.mkv", "out.mp4"])
+def test_a_rate_beyond_the_clock_is_not_believed(tmp_path: Path, target: str) -> None:
+    """As Matroska may claim it; libvpx would refuse the first frame."""
+    clip = make_clip(tmp_path / "in.mkv", pts=10)
+    data = clip.read_bytes()
+    claimed = b"\x23\xe3\x83\x84" + (40_000_000).to_bytes(4, "big")  # nanoseconds of a frame
+    assert data.count(claimed) == 1
+    clip.write_bytes(data.replace(claimed, claimed[:4] + (33_333).to_bytes(4, "big")))
+    assert probe(clip).frame_rate == 25
+    _, frames = pass_through(clip, tmp_path / target, codec="vp9")
+    _, results = read_all(tmp_path / target)
+    assert (
+        [f.time for f in frames]
+        == [f.time for f in results]
+        == [Fraction(n, 25) for n in range(10)]
+    )

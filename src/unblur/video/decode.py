@@ -8,6 +8,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -23,12 +24,15 @@ from unblur.video.holes import NOT_ITS_SUM, Holes, has_illegal_zeros, noted_word
 from unblur.video.packets import is_encrypted, is_header, is_repeat, new_size, shows_image
 from unblur.video.png import check_png
 from unblur.video.probe import Opened, encrypted, safe
+from unblur.video.ticks import possible
 from unblur.video.times import with_times
 
 _TAIL = 600
 """Packets that are kept from a key frame on."""
 _ON_THEIR_WAY = 20
 """So many packets FFmpeg's threads may hold."""
+_TIMED = ("flv", "mxf")
+"""Containers whose header says how long they are."""
 _READ_ERRORS = 8
 """So many failed reads in a row end a file."""
 
@@ -149,6 +153,13 @@ class _Read:
     longest: int = 0
     """Ticks between two packets."""
     last: int | None = None
+    every: Fraction = Fraction(0)
+    """Seconds where the last packet of all streams ends."""
+
+    def note(self, packet: Packet) -> None:
+        if possible(packet.pts, packet.time_base):
+            end = ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
+            self.every = max(self.every, end)
 
     def count(self, packet: Packet) -> None:
         self.packets += packet.size > 0
@@ -192,7 +203,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
     tail, failed = _Tail(), list[int | None]()
     newest: int | None = None
     size: tuple[int, int] | bytes | None = None
-    for packet in _packets(opened, damage, holes):
+    for packet in _packets(opened, damage, holes, read):
         if is_encrypted(packet):
             raise encrypted(opened.path)
         read.count(packet)
@@ -290,7 +301,7 @@ def _again(
             failed.append(None if packet is None else packet.pts)
 
 
-def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
+def _packets(opened: Opened, damage: Damage, holes: Holes, read: _Read) -> Iterator[Packet]:
     """Packets of the stream, then the empty one that flushes the decoder."""
     failures = 0
     clock = clock_of(opened.path, opened.container, opened.stream.index)
@@ -308,6 +319,7 @@ def _packets(opened: Opened, damage: Damage, holes: Holes) -> Iterator[Packet]:
             for packet in opened.container.demux():  # all: what lies between packets counts
                 holes.read(packet)
                 sums.check(packet)
+                read.note(packet)
                 if packet.stream_index != opened.stream.index:
                     continue
                 if packet.size:
@@ -359,12 +371,17 @@ def _early_end(opened: Opened, read: _Read) -> str | None:
     if name.startswith("mov,mp4") and 0 < read.packets < len(stream.index_entries):
         return f"it ends after {read.packets} of {len(stream.index_entries)} frames"
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    seconds, promised = float(read.end * opened.time_base), 0.0
     if tag:
         promised = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-        seconds = float(read.end * opened.time_base)
-        # Matroska need not say how long the last frame is.
-        if promised - seconds > max(0.5, 1.5 * float(read.longest * opened.time_base)):
-            return f"it ends after {seconds:.2f} of {promised:.2f} s"
+    elif name == "avi":
+        promised = float(stream.frames * opened.time_base)
+    elif name in _TIMED and possible(opened.container.duration, Fraction(1, av.time_base)):
+        # Of all streams together.
+        seconds, promised = float(read.every), (opened.container.duration or 0) / av.time_base
+    # Matroska need not say how long the last frame is.
+    if promised - seconds > max(0.5, 1.5 * float(read.longest * opened.time_base)):
+        return f"it ends after {seconds:.2f} of {promised:.2f} s"
     return None
 
 

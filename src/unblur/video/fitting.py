@@ -68,6 +68,11 @@ def converted_tags(image: av.VideoFrame, tags: ColorTags) -> ColorTags:
     return replace(found, range="pc") if image.format.name.startswith("yuvj") else found
 
 
+def is_gray(image: av.VideoFrame) -> bool:
+    """Whether an image has no colours."""
+    return layout_of(native_format(image.format.name)).family == "gray"
+
+
 @contextmanager
 def stamped(image: av.VideoFrame, pts: int, time_base: Fraction, duration: int) -> Iterator[None]:
     """The image with other times, and free of the frame type of the file it came from."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
 
 import av
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from unblur.video.info import MasteringDisplay, Siting
@@ -26,6 +28,7 @@ _VIDEO, _COLOUR, _MASTERING = 0xE0, 0x55B0, 0x55D0
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _MAX_CLL, _MAX_FALL, _FIRST_PRIMARY, _VOID, _CRC = 0x55BC, 0x55BD, 0x55D1, 0xEC, 0xBF
 _SITING_ACROSS, _SITING_DOWN = 0x55B7, 0x55B8
+_DELAY, _NANO = 0x56AA, 10**9
 _SITINGS: dict[tuple[int, int], Siting] = {
     (1, 2): "left",
     (2, 2): "center",
@@ -51,19 +54,33 @@ def siting_of(stream: VideoStream) -> Siting | None:
 
     PyAV has no name for it, so a header of Matroska, which has, is written into memory and read.
     """
-    memory = io.BytesIO()
     try:
-        with av.open(memory, "w", format="matroska") as header:
-            header.add_stream_from_template(stream, opaque=True)
-            header.start_encoding()
-        data = bytearray(memory.getvalue())
-        start, stop = _find_tracks(data)
-        track = dict(_parse(dict(_parse(data[start:stop]))[_TRACK]))
+        track = _track_of(stream)
         colour = dict(_parse(dict(_parse(track[_VIDEO])).get(_COLOUR, b"")))
         across, down = colour[_SITING_ACROSS], colour[_SITING_DOWN]
     except (av.FFmpegError, OSError, ValueError, LookupError):
         return _UNTOLD.get(stream.codec.canonical_name)
     return _SITINGS.get((int.from_bytes(across, "big"), int.from_bytes(down, "big")))
+
+
+def delay_of(stream: Stream) -> Fraction:
+    """Seconds that the muxer of Matroska takes for samples before the first sound of a stream."""
+    try:
+        delay = _track_of(stream).get(_DELAY, b"")
+    except (av.FFmpegError, OSError, ValueError, LookupError):
+        return Fraction(0)
+    return Fraction(int.from_bytes(delay, "big"), _NANO)
+
+
+def _track_of(stream: Stream) -> dict[int, bytes]:
+    """The elements of a stream's track in a header that is written into memory."""
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="matroska") as header:
+        header.add_stream_from_template(stream, opaque=True)
+        header.start_encoding()
+    data = bytearray(memory.getvalue())
+    start, stop = _find_tracks(data)
+    return dict(_parse(dict(_parse(data[start:stop]))[_TRACK]))
 
 
 def crop_of(path: Path, index: int) -> tuple[int, ...] | None:
@@ -103,17 +120,55 @@ def amend(
     Raises:
         ValueError: the header has no room or is not as expected; the file is as it was.
     """
+
+    def amended(tracks: list[bytes]) -> list[bytes]:
+        first = _amended(tracks[0], width, height, aspect, display, light, crop)
+        return [first, *tracks[1:]]
+
+    _rewrite(path, amended)
+
+
+def set_delays(path: Path, delays: Sequence[Fraction]) -> None:
+    """Says how much of tracks lies before their first sound, in place of the spare bytes.
+
+    Args:
+        path: a finished file.
+        delays: seconds, of each track other than the video that has spare bytes in its name.
+
+    Raises:
+        ValueError: as `amend`.
+    """
+    left = list(delays)
+
+    def delayed(tracks: list[bytes]) -> list[bytes]:
+        return [_delayed(track, left) for track in tracks]
+
+    _rewrite(path, delayed)
+
+
+def _delayed(track: bytes, delays: list[Fraction]) -> bytes:
+    elements = _parse(track)
+    name = dict(elements).get(_NAME, b"")
+    if _VIDEO in dict(elements) or not name.endswith(_SPARE.encode()):
+        return track
+    delay, name = delays.pop(0), name.removesuffix(_SPARE.encode())
+    kept = [(n, v) for n, v in elements if n not in (_NAME, _DELAY)]
+    kept += [(_NAME, name)] if name else []
+    return _join([*kept, (_DELAY, _uint(round(delay * _NANO)))] if delay else kept)
+
+
+def _rewrite(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Changes the tracks of a finished file; what they need less is filled up."""
     with path.open("r+b") as file:
         data = bytearray(file.read(_HEADER_BYTES))
         start, stop = _find_tracks(data)
+        if stop > len(data):
+            raise ValueError("the header is too long")
         body = bytes(data[start:stop])
         crc = body[:2] == bytes([_CRC, 0x84])
         elements = _parse(body[6:] if crc else body)
-        track = [number for number, _ in elements].index(_TRACK)
-        elements[track] = (
-            _TRACK,
-            _amended(elements[track][1], width, height, aspect, display, light, crop),
-        )
+        changed = iter(change([value for number, value in elements if number == _TRACK]))
+        elements = [(n, next(changed) if n == _TRACK else value) for n, value in elements]
         fresh = b"".join(_element(number, value) for number, value in elements)
         fresh = _padded(fresh, len(body) - (6 if crc else 0))
         if crc:

@@ -72,6 +72,8 @@ class Opened:
     """What MP4 and its like say of streams, by their index."""
     pieces: Pieces | None = None
     """What the image is put together of, where it is more than the image of `stream`."""
+    colors: ColorTags | None = None
+    """What the header says: decoders of ProRes and H.265 overwrite it by what frames leave open."""
 
     @property
     def time_base(self) -> Fraction:
@@ -129,7 +131,7 @@ def open_media(
             check_size(path, pieces.width, pieces.height, max_pixels)
             for index in pieces.streams:
                 container.streams[index].codec_context.options = options
-        yield Opened(path, container, video, decoder, parts, pieces)
+        yield Opened(path, container, video, decoder, parts, pieces, _header_tags(video))
     finally:
         container.close()
 
@@ -159,7 +161,7 @@ def describe(opened: Opened, frame: av.VideoFrame) -> VideoInfo:
     context = stream.codec_context
     pixel_format = pieces.pixel_format if pieces else frame.format.name
     layout = layout_of(native_format(pixel_format))
-    color = _color_tags(frame, stream)
+    color = _color_tags(frame, opened.colors or _header_tags(stream))
     rate = frame_rate(container, stream)
     seconds = _duration(container, stream)
     matrix, notes = display_matrix(frame), beside(frame)
@@ -212,12 +214,12 @@ def safe(opened: Opened, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
 def frame_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """Average frames per second; None where nothing is known.
 
-    FFmpeg's average is a made-up 25 for streams without a container, and the rate of the clock
-    instead of the frames' for DV.
+    FFmpeg's average is a made-up 25 for streams without a container, the rate of the clock
+    instead of the frames' for DV, and whatever Matroska claims, also beyond that clock.
     """
     average, guess = stream.average_rate, stream.guessed_rate
     made_up = container.duration is None and stream.duration is None
-    ticks = average is not None and stream.time_base and average * stream.time_base == 1
+    ticks = average is not None and stream.time_base and average * stream.time_base >= 1
     if guess and (not average or made_up or (ticks and guess < average)):
         average = guess
     return Fraction(average) if average else None
@@ -455,14 +457,16 @@ def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     return None
 
 
-def _color_tags(frame: av.VideoFrame, stream: VideoStream) -> ColorTags:
-    """The frame's own tags; where it has none, those of the stream's header."""
+def _header_tags(stream: VideoStream) -> ColorTags:
     context = stream.codec_context
-    own = ColorTags.from_codes(
-        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
-    )
-    header = ColorTags.from_codes(
+    return ColorTags.from_codes(
         context.colorspace, context.color_primaries, context.color_trc, context.color_range
     )
-    own = own.or_else(header)
+
+
+def _color_tags(frame: av.VideoFrame, header: ColorTags) -> ColorTags:
+    """The frame's own tags; where it has none, those of the stream's header."""
+    own = ColorTags.from_codes(
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
+    ).or_else(header)
     return replace(own, range="pc") if frame.format.name.startswith("yuvj") else own

@@ -102,10 +102,11 @@ class FileReader(Closing):
         span, info = self._span, self.info
         siting: Siting = info.siting or "left"
         given = 0
-        for count, image in enumerate(self._decoded):
+        index = -1 if span is None else span.first - 1
+        for image in self._decoded:
             pts = image.pts or 0
-            index = count if span is None else span.index(pts)
-            if span is not None and span.end is not None and pts >= span.end:
+            index = index + 1 if span is None else span.index(pts, index)
+            if span is not None and index >= span.last:
                 break
             self._check(image, index)
             if image.is_corrupt:
@@ -170,9 +171,9 @@ class FileReader(Closing):
     def _from_start_of_span(self) -> Iterator[av.VideoFrame]:
         """Images from the start of the span, or from some point before it."""
         opened, span = self._opened, self._span
-        if span is None or span.index(span.start) == 0 or self._damage.strict:
+        if span is None or span.first == 0 or self._damage.strict:
             decoded = images(opened, self._damage, whole=span is None or span.end is None)
-            return decoded if span is None else _from(span.start, decoded)
+            return decoded if span is None else _from(span, decoded)
         key = seek(opened, span.start)
         if key is not None:
             decoded = images(opened, self._damage, whole=False)
@@ -182,7 +183,7 @@ class FileReader(Closing):
                 return chain([landed], decoded)
         self._damage.clear()
         self._open()
-        return _from(span.start, images(self._opened, self._damage, whole=False))
+        return _from(span, images(self._opened, self._damage, whole=False))
 
     def _tag(self, image: av.VideoFrame) -> None:
         """Gives an image that says less than the file's header the header's colour tags."""
@@ -241,9 +242,13 @@ class FileReader(Closing):
         )
 
 
-def _from(start: int, decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """Images at `start` and after it; ones before may even have another size."""
-    return (image for image in decoded if (image.pts or 0) >= start)
+def _from(span: Span, decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Images of the span and behind it; ones before may even have another size."""
+    place = -1
+    for image in decoded:
+        place = span.index(image.pts or 0, place)
+        if place >= span.first:
+            yield image
 
 
 def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoFrame | None:
@@ -252,13 +257,15 @@ def _landed(decoded: Iterator[av.VideoFrame], key: int, span: Span) -> av.VideoF
     A decoder that finds out late how many frames it must reorder would leave some out.
     """
     place = span.index(key)
+    if span.timeline[place : place + 2].count(key) != 1:  # which of them it is cannot be told
+        return None
     for image in decoded:
         pts = image.pts or 0
         if pts < key:
             continue
         if place >= len(span.timeline) or pts != span.timeline[place] or image.is_corrupt:
             return None
-        if pts >= span.start:
+        if place >= span.first:
             return image
         place += 1
     return None

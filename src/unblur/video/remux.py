@@ -16,7 +16,17 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
+from unblur.video import matroska
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.padding import (
+    Counted,
+    first_heard,
+    is_steady,
+    leading,
+    mark_end,
+    skipped,
+    ticks_of,
+)
 from unblur.video.probe import open_container, parts_in, stream_info
 from unblur.video.sound import Recoded, coding_for
 from unblur.video.ticks import possible
@@ -54,8 +64,12 @@ _HOLE = Fraction(1, 200)
 """Seconds of a hole in sound that are more than the rounding of times."""
 _UNDATED = 1000
 """First packets of a stream without a time that are held until one has one."""
-_LEADING = 2
-"""Packets of sound that a decoder is fed before what is to be heard (2112 samples of AAC)."""
+_FLAGS = (
+    *(Disposition.dub, Disposition.original, Disposition.comment, Disposition.lyrics),
+    *(Disposition.karaoke, Disposition.forced, Disposition.hearing_impaired),
+    *(Disposition.visual_impaired, Disposition.captions, Disposition.descriptions),
+)
+"""What tells a track from its like."""
 _HOMES = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PICTURES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
@@ -76,6 +90,19 @@ class _Copied:
     """The last of its packets that an edit list hides."""
     recoded: Recoded | None = None
     """Makes its packets anew, where the container cannot hold them."""
+    heard: Fraction | None = None
+    """Seconds in the source where its sound is heard first."""
+    counted: Counted | None = None
+    own: Fraction = Fraction(0)
+    """Seconds before its first sound, of which the muxer of Matroska knows."""
+    spare: bool = False
+    """Whether Matroska is to be told how much lies before its first sound."""
+    hidden: Fraction | None = None
+    """Seconds before its first sound."""
+    latest: Fraction | None = None
+    """Seconds at which its last packet is decoded."""
+    gap: Fraction = Fraction(0)
+    """Seconds between two of its packets, the longest ones."""
 
 
 class StreamCopy:
@@ -94,6 +121,7 @@ class StreamCopy:
         end: Fraction | None,
         extension: str,
         left_out: Collection[int] = (),
+        cut: bool = False,
     ) -> None:
         """Adds the streams to the output.
 
@@ -104,6 +132,7 @@ class StreamCopy:
             end: seconds in the source where everything ends; None: with the file.
             extension: of the output, for messages.
             left_out: indices of streams that are not to be copied.
+            cut: whether the beginning is left out.
         """
         self._path, self._skip = source, skip
         self._end = end
@@ -114,6 +143,7 @@ class StreamCopy:
         self._streams: dict[int, _Copied] = {}
         self._languages: dict[int, tuple[str, str]] = {}
         """Of streams of the output, and what they are of the source, for messages."""
+        self._flags: dict[int, tuple[Disposition, str]] = {}
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -129,7 +159,9 @@ class StreamCopy:
             if stream.disposition & Disposition.attached_pic and _attach(source, stream, output):
                 continue
             if stream.index not in left_out and takes(output.format.name, stream, first(stream)):
-                self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                copied = self._streams[stream.index] = _Copied(stream, add_copy(output, stream))
+                if stream.type == "audio" and not is_plain(stream):
+                    self._look_before(copied, first(stream), cut)
                 continue
             coding = coding_for(output.format.name, source, stream)
             if coding is not None:
@@ -155,6 +187,39 @@ class StreamCopy:
         self._packets = self._read()
         self._next: Packet[Any] | None = None
 
+    def _look_before(self, copied: _Copied, first: Packet[Any] | None, cut: bool) -> None:
+        """Prepares for what is not to be heard of compressed sound."""
+        copied.heard = None if first is None else first_heard(first)
+        if self._tells_delay:
+            copied.own = matroska.delay_of(copied.source)
+            begins_late = first is not None and skipped(first)[0] > 0 and not copied.own
+            copied.spare = begins_late or (cut and is_steady(copied.source))
+            if copied.spare:
+                title = copied.target.metadata.get("title", "")
+                copied.target.metadata["title"] = matroska.reserve(title)
+        if copied.spare or not self._tells_delay:
+            copied.counted = Counted(copied.heard)
+
+    @property
+    def _tells_delay(self) -> bool:
+        """Whether the container hides the beginning of sound by a delay, not by an edit list."""
+        return self._output.format.name in ("matroska", "webm")
+
+    def amend(self, written: Path) -> None:
+        """Writes into the finished file how much lies before the first sound of each stream."""
+        delays = [c.hidden or Fraction(0) for c in self._streams.values() if c.spare]
+        if not delays:
+            return
+        try:
+            matroska.set_delays(written, delays)
+        except ValueError as error:
+            warnings.warn(
+                f"{self._path}: compressed sound is up to {float(max(delays)):.3f} s late, the"
+                f" header of the output does not take its delay ({error})",
+                UnblurWarning,
+                stacklevel=5,
+            )
+
     def close(self) -> None:
         """Closes the source."""
         self._source.close()
@@ -165,14 +230,21 @@ class StreamCopy:
         return _file_tags(self._source), own
 
     def check(self, written: Path, extension: str) -> None:
-        """Names languages of streams that the finished file does not hold; also when closed."""
+        """Names languages and flags that the finished file does not hold; also when closed."""
         result = open_container(written)
         try:
+            streams = dict(enumerate(result.streams))
             lost = [
                 f"language {language!r} of {stream}"
                 for index, (language, stream) in self._languages.items()
-                if index < len(result.streams)
-                and language != in_mov(result.streams[index].metadata.get("language", "und"))
+                if index in streams
+                and language != in_mov(streams[index].metadata.get("language", "und"))
+            ]
+            lost += [
+                f"flag {str(flag.name).replace('_', ' ')!r} of {stream}"
+                for index, (flags, stream) in self._flags.items()
+                for flag in _FLAGS
+                if index in streams and flag & flags & ~streams[index].disposition
             ]
         finally:
             result.close()
@@ -198,6 +270,7 @@ class StreamCopy:
             language = stream.metadata.get("language", "und")
             if language not in ("", "und"):
                 self._languages[target.index] = in_mov(language), str(stream_info(stream))
+            self._flags[target.index] = stream.disposition, str(stream_info(stream))
         chapters: list[Chapter] = []
         for chapter in self._source.chapters():
             base = chapter["time_base"] or Fraction(1, av.time_base)
@@ -261,6 +334,7 @@ class StreamCopy:
                     continue
                 if not packet.size:
                     continue
+                self._count(packet)
                 for each in self._shown(packet):
                     if self._keep(each) and (
                         self._end is None or (each.pts or 0) * each.time_base < self._end
@@ -291,6 +365,24 @@ class StreamCopy:
                     stacklevel=4,
                 )
 
+    def _count(self, packet: Packet[Any]) -> None:
+        """Says of compressed sound when it begins and ends, where the output knows better."""
+        copied = self._streams[packet.stream.index]
+        if self._tells_delay and packet.stream.type == "audio":
+            mark_end(packet)
+        if copied.counted is not None:
+            copied.counted.set(packet)
+        if self._tells_delay or packet.stream.type != "audio":
+            return
+        # MP4 and MOV show nothing of a last packet that is said to last no time.
+        if packet.dts is not None and copied.latest is not None:
+            copied.gap = max(copied.gap, packet.dts * packet.time_base - copied.latest)
+        if packet.dts is not None:
+            copied.latest = packet.dts * packet.time_base
+        packet.duration = (
+            packet.duration or ticks_of(packet) or round(copied.gap / packet.time_base)
+        )
+
     def _shown(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """Without what an edit list hides, but for what leads into the first sound of all.
 
@@ -299,16 +391,17 @@ class StreamCopy:
         """
         copied = self._streams[packet.stream.index]
         if packet.is_discard and packet.stream.type != "video":
-            copied.leading = [*copied.leading, packet][-_LEADING:]
+            copied.leading = [*copied.leading, packet][-leading(packet.stream) :]
             return []
-        leading: list[Packet[Any]] = []
+        kept: list[Packet[Any]] = []
         if copied.leading and copied.last is None and not is_plain(packet.stream):
-            leads = [each for each in copied.leading if (each.pts or 0) < 0]
+            # An edit list can hide what comes before 0, a delay what comes before any sound.
+            leads = [e for e in copied.leading if self._tells_delay or (e.pts or 0) < 0]
             ends = [(each.pts or 0) + (each.duration or 0) for each in leads]
             starts = [each.pts for each in [*leads[1:], packet]]
-            leading = leads if ends == starts else []
+            kept = leads if ends == starts else []
         copied.leading = []
-        return [*leading, packet]
+        return [*kept, packet]
 
     def _keep(self, packet: Packet[Any]) -> bool:
         copied = self._streams[packet.stream.index]
@@ -333,13 +426,14 @@ class StreamCopy:
     def _lead(self, packet: Packet[Any]) -> int:
         """Ticks by which a packet of sound may begin before the cut.
 
-        Uncompressed sound is cut to the sample. MP4 and MOV can hide what comes before the cut,
-        there the packet that leads into the first one to be heard is copied, too.
+        Uncompressed sound is cut to the sample. Of compressed sound what comes before the cut can
+        be hidden; the packets that lead into the first one to be heard are copied, too.
         """
         duration = packet.duration or 0
         if is_plain(packet.stream):
             return duration
-        return 2 * duration if self._output.format.name in ("mp4", "mov") else 1
+        hides = not self._tells_delay or self._streams[packet.stream.index].spare
+        return leading(packet.stream) * duration if hides else 1
 
     def _trimmed(self, packet: Packet[Any]) -> Packet[Any]:
         """Uncompressed sound without the samples before the cut."""
@@ -391,6 +485,8 @@ class StreamCopy:
         copied.last = dts
         ticks = round(self._shift / packet.time_base)
         packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
+        if copied.spare:
+            self._delay(packet, copied)
         packet.stream = copied.target
         try:
             self._output.mux(packet)
@@ -405,6 +501,20 @@ class StreamCopy:
                     UnblurWarning,
                     stacklevel=4,
                 )
+
+    def _delay(self, packet: Packet[Any], copied: _Copied) -> None:
+        """Moves a packet by what Matroska takes off its time again."""
+        base = packet.time_base
+        if copied.hidden is None:
+            heard = copied.heard if self._begin is None else max(copied.heard or 0, self._begin)
+            now = (packet.pts or 0) * base + self._shift
+            copied.hidden = max((now if heard is None else heard) - now, Fraction(0))
+        late = round(copied.hidden * 1000) - round(copied.own * 1000)
+        packet.pts, packet.dts = (
+            round((tick or 0) * base * 1000) + late for tick in (packet.pts, packet.dts)
+        )
+        packet.duration = round((packet.duration or 0) * base * 1000)
+        packet.time_base = Fraction(1, 1000)
 
 
 def _counted_back(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:

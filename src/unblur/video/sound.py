@@ -22,7 +22,8 @@ from unblur.video.trial import lasting
 
 _LAYOUTS = {
     **{"1 channels": "mono", "2 channels": "stereo", "3 channels": "3.0", "4 channels": "quad"},
-    **{"5 channels": "5.0", "6 channels": "5.1", "8 channels": "7.1"},
+    **{"5 channels": "5.0", "6 channels": "5.1", "7 channels": "6.1"},
+    "8 channels": "7.1",
     **{
         name: name
         for name in ("mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1", "6.1", "7.1")

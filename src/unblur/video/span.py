@@ -28,22 +28,36 @@ _UNSURE_PACKETS = ("mpeg4", "mpeg2video")
 
 @dataclass(frozen=True)
 class Span:
-    """Frames from `start` up to `end`, both presentation timestamps, `end` not included."""
+    """Frames of a file from the place `first` up to `last`, which is not included."""
 
-    start: int
-    end: int | None
+    first: int
+    last: int
     timeline: array[int]
     """The timestamps of all frames of the file."""
 
     @property
     def count(self) -> int:
         """Number of frames."""
-        last = len(self.timeline) if self.end is None else bisect_left(self.timeline, self.end)
-        return last - self.index(self.start)
+        return self.last - self.first
 
-    def index(self, pts: int) -> int:
-        """Place of a frame in the file, from 0."""
-        return bisect_left(self.timeline, pts)
+    @property
+    def start(self) -> int:
+        """Presentation timestamp of the first frame."""
+        return self.timeline[self.first]
+
+    @property
+    def end(self) -> int | None:
+        """Presentation timestamp of the first frame after the range; None: there is none."""
+        return self.timeline[self.last] if self.last < len(self.timeline) else None
+
+    def index(self, pts: int, before: int = -1) -> int:
+        """Place of a frame in the file, from 0.
+
+        Args:
+            pts: its presentation timestamp, which several frames may have.
+            before: place of the frame that came before it.
+        """
+        return max(bisect_left(self.timeline, pts), before + 1)
 
 
 def resolve(
@@ -141,7 +155,7 @@ def _span(
     if first >= len(timeline):
         raise UsageError(f"--start {start} lies past the end: {length}")
     if end is None:
-        return Span(timeline[first], None, timeline)
+        return Span(first, len(timeline), timeline)
     past = (
         end.frame > len(timeline)
         if end.frame is not None
@@ -152,4 +166,4 @@ def _span(
     last = min(place(end), len(timeline))
     if last <= first:
         raise UsageError(f"--end {end} is not after --start {start or 'f0'}: {length}")
-    return Span(timeline[first], timeline[last] if last < len(timeline) else None, timeline)
+    return Span(first, last, timeline)

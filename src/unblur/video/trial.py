@@ -60,6 +60,8 @@ def first_packets(source: Path) -> dict[int, Packet[Any]]:
 
 def takes(muxer: str, stream: Stream, packet: Packet[Any] | None) -> bool:
     """Whether a container takes a stream, alone and with its first packet."""
+    if stream.type == "attachment":  # WebM leaves it out without a word
+        return muxer == "matroska"
     memory = io.BytesIO()
     trial = av.open(memory, "w", format=muxer)
     try:

@@ -18,7 +18,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.priority import kept_priority
 from unblur.video import codecs, matroska
 from unblur.video.decode import reason
-from unblur.video.fitting import converted_tags, fitting, stamped
+from unblur.video.fitting import converted_tags, fitting, is_gray, stamped
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, Siting, VideoInfo
 from unblur.video.kept import Kept, bare, frames_per_segment
@@ -238,7 +238,8 @@ class FileWriter(Closing):
                 options |= {"movflags": "use_metadata_tags"} if has_own_tags(source) else {}
         output = av.open(target, "w", format=self._container.muxer, container_options=options)
         self._closing.callback(output.close)
-        rate = self._info.frame_rate or Fraction(25)
+        # Encoders refuse frames shorter than a tick, as files may claim them.
+        rate = min(self._info.frame_rate or Fraction(25), 1 / self._time_base)
         stream = output.add_stream(self._choice.codec.encoder, rate=rate)
         assert isinstance(stream, VideoStream)  # noqa: S101
         context = stream.codec_context
@@ -262,6 +263,7 @@ class FileWriter(Closing):
                 end=self._end_of_range(source),
                 extension=self._extension,
                 left_out=parts.left_out,
+                cut=self._cut_start,
             )
             self._closing.callback(copy.close)
             stream.disposition = copy.disposition
@@ -366,6 +368,8 @@ class FileWriter(Closing):
         tags = self._info.color
         if image is not frame.image:
             tags = converted_tags(image, tags)
+        if tags.range is None and self._choice.key != "ffv1" and is_gray(image):
+            tags = replace(tags, range="pc")  # what gray is, and decoders would take it for limited
         self._tags = tags
         self._set_up(shift, frame.time)
 
@@ -456,6 +460,8 @@ class FileWriter(Closing):
         return self._container.time_base is not None and (aspect or light or self._crop is not None)
 
     def _amend(self) -> None:
+        if self._copy is not None:
+            self._copy.amend(self._pending.path)
         if not self._amends:
             return
         info = self._info
