@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests import placing, pretend
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("unblur", deadline=None)
@@ -19,8 +22,20 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`pytest --device cuda`: tests that take `device` run there."""
-    parser.addoption("--device", default="cpu", help="where tensors of tests that take it live")
+    """`pytest --device cuda`: tests about tensors run there."""
+    parser.addoption("--device", default="cpu", help="where tensors of tests live; see placing.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tensors and networks of tests go where `--device` says."""
+    name = config.getoption("--device")
+    if name == "cpu":
+        return
+    there = ExitStack()
+    config.add_cleanup(there.close)
+    if name == pretend.NAME:
+        there.enter_context(pretend.pretending())
+    there.enter_context(placing.placed(torch.device(name)))
 
 
 @pytest.fixture(scope="session")
