@@ -57,6 +57,9 @@ class There(Tensor):
         made.here = here
         return made
 
+    def tolist(self) -> Any:
+        return self.here.tolist()
+
     def __repr__(self, **_: object) -> str:
         return f"There({self.here!r})"
 
@@ -69,6 +72,10 @@ class There(Tensor):
 
 class Pretending(TorchDispatchMode):
     """Tensors that are made on the pretended device are such."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or seconds go to the import of a compiler
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return run(func, args, kwargs or {})
@@ -96,6 +103,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     target = None if asked is None else torch.device(asked).type
     if not there and target != NAME:
         return func(*args, **kwargs)
+    if func is aten._has_compatible_shallow_copy_type.default:
+        return False
     copies = func in (aten._to_copy.default, aten.copy_.default)
     strangers = [x for x in tensors if not isinstance(x, There) and x.ndim]
     if func in INDEXED:
@@ -183,8 +192,11 @@ def pretending() -> Iterator[torch.device]:
     """The device is there meanwhile."""
     register()
     torch.Generator = Generator  # type: ignore[misc]
+    before = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)  # lists become tensors here, then go there
     try:
         with Pretending():
             yield torch.device(NAME, 0)
     finally:
+        torch._C._set_only_lift_cpu_tensors(before)
         torch.Generator = CpuGenerator  # type: ignore[misc]

@@ -3,7 +3,7 @@
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
 noise and sharpens edges, letters that an editor lays over the image, and real encoders
 (`data.codec`), sometimes two one after the other; where PyAV is not installed, as on many machines
-with a GPU, `synth.compression` stands in. The truth stays as it was, letters apart: a
+with a GPU, `synth.compression` stands in, and there are no letters without OpenCV. The truth stays as it was, letters apart: a
 network that learns on these clips learns to undo it or to leave it alone.
 """
 
@@ -25,6 +25,7 @@ from unblur.synth.compression import compress, compress_video
 from unblur.training.batches import Batch, Source
 
 HAS_ENCODERS = find_spec("av") is not None
+HAS_LETTERS = find_spec("cv2") is not None
 SHRUNK, SMOOTHED, SHARPENED, TWICE, LED_IN = 0.15, 0.25, 0.3, 0.12, 0.5
 """Shares of clips whose source was smaller, that a camera smoothed, and sharpened; that went
 through two encoders; and whose first frame is none that the encoder began with."""
@@ -60,7 +61,7 @@ class Filmed:
         """The source's batch of that seed, its blurred frames degraded."""
         made = self.source.batch(clips, seed)
         draw = Draws(seed)
-        if draw.chance(TITLED * self.share):
+        if draw.chance(TITLED * self.share) and HAS_LETTERS:
             titles = Titles(made.blurred.shape[-2:], draw)
             made = replace(made, blurred=titles(made.blurred), sharp=titles(made.sharp))
         blurred = [
