@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=None, help="clips that were carried along")
     parser.add_argument("--packed", type=float, default=0.3, help="share of steps on them")
     parser.add_argument("--make-pack", type=float, default=0.0, help="make one, of so many MB")
+    parser.add_argument("--held-out", type=int, default=0, help="its clips of validation")
     options = parser.parse_args()
     if options.make_pack:
         make_pack(options)
@@ -128,6 +129,8 @@ def make_pack(options: argparse.Namespace) -> None:
     """Clips through real encoders, and those of validation with the flow that is found in them."""
     cpu = torch.device("cpu")
     recipe = dataclasses.replace(recipe_of(options), filmed=1.0)
+    if options.held_out:
+        recipe = dataclasses.replace(recipe, validation_clips=options.held_out)
     task = open_task(recipe, cpu)
     clean = open_source(recipe, options.textures, cpu, True, options.run.parent / "pool")
     held_out = [guessed(clip) for clip in held_out_clips(recipe, cpu, flows=False)]
@@ -136,8 +139,10 @@ def make_pack(options: argparse.Namespace) -> None:
         for number in count():
             print(f"clip {number}", end="\r", flush=True)
             made = clean.batch(1, PACK_SEED + number)
-            yield made if task.needs_flow else dataclasses.replace(
-                made, flow_forward=None, flow_backward=None
+            yield (
+                made
+                if task.needs_flow
+                else dataclasses.replace(made, flow_forward=None, flow_backward=None)
             )
 
     held, size = write_pack(options.run, clips(), held_out, round(1e6 * options.make_pack))

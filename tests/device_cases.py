@@ -22,8 +22,8 @@ from unblur.guidance.defocus import defocus_of_depths
 from unblur.guidance.steady import steady
 from unblur.metrics import psnr, ssim
 from unblur.models import aligned, bsstnet, dabit, load_state
-from unblur.models.flow_refocus import FlowRefocus
 from unblur.models.flow_refocus import SMALL as SMALL_REFOCUS
+from unblur.models.flow_refocus import FlowRefocus
 from unblur.models.flow_s import FlowS
 from unblur.models.look import Look
 from unblur.models.maxim import Maxim, MaximConfig
@@ -120,18 +120,18 @@ def disks(device: torch.device) -> Tensor:
 
 
 OPERATIONS: dict[str, Case] = {
-    "blur map": operation(
-        lambda d: spread(squared_motion(*[flow(d, 3, 2, 9, 11)] * 2, "maximum"))
-    ),
+    "blur map": operation(lambda d: spread(squared_motion(*[flow(d, 3, 2, 9, 11)] * 2, "maximum"))),
     "colour": half(lambda x: from_linear(to_linear(x, SRGB), SRGB), 2, 3, 20, 24),
     "consistency": operation(
         lambda d: consistency(flow(d, 2, 2, 9, 11), -flow(d, 2, 2, 9, 11)).float()
     ),
     "deformable convolution": operation(deformed),
     "finest patterns": operation(
-        lambda d: finest_patterns((draw(d, 2, 3, 64, 64) > 0.5).float())
-        if finest_patterns((draw(d, 2, 3, 64, 64) > 0.5).float()) is not None
-        else torch.zeros(1, device=d)
+        lambda d: (
+            finest_patterns((draw(d, 2, 3, 64, 64) > 0.5).float())
+            if finest_patterns((draw(d, 2, 3, 64, 64) > 0.5).float()) is not None
+            else torch.zeros(1, device=d)
+        )
     ),
     "gaussian": half(lambda x: gaussian_blur(x, 1.5), 2, 3, 20, 24),
     "padding": half(lambda x: pad_to(x, 32, 32), 2, 3, 20, 24),
@@ -335,9 +335,7 @@ def rendered(mode: str, device: torch.device, _: Precision) -> Tensor:
     return torch.cat([x.flatten() for x in (clip.blurred, clip.sharp, clip.flow_forward)])
 
 
-SCENES: dict[str, Case] = {
-    mode: partial(rendered, mode) for mode in ("motion", "focus", "joint")
-}
+SCENES: dict[str, Case] = {mode: partial(rendered, mode) for mode in ("motion", "focus", "joint")}
 
 
 def learned(network: str, changes: dict[str, object], device: torch.device, _: Precision) -> Tensor:

@@ -115,7 +115,10 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if generator is not None and generator._cdata not in generators:
         raise RuntimeError(f"expected a '{NAME}' device type for generator but found cpu in {func}")
     known = {id(x.here): x for x in there}
-    given, named = [mapped(inner, x) for x in args], {k: mapped(inner, x) for k, x in kwargs.items()}
+    given, named = (
+        [mapped(inner, x) for x in args],
+        {k: mapped(inner, x) for k, x in kwargs.items()},
+    )
     if target is not None:
         named["device"] = torch.device("cpu") if target == NAME else asked
     made = func(*given, **named)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests import pretend
 from tests.device_cases import (

@@ -3,8 +3,9 @@
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
 noise and sharpens edges, letters that an editor lays over the image, and real encoders
 (`data.codec`), sometimes two one after the other; where PyAV is not installed, as on many machines
-with a GPU, `synth.compression` stands in, and there are no letters without OpenCV. The truth stays as it was, letters apart: a
-network that learns on these clips learns to undo it or to leave it alone.
+with a GPU, `synth.compression` stands in, and there are no letters without OpenCV. The truth stays
+as it was, letters apart: a network that learns on these clips learns to undo it or to leave it
+alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ TITLED = 0.08
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789:.,!?"
 SMALLEST = 0.55
 """Least size of a smaller source, of the frame's."""
+SMALLEST_X265 = 64
+"""Least side in pixels that x265 is given: it writes past its memory below the size of its blocks."""
 CODECS: dict[str, float] = {
     "libx264": 0.52,
     "libx265": 0.16,
@@ -143,6 +146,8 @@ def degraded(
 def encoded(frames: Tensor, draw: Draws) -> Tensor:
     """Through an encoder that is drawn, and settings that are drawn."""
     encoding = draw_encoding(draw)
+    if encoding.codec == "libx265" and min(frames.shape[-2:]) < SMALLEST_X265:
+        encoding = Encoding("libx264", {"crf": encoding.options["crf"], "preset": "veryfast"})
     if not draw.chance(LED_IN):
         return through(frames.cpu(), encoding).to(frames)
     # The clip before the clip: what counts are then not only frames coded by themselves.
