@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from tests import pretend
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,12 +29,53 @@ def run(script: str, *words: str | Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_every_row_of_the_table_can_be_measured(tmp_path: Path) -> None:
-    run("gpu.py", "--device", "cpu", "--tiny", "--minutes", "60", "--out", tmp_path)
+    words = ("--device", "cpu", "--tiny", "--minutes", "60", "--atlas-minutes", ".05")
+    run("gpu.py", *words, "--out", tmp_path)
     with open(tmp_path / "gpu.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 17
+    assert len(rows) == 30
     assert not [row for row in rows if row.get("error")]
+
+
+def bench(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> tuple[ModuleType, Any]:
+    """The script as a module, and what it measures on."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("gpu")
+    return module, module.Bench(device, tiny=True, atlas_minutes=0.02)
+
+
+def test_a_row_that_fails_holds_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, there = bench(monkeypatch, torch.device("cpu"))
+
+    def full() -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried ...\nand more")
+
+    assert module.attempted(full, there) == {
+        "error": "OutOfMemoryError: CUDA out of memory. Tried ..."
+    }
+
+
+@pytest.mark.skipif(not pretend.AVAILABLE, reason="this PyTorch has no back ends in Python")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flow-s",
+        "disk blur, radius 4",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("job, motion-s", "job, focus-m", "BSSTNet", "DaBiT", "atlas, fast")
+        ),
+    ],
+)
+def test_rows_run_on_a_device_that_is_not_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with pretend.pretending() as device:
+        module, there = bench(monkeypatch, device)
+        row = module.attempted(dict(module.cases(there))[name], there)
+    assert "error" not in row
 
 
 @pytest.fixture

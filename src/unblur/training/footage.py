@@ -36,7 +36,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789:.,!?"
 SMALLEST = 0.55
 """Least size of a smaller source, of the frame's."""
 SMALLEST_X265 = 64
-"""Least side in pixels that x265 is given: it writes past its memory below the size of its blocks."""
+"""Least side in pixels that x265 is given: below that of its blocks it writes past its memory."""
 CODECS: dict[str, float] = {
     "libx264": 0.52,
     "libx265": 0.16,
