@@ -155,7 +155,9 @@ OPERATIONS: dict[str, Case] = {
             agreement(
                 0.1 * draw(d, 3, 40, 48),
                 enlarged(
-                    change_map(smooth(d, 3, 40, 48), smooth(d, 3, 40, 48, seed=1)), (40, 48), CHANGE
+                    change_map(smooth(d, 3, 40, 48), smooth(d, 3, 40, 48, seed=1)),
+                    (20, 24),
+                    CHANGE // 2,
                 ),
                 0.01,
                 0.5,

@@ -37,7 +37,7 @@ from unblur.restorers.base import LoadOptions, Precision
 CPU = torch.device("cpu")
 EXACT: dict[str, float] = {}
 """Largest errors in fp32, where they may be more than 1e-4: see `error`."""
-BOUNDS: dict[Precision, dict[str, float]] = {"bf16": {"usual": 2e-2}, "fp16": {"usual": 3e-3}}
+BOUNDS: dict[Precision, dict[str, float]] = {"bf16": {"usual": 1.2e-2}, "fp16": {"usual": 1.2e-3}}
 """Largest errors in half precision, measured on a CPU and doubled."""
 QUICK = ("operation", "scenes", "network: coc-s", "network: look-s")
 """What takes no seconds."""
