@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 ROOMS = ("atlas", "guidance", "metrics", "models", "ops", "optics", "synth", "training")
 """Those whose tests are about tensors."""
-FOLDERS = tuple(str(Path(__file__).parent / room) for room in ROOMS)
+FOLDERS = tuple(str(Path(__file__).parent / room) for room in (*ROOMS, "recipe.py"))
 MAKE: set[Callable[..., Any]] = {
     torch.arange,
     torch.as_tensor,
