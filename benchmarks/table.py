@@ -11,7 +11,13 @@ RESULTS = Path(__file__).parent / "results"
 Row = Mapping[str, object]
 
 
-def write(name: str, about: str, rows: Sequence[Row], shown: Sequence[Row] | None = None) -> None:
+def write(
+    name: str,
+    about: str,
+    rows: Sequence[Row],
+    shown: Sequence[Row] | None = None,
+    show: bool = True,
+) -> None:
     """Writes `results/NAME.csv`, and `results/NAME.md` with `about` above the table; shows that.
 
     Columns are those of all rows, in the order in which they first occur.
@@ -21,6 +27,7 @@ def write(name: str, about: str, rows: Sequence[Row], shown: Sequence[Row] | Non
         about: what was measured, and on what.
         rows: for programs.
         shown: for people, where those are to read something else.
+        show: print the table too.
     """
     RESULTS.mkdir(exist_ok=True)
     with open(RESULTS / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
@@ -34,7 +41,8 @@ def write(name: str, about: str, rows: Sequence[Row], shown: Sequence[Row] | Non
     text = "\n".join(["| " + " | ".join(cells) + " |" for cells in lines])
     text = f"{about}\n\n{text}\n"
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    print(text, flush=True)
+    if show:
+        print(text, flush=True)
 
 
 def earlier(name: str, key: str, anew: Collection[str]) -> list[dict[str, str]]:

@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TESTS = ROOT / "tests"
 ACROSS = {
     "test_bombs.py": "files of all kinds that claim more than they hold",
+    "test_devices.py": "what runs on a GPU",
     "test_docs.py": "links of the pages",
     "test_docs_site.py": "the pages as a site",
     "test_house.py": "this",

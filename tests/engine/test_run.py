@@ -256,16 +256,19 @@ class Greedy(Untouched):
     """Runs out of memory on tiles of more than 128 pixels."""
 
     largest = 128
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
     def run(self, frames, guidance, outputs):
         if max(frames.shape[-2:]) > self.largest:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+            raise self.error
         return super().run(frames, guidance, outputs)
 
 
-def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure():
-    image = torch.rand(1, 3, 600, 700)
-    runner = Runner(Greedy(), ENCODED, MemoryPlan(None, None))
+@pytest.mark.parametrize("error", [Greedy.error, torch.cuda.OutOfMemoryError("CUDA: ...")])
+def test_running_out_of_memory_leads_to_smaller_tiles_not_to_a_failure(error):
+    image, greedy = torch.rand(1, 3, 600, 700), Greedy()
+    greedy.error = error
+    runner = Runner(greedy, ENCODED, MemoryPlan(None, None))
     torch.testing.assert_close(runner.restore_window(image, [0]), image, rtol=0, atol=1e-6)
     assert runner.fit.tiling.size == 128
     hopeless = Greedy()

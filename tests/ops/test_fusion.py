@@ -24,8 +24,6 @@ from unblur.ops.fusion import (
 )
 from unblur.ops.gaussian import gaussian_blur
 
-CPU = torch.device("cpu")
-
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
@@ -77,11 +75,11 @@ def test_black_frames_stay_black_and_finite():
     assert torch.equal(spectral_mean(torch.zeros(3, 3, 70, 40)), torch.zeros(3, 70, 40))
 
 
-def test_weights_sum_to_one():
-    spectrum = torch.fft.rfft2(noise(5, 3, 2, 64, 64) * tile_window(64, 16, CPU))
+def test_weights_sum_to_one(device):
+    spectrum = torch.fft.rfft2(noise(5, 3, 2, 64, 64) * tile_window(64, 16, device))
     spectrum[:, :, 1] = 0
     for power in (0.0, 1.0, 4.0):
-        total = spectral_weights(spectrum, power, low_pass(64, 2.0, CPU)).sum(0)
+        total = spectral_weights(spectrum, power, low_pass(64, 2.0, device)).sum(0)
         torch.testing.assert_close(total, torch.ones_like(total))
 
 

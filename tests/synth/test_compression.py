@@ -22,6 +22,6 @@ def test_compression_costs_more_the_lower_its_quality(bank: TextureBank) -> None
     assert torch.allclose(compress(grey, torch.tensor([20.0])), grey, atol=1e-5)
 
 
-def test_the_cosine_transform_is_orthonormal() -> None:
-    m = cosines(torch.device("cpu"))
+def test_the_cosine_transform_is_orthonormal(device: torch.device) -> None:
+    m = cosines(device)
     assert torch.allclose(m @ m.T, torch.eye(8), atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -124,3 +125,13 @@ def test_wrong_banks_are_refused(tmp_path: Path) -> None:
         TextureBank(torch.zeros(1, 3, 8, 8), (Source("a.png"),))
     with pytest.raises(UsageError, match="sources"):
         TextureBank(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), (Source("a.png"),))
+
+
+def test_without_opencv_textures_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    by_opencv = held_out()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    by_pillow = held_out()
+    difference = (by_opencv.images.float() - by_pillow.images.float()).abs()
+    assert difference.mean() < 0.5
+    assert difference.max() <= 8

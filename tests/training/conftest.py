@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +9,7 @@ import pytest
 @pytest.fixture
 def bank(tmp_path):
     """Two textures of noise at several scales."""
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
     rng = np.random.default_rng(0)
     for name in "ab":
         layers = [

@@ -33,7 +33,8 @@ def gaussian_blur(
         sigma: in pixels.
         radius: where the kernel is cut; 4 sigma by default.
     """
-    kernel = gaussian(int(4 * sigma + 0.5) if radius is None else radius, sigma, x)
+    here = torch.empty(0, dtype=x.dtype)  # a GPU would be waited for, to read its taps
+    kernel = gaussian(int(4 * sigma + 0.5) if radius is None else radius, sigma, here)
     planes = x.reshape(-1, 1, *x.shape[-2:])
     return convolved(convolved(planes, kernel, -1), kernel, -2).reshape(x.shape)
 

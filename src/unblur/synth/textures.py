@@ -7,6 +7,7 @@ and its sharp crop are the same. So tiles are chosen by what blur would take fro
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -212,22 +213,37 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         MediaError: not an image that can be read.
     """
-    import cv2
-
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = decoded(data) if data else None
     if image is None:
         raise MediaError(f"{path} is no image that can be read: take it out or save it as PNG")
-    return np.ascontiguousarray(image[:, :, ::-1])
+    return image
+
+
+def decoded(data: bytes) -> np.ndarray | None:
+    """(H, W, 3) uint8 RGB of a file; None where it is no image.
+
+    By OpenCV or, on machines without it, as those with a GPU may be, by Pillow.
+    """
+    try:
+        import cv2
+    except ImportError:
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return np.array(image.convert("RGB"))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return None
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
 
 
 def middle_square(image: np.ndarray, side: int) -> np.ndarray:
     """Middle square of an image, shrunk to `side`: (side, side, 3)."""
-    import cv2
-
     height, width = image.shape[:2]
     square = min(height, width)
     if square < side:
@@ -236,6 +252,12 @@ def middle_square(image: np.ndarray, side: int) -> np.ndarray:
     image = image[top : top + square, left : left + square]
     if square == side:
         return image
+    try:
+        import cv2
+    except ImportError:
+        from PIL import Image
+
+        return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 

@@ -3,8 +3,9 @@
 In the order in which it happens: a source that is smaller than the frame, a camera that smooths
 noise and sharpens edges, letters that an editor lays over the image, and real encoders
 (`data.codec`), sometimes two one after the other; where PyAV is not installed, as on many machines
-with a GPU, `synth.compression` stands in. The truth stays as it was, letters apart: a
-network that learns on these clips learns to undo it or to leave it alone.
+with a GPU, `synth.compression` stands in, and there are no letters without OpenCV. The truth stays
+as it was, letters apart: a network that learns on these clips learns to undo it or to leave it
+alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from unblur.synth.compression import compress, compress_video
 from unblur.training.batches import Batch, Source
 
 HAS_ENCODERS = find_spec("av") is not None
+HAS_LETTERS = find_spec("cv2") is not None
 SHRUNK, SMOOTHED, SHARPENED, TWICE, LED_IN = 0.15, 0.25, 0.3, 0.12, 0.5
 """Shares of clips whose source was smaller, that a camera smoothed, and sharpened; that went
 through two encoders; and whose first frame is none that the encoder began with."""
@@ -33,6 +35,8 @@ TITLED = 0.08
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789:.,!?"
 SMALLEST = 0.55
 """Least size of a smaller source, of the frame's."""
+SMALLEST_X265 = 64
+"""Least side in pixels that x265 is given: below that of its blocks it writes past its memory."""
 CODECS: dict[str, float] = {
     "libx264": 0.52,
     "libx265": 0.16,
@@ -60,7 +64,7 @@ class Filmed:
         """The source's batch of that seed, its blurred frames degraded."""
         made = self.source.batch(clips, seed)
         draw = Draws(seed)
-        if draw.chance(TITLED * self.share):
+        if draw.chance(TITLED * self.share) and HAS_LETTERS:
             titles = Titles(made.blurred.shape[-2:], draw)
             made = replace(made, blurred=titles(made.blurred), sharp=titles(made.sharp))
         blurred = [
@@ -142,6 +146,8 @@ def degraded(
 def encoded(frames: Tensor, draw: Draws) -> Tensor:
     """Through an encoder that is drawn, and settings that are drawn."""
     encoding = draw_encoding(draw)
+    if encoding.codec == "libx265" and min(frames.shape[-2:]) < SMALLEST_X265:
+        encoding = Encoding("libx264", {"crf": encoding.options["crf"], "preset": "veryfast"})
     if not draw.chance(LED_IN):
         return through(frames.cpu(), encoding).to(frames)
     # The clip before the clip: what counts are then not only frames coded by themselves.

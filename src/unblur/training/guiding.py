@@ -23,7 +23,8 @@ def guided(batch: Batch, flow: FlowSource, seed: int | None) -> Batch:
     Args:
         batch: encoded frames.
         flow: `truth` with errors, or what finds flow in the frames; DIS where there is no truth.
-        seed: of the errors; None where the truth may not be used.
+        seed: of the errors; None where the truth may not be used: then what the batch brings as
+            found in its frames, if it does.
 
     Raises:
         UsageError: `refocused`, which DaBiT alone knows how to make.
@@ -33,6 +34,10 @@ def guided(batch: Batch, flow: FlowSource, seed: int | None) -> Batch:
     if flow == "truth" and seed is not None and batch.flow_forward is not None:
         generator = torch.Generator(batch.blurred.device).manual_seed(seed)
         return batch.mapped(lambda x: x, lambda x: roughen(x, generator))
+    if seed is None and batch.guess_forward is not None:
+        return dataclasses.replace(
+            batch, flow_forward=batch.guess_forward, flow_backward=batch.guess_backward
+        )
     find = flow_finder("raft" if flow == "raft" else "dis", batch.blurred.device)
     both = [find(clip) for clip in batch.blurred]
     forward, backward = (torch.stack(x).to(batch.blurred) for x in zip(*both, strict=True))

@@ -13,9 +13,10 @@ from unblur.data.clips import ClipFolder
 from unblur.data.codec import Encoding, through
 from unblur.errors import UsageError
 from unblur.synth import TextureBank, held_out
+from unblur.synth.compression import compress_video
 from unblur.training.averages import with_real
 from unblur.training.batches import Batch, Cut, Rendered, Source, scene_config
-from unblur.training.footage import Filmed
+from unblur.training.footage import HAS_ENCODERS, Filmed
 from unblur.training.pool import Guess, Pool
 from unblur.training.recipe import Recipe
 
@@ -25,6 +26,8 @@ VALIDATION_SEED = 2**31 + 11
 VALIDATION_SIDE = 256
 VALIDATION_ENCODING = Encoding("libx264", {"crf": "26", "preset": "medium"})
 """What every second clip of validation goes through, where those of the training do."""
+STAND_IN_QUALITY = 55.0
+"""About the same without encoders, on the scale of `synth.compression`."""
 
 
 def open_source(
@@ -107,7 +110,10 @@ def held_out_clips(
 
 
 def encoded(clip: Batch) -> Batch:
-    """A batch of one clip after an encoder."""
+    """A batch of one clip after an encoder, or what stands in for it."""
+    if not HAS_ENCODERS:
+        quality = clip.blurred.new_tensor([STAND_IN_QUALITY])
+        return replace(clip, blurred=compress_video(clip.blurred, quality))
     blurred = through(clip.blurred[0], VALIDATION_ENCODING)
     return replace(clip, blurred=blurred[None].to(clip.blurred))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -110,6 +109,8 @@ def over_time(score: Tensor, motion: Motion, frames: int) -> Tensor:
 
 def clean(score: Tensor, region: Tensor) -> Tensor:
     """Scores (T, H, W) above 1 as whole objects: specks dropped, gaps closed, holes filled."""
+    import cv2
+
     _, H, W = score.shape
     radius = max(1, round(CLOSE * min(H, W)))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
@@ -132,6 +133,8 @@ def clean(score: Tensor, region: Tensor) -> Tensor:
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """A mask (H, W) of 0 and 1 with what it surrounds."""
+    import cv2
+
     outside = np.pad(1 - mask, 1, constant_values=1).astype(np.uint8)
     cv2.floodFill(outside, None, (0, 0), 2)
     return (outside[1:-1, 1:-1] != 2).astype(np.uint8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,6 +50,8 @@ def find_motion(frames: Tensor, gaps: Iterable[int] = GAPS) -> Motion:
         frames: (T, 3, H, W) encoded RGB in [0, 1].
         gaps: both ways each.
     """
+    import cv2
+
     T, _, H, W = frames.shape
     zoom = max(1, -(-SMALLEST // min(H, W)))
     grey = [gray(frame, zoom) for frame in frames]
@@ -75,6 +76,8 @@ def find_motion(frames: Tensor, gaps: Iterable[int] = GAPS) -> Motion:
 
 def gray(frame: Tensor, zoom: int) -> np.ndarray:
     """A frame (3, H, W) as DIS takes it, enlarged."""
+    import cv2
+
     rgb = frame.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     if zoom == 1:
@@ -106,6 +109,8 @@ def matches_of(motion: Motion, pair: Pair, region: Tensor | None) -> Matches:
 
 def fit_homography(matches: Matches) -> tuple[Tensor, Tensor] | None:
     """The homography most points follow, (3, 3), and which do, (M,); None for too few points."""
+    import cv2
+
     if len(matches.start) < ENOUGH:
         return None
     matrix, inliers = cv2.findHomography(

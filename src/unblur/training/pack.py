@@ -1,0 +1,145 @@
+"""Clips carried to a machine without encoders: one small file, with their truth.
+
+A zip of a file for each clip. Images are bytes, each but the first of a row as its difference to
+the one before, which packs them into half; nothing is lost.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from unblur.errors import UsageError, WeightsError
+from unblur.training.batches import Batch, drawing
+from unblur.training.pool import GRID, RADIUS_STEPS, cropped, joined, oriented
+
+FLOWS = ("flow_forward", "flow_backward", "guess_forward", "guess_backward")
+LARGEST = 200_000_000
+"""Bytes of a clip, at most, when it is read."""
+
+
+def write_pack(
+    path: Path, clips: Iterable[Batch], held_out: Sequence[Batch], largest: int
+) -> tuple[int, int]:
+    """Writes clips, batches of one each, until the file would be larger than `largest` bytes.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        clips: to learn from, square and of one size.
+        held_out: to validate on; all of them are written, first.
+        largest: bytes.
+
+    Returns:
+        How many clips to learn from it holds, and its size in bytes.
+
+    Raises:
+        UsageError: not even one clip to learn from fits.
+    """
+    part, count = path.with_suffix(".part"), 0
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for number, clip in enumerate(held_out):
+            file.writestr(f"held-out/{number:06}.safetensors", packed(clip))
+        for clip in clips:
+            size = io.BytesIO()
+            with zipfile.ZipFile(size, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as alone:
+                alone.writestr("clip", packed(clip))
+            if part.stat().st_size + size.tell() + 300 * (count + len(held_out) + 2) > largest:
+                break
+            file.writestr(f"clips/{count:06}.safetensors", packed(clip))
+            file.fp.flush()  # type: ignore[union-attr] # it is open
+            count += 1
+    if not count:
+        part.unlink()
+        raise UsageError(f"no clip fits into {largest} bytes: allow more, or fewer held-out clips")
+    part.replace(path)
+    return count, path.stat().st_size
+
+
+class Pack:
+    """Random crops, mirrored, turned and reversed in time, of the clips in a file.
+
+    Args:
+        path: as `write_pack` wrote it.
+        crop: side of what a batch holds, in pixels, a multiple of 4.
+
+    Raises:
+        UsageError: the clips are smaller than the crop.
+        WeightsError: the file is damaged, or no pack.
+    """
+
+    def __init__(self, path: Path, crop: int) -> None:
+        self.path, self.crop = path, crop
+        try:
+            with zipfile.ZipFile(path) as file:
+                names = sorted(file.namelist())
+                read = {name: file.read(name) for name in names if small(file.getinfo(name))}
+            self.clips = [x for name, x in read.items() if name.startswith("clips/")]
+            self._held_out = [x for name, x in read.items() if name.startswith("held-out/")]
+            first = unpacked(self.clips[0])
+        except (zipfile.BadZipFile, OSError, LookupError, SafetensorError, ValueError) as error:
+            raise WeightsError(f"{path} is no pack of clips: make it again ({error})") from error
+        self.side = first.blurred.shape[-1]
+        if self.side < crop:
+            raise UsageError(f"the clips of {path} are of {self.side} pixels: take a smaller crop")
+        self.pixels_per_clip = first.blurred.shape[1] * crop * crop
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """Draws clips: which, where, in which of eight orientations, and which way in time."""
+        draw = drawing(torch.Generator().manual_seed(seed))
+        places = (self.side - self.crop) // GRID + 1
+        drawn = []
+        for _ in range(clips):
+            clip = unpacked(self.clips[draw(len(self.clips))])
+            clip = cropped(clip, draw(places) * GRID, draw(places) * GRID, self.crop)
+            drawn.append(oriented(clip, draw(8), bool(draw(2))))
+        return joined(drawn)
+
+    def held_out(self, device: torch.device) -> list[Batch]:
+        """The clips to validate on."""
+        return [unpacked(clip).to(device) for clip in self._held_out]
+
+
+def small(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is as small as a clip; a bomb is not."""
+    return entry.file_size <= LARGEST
+
+
+def packed(clip: Batch) -> bytes:
+    """A batch of one clip in bytes; its depth is left out."""
+    tensors = {"blurred": levels(clip.blurred), "sharp": levels(clip.sharp)}
+    for name in FLOWS:
+        flow = getattr(clip, name)
+        if flow is not None:
+            tensors[name] = flow.half()
+    if clip.radius is not None:
+        tensors["radius"] = (clip.radius * RADIUS_STEPS).round().clamp(max=255).byte()
+    return to_bytes({name: x.cpu().contiguous() for name, x in tensors.items()})
+
+
+def unpacked(data: bytes) -> Batch:
+    """The inverse of `packed`."""
+    found = from_bytes(data)
+    flows = {name: found[name].float() for name in FLOWS if name in found}
+    radius = found.get("radius")
+    clip = Batch(image(found["blurred"]), image(found["sharp"]), **flows)
+    return clip if radius is None else replace(clip, radius=radius.float() / RADIUS_STEPS)
+
+
+def levels(x: Tensor) -> Tensor:
+    """Images in [0, 1] as bytes, along each row the difference to the one before."""
+    codes = (x * 255).round().byte()
+    return torch.cat((codes[..., :1], codes[..., 1:] - codes[..., :-1]), -1)  # bytes wrap around
+
+
+def image(steps: Tensor) -> Tensor:
+    """The inverse of `levels`."""
+    return (steps.int().cumsum(-1) % 256).float() / 255
