@@ -23,11 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.data.codec import Encoding, decode, encode, images
+from unblur.engine.run import trusted
 from unblur.evaluation.clip import Clip
-from unblur.evaluation.models import run
+from unblur.evaluation.models import ClipFrame
 from unblur.evaluation.rendered import DAYLIGHT, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
 from unblur.ops.trust import BLOCK
+from unblur.restorers.base import Restorer
 from unblur.restorers.registry import load_model
 from unblur.synth import TextureBank, render, sample_scenes
 from unblur.video.quantizer import REQUEST, quantizers
@@ -52,11 +54,10 @@ def encoded(frames: Tensor, sharp: Tensor, t: int, rate: str | None) -> Clip:
     return Clip("clip", frames, sharp[near], (t - near.start,), quantizers=noted[near])
 
 
-def restored(restorer: object, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
+def restored(restorer: Restorer, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     """The frame (3, H, W) as it came, as it was restored, and its truth."""
-    where = torch.device("cpu")
-    image = run(restorer, restorer.info.light, where, clip)[0]  # type: ignore[attr-defined,arg-type]
-    return clip.input[0], image, clip.truth[0]
+    after = restorer.run(clip.blurred, restorer.guide(clip.blurred), clip.scored)[0]
+    return clip.input[0], after.float().clamp(0, 1), clip.truth[0]
 
 
 def rendered(bank: TextureBank, focus: bool, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -88,7 +89,7 @@ def curve(models: list[str], textures: str, scenes: int) -> None:
             for kind, source in (("blurred", frames), ("sharp", sharp)):
                 for rate in RATES:
                     clip = encoded(source, sharp, LENGTH // 2, rate)
-                    before, after, truth = restored(restorer, replace(clip, quantizers=None))
+                    before, after, truth = restored(restorer, clip)
                     change = after - before
                     products = blocks(change * (truth - before)), blocks(change * change)
                     noted = clip.quantizers[clip.scored[0]].flatten()
@@ -115,17 +116,15 @@ def measure(models: list[str], clips: int) -> None:
                     if rate is None and kind == "sharp":
                         continue
                     small = encoded(source, clip.sharp, t, rate)
-                    both = (replace(small, quantizers=None), small)
-                    gains[kind, rate].append(
-                        tuple(gain(*restored(restorer, each)) for each in both)  # type: ignore[arg-type]
-                    )
+                    before, after, truth = restored(restorer, small)
+                    frame = ClipFrame(before, 0, small.quantizers[small.scored[0]])
+                    less = trusted([frame], before[None], after[None].clone())[0]
+                    both = [gain(before, image, truth) for image in (after, less)]
+                    gains[kind, rate].append((both[0], both[1]))
         for (kind, rate), found in gains.items():
-            alone, trusted = zip(*found, strict=True)
-            print(
-                f"| {name} | {kind} | {rate} | {np.mean(alone):+.2f} ({min(alone):+.2f}) |"
-                f" {np.mean(trusted):+.2f} ({min(trusted):+.2f}) |",
-                flush=True,
-            )
+            pairs = list(zip(*found, strict=True))
+            words = [f"{np.mean(each):+.2f} ({min(each):+.2f})" for each in pairs]
+            print(f"| {name} | {kind} | {rate} | {' | '.join(words)} |", flush=True)
 
 
 def gain(before: Tensor, after: Tensor, truth: Tensor) -> float:

@@ -15,7 +15,7 @@ BLOCK = 16
 FINE, COARSE = 40.0, 48.0
 """Quantizers of H.264 up to which all is trusted, and from which on least is."""
 LEAST = 0.4
-"""Best part of the change, by least squares, in blocks of COARSE and more: `benchmarks/trust.py`."""
+"""Best part of the change by least squares in blocks of COARSE and more: `benchmarks/trust.py`."""
 
 
 @runtime_checkable
