@@ -91,12 +91,23 @@ def test_a_moved_neighbour_looks_like_the_frame_itself():
     _, *parts = AlignedClip(CONFIG, x, None, flow, -flow).seen(0)
     difference, path, speed = parts[:3]
     assert difference[..., 4:-4, 4:-4].abs().max() < 1e-5
-    assert (path[:, 0] * 16 + 2).abs().max() < 1e-5
-    assert (speed[..., 4:-4, 4:-4] * 16 - 2).abs().max() < 1e-5
+    assert (path[:, 0, :, 8:-8] * 16 + 2).abs().max() < 1e-5
+    assert (speed[..., 4:-4, 8:-8] * 16 - 2).abs().max() < 1e-5
     twice = parts[4]
-    assert (twice[:, 0, 4:-4, 6:-6] * 16 + 4).abs().max() < 1e-4
+    assert (twice[:, 0, 4:-4, 10:-10] * 16 + 4).abs().max() < 1e-4
     assert parts[-1].shape[1] == 15  # no frames before the first one
     assert not parts[-1].any()
+
+
+def test_a_neighbour_that_the_flow_does_not_find_is_not_seen():
+    x = clip(1, 2, 3, 128, 128)
+    there = torch.zeros(1, 1, 2, 32, 32)
+    there[:, :, 0, :, 16:] = 3.0  # twelve pixels, and the way back says nothing of them
+    _, *parts = AlignedClip(CONFIG, x, None, there, torch.zeros_like(there)).seen(0)
+    difference, path, speed = parts[:3]
+    for part in (difference, path, speed):
+        assert not part[..., 44:].any()
+    assert difference[..., :24].abs().mean() > 0.1
 
 
 GUIDED = AlignedConfig(width=8, tiles=TILES, neighbours=1, guided=True, enlarges=True)
@@ -112,12 +123,14 @@ def test_what_is_in_focus_is_left_alone_and_the_rest_is_not():
 
 
 def test_radii_of_neighbours_come_along_with_their_images():
-    radius = torch.rand(1, 2, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    radius = torch.rand(1, 2, 1, 64, 64, generator=torch.Generator().manual_seed(3))
     x = radius.expand(-1, -1, 3, -1, -1)
-    flow = torch.full((1, 1, 2, 8, 8), 0.7)
-    blocks, difference, *_, own, later, earlier = AlignedClip(GUIDED, x, radius, flow, flow).seen(0)
+    flow = torch.full((1, 1, 2, 16, 16), 0.7)
+    seen = AlignedClip(GUIDED, x, radius, flow, -flow).seen(0)
+    blocks, difference, *_, own, later, earlier = seen
     assert (own * 16 - blocks[:, :4].mean(1)).abs().max() < 1e-6
-    assert (later * 16 - (blocks + difference)[:, :4].mean(1)).abs().max() < 1e-6
+    shown = (blocks + difference)[:, :4].mean(1)
+    assert (later * 16 - shown)[..., 8:-8, 8:-8].abs().max() < 1e-6
     assert not earlier.any()  # no frame before the first one
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.models.maxim import MaximConfig, Stage
+from unblur.ops.consistency import consistency
 from unblur.ops.pad import crop_from, pad_flow, pad_to, padded_length
 from unblur.ops.resize import enlarge_flow
 from unblur.ops.warp import warp
@@ -31,6 +32,11 @@ FLOW_SCALE = 16.0
 IN_FOCUS, OUT_OF_FOCUS = 0.9, 1.8
 """Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored. For
 what is sharp `coc-s` says .7 pixels on average, and up to 1.7 for all but a tenth of it."""
+FORGIVEN = 0.01, 4.0
+"""Of the squared motion, and squared elements of the working grid, that the way to a neighbour and
+back may miss: blurred frames have no better flow."""
+BESIDE = 9
+"""Elements along each side over which it is averaged where a way returns."""
 MAXIM_KEY = "stages.0.inputs.0.weight"
 """Only in the weights of a MAXIM."""
 ENLARGED = 2
@@ -232,6 +238,9 @@ class AlignedClip:
     def seen(self, t: int) -> Iterator[Tensor]:
         """What is seen of the clip for frame t; zeros where it has no such neighbour.
 
+        Where the way to a neighbour and back does not return, the neighbour is not seen either:
+        what lies there is something else, of which the network would draw ghosts.
+
         Yields:
             The frame's blocks (B, C, h, w). Per neighbour, later ones first: difference
             (B, C, h, w), where it came from (B, 2, h, w), and its own speed there (B, 1, h, w).
@@ -251,10 +260,11 @@ class AlignedClip:
                     continue
                 onward = self.flows.between(at - step, at)
                 path = onward if path is None else path + warp(onward, path)
-                yield warp(self.blocks(at), path) - here
-                yield path / FLOW_SCALE
-                yield warp(self.flows.speed(at), path) / FLOW_SCALE
-                radii += [warp(there, path) for there in self.radii(at)]
+                seen = self.flows.returns(path, at, t)
+                yield seen * (warp(self.blocks(at), path) - here)
+                yield seen * path / FLOW_SCALE
+                yield seen * warp(self.flows.speed(at), path) / FLOW_SCALE
+                radii += [seen * warp(there, path) for there in self.radii(at)]
         yield from radii
 
 
@@ -271,6 +281,18 @@ class Flows:
         """Flow (B, 2, h, w) that lives on frame `start` and points to `end`, its neighbour."""
         flow = self.forward[:, start] if end > start else self.backward[:, end]
         return enlarge_flow(flow, self.ratio)
+
+    def returns(self, path: Tensor, start: int, end: int) -> Tensor:
+        """How far (B, 1, h, w), 0 to 1, the way from `start` to `end` leads back from `path`.
+
+        `path` (B, 2, h, w) lives on frame `end` and points to `start`.
+        """
+        step = 1 if end > start else -1
+        back = self.between(start, start + step)
+        for at in range(start + step, end, step):
+            back = back + warp(self.between(at, at + step), back)
+        found = consistency(path, back, *FORGIVEN)
+        return F.avg_pool2d(found, BESIDE, 1, BESIDE // 2, count_include_pad=False)
 
     def speed(self, t: int) -> Tensor:
         """Motion (B, 1, h, w) of frame t to the next frame, or for the last one to that before."""
