@@ -32,9 +32,11 @@ FLOW_SCALE = 16.0
 IN_FOCUS, OUT_OF_FOCUS = 0.9, 1.8
 """Radii in pixels up to which a pixel is left alone, and from which on it is wholly restored. For
 what is sharp `coc-s` says .7 pixels on average, and up to 1.7 for all but a tenth of it."""
-FORGIVEN = 0.01, 4.0
-"""Of the squared motion, and squared elements of the working grid, that the way to a neighbour and
-back may miss: blurred frames have no better flow."""
+FORGIVEN = 2.0
+"""Elements of the working grid by which the way to a neighbour and back may miss its start."""
+FURTHEST = 64.0
+"""Pixels of motion from which on a neighbour is not seen, and fades from three quarters on: flow that
+large is no longer found to the pixel, nor did training hold much of it."""
 BESIDE = 9
 """Elements along each side over which it is averaged where a way returns."""
 MAXIM_KEY = "stages.0.inputs.0.weight"
@@ -272,7 +274,7 @@ class Flows:
     """Flows of a clip on the working grid."""
 
     def __init__(self, forward: Tensor, backward: Tensor, size: Sequence[int], scale: int) -> None:
-        self.ratio = FLOW_STRIDE // scale
+        self.scale, self.ratio = scale, FLOW_STRIDE // scale
         quarter = [side // self.ratio for side in size]
         self.forward = pad_flow(forward, *quarter)  # (B, T-1, 2, h', w')
         self.backward = pad_flow(backward, *quarter)
@@ -291,8 +293,10 @@ class Flows:
         back = self.between(start, start + step)
         for at in range(start + step, end, step):
             back = back + warp(self.between(at, at + step), back)
-        found = consistency(path, back, *FORGIVEN)
-        return F.avg_pool2d(found, BESIDE, 1, BESIDE // 2, count_include_pad=False)
+        found = consistency(path, back, 0.0, FORGIVEN**2)
+        length = self.scale * path.norm(dim=1, keepdim=True)
+        near = ((FURTHEST - length) / (FURTHEST / 4)).clamp(0, 1)
+        return F.avg_pool2d(found * near, BESIDE, 1, BESIDE // 2, count_include_pad=False)
 
     def speed(self, t: int) -> Tensor:
         """Motion (B, 1, h, w) of frame t to the next frame, or for the last one to that before."""

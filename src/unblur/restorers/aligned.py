@@ -194,7 +194,7 @@ _MOTION_S_INFO = RestorerInfo(
     sizes=SizeRequirements(minimum=1, multiple_of=MOTION_S.multiple_of),
     tiling=Tiling(size=768, overlap=128, larger=True),
     precisions=frozenset({"fp32", "bf16"}),
-    window=16,
+    window=10,
     same_from=NEIGHBOURS + 1 + AFTER,
     guidance_stride=FLOW_STRIDE,
     fuse=2,
