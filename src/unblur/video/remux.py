@@ -84,6 +84,8 @@ class _Copied:
     """Decoding time of its last packet, in ticks of the source."""
     refused: bool = False
     """Whether the container refused one of its packets."""
+    written: bool = False
+    """Whether it took one."""
     end: Fraction | None = None
     """Seconds where uncompressed sound would go on without a hole."""
     leading: list[Packet[Any]] = field(default_factory=list)
@@ -144,6 +146,8 @@ class StreamCopy:
         self._languages: dict[int, tuple[str, str]] = {}
         """Of streams of the output, and what they are of the source, for messages."""
         self._flags: dict[int, tuple[Disposition, str]] = {}
+        self._tracks: list[int] = []
+        """Indices of streams of the output but for attachments."""
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -233,7 +237,7 @@ class StreamCopy:
         """Names languages and flags that the finished file does not hold; also when closed."""
         result = open_container(written)
         try:
-            streams = dict(enumerate(result.streams))
+            streams = dict(zip(self._places(), result.streams, strict=False))
             lost = [
                 f"language {language!r} of {stream}"
                 for index, (language, stream) in self._languages.items()
@@ -255,6 +259,15 @@ class StreamCopy:
                 stacklevel=5,
             )
 
+    def _places(self) -> list[int]:
+        """Indices of streams of the output, in the order in which they are read again.
+
+        MP4 and MOV drop those without a packet, and attachments of Matroska come last.
+        """
+        drops = self._output.format.name in ("mp4", "mov")
+        empty = {c.target.index for c in self._streams.values() if drops and not c.written}
+        return [n for n in self._tracks if n not in empty]
+
     def start(self, shift: Fraction, begin: Fraction | None) -> None:
         """Sets the times before the first packet, and writes the chapters.
 
@@ -264,6 +277,7 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
+        self._tracks = [s.index for s in self._output.streams if s.type != "attachment"]
         pairs = [(copied.target, copied.source) for copied in self._streams.values()]
         pairs.append((self._output.streams.video[0], self._source.streams[self._skip]))
         for target, stream in pairs:
@@ -490,6 +504,7 @@ class StreamCopy:
         packet.stream = copied.target
         try:
             self._output.mux(packet)
+            copied.written = True
         except OSError:
             raise
         except av.FFmpegError as error:
