@@ -17,6 +17,7 @@ from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
 from unblur.video import matroska
+from unblur.video.chapters import in_a_row
 from unblur.video.clock import Ticking, clock_of
 from unblur.video.padding import (
     Counted,
@@ -296,6 +297,15 @@ class StreamCopy:
                 kept = chapter.copy()
                 kept["start"], kept["end"] = first, last
                 chapters.append(kept)
+        if self._output.format.name in ("mp4", "mov"):
+            chapters, changes = in_a_row(chapters)
+            if changes:
+                warnings.warn(
+                    f"{self._path}: of its chapters {'; '.join(changes)}: MP4 and MOV have no gaps"
+                    " between chapters, .mkv has",
+                    UnblurWarning,
+                    stacklevel=5,
+                )
         if chapters:
             self._output.set_chapters(chapters)
 
