@@ -19,6 +19,7 @@ from unblur.errors import UnblurWarning
 from unblur.video import matroska
 from unblur.video.chapters import in_a_row
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.edits import Late, hide_before
 from unblur.video.padding import (
     Counted,
     first_heard,
@@ -98,6 +99,8 @@ class _Copied:
     counted: Counted | None = None
     own: Fraction = Fraction(0)
     """Seconds before its first sound, of which the muxer of Matroska knows."""
+    late: Late | None = None
+    """When sound with something in front is heard that begins late in MP4 or MOV."""
     spare: bool = False
     """Whether Matroska is to be told how much lies before its first sound."""
     hidden: Fraction | None = None
@@ -213,14 +216,22 @@ class StreamCopy:
     def amend(self, written: Path) -> None:
         """Writes into the finished file how much lies before the first sound of each stream."""
         delays = [c.hidden or Fraction(0) for c in self._streams.values() if c.spare]
-        if not delays:
-            return
+        places = {index: place for place, index in enumerate(self._places())}
+        late = {
+            places[c.target.index]: c.late
+            for c in self._streams.values()
+            if c.late is not None and c.target.index in places
+        }
         try:
-            matroska.set_delays(written, delays)
+            if delays:
+                matroska.set_delays(written, delays)
+            if late:
+                hide_before(written, late)
         except ValueError as error:
+            most = max([*delays, *(each.hidden for each in late.values())])
             warnings.warn(
-                f"{self._path}: compressed sound is up to {float(max(delays)):.3f} s late, the"
-                f" header of the output does not take its delay ({error})",
+                f"{self._path}: compressed sound has up to {float(most):.3f} s in front that are"
+                f" not to be heard, the header of the output does not say so ({error})",
                 UnblurWarning,
                 stacklevel=5,
             )
@@ -503,7 +514,7 @@ class StreamCopy:
 
     def _write(self, packet: Packet[Any]) -> None:
         copied = self._streams[packet.stream.index]
-        dts, pts = packet.dts or 0, packet.pts or 0
+        dts, pts, first = packet.dts or 0, packet.pts or 0, copied.last is None
         if copied.last is not None and dts <= copied.last:
             dts = copied.last + 1
         copied.last = dts
@@ -511,6 +522,11 @@ class StreamCopy:
         packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
         if copied.spare:
             self._delay(packet, copied)
+        elif first and copied.heard is not None and not self._tells_delay:
+            heard = copied.heard if self._begin is None else max(copied.heard, self._begin)
+            heard, now = heard - self._shift, packet.pts * packet.time_base
+            if heard > max(now, 0):
+                copied.late = Late(heard, heard - now)
         packet.stream = copied.target
         try:
             self._output.mux(packet)
