@@ -13,7 +13,7 @@ import av
 import pytest
 
 from tests.video.boxes import boxes
-from tests.video.media import make_clip, read_all
+from tests.video.media import make_clip, packets, pass_through, read_all
 from unblur.errors import MediaError, UnblurWarning
 from unblur.video import open_video
 from unblur.video.ends import cut_short
@@ -35,6 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "whole.mkv": {"options": SMALL},
     "live.mkv": {"options": SMALL, "muxer_options": {"live": "1"}, "audio": "aac"},
     "studio.mxf": {"codec": "mpeg2video", "time_base": EVEN},
+    "stream.flv": {"options": SMALL, "time_base": Fraction(1, 1000)},
     "camera.mjpeg": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
 }
 CLUSTER = b"\x1f\x43\xb6\x75"
@@ -67,8 +68,8 @@ def test_a_file_that_is_cut_short_is_damaged(clips: Clips, tmp_path: Path, name:
     assert len(read_all(whole, strict=True)[1]) == FRAMES
     assert not damaged(whole)
     short = tmp_path / name
-    # Behind the last frame of fragments lies what FFmpeg writes to find them.
-    last = len(data) - data.rfind(b"mfra") + 5 if name == "fragments.mp4" else 1
+    # Behind the last frame of fragments lies what FFmpeg writes to find them, of FLV an end mark.
+    last = {"fragments.mp4": len(data) - data.rfind(b"mfra") + 5, "stream.flv": 60}.get(name, 1)
     for missing in (last, len(data) // 10 + 7, len(data) // 3 + 11):
         short.write_bytes(data[:-missing])
         assert damaged(short)
@@ -143,3 +144,31 @@ def test_what_lies_behind_the_end_is_no_damage(clips: Clips, tmp_path: Path, nam
     padded = tmp_path / name
     padded.write_bytes(clips(name).read_bytes() + bytes(300))
     assert not damaged(padded)
+
+
+@pytest.mark.parametrize("name", ["whole.mkv", "live.mkv"])
+def test_files_of_matroska_behind_each_other_are_read_on(
+    clips: Clips, tmp_path: Path, name: str
+) -> None:
+    joined, out = tmp_path / name, tmp_path / "out.mkv"
+    joined.write_bytes(2 * clips(name).read_bytes())
+    with pytest.warns(UnblurWarning, match="2 files lie in it, one behind the other"):
+        times = [frame.time for frame in read_all(joined, strict=True)[1]]
+    assert times == [n * EVEN for n in range(2 * FRAMES)]
+    with pytest.warns(UnblurWarning, match="one behind the other"):
+        pass_through(joined, out)
+    assert len(read_all(out)[1]) == 2 * FRAMES
+    if name == "live.mkv":  # sound and frames keep together
+        before, both = packets(clips(name), "audio"), packets(out, "audio")
+        times = [time for time, _ in both if time is not None]
+        assert [data for _, data in both] == 2 * [data for _, data in before]
+        assert abs(times[len(before)] - times[0] - FRAMES * EVEN) < Fraction(1024, 48000)
+
+
+@pytest.mark.parametrize("name", ["whole.mp4", "stream.flv"])
+def test_a_file_behind_another_that_is_not_read_is_named(tmp_path: Path, name: str) -> None:
+    clip = make_clip(tmp_path / name, pts=FRAMES, time_base=Fraction(1, 1000), options=SMALL)
+    joined = tmp_path / f"joined-{name}"
+    joined.write_bytes(2 * clip.read_bytes())
+    with pytest.warns(UnblurWarning, match="another file lies behind it"):
+        read_all(joined)

@@ -308,7 +308,14 @@ def _packets(opened: Opened, damage: Damage, holes: Holes, read: _Read) -> Itera
     clock = clock_of(opened.path, opened.container, opened.stream.index)
     ticking = Ticking(clock)
     sums = _Sums(opened, damage)
-    if clock.breaks:
+    if clock.breaks and opened.container.format.name.startswith("matroska"):
+        warnings.warn(
+            f"{opened.path}: {clock.breaks + 1} files lie in it, one behind the other, and are read"
+            " with the header of the first: where they are said to be damaged, store them apart",
+            UnblurWarning,
+            stacklevel=2,
+        )
+    elif clock.breaks:
         warnings.warn(
             f"{opened.path}: its clock restarts or leaps ({clock.breaks} times); the parts are put"
             " one behind the other",

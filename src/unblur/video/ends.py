@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ _TS_SIZES = (188, 192, 204)
 _IN_STEP = 5
 """So many packets in a row tell their size."""
 _CLUSTER, _SEGMENT = 0x1F43B675, 0x18538067
+_BEHIND = "another file lies behind it, which is not read: store the two apart"
 _MXF = b"\x06\x0e\x2b\x34"
 _Y4M_LINE = 1 << 12
 _PACK, _PS_END = 0xBA, 0xB9
@@ -57,7 +58,7 @@ def _mp4(file: BinaryIO, size: int, container: InputContainer) -> str | None:
         ends = (entry.pos + entry.size for entry in stream.index_entries)
         if any(end > size for end in ends):
             return f"it ends within the samples of {stream.type} stream {stream.index}"
-    at, fragments, promised = 0, False, 0
+    at, fragments, promised, headers = 0, False, 0, 0
     while at + 8 <= size:
         file.seek(at)
         length, kind = struct.unpack(">I4s", file.read(8))
@@ -65,6 +66,7 @@ def _mp4(file: BinaryIO, size: int, container: InputContainer) -> str | None:
         if length == 1:
             length, head = int.from_bytes(file.read(8), "big"), 16
         fragments |= kind == b"moof"
+        headers += kind == b"moov"
         if length < head:  # to the end of the file, or no box at all
             break
         if at + length > size:
@@ -72,6 +74,8 @@ def _mp4(file: BinaryIO, size: int, container: InputContainer) -> str | None:
         if kind == b"sidx":
             promised = max(promised, at + length + _indexed(file.read(length - head)))
         at += length
+    if headers > 1 and not fragments:
+        return _BEHIND
     if fragments and promised > size:
         return f"it has {size} of the {promised} bytes that its index counts"
     return None
@@ -238,30 +242,48 @@ def _ogg(file: BinaryIO, size: int) -> str | None:
 
 def _matroska(file: BinaryIO, size: int) -> str | None:
     """The segment or, where its size was not known when it was begun, its last element."""
-    at, cluster = 0, False
+    cluster = False
+    for kind, end in _elements(file, size):
+        cluster |= kind == _CLUSTER
+        if end is not None and end > size and (cluster or kind == _SEGMENT):
+            return f"its last {end - size} bytes are missing"
+        if end is None:
+            return "it ends within a cluster" if cluster else None
+    return None
+
+
+def segments(path: Path) -> int:
+    """How many files of Matroska lie one behind the other in a file."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        return sum(kind == _SEGMENT for kind, _ in _elements(file, size))
+
+
+def _elements(file: BinaryIO, size: int) -> Iterator[tuple[int, int | None]]:
+    """Kind of each element, and where it ends; None: within its head.
+
+    Of segments and clusters that do not say how long they are, which last until another one
+    begins, the elements within follow.
+    """
+    at = 0
     while at < size:
         file.seek(at)
         head = file.read(12)
         number = 9 - head[0].bit_length() if head[0] else 0
-        width = 9 - head[number].bit_length() if len(head) > number else 0
+        width = 9 - head[number].bit_length() if len(head) > number else 1
         if not 1 <= number <= 4 or not 1 <= width <= 8:
-            return None  # no element
-        if len(head) < number + width:
-            return "it ends within a cluster" if cluster else None
+            return  # no element
         kind = int.from_bytes(head[:number], "big")
+        if len(head) < number + width:
+            yield kind, None
+            return
         length = int.from_bytes(head[number : number + width], "big") & ((1 << 7 * width) - 1)
-        unknown = length == (1 << 7 * width) - 1
         at += number + width
-        cluster |= kind == _CLUSTER
-        if kind in (_SEGMENT, _CLUSTER) and unknown:
+        if kind in (_SEGMENT, _CLUSTER) and length == (1 << 7 * width) - 1:
+            yield kind, at
             continue
-        if at + length > size:
-            missing = f"its last {at + length - size} bytes are missing"
-            return missing if cluster or kind == _SEGMENT else None
-        if kind == _SEGMENT:
-            return None
         at += length
-    return None
+        yield kind, at
 
 
 def _mxf(file: BinaryIO, size: int) -> str | None:
@@ -279,6 +301,23 @@ def _mxf(file: BinaryIO, size: int) -> str | None:
         at += 17 + wide + length
         if at > size:
             return "it ends within a part"
+    return None
+
+
+def _flv(file: BinaryIO, size: int) -> str | None:
+    """A tag: kind, length, and behind its content how long it was (Annex E.4)."""
+    at = int.from_bytes(file.read(9)[5:], "big") + 4
+    while at < size:
+        file.seek(at)
+        head = file.read(11)
+        if head[:4] == b"FLV\1":
+            return _BEHIND
+        if head[0] & 31 not in (8, 9, 18):
+            return None
+        at += 11 + int.from_bytes(head[1:4], "big")
+        if len(head) < 4 or at > size:
+            return "it ends within a tag"
+        at += 4
     return None
 
 
@@ -301,6 +340,7 @@ _LOOKS: dict[str, Callable[[BinaryIO, int], str | None]] = {
     "ogg": _ogg,
     "matroska": _matroska,
     "mxf": _mxf,
+    "flv": _flv,
     "mjpeg": _mjpeg,
 }
 """By how the name of a demuxer begins; the first that fits."""
