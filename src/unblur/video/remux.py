@@ -525,7 +525,7 @@ class StreamCopy:
         elif first and copied.heard is not None and not self._tells_delay:
             heard = copied.heard if self._begin is None else max(copied.heard, self._begin)
             heard, now = heard - self._shift, packet.pts * packet.time_base
-            if heard > max(now, 0):
+            if heard > now and heard > 0:
                 copied.late = Late(heard, heard - now)
         packet.stream = copied.target
         try:
