@@ -135,6 +135,40 @@ def test_a_cut_begins_to_the_sample(
     assert np.abs(before[CUT : CUT + alike] - after[:alike]).max() <= far
 
 
+@pytest.mark.parametrize("delay", [Fraction(1, 100), Fraction(1, 2)])
+@pytest.mark.parametrize(
+    ("codec", "target"),
+    [
+        ("aac", ".mp4"),
+        ("aac", ".mov"),
+        ("aac", ".mkv"),
+        ("libmp3lame", ".mp4"),
+        ("libopus", ".mp4"),
+    ],
+)
+def test_nothing_is_heard_before_sound_that_begins_late(
+    clips: Clips, tmp_path: Path, codec: str, target: str, delay: Fraction
+) -> None:
+    clip, out = tmp_path / "in.mkv", tmp_path / f"out{target}"
+    with av.open(str(clips(".mkv", codec))) as given, av.open(str(clip), "w") as written:
+        targets = [written.add_stream_from_template(each) for each in given.streams]
+        for packet in given.demux():
+            if packet.size:
+                late = round(delay / packet.time_base) if packet.stream.type == "audio" else 0
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                packet.stream = targets[packet.stream_index]
+                written.mux(packet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        pass_through(clip, out, codec="h264")
+    (begin, before), (start, after) = heard(clip), heard(out)
+    assert begin == delay
+    assert abs(start - begin) <= Fraction(1, 1000)
+    alike = min(len(before), len(after))
+    assert alike >= HEARD
+    np.testing.assert_array_equal(before[:alike], after[:alike])
+
+
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.webm"])
 @pytest.mark.parametrize("source", [".mp4", ".mkv"])
 def test_opus_ends_where_it_did(clips: Clips, tmp_path: Path, source: str, target: str) -> None:
@@ -160,11 +194,12 @@ def test_mp3_ends_where_it_did(clips: Clips, tmp_path: Path) -> None:
         pytest.param([(None, 0.2), (1024 / 48000, 0.9)], id="begins later"),
     ],
 )
-def test_what_an_edit_list_hides_is_not_heard_in_matroska(
-    clips: Clips, tmp_path: Path, edits: list[tuple[float | None, float]]
+@pytest.mark.parametrize("target", ["out.mkv", "out.mp4", "out.mov"])
+def test_what_an_edit_list_hides_is_not_heard(
+    clips: Clips, tmp_path: Path, edits: list[tuple[float | None, float]], target: str
 ) -> None:
     whole = clips(".mp4", "aac")
-    clip, out = tmp_path / "in.mp4", tmp_path / "out.mkv"
+    clip, out = tmp_path / "in.mp4", tmp_path / target
     clip.write_bytes(with_edits(whole.read_bytes(), edits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnblurWarning)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from tests.video.boxes import with_edits
@@ -423,3 +424,39 @@ def test_attachments_that_webm_does_not_take_are_named(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mkv", attachment=FONT)
     with pytest.warns(UnblurWarning, match=r"attachment stream 1 .* is left out.*\.mkv can"):
         pass_through(clip, tmp_path / "out.webm")
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
+def test_the_track_that_is_named_is_the_one_that_lost_something(
+    tmp_path: Path, extension: str
+) -> None:
+    """An empty track before it is dropped, and an attachment before it comes last."""
+    clip = tmp_path / "in.mkv"
+    with av.open(str(clip), "w") as out:
+        video: Any = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        out.add_attachment("font.ttf", "application/x-truetype-font", FONT)
+        sounds: list[Any] = [out.add_stream("libmp3lame", rate=48000) for _ in range(3)]
+        for sound, language in zip(sounds, ["deu", "gsw", "fra"], strict=True):
+            sound.layout, sound.metadata["language"] = "mono", language
+            sound.codec_context.open()
+        sounds[1].disposition = av.stream.Disposition.dub
+        for n in range(5):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+        for sound in sounds[1:]:
+            wave = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.float32), "fltp", "mono")
+            wave.sample_rate, wave.pts, wave.time_base = 48000, 0, Fraction(1, 48000)
+            out.mux(sound.encode(wave))
+            out.mux(sound.encode(None))
+    with av.open(str(clip)) as source:
+        (dubbed,) = [s.index for s in source.streams.audio if s.language == "gsw"]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UnblurWarning)
+        pass_through(clip, tmp_path / f"out{extension}", codec="h264")
+    named = " ".join(str(each.message) for each in said)
+    lost = [line for line in named.split(" and the ") if "language" in line or "flag" in line]
+    assert len(lost) == {".mkv": 0, ".mp4": 0, ".mov": 2}[extension], named
+    assert all(f"audio stream {dubbed}" in line for line in lost)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 import unblur
+from tests.video.media import make_clip, pass_through
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops.color import to_linear
 from unblur.video import create_video, open_video, probe, sequence_writer
@@ -767,3 +768,35 @@ def test_clean_sequences_warn_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         copy(tmp_path / "in", tmp_path / "out/")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".exr"])
+def test_what_images_do_not_hold_of_a_video_is_named(tmp_path: Path, suffix: str) -> None:
+    hdr = make_clip(
+        tmp_path / "in.mkv",
+        codec="ffv1",
+        pixel_format="yuv420p10le",
+        tags=(9, 9, 16, 1),
+        pts=[0, 40, 70, 200],
+        time_base=Fraction(1, 1000),
+        audio="aac",
+    )
+    plain = make_clip(tmp_path / "plain.mkv", pts=4, time_base=Fraction(1, 1000))
+    for clip in (hdr, plain):
+        out = tmp_path / clip.stem / f"%d{suffix}"
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UnblurWarning)
+            pass_through(clip, out)
+        text = " ".join(str(each.message) for each in said)
+        if clip is plain:
+            assert text == ""
+            continue
+        assert "audio stream 1 (aac" in text
+        assert "uneven times" in text
+        assert ("primaries bt2020" in text) == (suffix != ".png")
+        assert ("transfer function smpte2084" in text) == (suffix == ".tif")
+
+
+def test_of_images_that_are_not_written_those_that_are_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"images to \.png, \.tif or \.exr"):
+        pass_through(make_clip(tmp_path / "in.mkv", pts=2), tmp_path / "%d.jpg")

@@ -466,3 +466,15 @@ def test_vp9_in_mp4_takes_what_can_be_read(tmp_path: Path, pixel_format: str) ->
     assert ["alpha" in str(each.message) for each in said] == [True] * (pixel_format == "yuva420p")
     with pytest.raises(UsageError, match="cannot be written as"):
         pass_through(clip, tmp_path / "no.mp4", codec="vp9", pixel_format=pixel_format)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (66, 64)])
+def test_narrow_video_in_h265_is_what_its_checksums_say(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """With a single column of its usual blocks x265 encodes other frames than it believes."""
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", size=size)
+    pass_through(clip, tmp_path / "out.mkv", codec="h265")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnblurWarning)
+        assert len(read_all(tmp_path / "out.mkv", strict=True)[1]) == 12

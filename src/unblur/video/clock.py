@@ -1,6 +1,7 @@
 """Clocks that restart or leap inside a file: recordings joined end to end, streams cut in the air.
 
-Transport and program streams and Ogg are written as they come, so a file may hold several clocks.
+Transport and program streams and Ogg are written as they come, so a file may hold several clocks,
+and so does Matroska where files were put one behind the other.
 All packets are looked through once; what follows a break is put right behind what was before it,
 sound and video by the same time. Other containers have one clock by design.
 """
@@ -20,6 +21,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 
+from unblur.video.ends import segments
 from unblur.video.packets import is_header, is_repeat
 from unblur.video.probe import open_container
 from unblur.video.ticks import possible
@@ -100,7 +102,9 @@ def clock_of(path: Path, container: InputContainer, leading: int) -> Clock:
         container: the same, open.
         leading: index of the stream whose frames are to follow each other without a gap.
     """
-    if container.format.name not in _SEVERAL_CLOCKS:
+    name = container.format.name
+    joined = name.startswith("matroska") and segments(path) > 1
+    if name not in _SEVERAL_CLOCKS and not joined:
         return Clock()
     status = path.stat()
     return _clock(path, leading, (status.st_mtime_ns, status.st_size))

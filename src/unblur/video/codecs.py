@@ -147,6 +147,10 @@ CODECS = {
 }
 _SHOWN_IN_420 = ("h264", "h265", "av1", "vp9")
 """Codecs that phones, browsers and televisions decode, but hardly with other colour resolution."""
+_READ_ONLY = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".avif", ".heic", ".dpx")
+"""Extensions of images that are not written."""
+_ONE_BLOCK = 64
+"""Width that a block of x265 has unless told otherwise."""
 _UP_TO_AVX2 = "MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 """Instructions that x264 is to use where it would use AVX-512: there it reads memory that was never
 wrote as it weighs macroblocks, and encodes the same frames otherwise from time to time."""
@@ -172,7 +176,8 @@ def container_for(suffix: str) -> Container:
     if found is None:
         known = " ".join(CONTAINERS)
         named = f"extension {suffix!r}" if suffix else "a name without an extension"
-        raise UsageError(f"cannot write a video to {named}: choose one of {known}")
+        images = ", and images to .png, .tif or .exr" if suffix.lower() in _READ_ONLY else ""
+        raise UsageError(f"cannot write a video to {named}: choose one of {known}{images}")
     return found
 
 
@@ -348,8 +353,17 @@ def losses(pixel_format: str, written: str) -> list[str]:
     return said
 
 
-def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[str, str]:
-    """Options of the encoder: quality, quiet logs, and HDR metadata where it takes them."""
+def encoder_options(
+    choice: Choice, crf: float | None, info: VideoInfo, width: int
+) -> dict[str, str]:
+    """Options of the encoder: quality, quiet logs, and HDR metadata where it takes them.
+
+    Args:
+        choice: what was chosen.
+        crf: the quality asked for; None: the codec's own.
+        info: the source's.
+        width: of the frames that are written.
+    """
     codec = choice.codec
     options = dict(choice.options)
     if crf is not None and codec.crf is None:
@@ -365,6 +379,8 @@ def encoder_options(choice: Choice, crf: float | None, info: VideoInfo) -> dict[
         params.append(f"asm={_UP_TO_AVX2}")
     if choice.key == "h265":
         params.append("weightp=0")  # with it x265, too, reads memory that it never wrote
+        if width <= _ONE_BLOCK:
+            params.append("ctu=32")  # with a single column of blocks x265 encodes other frames
         params.append("hash=1")  # checksums, by which whoever decodes notices altered bytes
     if choice.key == "h264" and info.constant_rate:
         params.append("force-cfr=1")  # else the stream tells the container's clock as its rate

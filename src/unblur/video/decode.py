@@ -20,6 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from unblur.errors import MediaError, ResourceError, UnblurWarning
 from unblur.video.checksums import Checksums
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.ends import cut_short
 from unblur.video.holes import NOT_ITS_SUM, Holes, has_illegal_zeros, noted_words
 from unblur.video.packets import is_encrypted, is_header, is_repeat, new_size, shows_image
 from unblur.video.png import check_png
@@ -269,7 +270,7 @@ def _decoded(opened: Opened, damage: Damage, holes: Holes, whole: bool) -> Itera
         silent = min(sent - shown - damage.lost, unseen) if sent < 2 * shown else 0
     for _ in range(silent):
         damage.note("a packet gave no image", lost=True)
-    early = _early_end(opened, read)
+    early = _early_end(opened, read) or cut_short(opened.path, opened.container)
     if early:
         damage.note(early, lost=False)
 
@@ -307,7 +308,14 @@ def _packets(opened: Opened, damage: Damage, holes: Holes, read: _Read) -> Itera
     clock = clock_of(opened.path, opened.container, opened.stream.index)
     ticking = Ticking(clock)
     sums = _Sums(opened, damage)
-    if clock.breaks:
+    if clock.breaks and opened.container.format.name.startswith("matroska"):
+        warnings.warn(
+            f"{opened.path}: {clock.breaks + 1} files lie in it, one behind the other, and are read"
+            " with the header of the first: where they are said to be damaged, store them apart",
+            UnblurWarning,
+            stacklevel=2,
+        )
+    elif clock.breaks:
         warnings.warn(
             f"{opened.path}: its clock restarts or leaps ({clock.breaks} times); the parts are put"
             " one behind the other",

@@ -174,13 +174,13 @@ def ogg_holes(path: Path) -> int:
                     rest = data[len(data) - keep :]
                     break
                 lost += page - at
-                size = _page(data, page)
+                size = page_size(data, page)
                 if size is None:  # it goes on in the next block
                     if block and len(data) - page < _LARGEST_PAGE:
                         rest = data[page:]
                         break
                     size = 0
-                if size and _is_whole(data[page : page + size]):
+                if size and is_whole_page(data[page : page + size]):
                     at = page + size
                 else:
                     lost, at = lost + 4, page + 4
@@ -193,7 +193,7 @@ _LARGEST_PAGE = 27 + 255 + 255 * 255
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _page(data: bytes, at: int) -> int | None:
+def page_size(data: bytes, at: int) -> int | None:
     """Size of the page that begins there; None where the data end before it does."""
     if len(data) < at + 27 or len(data) < at + 27 + data[at + 26]:
         return None
@@ -201,7 +201,7 @@ def _page(data: bytes, at: int) -> int | None:
     return size if len(data) >= at + size else None
 
 
-def _is_whole(page: bytes) -> bool:
+def is_whole_page(page: bytes) -> bool:
     """Whether the checksum is right: that of zlib, with all bits in the other order."""
     clear = page[:22] + bytes(4) + page[26:]
     ours = zlib.crc32(clear.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF

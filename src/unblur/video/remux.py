@@ -17,7 +17,9 @@ from av.stream import Discard, Disposition, Stream
 
 from unblur.errors import UnblurWarning
 from unblur.video import matroska
+from unblur.video.chapters import in_a_row
 from unblur.video.clock import Ticking, clock_of
+from unblur.video.edits import Late, hide_before
 from unblur.video.padding import (
     Counted,
     first_heard,
@@ -84,6 +86,8 @@ class _Copied:
     """Decoding time of its last packet, in ticks of the source."""
     refused: bool = False
     """Whether the container refused one of its packets."""
+    written: bool = False
+    """Whether it took one."""
     end: Fraction | None = None
     """Seconds where uncompressed sound would go on without a hole."""
     leading: list[Packet[Any]] = field(default_factory=list)
@@ -95,6 +99,8 @@ class _Copied:
     counted: Counted | None = None
     own: Fraction = Fraction(0)
     """Seconds before its first sound, of which the muxer of Matroska knows."""
+    late: Late | None = None
+    """When sound with something in front is heard that begins late in MP4 or MOV."""
     spare: bool = False
     """Whether Matroska is to be told how much lies before its first sound."""
     hidden: Fraction | None = None
@@ -144,6 +150,8 @@ class StreamCopy:
         self._languages: dict[int, tuple[str, str]] = {}
         """Of streams of the output, and what they are of the source, for messages."""
         self._flags: dict[int, tuple[Disposition, str]] = {}
+        self._tracks: list[int] = []
+        """Indices of streams of the output but for attachments."""
         video = self._source.streams[skip]
         firsts = first_packets(source)
         served = {n for n, part in parts_in(source, self._source).items() if part.role}
@@ -208,14 +216,22 @@ class StreamCopy:
     def amend(self, written: Path) -> None:
         """Writes into the finished file how much lies before the first sound of each stream."""
         delays = [c.hidden or Fraction(0) for c in self._streams.values() if c.spare]
-        if not delays:
-            return
+        places = {index: place for place, index in enumerate(self._places())}
+        late = {
+            places[c.target.index]: c.late
+            for c in self._streams.values()
+            if c.late is not None and c.target.index in places
+        }
         try:
-            matroska.set_delays(written, delays)
+            if delays:
+                matroska.set_delays(written, delays)
+            if late:
+                hide_before(written, late)
         except ValueError as error:
+            most = max([*delays, *(each.hidden for each in late.values())])
             warnings.warn(
-                f"{self._path}: compressed sound is up to {float(max(delays)):.3f} s late, the"
-                f" header of the output does not take its delay ({error})",
+                f"{self._path}: compressed sound has up to {float(most):.3f} s in front that are"
+                f" not to be heard, the header of the output does not say so ({error})",
                 UnblurWarning,
                 stacklevel=5,
             )
@@ -233,7 +249,7 @@ class StreamCopy:
         """Names languages and flags that the finished file does not hold; also when closed."""
         result = open_container(written)
         try:
-            streams = dict(enumerate(result.streams))
+            streams = dict(zip(self._places(), result.streams, strict=False))
             lost = [
                 f"language {language!r} of {stream}"
                 for index, (language, stream) in self._languages.items()
@@ -255,6 +271,15 @@ class StreamCopy:
                 stacklevel=5,
             )
 
+    def _places(self) -> list[int]:
+        """Indices of streams of the output, in the order in which they are read again.
+
+        MP4 and MOV drop those without a packet, and attachments of Matroska come last.
+        """
+        drops = self._output.format.name in ("mp4", "mov")
+        empty = {c.target.index for c in self._streams.values() if drops and not c.written}
+        return [n for n in self._tracks if n not in empty]
+
     def start(self, shift: Fraction, begin: Fraction | None) -> None:
         """Sets the times before the first packet, and writes the chapters.
 
@@ -264,6 +289,7 @@ class StreamCopy:
         """
         end = self._end
         self._shift, self._begin = shift, begin
+        self._tracks = [s.index for s in self._output.streams if s.type != "attachment"]
         pairs = [(copied.target, copied.source) for copied in self._streams.values()]
         pairs.append((self._output.streams.video[0], self._source.streams[self._skip]))
         for target, stream in pairs:
@@ -282,6 +308,15 @@ class StreamCopy:
                 kept = chapter.copy()
                 kept["start"], kept["end"] = first, last
                 chapters.append(kept)
+        if self._output.format.name in ("mp4", "mov"):
+            chapters, changes = in_a_row(chapters)
+            if changes:
+                warnings.warn(
+                    f"{self._path}: of its chapters {'; '.join(changes)}: MP4 and MOV have no gaps"
+                    " between chapters, .mkv has",
+                    UnblurWarning,
+                    stacklevel=5,
+                )
         if chapters:
             self._output.set_chapters(chapters)
 
@@ -479,7 +514,7 @@ class StreamCopy:
 
     def _write(self, packet: Packet[Any]) -> None:
         copied = self._streams[packet.stream.index]
-        dts, pts = packet.dts or 0, packet.pts or 0
+        dts, pts, first = packet.dts or 0, packet.pts or 0, copied.last is None
         if copied.last is not None and dts <= copied.last:
             dts = copied.last + 1
         copied.last = dts
@@ -487,9 +522,15 @@ class StreamCopy:
         packet.dts, packet.pts = dts - ticks, max(pts, dts) - ticks
         if copied.spare:
             self._delay(packet, copied)
+        elif first and copied.heard is not None and not self._tells_delay:
+            heard = copied.heard if self._begin is None else max(copied.heard, self._begin)
+            heard, now = heard - self._shift, packet.pts * packet.time_base
+            if heard > now and heard > 0:
+                copied.late = Late(heard, heard - now)
         packet.stream = copied.target
         try:
             self._output.mux(packet)
+            copied.written = True
         except OSError:
             raise
         except av.FFmpegError as error:

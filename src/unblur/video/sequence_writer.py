@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ from unblur.video.sequence import find_images
 
 DEFAULT_NAME = "%05d"
 _PATTERN = re.compile(r"%(0\d{1,2})?d")
+_ROUNDED = Fraction(1, 500)
+"""Seconds by which steps between frames differ where a container rounds their times."""
+_HDR_CURVES = ("smpte2084", "arib-std-b67")
 _SRGB, _LINEAR = "iec61966-2-1", "linear"
 
 
@@ -116,6 +120,11 @@ class SequenceWriter(Closing):
         own = native_format(info.pixel_format)
         layout = layout_of(own)
         self._half = layout.bits == 16 if layout.is_float else layout.bits <= 10
+        self._last: Fraction | None = None
+        self._step: Fraction | None = None
+        self._uneven = False
+        if not target.single:
+            _warn_of_losses(info, target.codec)
         self._staged = None if target.single or kept is not None else Staged(target.folder)
         if self._staged is not None:
             self._temporary = self._staged.path
@@ -159,6 +168,11 @@ class SequenceWriter(Closing):
             raise full(self._target.folder / name, error) from error
         self._names.add(name)
         self.frames += 1
+        if self._last is not None:
+            step = frame.time - self._last
+            self._step = step if self._step is None else self._step
+            self._uneven |= abs(step - self._step) > _ROUNDED
+        self._last = frame.time
 
     def close(self) -> None:
         """Gives the images their final place. Without any image nothing appears."""
@@ -188,6 +202,12 @@ class SequenceWriter(Closing):
             raise full(folder, error) from error
         finally:
             self.abort()
+        if self._uneven:
+            warnings.warn(
+                f"{self._info.path}: its frames come at uneven times, which images do not hold",
+                UnblurWarning,
+                stacklevel=2,
+            )
         if others:
             warnings.warn(
                 f"{folder} holds {len(others)} images beside the {self.frames} that were"
@@ -263,6 +283,25 @@ class SequenceWriter(Closing):
         scale = frame.width // self._info.width
         sides = tuple(scale * side for side in crop or (0, 0, 0, 0))
         return _shown(stored, turn or Turn(False, False, False), sides)
+
+
+def _warn_of_losses(info: VideoInfo, codec: str) -> None:
+    """Names what images do not hold of a video."""
+    others = ("audio", "subtitle", "data", "attachment")
+    lost = [str(each) for each in info.streams if each.kind in others]
+    color = info.color
+    if codec != "png" and color.primaries not in (None, "bt709"):
+        lost.append(f"primaries {color.primaries}")
+    if codec == "tiff" and color.transfer in _HDR_CURVES:
+        lost.append(f"transfer function {color.transfer}")
+    if info.mastering_display is not None or info.content_light is not None:
+        lost.append("HDR metadata")
+    if lost:
+        warnings.warn(
+            f"{info.path}: {codec} images do not hold its {' and '.join(lost)}",
+            UnblurWarning,
+            stacklevel=4,
+        )
 
 
 def _target(path: str | os.PathLike[str], codec: str | None) -> _Target:

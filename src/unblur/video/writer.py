@@ -104,7 +104,7 @@ class FileWriter(Closing):
             container=self._container,
         )
         self.share = self._choice.codec.share
-        self._options = codecs.encoder_options(self._choice, crf, info)
+        self._options = codecs.encoder_options(self._choice, crf, info, self._size[0])
         self._time_base = self._container.time_base or self._tick(source)
         self._siting = self._place_of_chroma()
         scaled = scale if info.crop is not None else 1
