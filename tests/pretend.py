@@ -194,7 +194,7 @@ def cast(operation: Any) -> Any:
 def pretending() -> Iterator[torch.device]:
     """The device is there meanwhile."""
     register()
-    torch.Generator = Generator  # type: ignore[misc]
+    generator, torch.Generator = torch.Generator, Generator  # type: ignore[misc]
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # lists become tensors here, then go there
     try:
@@ -202,4 +202,4 @@ def pretending() -> Iterator[torch.device]:
             yield torch.device(NAME, 0)
     finally:
         torch._C._set_only_lift_cpu_tensors(before)
-        torch.Generator = CpuGenerator  # type: ignore[misc]
+        torch.Generator = generator  # type: ignore[misc]

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from unblur import weights
+from unblur.cli import main
 from unblur.cli.failures import INTERNAL, RESOURCE, USAGE, explain
 from unblur.disk import recover
 from unblur.errors import UnblurError, UsageError, WeightsError
@@ -126,3 +127,9 @@ def test_names_that_are_too_long_are_no_cut_off_runs(tmp_path: Path) -> None:
         assert not recover(tmp_path / ("x" * 300))
     except UnblurError:
         pytest.fail("there is nothing to complete")
+
+
+def test_a_wrong_word_is_answered_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a.mp4", "b.mp4", "--quality", "fats"]) == USAGE
+    said = capsys.readouterr().err
+    assert "Invalid value for '--quality': 'fats' is not one of 'auto', 'fast', 'best'" in said

@@ -58,7 +58,8 @@ def explain(error: BaseException, words: Sequence[str]) -> tuple[int, str]:
 
 def explain_usage(error: Any, words: Sequence[str]) -> str:
     """The parser's message with where to look next."""
-    message = error.format_message().strip().rstrip(".")
+    # "Value error" is how the library that reads settings says that a function refused it.
+    message = error.format_message().strip().rstrip(".").replace("Value error, ", "")
     if "unexpected extra argument" in message:
         message += "; a pattern such as 'frames/*.png' needs quotes"
     command = error.ctx.command_path if error.ctx else "unblur"
