@@ -35,8 +35,8 @@ what is sharp `coc-s` says .7 pixels on average, and up to 1.7 for all but a ten
 FORGIVEN = 2.0
 """Elements of the working grid by which the way to a neighbour and back may miss its start."""
 FURTHEST = 64.0
-"""Pixels of motion from which on a neighbour is not seen, and fades from three quarters on: flow that
-large is no longer found to the pixel, nor did training hold much of it."""
+"""Pixels of motion from which on a neighbour is not seen, and fades from three quarters on: flow
+that large is no longer found to the pixel, nor did training hold much of it."""
 BESIDE = 9
 """Elements along each side over which it is averaged where a way returns."""
 MAXIM_KEY = "stages.0.inputs.0.weight"
