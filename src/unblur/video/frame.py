@@ -63,6 +63,8 @@ class Frame:
     """Names of what the file holds beside the samples: see `side_data.lost_side_data`."""
     profile: bytes | None = None
     """Colour profile (ICC) of an image file."""
+    has_quantizers: bool = False
+    """The decoder notes how coarsely it was encoded."""
 
     @property
     def width(self) -> int:
@@ -100,7 +102,8 @@ class Frame:
 
     def quantizers(self) -> Tensor | None:
         """How coarsely each macroblock was encoded: see `video.quantizer.quantizers`."""
-        return quantizers(self.image)
+        # PyAV does not survive a look at what lies beside images of files, see `without_profile`.
+        return quantizers(self.image) if self.has_quantizers else None
 
     def alpha(self) -> Tensor | None:
         """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none.

@@ -26,7 +26,7 @@ from unblur.video.matroska import crop_of, siting_of
 from unblur.video.packets import is_encrypted
 from unblur.video.pixels.layout import layout_of, native_format
 from unblur.video.png import SIGNATURE, check_png
-from unblur.video.quantizer import REQUEST
+from unblur.video.quantizer import NOTING, REQUEST
 from unblur.video.side_data import (
     beside,
     content_light,
@@ -119,7 +119,7 @@ def open_media(
         options = {"max_pixels": _ffmpeg_int(max_pixels)}
         if video.codec.canonical_name == "hevc":
             options["err_detect"] = "crccheck"  # else it passes over checksums of frames
-        if video.codec.canonical_name == "h264":
+        if video.codec.canonical_name == NOTING:
             options |= REQUEST
         decoder.options = options
         alone = video.codec.intra_only

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 REQUEST = {"export_side_data": "venc_params"}
 """Option of a decoder that makes it note quantizers."""
+NOTING = "h264"
+"""The codec whose decoder notes them on the scale of H.264."""
 KIND = "VIDEO_ENC_PARAMS"
 H264 = 1
 """The kind of quantizers that H.264 has, from 0 (fine) to 51."""

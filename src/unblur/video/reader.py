@@ -22,6 +22,7 @@ from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, Siting, VideoInfo
 from unblur.video.png import has_profile
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
+from unblur.video.quantizer import NOTING
 from unblur.video.seek import seek
 from unblur.video.side_data import beside
 from unblur.video.span import Span, resolve
@@ -101,6 +102,7 @@ class FileReader(Closing):
     def __iter__(self) -> Iterator[Frame]:
         span, info = self._span, self.info
         siting: Siting = info.siting or "left"
+        has_quantizers = self._opened.stream.codec.canonical_name == NOTING
         given = 0
         index = -1 if span is None else span.first - 1
         for image in self._decoded:
@@ -116,7 +118,8 @@ class FileReader(Closing):
             self._look_for_changes(image, index)
             extra = info.beside if self._opened.pieces else beside(image)
             extra |= self._profile
-            yield Frame(image, index, pts, info.time_base, image.duration, siting, extra)
+            place = index, pts, info.time_base, image.duration
+            yield Frame(image, *place, siting, extra, has_quantizers=has_quantizers)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
         if not given:
