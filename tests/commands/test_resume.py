@@ -407,8 +407,8 @@ def test_what_is_no_result_is_not_taken_for_one(clip, tmp_path, other):
 @pytest.mark.parametrize(
     ("how", "again"), [("killed", True), ("killed", False), ("interrupted", True)]
 )
-@pytest.mark.filterwarnings("error::unblur.errors.UnblurWarning")
 @pytest.mark.filterwarnings("ignore:.*images do not hold its audio")
+@pytest.mark.filterwarnings("error::unblur.errors.UnblurWarning")
 def test_a_job_that_ends_when_its_output_has_its_name(
     clip, tmp_path, monkeypatch, name, how, again
 ):
