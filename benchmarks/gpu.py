@@ -68,9 +68,9 @@ Case = Callable[[], Row]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=3.0, help="after which no row begins")
     parser.add_argument("--atlas-minutes", type=float, default=0.5, help="of each fit")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
     parser.add_argument("--tiny", action="store_true", help="a rehearsal: tiny sizes")
     parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument("--out", type=Path, default=None, help="folder of the results")
