@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from unblur.cli.options import parse_size
 from unblur.cli.signals import delayed, interruptible
 from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 
+UNTOUCHED = {"frames": 0}
+
 
 @pytest.fixture
 def calls(monkeypatch):
@@ -29,9 +32,8 @@ def calls(monkeypatch):
 
     def restore(*args, **kwargs):
         made.append((args, kwargs))
-        return SimpleNamespace(
-            frames=36, seconds=90.0, output=Path(args[1]), model="motion-s", skipped=False
-        )
+        facts = {"frames": 36, "seconds": 90.0, "model": "motion-s", "skipped": False}
+        return SimpleNamespace(output=Path(args[1]), untouched=UNTOUCHED["frames"], **facts)
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     return made
@@ -90,6 +92,22 @@ def test_version_and_module_entry():
         [sys.executable, "-m", "unblur", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"unblur {unblur.__version__}\n"
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(own):
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": own} if own else {})
+    done = subprocess.run(
+        [sys.executable, "-m", "unblur", "missing.mp4", "out.mp4"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    told = re.search(r"OMP_WAIT_POLICY ?= ?'(\w+)'", done.stderr)
+    if told is None:
+        pytest.skip("this torch has no OpenMP that tells how it waits")
+    assert told[1] == (own or "PASSIVE")
 
 
 def test_defaults_are_those_of_the_function(calls):
@@ -228,6 +246,16 @@ def test_the_last_line_says_what_was_made(calls, capsys):
 
 
 @pytest.mark.parametrize(
+    ("frames", "said"),
+    [(12, "by motion-s; 12 sharp ones untouched"), (36, "all untouched"), (0, "by motion-s")],
+)
+def test_the_last_line_tells_what_passed_untouched(calls, capsys, monkeypatch, frames, said):
+    monkeypatch.setitem(UNTOUCHED, "frames", frames)
+    assert main(["in.mp4", "out.mp4"]) == 0
+    assert capsys.readouterr().out.endswith(f"2.50 s/frame, {said}\n")
+
+
+@pytest.mark.parametrize(
     "line",
     [
         ["in.mp4"],
@@ -297,7 +325,8 @@ def test_warnings_are_lines_each_once(monkeypatch, capsys):
         for _ in range(3):
             warnings.warn("subtitle stream 2 left out", UnblurWarning, stacklevel=2)
         warnings.warn("for developers", DeprecationWarning, stacklevel=2)
-        return SimpleNamespace(frames=1, seconds=1.0, output="o", model="none", skipped=False)
+        facts = {"frames": 1, "seconds": 1.0, "model": "none", "untouched": 1, "skipped": False}
+        return SimpleNamespace(output="o", **facts)
 
     monkeypatch.setitem(vars(unblur), "restore", restore)
     assert main(["in.mp4", "out.mp4"]) == 0
@@ -383,7 +412,7 @@ def test_a_reader_that_leaves_is_no_error():
 def test_names_the_console_cannot_show(monkeypatch):
     code = (
         "import sys, unblur; from types import SimpleNamespace as S;"
-        "report = S(frames=1, seconds=1.0, output='o', model='none', skipped=False);"
+        "report = S(frames=1, seconds=1.0, output='o', model='none', untouched=0, skipped=False);"
         "unblur.restore = lambda *a, **k: S(**{**vars(report), 'output': a[1]});"
         "from unblur.cli import main; sys.exit(main(sys.argv[1:]))"
     )

@@ -29,7 +29,7 @@ def calls(monkeypatch):
     def restore(*args, **kwargs):
         made.append(kwargs)
         return SimpleNamespace(
-            frames=1, seconds=1.0, output=Path(args[1]), model="none", skipped=False
+            frames=1, seconds=1.0, output=Path(args[1]), model="none", untouched=0, skipped=False
         )
 
     monkeypatch.setitem(vars(unblur), "restore", restore)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 import unblur
 from unblur.cli import main
+from unblur.cli.analyze import why
 from unblur.commands.analyze import Crop, Trier, blockiness, kind_of, kind_tried
 from unblur.commands.report import as_png, page, timeline
 from unblur.guidance.blur_kind import Looker, detail_of, noise, weighted_quantile
@@ -76,6 +78,14 @@ def test_trials_and_short_runs_have_progress_of_their_own(joined):
         ("fast", "motion-s"),
         ("best", "motion-m"),
     ]
+
+
+def test_a_shot_that_looks_otherwise_than_it_is_restored_says_why(found):
+    shot = found.shots[1]
+    assert why(replace(shot, looks="focus", kind="motion")) == "(on trial models found motion blur)"
+    assert why(replace(shot, looks="motion", kind="sharp")) == "(on trial models hardly changed it)"
+    assert "a missed focus" in why(replace(shot, looks="sharp", kind="focus"))
+    assert why(replace(shot, looks="both", kind="both")) == ""
 
 
 def test_the_report_is_whole_and_fetches_nothing(found):

@@ -187,6 +187,7 @@ def test_shots_of_their_own_model_go_on_and_sharp_ones_keep_every_bit(
     assert (report.model, report.frames, report.shots) == ("mixing", FRAMES, 2)
     before, after_it = planes(clip), planes(whole)
     cut = SHOTS[0]
+    assert report.untouched == (cut if kinds[0] == "sharp" else FRAMES - cut)
     kept = before[:cut] == after_it[:cut], before[cut:] == after_it[cut:]
     assert kept == tuple(kind == "sharp" for kind in kinds)
     for after in (8, 11):

@@ -55,7 +55,10 @@ def test_unknown_licences_are_said(tmp_path: Path) -> None:
 
 
 def test_leaves_alone(tmp_path: Path) -> None:
-    build_texture_bank(None, tmp_path / "bank", size=96, leaves=2)
+    told = []
+    note = lambda *numbers: told.append(numbers)  # noqa: E731
+    build_texture_bank(None, tmp_path / "bank", size=96, leaves=2, progress=note)
+    assert told == [(1, 2), (2, 2)]
     assert {s.author for s in TextureBank.load(tmp_path / "bank").sources} == {"The unblur authors"}
 
 

@@ -74,6 +74,7 @@ def test_each_shot_gets_its_model_and_sees_no_other_shot():
     assert [level(pair) for pair in made] == [0.25] * 3 + [None] * 2 + [0.5] * 4
     assert set(job.runners["a"].restorer.seen) == {i / 32 for i in range(3)}
     assert set(job.runners["b"].restorer.seen) == {i / 32 for i in range(5, 9)}
+    assert job.untouched == sum(pair[1] is None for pair in made)
 
 
 @pytest.mark.parametrize("first", range(9))

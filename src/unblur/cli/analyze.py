@@ -16,7 +16,7 @@ from unblur.cli.terminal import one_line, show, table
 from unblur.errors import UsageError
 
 if TYPE_CHECKING:
-    from unblur.commands.analyze import Analysis
+    from unblur.commands.analyze import Analysis, Shot
 
 PAGES = (".html", ".htm")
 WORDS = {
@@ -25,6 +25,7 @@ WORDS = {
     "focus": "out of focus",
     "both": "blurred by motion, and out of focus",
 }
+NOUNS = {"motion": "motion blur", "focus": "a missed focus", "both": "both kinds of blur"}
 
 
 def analyze(
@@ -85,9 +86,16 @@ def analyze(
         return
     show("\n".join(lines))
     show("")
-    header = ("frames", "blur", "moved", "radius", "model")
+    header = ("frames", "looks", "moved", "radius", "model", "")
     rows = [
-        (f"{s.start}-{s.stop - 1}", s.kind, f"{s.motion:.1f} px", f"{s.radius:.1f} px", s.model)
+        (
+            f"{s.start}-{s.stop - 1}",
+            s.looks,
+            f"{s.motion:.1f} px",
+            f"{s.radius:.1f} px",
+            s.model,
+            why(s),
+        )
         for s in found.shots
     ]
     show(table(header, rows))
@@ -118,6 +126,15 @@ def summary(found: Analysis) -> list[str]:
         for e in found.estimates
     ]
     return lines
+
+
+def why(shot: Shot) -> str:
+    """Why a shot is restored for something else than it looks like; nothing where it is not."""
+    if shot.kind == shot.looks:
+        return ""
+    if shot.kind == "sharp":
+        return "(on trial models hardly changed it)"
+    return f"(on trial models found {NOUNS[shot.kind]})"
 
 
 def found_to_be(found: Analysis) -> str:

@@ -55,14 +55,16 @@ def textures(
     """
     from unblur.data.texture_bank import build_texture_bank
 
-    bank = build_texture_bank(
-        None if photos == "none" else photos,
-        destination,
-        count=count,
-        size=size,
-        leaves=leaves,
-        seed=seed,
-    )
+    with frames_bar("cut", wanted=not quiet) as progress:
+        bank = build_texture_bank(
+            None if photos == "none" else photos,
+            destination,
+            count=count,
+            size=size,
+            leaves=leaves,
+            seed=seed,
+            progress=progress,
+        )
     if not quiet:
         drawn = sum(source.name.startswith("leaves_") for source in bank.sources)
         show(f"{destination}: {len(bank) - drawn} tiles of photographs, {drawn} of dead leaves")

@@ -28,8 +28,9 @@ STAGES = {
     "evaluate": "evaluating",
     "train": "training",
     "validate": "validating",
+    "cut": "cutting textures",
 }
-UNITS = {"try": "trials", "measure": "models"}
+UNITS = {"try": "trials", "measure": "models", "cut": "images"}
 """What is counted where it is not frames."""
 BEAT = 0.25
 """Seconds between looks at the clock."""

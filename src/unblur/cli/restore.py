@@ -256,6 +256,9 @@ def restore(
     elif not quiet and report.skipped:
         show(f"{report.output} is complete already: nothing to do (--overwrite makes it anew)")
     elif not quiet:
+        by = f", by {report.model}" if report.untouched < report.frames else ", all untouched"
+        if 0 < report.untouched < report.frames:
+            by += f"; {report.untouched} sharp ones untouched"
         each = f", {report.seconds / report.frames:.2f} s/frame" if report.frames > 1 else ""
         frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
-        show(f"{report.output}: {frames} in {duration(report.seconds)}{each}, by {report.model}")
+        show(f"{report.output}: {frames} in {duration(report.seconds)}{each}{by}")

@@ -89,7 +89,10 @@ class Shot:
 
     start: int
     stop: int
+    looks: Kind
+    """What its frames look like."""
     kind: Kind
+    """What it is restored for, after restorers were tried on pieces of it."""
     motion: float
     radius: float
     model: str
@@ -476,6 +479,7 @@ def shot_of(start: int, stop: int, kind: Kind, looks: Sequence[FrameLook]) -> Sh
     return Shot(
         start=start,
         stop=stop,
+        looks=kind_of_all(own),
         kind=kind,
         motion=mean([look.motion for look in own]),
         radius=mean([look.radius for look in own]),

@@ -22,6 +22,11 @@ COLOURS: dict[Kind, tuple[int, int, int]] = {
 """Blue, green and red of each kind."""
 INK, PALE = (40, 40, 40), (215, 215, 215)
 WIDTH, HEIGHT, MARGIN = 960, 340, 56
+LINES: tuple[tuple[str, Kind, str, int], ...] = (
+    ("motion", "motion", "how far things moved in an exposure", 100),
+    ("radius", "focus", "radius of the circle of confusion", 420),
+)
+"""What is drawn over the frames: values, whose colour, words, and where these begin."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -43,12 +48,13 @@ def timeline(found: Analysis) -> Canvas:
         cv2.line(canvas, (MARGIN, row), (WIDTH - MARGIN, row), PALE, 1)
         write(canvas, f"{n * step:g}", (14, row + 4))
     write(canvas, "pixels", (10, 24))
-    for name, kind in (("motion", "motion"), ("radius", "focus")):
+    for name, kind, words, at in LINES:
         points = [
             (column(f.index), round(bottom - getattr(f, name) / most * 190)) for f in found.frames
         ]
-        colour = COLOURS["motion" if kind == "motion" else "focus"]
-        cv2.polylines(canvas, [np.array(points, np.int32)], False, colour, 2, cv2.LINE_AA)
+        cv2.polylines(canvas, [np.array(points, np.int32)], False, COLOURS[kind], 2, cv2.LINE_AA)
+        cv2.line(canvas, (at, 20), (at + 24, 20), COLOURS[kind], 2, cv2.LINE_AA)
+        write(canvas, words, (at + 32, 24))
     stops = [*(f.index for f in found.frames[1:]), found.count]
     for frame, stop in zip(found.frames, stops, strict=True):
         corner = column(frame.index), bottom + 12
@@ -57,13 +63,13 @@ def timeline(found: Analysis) -> Canvas:
         at = column(shot.start)
         cv2.line(canvas, (at, 36), (at, bottom + 38), INK, 1)
         write(canvas, shot.model, (at + 4, bottom + 52))
-    at = MARGIN
+    write(canvas, "frames look", (MARGIN, HEIGHT - 20))
+    at = MARGIN + 90
     for kind, colour in COLOURS.items():
         cv2.rectangle(canvas, (at, HEIGHT - 32), (at + 14, HEIGHT - 18), colour, -1)
         write(canvas, kind, (at + 20, HEIGHT - 20))
         at += 110
     write(canvas, f"frames {first} to {found.count - 1}", (WIDTH - MARGIN - 170, HEIGHT - 20))
-    write(canvas, "line: how far things moved in an exposure; radius of the focus blur", (120, 24))
     return canvas
 
 
@@ -81,8 +87,8 @@ def page(found: Analysis, lines: list[str]) -> str:
     """One file that holds all of it and fetches nothing: image, summary, and shots."""
     image = base64.b64encode(as_png(timeline(found))).decode()
     rows = "".join(
-        f"<tr><td>{s.start} to {s.stop - 1}<td>{s.kind}<td>{s.motion:.1f}<td>{s.radius:.1f}"
-        f"<td>{s.model}"
+        f"<tr><td>{s.start} to {s.stop - 1}<td>{s.looks}<td>{s.kind}"
+        f"<td>{s.motion:.1f}<td>{s.radius:.1f}<td>{s.model}"
         for s in found.shots
     )
     title = html.escape(found.path.name)
@@ -92,6 +98,6 @@ def page(found: Analysis, lines: list[str]) -> str:
         "<style>body { font: 15px sans-serif; max-width: 62em; margin: 2em auto }"
         " td, th { padding: 2px 12px; text-align: left } img { max-width: 100% }</style>"
         f'<h1>{title}</h1>{paragraphs}<img src="data:image/png;base64,{image}" alt="timeline">'
-        "<table><tr><th>frames<th>blur<th>moved, pixels<th>radius, pixels<th>model"
+        "<table><tr><th>frames<th>look<th>restored for<th>moved, pixels<th>radius, pixels<th>model"
         f"{rows}</table></html>\n"
     )

@@ -38,6 +38,8 @@ class Report:
     shots: int
     decode_failures: int
     """Packets that could not be decoded."""
+    untouched: int = 0
+    """Frames that passed as they were, since their shots are sharp or nothing was to be done."""
     skipped: bool = False
     """Whether the output was complete before, with `resume`, so that nothing was done."""
 
@@ -95,6 +97,7 @@ def report_of(
         window=fit.window or plan.window or 1,
         shots=len(shots) if shots else 1,
         decode_failures=decode_failures,
+        untouched=runner.untouched if isinstance(runner, ByShot) else 0 if runner else frames,
     )
 
 

@@ -67,7 +67,7 @@ def build_texture_bank(
         leaves: dead-leaves images to add.
         seed: of the leaves.
         held_out: also cut the photographs that serve evaluation (`HELD_OUT_PHOTOS`).
-        progress: called with (photographs done, photographs in all).
+        progress: called with (photographs and leaves done, both in all).
 
     Returns:
         The bank as it was written, before JPEG compression.
@@ -81,11 +81,15 @@ def build_texture_bank(
         raise UsageError(f"{destination} exists already: choose a new folder")
     if size < 64 or count < 0 or leaves < 0:
         raise UsageError("take a size of at least 64 and no negative numbers")
-    bank = None
-    if photos is not None and count:
-        bank = photo_bank(Path(photos), count, size, held_out, progress)
+    cut = photographs(Path(photos), held_out) if photos is not None and count else {}
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(cut) + leaves)
+
+    bank = photo_bank(cut, count, size, tell)
     if leaves:
-        drawn = leaves_bank(leaves, size, seed, bank)
+        drawn = leaves_bank(leaves, size, seed, bank, lambda n: tell(len(cut) + n))
         bank = drawn if bank is None else bank + drawn
     if bank is None:
         raise UsageError("nothing to build: name a folder of photographs or request leaves")
@@ -93,14 +97,8 @@ def build_texture_bank(
     return bank
 
 
-def photo_bank(
-    folder: Path,
-    count: int,
-    size: int,
-    held_out: bool,
-    progress: Callable[[int, int], None] | None,
-) -> TextureBank | None:
-    """The best tiles of a folder of photographs; None where no photograph has a good one."""
+def photographs(folder: Path, held_out: bool) -> dict[Path, Source]:
+    """The photographs of a folder, and whose they are."""
     if not folder.is_dir():
         raise MediaError(f"no folder of photographs at {folder}")
     table = read_table(folder / TABLE)
@@ -115,15 +113,18 @@ def photo_bank(
             UnblurWarning,
             stacklevel=3,
         )
+    return {path: table.get(path.name, Source(path.name, path.stem)) for path in files}
+
+
+def photo_bank(
+    photos: dict[Path, Source], count: int, size: int, tell: Callable[[int], None]
+) -> TextureBank | None:
+    """The best tiles of photographs; None where no photograph has a good one."""
     queues = []
-    for done, path in enumerate(files):
-        if progress:
-            progress(done, len(files))
-        source = table.get(path.name, Source(path.name, path.stem))
+    for done, (path, source) in enumerate(photos.items(), 1):
         # No photograph can give more than all there is room for.
         queues.append(best(candidates(path, source, size), count))
-    if progress:
-        progress(len(files), len(files))
+        tell(done)
     chosen = [c for turn in zip_longest(queues) for c in turn][:count]
     if not chosen:
         return None

@@ -50,6 +50,12 @@ class ByShot:
         """Windows that were computed again in full precision."""
         return sum(runner.repeated for runner in self.runners.values())
 
+    @property
+    def untouched(self) -> int:
+        """Frames that pass as they are."""
+        pairs = zip(self.shots, self.models, strict=True)
+        return sum(shot.stop - shot.start for shot, model in pairs if model not in self.runners)
+
     def begin(self, first: int) -> int:
         """The earliest frame that `restore` must be given for `first` and those after it."""
         for shot, model in zip(self.shots, self.models, strict=True):

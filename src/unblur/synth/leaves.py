@@ -8,6 +8,7 @@ of photographs, pieces of photographs, periodic patterns, noise, shading, writin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +67,21 @@ def leaves(seed: int, size: int, photos: TextureBank | None = None) -> Array:
 
 
 def leaves_bank(
-    count: int, size: int, seed: int = 0, photos: TextureBank | None = None
+    count: int,
+    size: int,
+    seed: int = 0,
+    photos: TextureBank | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> TextureBank:
-    """A bank of `count` images; every second one is drawn without photographs."""
-    images = [leaves(seed + i, size, photos if i % 2 else None) for i in range(count)]
+    """A bank of `count` images; every second one is drawn without photographs.
+
+    `tell` is called with the number of those that are drawn.
+    """
+    images = []
+    for i in range(count):
+        images.append(leaves(seed + i, size, photos if i % 2 else None))
+        if tell is not None:
+            tell(i + 1)
     names = [f"leaves_{seed + i:05}.jpg" for i in range(count)]
     credit = "" if photos is None else "; pieces of the photographs listed beside it"
     sources = tuple(

@@ -156,7 +156,9 @@ def metadata(path: str | Path) -> dict[str, str]:
         with safe_open(str(path), framework="pt") as file:
             facts: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: convert it first") from error
+        raise WeightsError(
+            f"{path} is not a safetensors file: `unblur weights convert` makes one of a checkpoint"
+        ) from error
     return {
         key: RENAMED.get(value, value) if key in ("name", "network", "base") else value
         for key, value in facts.items()
