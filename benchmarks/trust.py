@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.data.codec import Encoding, decode, encode, images
+from unblur.data.codec import Encoding, encode, images, of_images
 from unblur.engine.run import trusted
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.models import ClipFrame
@@ -47,8 +47,8 @@ def encoded(frames: Tensor, sharp: Tensor, t: int, rate: str | None) -> Clip:
     noted: list[Tensor | None] = [None] * len(frames)
     if rate is not None:
         data = encode(frames, Encoding("libx264", {"crf": rate, "preset": "medium"}))
-        noted = [quantizers(image) for image in images(data, REQUEST)]
-        frames = decode(data)
+        decoded = list(images(data, REQUEST))
+        noted, frames = [quantizers(image) for image in decoded], of_images(decoded)
     near = slice(max(0, t - 2), t + 4)
     frames = (frames[near] * 255).round() / 255
     return Clip("clip", frames, sharp[near], (t - near.start,), quantizers=noted[near])

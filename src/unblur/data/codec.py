@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
@@ -99,7 +99,11 @@ def decode(data: bytes) -> Tensor:
     Raises:
         MediaError: it cannot be read.
     """
-    decoded = list(images(data))
+    return of_images(list(images(data)))
+
+
+def of_images(decoded: Sequence[av.VideoFrame]) -> Tensor:
+    """Frames (T, 3, H, W), RGB in [0, 1], of what `images` gave."""
     full = decoded[-1].format.name.startswith("yuvj")
     return from_codes(np.stack([image.to_ndarray() for image in decoded]), full)
 

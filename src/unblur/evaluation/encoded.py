@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.data.codec import Encoding, decode, encode, images
+from unblur.data.codec import Encoding, encode, images, of_images
 from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
 from unblur.video.quantizer import REQUEST, quantizers
@@ -48,9 +48,9 @@ def encoded_clip(make: Maker, path: Path, member: str) -> Clip:
     """A clip with the blurred frames of one file of an archive."""
     with zipfile.ZipFile(path) as archive:
         data = archive.read(member)
-    blurred = decode(data)
-    noted = [quantizers(image) for image in images(data, REQUEST)]
-    return replace(make(), blurred=(blurred * 255).round() / 255, quantizers=noted)
+    decoded = list(images(data, REQUEST))
+    blurred = (of_images(decoded) * 255).round() / 255
+    return replace(make(), blurred=blurred, quantizers=[quantizers(image) for image in decoded])
 
 
 def write_archive(makers: Sequence[Maker], path: Path, factor: int) -> None:
