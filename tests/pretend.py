@@ -60,6 +60,9 @@ class There(Tensor):
     def tolist(self) -> Any:
         return self.here.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.here.__reduce_ex__(protocol)
+
     def __repr__(self, **_: object) -> str:
         return f"There({self.here!r})"
 
@@ -86,10 +89,15 @@ class Generator(torch.Generator):
 
     def __new__(cls, device: Any = "cpu") -> Any:
         there = torch.device(device).type == NAME
-        made = CpuGenerator.__new__(CpuGenerator if there else cls, "cpu" if there else device)
+        made = CpuGenerator.__new__(cls, "cpu" if there else device)
         if there:
             generators[made._cdata] = made  # wrapped anew wherever it is handed on
         return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        here = self._cdata not in generators
+        return super().device if here else torch.device(NAME, 0)
 
     def __init__(self, device: Any = "cpu") -> None:
         pass
@@ -199,9 +207,13 @@ def pretending() -> Iterator[torch.device]:
     generator, torch.Generator = torch.Generator, Generator  # type: ignore[misc]
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # lists become tensors here, then go there
+    swapped = torch.__future__.get_overwrite_module_params_on_conversion()
+    # Or only what a parameter says of its type would change, and not its values.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with Pretending():
             yield torch.device(NAME, 0)
     finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(swapped)
         torch._C._set_only_lift_cpu_tensors(before)
         torch.Generator = generator  # type: ignore[misc]
