@@ -29,6 +29,8 @@ INDEXED = {
     aten._unsafe_index.Tensor,
 }
 """What takes places of another device, as CUDA does."""
+COPIES = {aten._to_copy.default, aten.copy_.default, aten.to.device, aten.to.dtype_layout}
+"""What brings values from one device to another."""
 CAST = ("conv1d", "conv2d", "conv3d", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm")
 """What autocast computes in half precision."""
 libraries: list[Any] = []
@@ -107,13 +109,14 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """An operation: refused where a GPU would, else done on the CPU."""
     tensors = [x for x in flat(args) if isinstance(x, Tensor)]
     there = [x for x in tensors if isinstance(x, There)]
-    asked = kwargs.get("device")
+    places = [x for x in args if isinstance(x, torch.device)]  # some functions by position
+    asked = kwargs.get("device", places[0] if places else None)
     target = None if asked is None else torch.device(asked).type
     if not there and target != NAME:
         return func(*args, **kwargs)
     if func is aten._has_compatible_shallow_copy_type.default:
         return False
-    copies = func in (aten._to_copy.default, aten.copy_.default)
+    copies = func in COPIES
     strangers = [x for x in tensors if not isinstance(x, There) and x.ndim]
     if func in INDEXED:
         strangers = [x for x in strangers if x.dtype not in (torch.int64, torch.bool, torch.uint8)]
@@ -127,7 +130,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         [mapped(inner, x) for x in args],
         {k: mapped(inner, x) for k, x in kwargs.items()},
     )
-    if target is not None:
+    if "device" in named and target is not None:
         named["device"] = torch.device("cpu") if target == NAME else asked
     made = func(*given, **named)
     if func is aten.copy_.default:
@@ -146,7 +149,9 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def inner(x: Any) -> Any:
-    """The values of a tensor."""
+    """The values of a tensor; where they are in truth."""
+    if isinstance(x, torch.device) and x.type == NAME:
+        return torch.device("cpu")
     return x.here if isinstance(x, There) else x
 
 
