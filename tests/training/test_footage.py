@@ -22,6 +22,7 @@ from unblur.training.footage import (
     draw_encoding,
     sharpened,
     smoothed,
+    without_encoders,
 )
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
@@ -87,6 +88,16 @@ def test_degraded_clips_keep_size_and_order():
     for seed in range(12):
         means = degraded(step.clone(), Draws(seed)).mean(dim=(1, 2, 3))
         assert torch.allclose(means, step.mean(dim=(1, 2, 3)), atol=0.03)
+
+
+def test_what_stands_in_for_encoders_does_all_clips_at_once_as_one_after_the_other():
+    clips = torch.rand(7, 2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    draw = Draws(4)
+    each = torch.cat([without_encoders(clip[None], 0.8, draw) for clip in clips])
+    together = without_encoders(clips, 0.8, Draws(4))
+    torch.testing.assert_close(together, each, rtol=0, atol=1e-6)
+    changed = [not torch.equal(a, b) for a, b in zip(together, clips, strict=True)]
+    assert 2 < sum(changed) < 7
 
 
 def test_a_camera_smooths_noise_and_sharpens_edges():
