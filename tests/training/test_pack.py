@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unblur.errors import UsageError, WeightsError
+from unblur.training import pack
 from unblur.training.batches import Batch
 from unblur.training.guiding import guided
 from unblur.training.pack import Pack, packed, unpacked, write_pack
@@ -68,3 +69,12 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
     write_pack(tmp_path / "pack", [clip(0)], [], 10**6)
     with pytest.raises(UsageError, match="smaller crop"):
         Pack(tmp_path / "pack", 64)
+
+
+def test_an_entry_that_grows_past_a_clip_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pack(tmp_path / "pack", [clip(0)], [], 10**6)
+    monkeypatch.setattr(pack, "LARGEST", (tmp_path / "pack").stat().st_size + 10)
+    with pytest.raises(WeightsError, match="larger than a clip"):
+        Pack(tmp_path / "pack", 16)

@@ -7,7 +7,7 @@ nothing is lost.
 
 from __future__ import annotations
 
-import io
+import lzma
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -27,6 +27,13 @@ CPU = torch.device("cpu")
 FLOWS = ("flow_forward", "flow_backward", "guess_forward", "guess_backward")
 LARGEST = 200_000_000
 """Bytes of a clip, at most, when it is read."""
+ENTRY = 300
+"""Bytes that an entry takes beside its data, at most."""
+DAMAGED = (
+    *(zipfile.BadZipFile, lzma.LZMAError, SafetensorError),
+    *(OSError, LookupError, ValueError),
+)
+"""What reading raises of a file that is no pack."""
 
 
 def write_pack(
@@ -47,17 +54,16 @@ def write_pack(
         UsageError: not even one clip to learn from fits.
     """
     part, count = path.with_suffix(".part"), 0
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_LZMA) as file:
+    with zipfile.ZipFile(part, "w") as file:  # of what is compressed already
         for number, clip in enumerate(held_out):
-            file.writestr(f"held-out/{number:06}.safetensors", packed(clip))
+            file.writestr(f"held-out/{number:06}.xz", lzma.compress(packed(clip)))
         for clip in clips:
-            size = io.BytesIO()
-            with zipfile.ZipFile(size, "w", zipfile.ZIP_LZMA) as alone:
-                alone.writestr("clip", packed(clip))
-            if part.stat().st_size + size.tell() + 300 * (count + len(held_out) + 2) > largest:
-                break
-            file.writestr(f"clips/{count:06}.safetensors", packed(clip))
+            data = lzma.compress(packed(clip))
+            entries = count + len(held_out) + 2
             file.fp.flush()  # type: ignore[union-attr] # it is open
+            if part.stat().st_size + len(data) + ENTRY * entries > largest:
+                break
+            file.writestr(f"clips/{count:06}.xz", data)
             count += 1
     if not count:
         part.unlink()
@@ -85,13 +91,12 @@ class Pack:
         self.path, self.crop = path, crop
         try:
             with zipfile.ZipFile(path) as file:
-                names = sorted(file.namelist())
-                read = {name: file.read(name) for name in names if small(file.getinfo(name))}
-            kept = {name: restored(data).to(device) for name, data in read.items()}
+                names = [x for x in sorted(file.namelist()) if small(file.getinfo(x))]
+                kept = {name: restored(expanded(file.read(name))).to(device) for name in names}
             self.clips = [x for name, x in kept.items() if name.startswith("clips/")]
             self._held_out = [x for name, x in kept.items() if name.startswith("held-out/")]
             first = self.clips[0]
-        except (zipfile.BadZipFile, OSError, LookupError, SafetensorError, ValueError) as error:
+        except DAMAGED as error:
             raise WeightsError(f"{path} is no pack of clips: make it again ({error})") from error
         self.side = first.blurred.shape[-1]
         if self.side < crop:
@@ -117,6 +122,15 @@ class Pack:
 def small(entry: zipfile.ZipInfo) -> bool:
     """Whether an entry is as small as a clip; a bomb is not."""
     return entry.file_size <= LARGEST
+
+
+def expanded(data: bytes) -> bytes:
+    """Compressed bytes as they were; ValueError where they would be far more than a clip has."""
+    reader = lzma.LZMADecompressor()
+    found = reader.decompress(data, LARGEST)
+    if not reader.eof:
+        raise ValueError("an entry is cut off, or larger than a clip")
+    return found
 
 
 def packed(clip: Batch) -> bytes:
