@@ -5,9 +5,9 @@
 
 Rows in the order of their worth, until the time is up: networks that ship at 480p, 720p, 1080p and
 4K in fp32, bf16 and fp16; whole jobs, with the share of each stage; motion-m with channels last;
-flow-s; the papers' networks at their official sizes, BSSTNet with 12 to 60 frames, dense and sparse;
-fits of an atlas; RAFT; the disk blur against what memory can move; motion-m in CUDA graphs, which
-may spoil what runs after them, and compiled.
+flow-s; the papers' networks at their official sizes, BSSTNet with 12 to 60 frames, sparse and
+dense; fits of an atlas; RAFT; the disk blur against what memory can move; motion-m in CUDA graphs,
+which may spoil what runs after them, and compiled.
 `GB` is the peak of the device's memory. Each row is measured after one run that chooses kernels. A
 row that fails holds its error, and the next one follows.
 
