@@ -7,7 +7,10 @@ refuses what a GPU would.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +83,29 @@ def test_what_runs_on_a_device_stays_there(name: str, elsewhere: torch.device) -
     wanted = "cpu" if name.startswith("restorer") else elsewhere.type
     assert found.device.type == wanted
     torch.testing.assert_close(found.cpu(), truth, rtol=1e-4, atol=1e-5)
+
+
+SOME = ("ops/test_warp.py", "synth/test_shapes.py", "training/test_loop.py")
+"""A few tests of the rooms: operations, random numbers, a training and what it keeps on disk."""
+
+
+@pytest.mark.skipif(not pretend.AVAILABLE, reason="this PyTorch has no back ends in Python")
+def test_tests_of_the_rooms_pass_elsewhere() -> None:
+    """`pytest --device pretend` goes on to work; all rooms on it take half an hour."""
+    here = Path(__file__).parent
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--device",
+        "pretend",
+    ]
+    command += [str(here / name) for name in SOME]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=here.parent)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 @pytest.fixture
