@@ -360,7 +360,8 @@ class Still:
         height, width = image.shape[-2:]
         places = (2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1)
         grid = torch.stack(places, dim=-1)[None]
-        return F.grid_sample(image[None], grid, mode="bicubic", padding_mode="border")[0]
+        how = {"mode": "bicubic", "padding_mode": "border", "align_corners": False}
+        return F.grid_sample(image[None], grid, **how)[0]
 
 
 def alignment() -> Still:
