@@ -368,7 +368,9 @@ FITS: dict[str, Case] = {name: partial(fitted, name) for name in ("fast", "paper
 SCENES: dict[str, Case] = {mode: partial(rendered, mode) for mode in ("motion", "focus", "joint")}
 
 
-def learned(network: str, changes: dict[str, object], device: torch.device, _: Precision) -> Tensor:
+def learned(
+    network: str, changes: dict[str, object], device: torch.device, precision: Precision
+) -> Tensor:
     """Loss of a step, and the sums of gradients of a few of the parameters."""
     recipe = Recipe(network, frames=5, crop=32, precision="fp32", **changes)  # type: ignore[arg-type]
     task = open_task(recipe, device)
@@ -376,7 +378,9 @@ def learned(network: str, changes: dict[str, object], device: torch.device, _: P
     depth = getattr(task, "needs_depth", False)
     source = Rendered(config, bank(), 5, 32, device, task.needs_flow, depth)
     net = seeded(task.network).to(device).train()
-    loss = task.loss(net, source.batch(1, 3), step_seed(0, 0, 1))
+    batch = source.batch(1, 3)
+    with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):  # as in the loop
+        loss = task.loss(net, batch, step_seed(0, 0, 1))
     loss.backward()
     sums = [p.grad.abs().sum() for p in net.parameters() if p.grad is not None][:8]
     return torch.stack([loss.detach(), *sums])

@@ -32,6 +32,7 @@ INDEXED = {
 COPIES = {aten._to_copy.default, aten.copy_.default, aten.to.device, aten.to.dtype_layout}
 """What brings values from one device to another."""
 CAST = ("conv1d", "conv2d", "conv3d", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm")
+CAST_BACK = ("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input")
 """What autocast computes in half precision."""
 libraries: list[Any] = []
 generators: dict[int, Any] = {}
@@ -187,6 +188,10 @@ def register() -> None:
     own = torch.library.Library("aten", "IMPL")
     for name in CAST:
         own.impl(name, cast(getattr(aten, name).default), "AutocastPrivateUse1")
+    for name in CAST_BACK:
+        kind, _, version = name.partition(".")
+        operation = getattr(getattr(aten, kind), version or "default")
+        own.impl(name, cast(operation), "AutocastPrivateUse1")
     libraries.append(own)
 
 

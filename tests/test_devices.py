@@ -44,6 +44,8 @@ EXACT = {"fit: fast": 1e-2, "fit: paper": 1e-2}
 the signs of gradients, which rounding turns where they are near zero."""
 BOUNDS: dict[Precision, dict[str, float]] = {"bf16": {"usual": 1.2e-2}, "fp16": {"usual": 1.2e-3}}
 """Largest errors in half precision, measured on a CPU and doubled."""
+BF16_STEP = 6.5e-2
+"""Likewise of the loss and gradients of a step of training in bf16."""
 QUICK = ("operation", "scenes", "network: coc-s", "network: look-s")
 """What takes no seconds."""
 ALL: dict[str, Case] = {
@@ -145,6 +147,13 @@ def test_half_precision_stays_near_fp32(
 ) -> None:
     found, truth = ALL[name](device, precision), ALL[name](CPU, "fp32")
     assert error(found, truth) < BOUNDS[precision].get(name, BOUNDS[precision]["usual"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_of_training_in_bf16_stays_near_fp32(name: str, device: torch.device) -> None:
+    found, truth = TRAINED[name](device, "bf16"), TRAINED[name](CPU, "fp32")
+    assert error(found, truth) < BF16_STEP
 
 
 def test_a_gpu_that_is_full_leads_to_smaller_tiles(device: torch.device) -> None:
