@@ -52,9 +52,10 @@ from unblur.progress import Progress
 from unblur.training import checkpoint
 from unblur.training import recipe as recipes
 from unblur.training.averages import Mixture
-from unblur.training.batches import Batch, Source
+from unblur.training.batches import Batch, Source, drawing
 from unblur.training.loop import Point, Run
 from unblur.training.pack import Pack, write_pack
+from unblur.training.pool import oriented
 from unblur.training.source import held_out_clips, open_source
 from unblur.training.tasks import open_task
 
@@ -66,11 +67,35 @@ TRIALS = 3
 """Steps that time a batch; the first one, which chooses kernels, does not count."""
 PACK_SEED = 9_000_000
 """Seed of the first clip of a pack."""
+RENDERED, MOST = 0.25, 4
+"""Share of the time that rendering may take, where a batch may be taken so many times for it."""
 ROOM = 0.97
 """Share of the time left that steps may take: the rest is writing."""
 HERE = Path(__file__).resolve().parent
 KIT = ("gpu_training.py", "gpu.py", "table.py")
 """Scripts of a kit."""
+
+
+class Reused:
+    """Batches of another source, each taken several times in a row: mirrored, turned and reversed
+    in time by chance, and of another frame, as tasks draw one for each step.
+    """
+
+    def __init__(self, source: Source, times: int) -> None:
+        self.source, self.times = source, times
+        self.pixels_per_clip = source.pixels_per_clip
+        self.kept: tuple[int, Batch] | None = None
+        self.left = 0
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """A new one, or the last one turned."""
+        if self.times == 1:
+            return self.source.batch(clips, seed)
+        if self.left == 0 or self.kept is None or self.kept[0] != clips:
+            self.kept, self.left = (clips, self.source.batch(clips, seed)), self.times
+        self.left -= 1
+        draw = drawing(torch.Generator().manual_seed(seed))
+        return oriented(self.kept[1], draw(8), bool(draw(2)))
 
 
 class Timed:
@@ -114,6 +139,7 @@ def main() -> None:
     parser.add_argument("--filmed", type=float, default=0.6, help="share of compressed clips")
     parser.add_argument("--pack", type=Path, default=None, help="clips that were carried along")
     parser.add_argument("--packed", type=float, default=0.2, help="share of steps on them")
+    parser.add_argument("--reuse", type=int, default=0, help="steps on a rendered batch; 0: chosen")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=None)
     parser.add_argument("--out", type=Path, default=None, help="what is to be carried away")
     parser.add_argument("--make-pack", type=float, default=0.0, help="make one, of so many MB")
@@ -231,12 +257,15 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     make = partial(opened, textures=options.textures, device=device, pack=pack, options=options)
     if not batch:
         batch = largest_batch(recipe, make, device, trial, told)
-    seconds = [step_seconds(make(recipe, batch, folder=trial, packed=0.0)[0], device)]
+    seconds, rendering = step_seconds(*make(recipe, batch, folder=trial, packed=0.0), device)
+    reuse = options.reuse or times_to_reuse(seconds, rendering)
+    mean = seconds - rendering * (1 - 1 / reuse)
+    told(f"{batch} clips a step: {seconds:.3f} s, of them {rendering:.3f} s to render")
+    told(f"each rendered batch is taken {reuse} time(s)")
     if pack is not None:
-        seconds.append(step_seconds(make(recipe, batch, folder=trial, packed=1.0)[0], device))
-    share = options.packed if pack is not None else 0.0
-    mean = seconds[0] * (1 - share) + seconds[-1] * share
-    told(f"{batch} clips a step: {', '.join(f'{x:.3f}' for x in seconds)} s rendered, packed")
+        read, _ = step_seconds(*make(recipe, batch, folder=trial, packed=1.0), device)
+        told(f"{read:.3f} s on the pack")
+        mean += (read - mean) * options.packed
     left = 60 * options.minutes - (time.monotonic() - began)
     steps = done + max(2, math.floor(ROOM * left / mean))
     recipe = dataclasses.replace(
@@ -246,7 +275,7 @@ def train(options: argparse.Namespace) -> dict[str, object]:
         warmup=min(recipe.warmup, steps // 20 + 1),
         validate_every=max(1, math.ceil((steps - done) / 2)),
     )
-    run, source = make(recipe, batch, folder=options.run)
+    run, source = make(recipe, batch, folder=options.run, reuse=reuse)
     going_on = run.resume()
     shutil.rmtree(trial, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -274,6 +303,7 @@ def train(options: argparse.Namespace) -> dict[str, object]:
             "torch": torch.__version__,
             "precision": recipe.precision,
             "batch": batch,
+            "reuse": reuse,
             "crop": recipe.crop,
             "steps": run.step - first,
             "from": first,
@@ -392,9 +422,12 @@ def opened(
     options: argparse.Namespace,
     folder: Path,
     packed: float | None = None,
+    reuse: int = 1,
 ) -> tuple[Run, Timed]:
-    """A run with `batch` clips a step, and its source; `packed` is the share of steps on the pack
-    where it is not that of the options.
+    """A run with `batch` clips a step, and its source.
+
+    `packed` is the share of steps on the pack where it is not that of the options, `reuse` how
+    often a rendered batch is taken.
     """
     recipe = dataclasses.replace(recipe, batch=batch)
     task = open_task(recipe, device)
@@ -407,6 +440,7 @@ def opened(
         )
     depth = getattr(task, "needs_depth", False)
     source = open_source(recipe, textures, device, task.needs_flow, folder / "pool", depth=depth)
+    source = Reused(source, reuse)
     if pack is not None:
         source = Mixture(source, pack, options.packed if packed is None else packed)
     timed = Timed(source, device)
@@ -449,15 +483,21 @@ def largest_batch(
     return max(1, batch // 2)
 
 
-def step_seconds(run: Run, device: torch.device) -> float:
-    """Seconds of a step, rendering included."""
+def step_seconds(run: Run, source: Timed, device: torch.device) -> tuple[float, float]:
+    """Seconds of a step, and those of them that making its batch took."""
     run.advance()
     wait(device)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), source.seconds
     for _ in range(TRIALS):
         run.advance()
     wait(device)
-    return (time.perf_counter() - began) / TRIALS
+    return (time.perf_counter() - began) / TRIALS, (source.seconds - before) / TRIALS
+
+
+def times_to_reuse(seconds: float, rendering: float) -> int:
+    """How often a rendered batch is taken, so that rendering takes no more than its share."""
+    learning = max(1e-9, seconds - rendering)
+    return min(MOST, max(1, math.ceil(rendering * (1 - RENDERED) / (learning * RENDERED))))
 
 
 def wait(device: torch.device) -> None:

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from tests import pretend
+from unblur.training.batches import Batch
 from unblur.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +135,28 @@ def test_the_batch_is_the_largest_that_memory_holds(monkeypatch: pytest.MonkeyPa
         given = (Recipe("motion-s"), make, device, Path("trial"), heard.append)
         assert module.largest_batch(*given) == wanted
     assert heard[:2] == ["1 clips take 3.0 of 100.0 GB", "2 clips take 6.0 of 100.0 GB"]
+
+
+def test_a_rendered_batch_is_taken_as_often_as_rendering_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, made = script(monkeypatch), list[int]()
+
+    class Numbered:
+        pixels_per_clip = 1
+
+        def batch(self, clips: int, seed: int) -> Batch:
+            made.append(seed)
+            x = torch.rand(clips, 3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+            return Batch(x, x)
+
+    assert [module.times_to_reuse(1.0, r) for r in (0.0, 0.2, 0.3, 0.5, 0.9)] == [1, 1, 2, 3, 4]
+    source = module.Reused(Numbered(), 3)
+    batches = [source.batch(2, seed).blurred for seed in range(7)]
+    assert made == [0, 3, 6]
+    assert not torch.equal(batches[0], batches[1])
+    for one in batches[1:3]:  # the same pixels elsewhere
+        assert torch.equal(one.flatten().sort().values, batches[0].flatten().sort().values)
 
 
 def test_a_gpu_trains_in_half_precision_unless_told_otherwise(
