@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -66,14 +67,23 @@ class Placing(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def in_rooms() -> bool:
+    """Whether a test of a room of `NETWORKS` runs, or its file is being imported."""
+    running = os.environ.get("PYTEST_CURRENT_TEST")  # pytest names it there
+    if running is not None:
+        return running.partition("tests/")[2].startswith(NETWORKS)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_filename.startswith(FOLDERS):
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextmanager
 def placed(device: torch.device) -> Iterator[None]:
     """Networks are born on the device meanwhile, and tensors of tests live there."""
 
     def moves(x: Tensor | None) -> bool:
-        # pytest names the test that runs there
-        about = os.environ.get("PYTEST_CURRENT_TEST", "").partition("tests/")[2]
-        return x is not None and x.device.type == "cpu" and about.startswith(NETWORKS)
+        return x is not None and x.device.type == "cpu" and in_rooms()
 
     def parameter(_: nn.Module, __: str, value: nn.Parameter | None) -> nn.Parameter | None:
         if value is None or not moves(value):
