@@ -4,9 +4,10 @@
     python benchmarks/gpu.py --device cpu --tiny      # the rehearsal: every row at a tiny size
 
 Rows in the order of their worth, until the time is up: networks that ship at 480p, 720p, 1080p and
-4K in fp32, bf16 and fp16; whole jobs, with the share of each stage; motion-m compiled, in CUDA
-graphs and with channels last; flow-s; the papers' networks at their official sizes, BSSTNet with 12
-to 60 frames, dense and sparse; fits of an atlas; RAFT; the disk blur against what memory can move.
+4K in fp32, bf16 and fp16; whole jobs, with the share of each stage; motion-m with channels last;
+flow-s; the papers' networks at their official sizes, BSSTNet with 12 to 60 frames, sparse and
+dense; fits of an atlas; RAFT; the disk blur against what memory can move; motion-m in CUDA graphs,
+which may spoil what runs after them, and compiled.
 `GB` is the peak of the device's memory. Each row is measured after one run that chooses kernels. A
 row that fails holds its error, and the next one follows.
 
@@ -55,7 +56,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = {"480p": ("bf16", "fp32", "fp16"), "tiny": ("bf16",)}
 REPEATS = 3
 SHIPPED = ("motion-m", "focus-m", "motion-s", "focus-s", "maxim-stage1")
-ARMS = ("plain", "channels_last", "graph")
+ARMS = ("plain", "channels_last")
 """How motion-m is run beside how it is by itself."""
 JOB = 8
 """Frames of a job whose stages are timed."""
@@ -107,16 +108,20 @@ class Bench:
 
 def measure(bench: Bench, minutes: float, only: str = "") -> list[Row]:
     """All rows that the time holds."""
-    end = time.monotonic() + 60 * minutes
+    began = time.monotonic()
+    end = began + 60 * minutes
     rows: list[Row] = []
     name = torch.cuda.get_device_name(bench.device) if bench.gpu else "CPU"
     about = f"{name}, torch {torch.__version__}; mean of {repeats(bench)} run(s) after one."
     about += " A rehearsal." if bench.tiny else ""
+    lacking = [name for name in ("av", "cv2", "triton") if find_spec(name) is None]
+    print(f"{about} Not here: {', '.join(lacking) or 'nothing'}.", flush=True)
     for what, case in cases(bench):
         if not what.startswith(only):
             continue
         row = {"what": what} | attempted(case, bench)
         rows.append(row)
+        print(f"{time.monotonic() - began:.0f} s", end=" ")
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
         table.write("gpu", about, rows, show=False)  # a kill leaves what there is
         if time.monotonic() > end:
@@ -159,6 +164,7 @@ def cases(bench: Bench) -> Iterator[tuple[str, Case]]:
     yield "RAFT", partial(raft_case, bench, first)
     for radius in (4.0, 16.0):
         yield f"disk blur, radius {radius:.0f}", partial(disk_case, bench, largest, radius)
+    yield "motion-m, graph", partial(arm_case, bench, "graph", first)
     if not bench.tiny:  # to compile takes minutes, even for a rehearsal
         yield "motion-m, compiled", partial(arm_case, bench, "compiled", first)
 
@@ -354,7 +360,8 @@ class Still:
         height, width = image.shape[-2:]
         places = (2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1)
         grid = torch.stack(places, dim=-1)[None]
-        return F.grid_sample(image[None], grid, mode="bicubic", padding_mode="border")[0]
+        how = {"mode": "bicubic", "padding_mode": "border", "align_corners": False}
+        return F.grid_sample(image[None], grid, **how)[0]
 
 
 def alignment() -> Still:

@@ -6,24 +6,31 @@
     python benchmarks/gpu_training.py motion-s RUN --textures BANK --device cpu --batch 1 --crop 64
 
 Scenes are rendered on the device, so there is no loader and no pool; where PyAV is missing the
-renderer's stand-in takes the place of encoders. The batch is the largest that memory holds, the
-number of steps what the time holds: a schedule that is cut off by the clock never reaches its low
-rates, where most is gained. Validation at the start, the middle and the end.
+renderer's stand-in takes the place of encoders. On a GPU it trains in bf16. The batch is the
+largest that memory holds, the number of steps what the time holds, counted anew twice a minute: a
+schedule that is cut off by the clock never reaches its low rates, where most is gained. Validation
+at the start, the middle and the end. What it does is printed as it does it.
 
 The first command runs where there are PyAV and OpenCV and makes a pack of at most so many MB:
 clips that went through real encoders, and the clips of validation with the flow that DIS finds in
 them. A machine without these mixes the clips with what it renders, and validates on the same ones.
 
-What is to be carried away lies in RUN/out: `best.safetensors`, the curve, `gpu_training.json`
-(pixels per second, share of the renderer, use of the GPU, peak of memory), and `checkpoint/`,
-compact, in shards of at most 15 MB. `unblur train RECIPE RUN/out` goes on from there. All of it is
-written twice a minute, so that a kill loses little, and the same command goes on where it was.
+What is to be carried away lies in RUN/out, or in the folder that --out names: `best.safetensors`,
+`gpu_training.json` (the curve, pixels per second, share of the renderer, use of the GPU, peak of
+memory), `recipe.json`, and `checkpoint/`, compact, in shards of at most 15 MB: eight files for
+networks as large as motion-m. `unblur train RUN/out/recipe.json RUN/out --textures BANK` goes on
+from there. All of it is written twice a minute, so that a kill loses little, and the same command
+goes on where it was.
+
+Where only so much can be carried to the GPU, `--make-kit MB` puts what such a run needs into the
+folder RUN: the package, the weights that it starts from, this script, textures and pack.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -37,6 +44,7 @@ from pathlib import Path
 
 import torch
 
+from unblur import weights
 from unblur.errors import UsageError
 from unblur.guidance.flow import dis_flow
 from unblur.ops.device import choose_device
@@ -44,9 +52,10 @@ from unblur.progress import Progress
 from unblur.training import checkpoint
 from unblur.training import recipe as recipes
 from unblur.training.averages import Mixture
-from unblur.training.batches import Batch, Source
-from unblur.training.loop import Run
+from unblur.training.batches import Batch, Source, drawing
+from unblur.training.loop import Point, Run
 from unblur.training.pack import Pack, write_pack
+from unblur.training.pool import oriented
 from unblur.training.source import held_out_clips, open_source
 from unblur.training.tasks import open_task
 
@@ -58,8 +67,35 @@ TRIALS = 3
 """Steps that time a batch; the first one, which chooses kernels, does not count."""
 PACK_SEED = 9_000_000
 """Seed of the first clip of a pack."""
-ROOM = 0.9
-"""Share of the minutes that steps may take: the rest is validation and writing."""
+RENDERED, MOST = 0.25, 4
+"""Share of the time that rendering may take, where a batch may be taken so many times for it."""
+ROOM = 0.97
+"""Share of the time left that steps may take: the rest is writing."""
+HERE = Path(__file__).resolve().parent
+KIT = ("gpu_training.py", "gpu.py", "table.py")
+"""Scripts of a kit."""
+
+
+class Reused:
+    """Batches of another source, each taken several times in a row: mirrored, turned and reversed
+    in time by chance, and of another frame, as tasks draw one for each step.
+    """
+
+    def __init__(self, source: Source, times: int) -> None:
+        self.source, self.times = source, times
+        self.pixels_per_clip = source.pixels_per_clip
+        self.kept: tuple[int, Batch] | None = None
+        self.left = 0
+
+    def batch(self, clips: int, seed: int) -> Batch:
+        """A new one, or the last one turned."""
+        if self.times == 1:
+            return self.source.batch(clips, seed)
+        if self.left == 0 or self.kept is None or self.kept[0] != clips:
+            self.kept, self.left = (clips, self.source.batch(clips, seed)), self.times
+        self.left -= 1
+        draw = drawing(torch.Generator().manual_seed(seed))
+        return oriented(self.kept[1], draw(8), bool(draw(2)))
 
 
 class Timed:
@@ -102,12 +138,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="learning rate; 0: the recipe's")
     parser.add_argument("--filmed", type=float, default=0.6, help="share of compressed clips")
     parser.add_argument("--pack", type=Path, default=None, help="clips that were carried along")
-    parser.add_argument("--packed", type=float, default=0.3, help="share of steps on them")
+    parser.add_argument("--packed", type=float, default=0.2, help="share of steps on them")
+    parser.add_argument("--reuse", type=int, default=0, help="steps on a rendered batch; 0: chosen")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default=None)
+    parser.add_argument("--out", type=Path, default=None, help="what is to be carried away")
     parser.add_argument("--make-pack", type=float, default=0.0, help="make one, of so many MB")
     parser.add_argument("--held-out", type=int, default=0, help="its clips of validation")
+    parser.add_argument("--make-kit", type=float, default=0.0, help="make one, of so many MB")
     options = parser.parse_args()
     if options.make_pack:
         make_pack(options)
+    elif options.make_kit:
+        make_kit(options)
     else:
         train(options)
 
@@ -120,8 +162,12 @@ def recipe_of(options: argparse.Namespace) -> recipes.Recipe:
         crop=options.crop,
         filmed=options.filmed,
         start_from=options.start_from,
+        real=0.0,  # video cannot be read there
         flow="truth",  # with errors: DIS would wait for the CPU
     )
+    precision = options.precision or ("bf16" if options.device.startswith("cuda") else None)
+    if precision:
+        recipe = dataclasses.replace(recipe, precision=precision)
     return dataclasses.replace(recipe, learning_rate=options.rate) if options.rate else recipe
 
 
@@ -149,6 +195,43 @@ def make_pack(options: argparse.Namespace) -> None:
     print(f"{options.run}: {held} clips, {len(held_out)} held out, {size / 1e6:.1f} MB")
 
 
+def make_kit(options: argparse.Namespace) -> None:
+    """All that a run needs on another machine, in one folder."""
+    kit, package = options.run, HERE.parent / "src" / "unblur"
+    if kit.exists() and any(kit.iterdir()):
+        raise UsageError(f"{kit} is not empty: name a new folder")
+    left = shutil.ignore_patterns("__pycache__", "*.safetensors", "encoded", "static")
+    shutil.copytree(package, kit / "src" / "unblur", ignore=left)
+    for name in needed_weights(recipe_of(options)):
+        shutil.copy2(weights.PACKAGE_FOLDER / name, kit / "src" / "unblur" / "weights" / name)
+    (kit / "benchmarks").mkdir()
+    for name in KIT:
+        shutil.copy2(HERE / name, kit / "benchmarks" / name)
+    shutil.copytree(options.textures, kit / "bank")
+    words = [options.recipe, "RUN", "--textures", "bank"]
+    if options.start_from:
+        words += ["--start-from", options.start_from]
+    if options.pack is not None:
+        shutil.copy2(options.pack, kit / "pack")
+        words += ["--pack", "pack"]
+    size = sum(path.stat().st_size for path in kit.rglob("*") if path.is_file()) / 1e6
+    print(f"{kit}: {size:.1f} MB. In it:")
+    print(f"PYTHONPATH=src python benchmarks/gpu_training.py {' '.join(words)} --minutes 8")
+    if size > options.make_kit:
+        raise UsageError(f"{kit} has more than {options.make_kit:g} MB: make a smaller pack")
+
+
+def needed_weights(recipe: recipes.Recipe) -> list[str]:
+    """Names of the files that it starts from, and of what finds radii."""
+    names, found = [recipe.start_from, recipe.radius], list[str]()
+    while names:
+        path = weights.find(str(names.pop()))
+        if path is not None and path.parent == weights.PACKAGE_FOLDER and path.name not in found:
+            found.append(path.name)
+            names.append(weights.metadata(path).get("base"))
+    return found
+
+
 def guessed(clip: Batch) -> Batch:
     """A clip of validation with the flow that DIS finds in its frames."""
     forward, backward = dis_flow(clip.blurred[0])
@@ -160,16 +243,31 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     began = time.monotonic()
     device = choose_device(options.device, mps=False)
     recipe = recipe_of(options)
-    pack = None if options.pack is None else Pack(options.pack, options.crop)
-    out, trial = options.run / "out", options.run / "trial"
-    done, known = take_up(options.run)
+    told = partial(tell, began)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    lacking = [word for word in ("av", "cv2", "triton", "pynvml") if find_spec(word) is None]
+    told(f"{recipe.network} in {recipe.precision} on {name}, torch {torch.__version__}")
+    told(f"not here: {', '.join(lacking) or 'nothing that could be used'}")
+    pack = None if options.pack is None else Pack(options.pack, options.crop, device)
+    if pack is not None:
+        told(f"the pack holds {len(pack.clips)} clips")
+    out, trial = options.out or options.run / "out", options.run / "trial"
+    done, known = take_up(options.run, out)
     batch = options.batch or known
     make = partial(opened, textures=options.textures, device=device, pack=pack, options=options)
     if not batch:
-        batch = largest_batch(recipe, make, device, trial)
-    seconds = step_seconds(make(recipe, batch, folder=trial)[0], device)
+        batch = largest_batch(recipe, make, device, trial, told)
+    seconds, rendering = step_seconds(*make(recipe, batch, folder=trial, packed=0.0), device)
+    reuse = options.reuse or times_to_reuse(seconds, rendering)
+    mean = seconds - rendering * (1 - 1 / reuse)
+    told(f"{batch} clips a step: {seconds:.3f} s, of them {rendering:.3f} s to render")
+    told(f"each rendered batch is taken {reuse} time(s)")
+    if pack is not None:
+        read, _ = step_seconds(*make(recipe, batch, folder=trial, packed=1.0), device)
+        told(f"{read:.3f} s on the pack")
+        mean += (read - mean) * options.packed
     left = 60 * options.minutes - (time.monotonic() - began)
-    steps = done + max(2, math.floor(ROOM * left / seconds))
+    steps = done + max(2, math.floor(ROOM * left / mean))
     recipe = dataclasses.replace(
         recipe,
         batch=batch,
@@ -177,44 +275,65 @@ def train(options: argparse.Namespace) -> dict[str, object]:
         warmup=min(recipe.warmup, steps // 20 + 1),
         validate_every=max(1, math.ceil((steps - done) / 2)),
     )
-    run, source = make(recipe, batch, folder=options.run)
+    run, source = make(recipe, batch, folder=options.run, reuse=reuse)
     going_on = run.resume()
     shutil.rmtree(trial, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
+    measured = time.monotonic()
     if not going_on:
         run.validate(None)
+        told(point_in_words(run.curve[-1]))
     first, started, uses = run.step, time.monotonic(), Uses(device)
-    before = source.seconds
+    validating = started - measured if not going_on else 0.0
+    middle = first + recipe.validate_every
+    before, waited = source.seconds, source.waited
 
     def carry() -> dict[str, object]:
         """Writes all that is to be carried away."""
         run.save(out, compact=True)
-        for name in ("best.safetensors", "curve.csv", "validation.png"):
-            if (options.run / name).is_file():
-                shutil.copy2(options.run / name, out / f"{name}.part")
-                (out / f"{name}.part").replace(out / name)
+        if (options.run / "best.safetensors").is_file():
+            shutil.copy2(options.run / "best.safetensors", out / "best.part")
+            (out / "best.part").replace(out / "best.safetensors")
         spent = max(1e-9, time.monotonic() - started)
         pixels = (run.step - first) * batch * source.pixels_per_clip
         peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
         facts: dict[str, object] = {
             "recipe": options.recipe,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+            "device": name,
             "torch": torch.__version__,
+            "precision": recipe.precision,
             "batch": batch,
+            "reuse": reuse,
             "crop": recipe.crop,
             "steps": run.step - first,
             "from": first,
-            "of": steps,
+            "of": run.recipe.steps,
             "minutes": round(spent / 60, 2),
             "pixels_per_second": round(pixels / spent),
             "renderer_share": round((source.seconds - before) / spent, 3),
             "gpu_use": uses.mean(),
-            "waiting_share": round(source.waited / spent, 3),
+            "waiting_share": round((source.waited - waited) / spent, 3),
             "peak_gb": None if peak is None else round(peak, 2),
             "gain": [round(point.metrics["gain"], 3) for point in run.curve],
+            "curve": [vars(point) for point in run.curve],
         }
-        (out / "gpu_training.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        for file, held in (("gpu_training", facts), ("recipe", recipes.to_json(run.recipe))):
+            (out / f"{file}.part").write_text(json.dumps(held, indent=1), encoding="utf-8")
+            (out / f"{file}.part").replace(out / f"{file}.json")
+        rate = (
+            f"{pixels / spent / 1e6:.2f} million pixels/s, renderer {facts['renderer_share']:.0%}"
+        )
+        told(f"step {run.step} of {run.recipe.steps}: {rate}, peak {facts['peak_gb']} GB")
         return facts
+
+    def plan_anew() -> None:
+        """As many steps as the time left holds, so that the rate falls to its end in time."""
+        spent, steps = time.monotonic() - started, run.step - first
+        rest = 60 * options.minutes - (time.monotonic() - began) - validating
+        fits = run.step + max(1, math.floor(ROOM * rest * steps / spent))
+        # Validation in the middle stays where it was; at the end there is one in any case.
+        every = middle if run.step < middle else fits + 1
+        run.recipe = dataclasses.replace(run.recipe, steps=fits, validate_every=every)
 
     saved = time.monotonic()
 
@@ -223,13 +342,27 @@ def train(options: argparse.Namespace) -> dict[str, object]:
         uses.look()
         if now.stage == "train" and time.monotonic() - saved > save_every():
             carry()
+            plan_anew()
             saved = time.monotonic()
 
     left = options.minutes - (started - began) / 60
-    run.train(max(0.01, left), listen=listen)
+    run.train(max(0.01, left), lambda point: told(point_in_words(point)), listen)
     facts = carry()
     print(json.dumps(facts, indent=1), flush=True)
     return facts
+
+
+def tell(began: float, text: str) -> None:
+    """Prints what happens and after how many seconds, at once: a run may be cut off."""
+    print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
+
+
+def point_in_words(point: Point) -> str:
+    """A line of the learning curve."""
+    found = point.metrics
+    return f"step {point.step}: gain {found['gain']:.3f} dB, " + " ".join(
+        f"{name}={value:.4f}" for name, value in found.items() if name != "gain"
+    )
 
 
 def save_every() -> float:
@@ -237,13 +370,13 @@ def save_every() -> float:
     return float(os.environ.get("UNBLUR_SAVE_EVERY", SAVE_EVERY))
 
 
-def take_up(folder: Path) -> tuple[int, int]:
+def take_up(folder: Path, out: Path) -> tuple[int, int]:
     """Where a run stands that was killed, and its batch; 0 and 0 for a new one.
 
     Its latest state is the one to be carried away: its own is written at each validation only.
     """
-    own, carried = folder / "checkpoint", folder / "out" / "checkpoint"
-    found = [(path, checkpoint.load(path)) for path in (own, carried)]
+    own = folder / "checkpoint"
+    found = [(path, checkpoint.load(path)) for path in (own, out / "checkpoint")]
     known = [(state[1]["step"], path, state[1]) for path, state in found if state is not None]
     if not known:
         return 0, 0
@@ -251,6 +384,9 @@ def take_up(folder: Path) -> tuple[int, int]:
     if path != own:
         shutil.rmtree(own, ignore_errors=True)
         shutil.copytree(path, own)
+    best = folder / "best.safetensors"
+    if not best.exists() and (out / best.name).is_file():  # only that was carried here
+        shutil.copy2(out / best.name, best)
     return step, facts["recipe"]["batch"]
 
 
@@ -285,8 +421,14 @@ def opened(
     pack: Pack | None,
     options: argparse.Namespace,
     folder: Path,
+    packed: float | None = None,
+    reuse: int = 1,
 ) -> tuple[Run, Timed]:
-    """A run with `batch` clips a step, and its source."""
+    """A run with `batch` clips a step, and its source.
+
+    `packed` is the share of steps on the pack where it is not that of the options, `reuse` how
+    often a rendered batch is taken.
+    """
     recipe = dataclasses.replace(recipe, batch=batch)
     task = open_task(recipe, device)
     if pack is not None:
@@ -298,8 +440,9 @@ def opened(
         )
     depth = getattr(task, "needs_depth", False)
     source = open_source(recipe, textures, device, task.needs_flow, folder / "pool", depth=depth)
+    source = Reused(source, reuse)
     if pack is not None:
-        source = Mixture(source, pack, options.packed)
+        source = Mixture(source, pack, options.packed if packed is None else packed)
     timed = Timed(source, device)
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, task, timed, folder, device)
@@ -313,6 +456,7 @@ def largest_batch(
     make: Callable[..., tuple[Run, Timed]],
     device: torch.device,
     folder: Path,
+    told: Callable[[str], None],
 ) -> int:
     """Doubles the batch until a step takes too much of the device's memory."""
     if device.type != "cuda":
@@ -320,27 +464,40 @@ def largest_batch(
     total = torch.cuda.get_device_properties(device).total_memory
     batch = 1
     while batch < 256:
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        try:
-            make(recipe, batch, folder=folder)[0].advance()
-        except torch.cuda.OutOfMemoryError:
+        try:  # rendered clips, whose making takes more than reading those of a pack
+            run = make(recipe, batch, folder=folder, packed=0.0)[0]
+            for _ in range(2):  # networks that take turns need not use the most at once
+                run.advance()
+        except torch.OutOfMemoryError:
+            run = None
             break
-        if 2 * torch.cuda.max_memory_allocated(device) > FULL * total:
+        peak = torch.cuda.max_memory_allocated(device)
+        run = None
+        told(f"{batch} clips take {peak / 1e9:.1f} of {total / 1e9:.1f} GB")
+        if 2 * peak > FULL * total:
             return batch
         batch *= 2
     return max(1, batch // 2)
 
 
-def step_seconds(run: Run, device: torch.device) -> float:
-    """Seconds of a step, rendering included."""
+def step_seconds(run: Run, source: Timed, device: torch.device) -> tuple[float, float]:
+    """Seconds of a step, and those of them that making its batch took."""
     run.advance()
     wait(device)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), source.seconds
     for _ in range(TRIALS):
         run.advance()
     wait(device)
-    return (time.perf_counter() - began) / TRIALS
+    return (time.perf_counter() - began) / TRIALS, (source.seconds - before) / TRIALS
+
+
+def times_to_reuse(seconds: float, rendering: float) -> int:
+    """How often a rendered batch is taken, so that rendering takes no more than its share."""
+    learning = max(1e-9, seconds - rendering)
+    return min(MOST, max(1, math.ceil(rendering * (1 - RENDERED) / (learning * RENDERED))))
 
 
 def wait(device: torch.device) -> None:

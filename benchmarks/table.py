@@ -29,7 +29,7 @@ def write(
         shown: for people, where those are to read something else.
         show: print the table too.
     """
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     with open(RESULTS / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns(rows), restval="")
         table.writeheader()

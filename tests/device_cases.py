@@ -7,6 +7,7 @@ returns what it found, on that device.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
@@ -337,10 +338,39 @@ def rendered(mode: str, device: torch.device, _: Precision) -> Tensor:
     return torch.cat([x.flatten() for x in (clip.blurred, clip.sharp, clip.flow_forward)])
 
 
+def fitted(preset: str, device: torch.device, _: Precision) -> Tensor:
+    """Sharp frames of two layers after a few steps; motion is found on the CPU."""
+    from tests.atlas import focus_pull
+    from unblur.atlas.fitting.fit import sharp_frames
+    from unblur.atlas.fitting.presets import PRESETS, Phase
+    from unblur.atlas.fitting.take import fit_frames
+
+    config = dataclasses.replace(
+        PRESETS[preset],
+        phases=(Phase(2, 2, 2), Phase(2, 1, 2)),
+        largest_radius=5.0,
+        widths=(8, 8, 8, 8),
+        samples=32,
+        upright=2,
+    )
+    pull = focus_pull.clip(frames=4)
+    of_pixels = pull.radii[pull.labels, torch.arange(4)[:, None, None]][:, None]  # (T, 1, H, W)
+    radii = of_pixels if config.mapping == "mlp" else pull.radii
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so few steps come nowhere near the clip
+        fitter = fit_frames(
+            pull.blurred, config, labels=pull.labels, radii=radii, minutes=60, device=device
+        )
+    return sharp_frames(fitter.model).to(next(fitter.model.parameters()).device)
+
+
+FITS: dict[str, Case] = {name: partial(fitted, name) for name in ("fast", "paper") if HAS_OPENCV}
 SCENES: dict[str, Case] = {mode: partial(rendered, mode) for mode in ("motion", "focus", "joint")}
 
 
-def learned(network: str, changes: dict[str, object], device: torch.device, _: Precision) -> Tensor:
+def learned(
+    network: str, changes: dict[str, object], device: torch.device, precision: Precision
+) -> Tensor:
     """Loss of a step, and the sums of gradients of a few of the parameters."""
     recipe = Recipe(network, frames=5, crop=32, precision="fp32", **changes)  # type: ignore[arg-type]
     task = open_task(recipe, device)
@@ -348,7 +378,9 @@ def learned(network: str, changes: dict[str, object], device: torch.device, _: P
     depth = getattr(task, "needs_depth", False)
     source = Rendered(config, bank(), 5, 32, device, task.needs_flow, depth)
     net = seeded(task.network).to(device).train()
-    loss = task.loss(net, source.batch(1, 3), step_seed(0, 0, 1))
+    batch = source.batch(1, 3)
+    with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):  # as in the loop
+        loss = task.loss(net, batch, step_seed(0, 0, 1))
     loss.backward()
     sums = [p.grad.abs().sum() for p in net.parameters() if p.grad is not None][:8]
     return torch.stack([loss.detach(), *sums])

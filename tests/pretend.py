@@ -29,7 +29,10 @@ INDEXED = {
     aten._unsafe_index.Tensor,
 }
 """What takes places of another device, as CUDA does."""
+COPIES = {aten._to_copy.default, aten.copy_.default, aten.to.device, aten.to.dtype_layout}
+"""What brings values from one device to another."""
 CAST = ("conv1d", "conv2d", "conv3d", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm")
+CAST_BACK = ("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input")
 """What autocast computes in half precision."""
 libraries: list[Any] = []
 generators: dict[int, Any] = {}
@@ -60,6 +63,9 @@ class There(Tensor):
     def tolist(self) -> Any:
         return self.here.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.here.__reduce_ex__(protocol)
+
     def __repr__(self, **_: object) -> str:
         return f"There({self.here!r})"
 
@@ -86,10 +92,15 @@ class Generator(torch.Generator):
 
     def __new__(cls, device: Any = "cpu") -> Any:
         there = torch.device(device).type == NAME
-        made = CpuGenerator.__new__(CpuGenerator if there else cls, "cpu" if there else device)
+        made = CpuGenerator.__new__(cls, "cpu" if there else device)
         if there:
             generators[made._cdata] = made  # wrapped anew wherever it is handed on
         return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        here = self._cdata not in generators
+        return super().device if here else torch.device(NAME, 0)
 
     def __init__(self, device: Any = "cpu") -> None:
         pass
@@ -99,13 +110,14 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """An operation: refused where a GPU would, else done on the CPU."""
     tensors = [x for x in flat(args) if isinstance(x, Tensor)]
     there = [x for x in tensors if isinstance(x, There)]
-    asked = kwargs.get("device")
+    places = [x for x in args if isinstance(x, torch.device)]  # some functions by position
+    asked = kwargs.get("device", places[0] if places else None)
     target = None if asked is None else torch.device(asked).type
     if not there and target != NAME:
         return func(*args, **kwargs)
     if func is aten._has_compatible_shallow_copy_type.default:
         return False
-    copies = func in (aten._to_copy.default, aten.copy_.default)
+    copies = func in COPIES
     strangers = [x for x in tensors if not isinstance(x, There) and x.ndim]
     if func in INDEXED:
         strangers = [x for x in strangers if x.dtype not in (torch.int64, torch.bool, torch.uint8)]
@@ -119,7 +131,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         [mapped(inner, x) for x in args],
         {k: mapped(inner, x) for k, x in kwargs.items()},
     )
-    if target is not None:
+    if "device" in named and target is not None:
         named["device"] = torch.device("cpu") if target == NAME else asked
     made = func(*given, **named)
     if func is aten.copy_.default:
@@ -130,13 +142,17 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def handed_back(x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
-        return known[id(x)] if id(x) in known else There(x)
+        if id(x) in known:
+            return known[id(x)]
+        return There(x.resolve_conj().resolve_neg())  # what it says of itself holds no such marks
 
     return mapped(handed_back, made)
 
 
 def inner(x: Any) -> Any:
-    """The values of a tensor."""
+    """The values of a tensor; where they are in truth."""
+    if isinstance(x, torch.device) and x.type == NAME:
+        return torch.device("cpu")
     return x.here if isinstance(x, There) else x
 
 
@@ -172,6 +188,10 @@ def register() -> None:
     own = torch.library.Library("aten", "IMPL")
     for name in CAST:
         own.impl(name, cast(getattr(aten, name).default), "AutocastPrivateUse1")
+    for name in CAST_BACK:
+        kind, _, version = name.partition(".")
+        operation = getattr(getattr(aten, kind), version or "default")
+        own.impl(name, cast(operation), "AutocastPrivateUse1")
     libraries.append(own)
 
 
@@ -197,9 +217,13 @@ def pretending() -> Iterator[torch.device]:
     generator, torch.Generator = torch.Generator, Generator  # type: ignore[misc]
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # lists become tensors here, then go there
+    swapped = torch.__future__.get_overwrite_module_params_on_conversion()
+    # Or only what a parameter says of its type would change, and not its values.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with Pretending():
             yield torch.device(NAME, 0)
     finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(swapped)
         torch._C._set_only_lift_cpu_tensors(before)
         torch.Generator = generator  # type: ignore[misc]

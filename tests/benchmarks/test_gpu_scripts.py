@@ -6,11 +6,13 @@ import csv
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +21,8 @@ import pytest
 import torch
 
 from tests import pretend
+from unblur.training.batches import Batch
+from unblur.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +39,7 @@ def test_every_row_of_the_table_can_be_measured(tmp_path: Path) -> None:
     run("gpu.py", *words, "--out", tmp_path)
     with open(tmp_path / "gpu.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 30
+    assert len(rows) == 28
     assert not [row for row in rows if row.get("error")]
 
 
@@ -103,30 +107,118 @@ def bare(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "UNBLUR_SAVE_EVERY": "1"}
 
 
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The training script as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("gpu_training")
+
+
+def test_the_batch_is_the_largest_that_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 GB a clip takes 3: 16 are less than half of four fifths, 32 would be more than all."""
+    taken, most, heard = [0.0], [0.0], list[str]()
+
+    def make(recipe: Recipe, batch: int, **_: object) -> tuple[SimpleNamespace]:
+        def advance() -> None:
+            taken[0] = 3e9 * batch
+            if taken[0] > most[0]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return (SimpleNamespace(advance=advance),)
+
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: taken[0])
+    size = SimpleNamespace(total_memory=100e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: size)
+    module, device = script(monkeypatch), torch.device("cuda")
+    for most[0], wanted in ((100e9, 16), (20e9, 4)):
+        given = (Recipe("motion-s"), make, device, Path("trial"), heard.append)
+        assert module.largest_batch(*given) == wanted
+    assert heard[:2] == ["1 clips take 3.0 of 100.0 GB", "2 clips take 6.0 of 100.0 GB"]
+
+
+def test_a_rendered_batch_is_taken_as_often_as_rendering_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, made = script(monkeypatch), list[int]()
+
+    class Numbered:
+        pixels_per_clip = 1
+
+        def batch(self, clips: int, seed: int) -> Batch:
+            made.append(seed)
+            x = torch.rand(clips, 3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+            return Batch(x, x)
+
+    assert [module.times_to_reuse(1.0, r) for r in (0.0, 0.2, 0.3, 0.5, 0.9)] == [1, 1, 2, 3, 4]
+    source = module.Reused(Numbered(), 3)
+    batches = [source.batch(2, seed).blurred for seed in range(7)]
+    assert made == [0, 3, 6]
+    assert not torch.equal(batches[0], batches[1])
+    for one in batches[1:3]:  # the same pixels elsewhere
+        assert torch.equal(one.flatten().sort().values, batches[0].flatten().sort().values)
+
+
+def test_a_gpu_trains_in_half_precision_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = script(monkeypatch)
+    given = {"recipe": "motion-m", "crop": 64, "filmed": 0.6, "start_from": "motion-m", "rate": 0}
+    for device, precision, wanted in (
+        ("cuda", None, "bf16"), ("cuda:1", "fp32", "fp32"), ("cpu", None, "fp32")
+    ):  # fmt: skip
+        options = Namespace(**given, device=device, precision=precision)
+        assert module.recipe_of(options).precision == wanted
+
+
+def test_a_kit_holds_the_weights_that_a_run_starts_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("focus-m", start_from="focus-m", radius="coc-s")
+    found = script(monkeypatch).needed_weights(recipe)
+    assert {name.partition(".")[0] for name in found} == {
+        "focus-m", "motion-m", "maxim-stage1", "coc-s"
+    }  # fmt: skip
+
+
 @pytest.mark.slow
-def test_a_training_without_opencv_survives_a_kill(
+def test_a_kit_without_opencv_survives_a_kill(
     tmp_path: Path, bank: Path, bare: dict[str, str]
 ) -> None:
-    pack, where = tmp_path / "pack", tmp_path / "run"
+    pack, kit, out = tmp_path / "pack", tmp_path / "kit", tmp_path / "out"
     common = ("--textures", bank, "--device", "cpu", "--crop", "64")
     run("gpu_training.py", "motion-s", pack, *common, "--make-pack", "3", "--held-out", "1")
     assert pack.stat().st_size < 3e6
-    words = ("motion-s", where, *common, "--batch", "1", "--pack", pack, "--minutes")
-    script = ROOT / "benchmarks" / "gpu_training.py"
-    command = [sys.executable, str(script), *map(str, words)]
-    facts = where / "out" / "gpu_training.json"
-    with subprocess.Popen([*command, "60"], env=bare, stderr=subprocess.PIPE) as first:
+    start = ("--start-from", "motion-s", "--pack", pack, "--make-kit", "60")
+    run("gpu_training.py", "motion-s", kit, *common, *start)
+    words = ("benchmarks/gpu_training.py", "motion-s", "run", "--textures", "bank", "--device")
+    words += ("cpu", "--crop", "64", "--batch", "1", "--pack", "pack", "--out", str(out))
+    words += ("--start-from", "motion-s", "--minutes")
+    command = [sys.executable, *words]
+    lacking = bare["PYTHONPATH"].partition(os.pathsep)[0]
+    there = {**bare, "PYTHONPATH": os.pathsep.join((lacking, "src"))}
+    facts = out / "gpu_training.json"
+    with subprocess.Popen(
+        [*command, "60"], env=there, cwd=kit, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as first:
+        assert first.stdout is not None
         while not (facts.is_file() and json.loads(facts.read_text() or "{}").get("steps")):
-            assert first.poll() is None, (first.stderr.read() if first.stderr else b"")[-2000:]
+            assert first.poll() is None, first.stdout.read()[-2000:]
             time.sleep(0.2)
         first.kill()  # in the middle of a step, as at a time limit
-    assert (where / "out" / "best.safetensors").is_file()
-    done = subprocess.run([*command, ".3"], capture_output=True, text=True, env=bare)
+        said = first.stdout.read().decode()
+    assert "not here: av, cv2" in said
+    assert "step 0: gain" in said
+    assert len(list(out.rglob("*.*"))) <= 8
+    assert (out / "best.safetensors").is_file()
+    shutil.rmtree(kit / "run")  # another machine, to which was carried what was carried away
+    done = subprocess.run([*command, ".3"], capture_output=True, text=True, env=there, cwd=kit)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(facts.read_text())
     assert found["from"] > 0
     assert found["steps"] > 0
     assert found["waiting_share"] >= 0
+    steps = [point["step"] for point in found["curve"]]
+    assert steps[0] == 0
+    assert steps[-1] == found["from"] + found["steps"]
 
 
 @pytest.mark.slow
@@ -139,8 +231,13 @@ def test_a_training_of_seconds_leaves_what_can_go_on(tmp_path: Path, bank: Path)
     assert facts["steps"] > 0
     assert len(facts["gain"]) >= 2
     assert max(p.stat().st_size for p in (out / "checkpoint").iterdir()) < 15.1e6
-    recipe = tmp_path / "more.yaml"
-    recipe.write_text("network: motion-s\nsteps: 1\nbatch: 1\nframes: 5\ncrop: 64\n")
-    goes_on = ("-m", "unblur", "train", recipe, out, "--textures", bank, "--device", "cpu")
+    recipe = json.loads((out / "recipe.json").read_text())
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps({**recipe, "steps": facts["steps"] + 2, "validation_clips": 1}))
+    goes_on = ("-m", "unblur", "train", more, out, "--textures", bank, "--device", "cpu")
     done = subprocess.run([sys.executable, *map(str, goes_on)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    with open(out / "curve.csv", newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps[-1] == facts["steps"] + 2
+    assert steps[:-1] == [point["step"] for point in facts["curve"]]

@@ -20,7 +20,7 @@ def test_flow_is_in_pixels_of_half_size_and_points_to_the_other_frame():
     align = DisAlignment()
     flow = align.flow(align.look(here), align.look(there))
     middle = flow[:, 15:45, 15:65].median(-1).values.median(-1).values
-    torch.testing.assert_close(middle, torch.tensor([4.0, 2.0]), atol=0.1, rtol=0)
+    torch.testing.assert_close(middle, torch.tensor([4.0, 2.0]).to(middle), atol=0.1, rtol=0)
 
 
 def test_a_guess_leads_to_motion_that_is_out_of_reach():
@@ -29,7 +29,7 @@ def test_a_guess_leads_to_motion_that_is_out_of_reach():
     align = DisAlignment()
     seen = align.look(here), align.look(there)
     guess = torch.tensor([19.0, 0.0])[:, None, None].expand(2, 32, 32)
-    truth = torch.tensor([20.0, 0.0])
+    truth = torch.tensor([20.0, 0.0], device="cpu")  # where OpenCV leaves it
 
     def error(flow):  # where the other frame shows the same
         return float((flow[:, 8:24, 2:8].median(-1).values.median(-1).values - truth).norm())

@@ -28,24 +28,26 @@ LENS = SceneConfig(mode="focus", in_focus=0.0, layers=(2, 4), coc=(6.0, 12.0), n
 
 
 @pytest.fixture(scope="module")
-def net() -> CocNet:
-    return load_coc_s()
+def net(device) -> CocNet:
+    return load_coc_s(device)
 
 
 @pytest.fixture(scope="module")
-def photos() -> Tensor:
+def photos(device) -> Tensor:
     """Linear light of held-out photographs full of detail, (4, 3, 192, 192)."""
     bank = held_out()
     forest = [i for i, source in enumerate(bank.sources) if source.name.startswith("life")]
-    return to_linear(bank.images[forest[:4], :, :192, :192].float() / 255)
+    return to_linear(bank.images[forest[:4], :, :192, :192].to(device).float() / 255)
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Rendered]:
+def scenes(device) -> list[Rendered]:
     """Frames of 192 x 192 with the true radius."""
     found = []
     for seed in range(8):
-        scene = sample_scenes(LENS, held_out(), 1, torch.Generator().manual_seed(600_000 + seed))
+        scene = sample_scenes(
+            LENS, held_out().to(device), 1, torch.Generator().manual_seed(600_000 + seed)
+        )
         found.append(render(scene, 192, 192, 1, truth={"coc"}))
     return found
 
@@ -78,7 +80,7 @@ def test_large_frames_in_bands_equal_the_whole(net, photos, monkeypatch):
 def test_half_precision_is_close(net, photos):
     frames = torch.cat([seen(photos[0], 3.0), seen(photos[1], 0.0)])
     exact = coc_radius(net, frames)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), torch.autocast(frames.device.type, torch.bfloat16):
         rough = net(frames)[:, :1].float().expm1()
     assert (rough - exact).abs().median() < 0.1
 
@@ -92,7 +94,10 @@ def test_a_sharp_photograph_is_sharp(net, photos):
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_the_radius_grows_with_the_true_one(net, photos, noise):
     medians = torch.tensor(
-        [[coc_radius(net, seen(light, r, noise)).median() for r in RADII] for light in photos]
+        [
+            [float(coc_radius(net, seen(light, r, noise)).median()) for r in RADII]
+            for light in photos
+        ]
     )
     assert (medians.diff(dim=1) > 0).all()
     mean = medians.mean(0)
@@ -108,19 +113,19 @@ def test_it_knows_the_lens_of_rendered_scenes(net, scenes):
     assert sum(shares) / 2 > 0.8
 
 
-def test_the_larger_one_knows_it_better(net, scenes):
+def test_the_larger_one_knows_it_better(net, scenes, device):
     truth = torch.cat([scene.coc[0] for scene in scenes])
     frames = torch.cat([scene.blurred[0] for scene in scenes])
     errors = [
         float((coc_radius(network, frames) - truth).square().mean())
-        for network in (net, load_coc_m())
+        for network in (net, load_coc_m(device))
     ]
     assert errors[1] < 0.9 * errors[0]
 
 
-def test_the_larger_one_takes_any_size():
+def test_the_larger_one_takes_any_size(device):
     frames = torch.rand(1, 3, 9, 70, generator=torch.Generator().manual_seed(0))
-    radius = coc_radius(load_coc_m(), frames)
+    radius = coc_radius(load_coc_m(device), frames)
     assert radius.shape == (1, 1, 9, 70)
     assert torch.isfinite(radius).all()
 

@@ -23,9 +23,9 @@ RADII = (0.0, 3.0, 5.0, 8.0)
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
+def images(device: torch.device) -> Tensor:
     """Linear light of three textures, (3, 3, 200, 240)."""
-    return to_linear(held_out().images[::7][:3, :, :200, :240].float() / 255)
+    return to_linear(held_out().to(device).images[::7][:3, :, :200, :240].float() / 255)
 
 
 def blurred(light: Tensor, radius: float, noise: float = 0.0) -> Tensor:

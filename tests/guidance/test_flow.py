@@ -91,11 +91,11 @@ def test_the_two_directions_live_on_different_frames():
     assert backward[1, 0].median() == pytest.approx(-1, abs=0.1)
 
 
-def test_raft_is_found_once_its_weights_are_stored(tmp_path, monkeypatch, raft):
+def test_raft_is_found_once_its_weights_are_stored(tmp_path, monkeypatch, raft, device):
     monkeypatch.setenv("UNBLUR_HOME", str(tmp_path))
     assert load_raft() is None
     weights.save(tmp_path / "weights" / "raft-things.safetensors", raft.state_dict(), {})
-    loaded = load_raft()
+    loaded = load_raft(device)
     assert loaded is not None
     frames = moving_texture(2, 128, 128, 1, 0)
     with torch.no_grad():

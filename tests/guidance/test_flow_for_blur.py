@@ -19,23 +19,25 @@ FAST = SceneConfig(motion=(12.0, 40.0), camera=(0.4, 1.0), static=0.0, light=0.0
 
 
 @pytest.fixture(scope="module")
-def net() -> FlowS:
-    return load_flow_s()
+def net(device) -> FlowS:
+    return load_flow_s(device)
 
 
 @pytest.fixture(scope="module")
-def texture() -> Tensor:
+def texture(device) -> Tensor:
     """(1, 3, 448, 448), a held-out photograph of coarse shapes: blades of grass look the same."""
-    return held_out().images[14:15].float() / 255
+    return held_out().images[14:15].to(device).float() / 255
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[tuple[Tensor, Tensor, Tensor]]:
+def scenes(device) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Blurred frames of 192 x 192 with the true flow both ways, at a quarter of the size."""
     found = []
     for seed in range(12):
         generator = torch.Generator().manual_seed(500_000 + seed)
-        made = render(sample_scenes(FAST, held_out(), 1, generator), 192, 192, 3, truth={"flow"})
+        made = render(
+            sample_scenes(FAST, held_out().to(device), 1, generator), 192, 192, 3, truth={"flow"}
+        )
         flows = (F.avg_pool2d(x[0], 4) / 4 for x in (made.flow_forward, made.flow_backward))
         found.append((made.blurred[0], *flows))
     return found

@@ -71,7 +71,9 @@ def test_an_element_is_blurred_if_any_of_its_pixels_is(threshold: float) -> None
 
 
 @pytest.mark.parametrize("stride", [1, 4])
-def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred(stride: int) -> None:
+def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred(
+    stride: int, device: torch.device
+) -> None:
     """A texture moves right by 8 pixels; in two strips the flow is said to be none."""
     coarse = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     texture = F.interpolate(coarse, scale_factor=8, mode="bilinear")
@@ -85,7 +87,8 @@ def test_what_ships_mends_flow_beside_an_edge_of_motion_where_it_is_blurred(stri
     radius[..., 100:180] = 4  # around the first strip
     if stride == 1:
         true, wrong = (4 * F.interpolate(x, scale_factor=4) for x in (true, wrong))
-    forward, _ = refocused_flow(load_flow_refocus_s(), frames, wrong, -true, radius, stride=stride)
+    net = load_flow_refocus_s(device)
+    forward, _ = refocused_flow(net, frames, wrong, -true, radius, stride=stride)
     r = 4 // stride
     error = (forward - true)[..., 8 * r : -8 * r, 26 * r : 38 * r].norm(dim=1).mean()
     assert error < (0.1 if stride == 4 else 0.2) * r  # 0.67 r before

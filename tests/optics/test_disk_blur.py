@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unblur.errors import UnblurWarning
 from unblur.optics.disk_blur import (
+    builds_kernels,
     bump,
     copies,
     disk_blur,
@@ -157,8 +162,8 @@ def test_a_point_becomes_as_wide_as_its_disk(beta, slack):
 @pytest.mark.parametrize("beta", [None, 1.0, 6.0])
 def test_kernels_of_the_nodes_are_near_to_every_disk(beta):
     """The error that the documentation states: 2 % of the light, and 1 % on average."""
-    kernels, places = node_kernels(beta)
     radius = 64 * draw(0, 150) ** 2
+    kernels, places = (x.to(radius.device) for x in node_kernels(beta))  # kept in main memory
     at = position(radius, beta)[:, None] - torch.tensor(list(nodes(0, 64, beta)))
     ours = bump(at) @ kernels  # (400, M)
     rho = places.double().norm(dim=1)
@@ -304,3 +309,15 @@ def test_the_same_radius_everywhere_is_no_special_case(beta: float | None) -> No
         one, other = disk_blur(image, radius, beta), disk_blur(image, uneven, beta)
         torch.testing.assert_close(one[..., :24, :40], other[..., :24, :40], rtol=0, atol=2e-6)
         assert not torch.equal(one[..., -1, -1], other[..., -1, -1])
+
+
+def test_without_a_compiler_for_kernels_a_warning_says_that_it_takes_longer(monkeypatch):
+    def spread(*_):
+        raise RuntimeError("Failed to find C compiler.\nand more")
+
+    there = ModuleType("unblur.optics.disk_triton")
+    there.spread = spread
+    monkeypatch.setitem(sys.modules, there.__name__, there)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: there)
+    with pytest.warns(UnblurWarning, match=r"\(Failed to find C compiler\.\): the disk blur"):
+        assert not builds_kernels.__wrapped__(torch.device("cpu"))

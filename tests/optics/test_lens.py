@@ -13,6 +13,7 @@ from unblur.optics.lens import evenly, ideal_radius, lens_radius
 def test_even_blur_is_that_of_the_disk_blur() -> None:
     x = focus_pull.texture(5, 60, 72)[None]
     radius = torch.tensor([3.3]).view(1, 1, 1, 1)
+    x = x.to(radius)
     one = evenly(x, radius, None)[..., 10:-10, 10:-10]
     other = disk_blur(x, radius.expand(1, 1, 60, 72))[..., 10:-10, 10:-10]
     torch.testing.assert_close(one, other, atol=2e-3, rtol=0)

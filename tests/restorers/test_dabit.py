@@ -66,7 +66,7 @@ def store(name: str, network: nn.Module) -> None:
     """Keeps random weights where the presets look."""
     with torch.no_grad():
         for parameter in network.parameters():  # also where the network begins with zero
-            parameter.add_(0.02 * torch.randn(parameter.shape))
+            parameter.add_(0.02 * torch.randn(parameter.shape).to(parameter))
     weights.save(weights.user_folder() / f"{name}.safetensors", network.state_dict(), {})
 
 

@@ -18,7 +18,7 @@ SIDE = 48
 
 
 def still(frames: Tensor) -> tuple[Tensor, Tensor]:
-    flow = torch.zeros(len(frames) - 1, 2, *frames.shape[-2:])
+    flow = frames.new_zeros(len(frames) - 1, 2, *frames.shape[-2:])
     return flow, flow
 
 
@@ -29,7 +29,7 @@ def restorer() -> DabitRestorer:
     net = Dabit(replace(TINY, pixels="similar"))
     with torch.no_grad():
         for parameter in net.parameters():  # also where the network begins with zero
-            parameter.add_(0.02 * torch.randn(parameter.shape))
+            parameter.add_(0.02 * torch.randn(parameter.shape).to(parameter))
     info = replace(PRESETS[-1].info, scale=1)
     return DabitRestorer(info, net.eval(), still, MEMORY["paper"])
 
@@ -53,17 +53,17 @@ def guided(restorer: DabitRestorer, clip: tuple[Tensor, Priors], name: Ablation)
 def test_the_whole_model_replaces_pixels(restorer, clip):
     frames, priors = clip
     guidance = restorer.guide(frames, priors)
-    assert torch.equal(guidance["blur"], priors.blur)
-    filled = guidance["mask"][1] < blur_mask(priors.blur)[1]
+    assert torch.equal(guidance["blur"].cpu(), priors.blur)
+    filled = guidance["mask"][1].cpu() < blur_mask(priors.blur)[1]
     assert filled.float().mean() > 0.2
-    assert (guidance["frames"][1] - frames[0]).abs().mean() < 1e-3
+    assert (guidance["frames"][1].cpu() - frames[0]).abs().mean() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["V1", "V3"])
 def test_a_map_of_ones_makes_masks_of_ones_and_nothing_is_replaced(restorer, clip, name):
     guidance = guided(restorer, clip, name)
     assert guidance["blur"].min() == guidance["mask"].min() == 1
-    assert torch.equal(guidance["frames"], clip[0])
+    assert torch.equal(guidance["frames"].cpu(), clip[0])
 
 
 def test_ones_with_real_masks_still_replaces(restorer, clip):
@@ -76,9 +76,9 @@ def test_ones_with_real_masks_still_replaces(restorer, clip):
 def test_without_propagation_the_map_is_the_real_one(restorer, clip):
     frames, priors = clip
     guidance = guided(restorer, clip, "V2")
-    assert torch.equal(guidance["blur"], priors.blur)
-    assert torch.equal(guidance["mask"], blur_mask(priors.blur))
-    assert torch.equal(guidance["frames"], frames)
+    assert torch.equal(guidance["blur"].cpu(), priors.blur)
+    assert torch.equal(guidance["mask"].cpu(), blur_mask(priors.blur))
+    assert torch.equal(guidance["frames"].cpu(), frames)
 
 
 def test_no_ablation_equals_another_or_the_whole(restorer, clip):

@@ -81,7 +81,7 @@ def test_own_weights_replace_the_shipped_ones(tmp_path: Path) -> None:
     own = Maxim().state_dict()
     weights.save(path, own, {})
     loaded = STAGE1.load(LoadOptions(CPU, "fp32", str(path))).network.state_dict()
-    assert all(torch.equal(own[name], loaded[name]) for name in own)
+    assert all(torch.equal(own[name].cpu(), loaded[name]) for name in own)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_lights_stay_bright_through_blur() -> None:
 
 def test_averages_of_encoded_values_differ_from_those_of_light() -> None:
     scenes = draw(held_out(), batch=2, motion=(15.0, 20.0))
-    flags = torch.ones(2, dtype=torch.bool)
+    flags = torch.ones_like(scenes.response.encoded_average)
     wrong = replace(scenes, response=replace(scenes.response, encoded_average=flags))
     right, other = (render(s, 48, 48, 2, truth=()) for s in (scenes, wrong))
     assert torch.equal(right.sharp, other.sharp)

@@ -10,9 +10,9 @@ from unblur.synth.draw import Draw
 from unblur.synth.shapes import LIGHTS, SHARES, Shapes, coverage, sample_shapes
 
 
-def outlines(kind: int, size: float = 0.3) -> tuple[Shapes, torch.Tensor]:
+def outlines(kind: int, device: torch.device, size: float = 0.3) -> tuple[Shapes, torch.Tensor]:
     """Eight shapes of a kind, and what they cover of 80 x 80 pixels."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator(device).manual_seed(1)
     shapes = sample_shapes(
         SceneConfig(layers=(2, 8)), Draw(generator), 1, torch.ones(1, dtype=torch.bool)
     )
@@ -25,8 +25,8 @@ def outlines(kind: int, size: float = 0.3) -> tuple[Shapes, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", range(len(SHARES)))
-def test_outlines_are_soft_and_end(kind: int) -> None:
-    _, alpha = outlines(kind)
+def test_outlines_are_soft_and_end(kind: int, device: torch.device) -> None:
+    _, alpha = outlines(kind, device)
     assert alpha.amin() == 0
     assert alpha.amax() == 1
     assert ((alpha > 0.02) & (alpha < 0.98)).any()
@@ -35,8 +35,8 @@ def test_outlines_are_soft_and_end(kind: int) -> None:
     assert rim.amax() == 0
 
 
-def test_lights_only_in_bright_scenes() -> None:
-    draws = Draw(torch.Generator().manual_seed(0))
+def test_lights_only_in_bright_scenes(device: torch.device) -> None:
+    draws = Draw(torch.Generator(device).manual_seed(0))
     bright = torch.tensor([True, False]).repeat(40)
     kind = sample_shapes(SceneConfig(), draws, 80, bright).kind
     assert (kind[bright] == LIGHTS).any()

@@ -122,7 +122,7 @@ def test_data_without_truth_is_refused():
         task.loss(task.network(), Batch(clip, clip), 0)
 
 
-def test_a_new_decoder_learns_on_the_encoder_of_motion_s(bank, tmp_path):
+def test_a_new_decoder_learns_on_the_encoder_of_motion_s(bank, tmp_path, device):
     """The encoder stays as it is in motion-s, and gives what motion-s sees in a still clip."""
     recipe = dataclasses.replace(
         recipes.load("coc-transfer"), pool=0, batch=1, frames=3, crop=64, steps=1,
@@ -131,7 +131,8 @@ def test_a_new_decoder_learns_on_the_encoder_of_motion_s(bank, tmp_path):
     with pytest.warns(UserWarning, match="start at random"):  # the decoder
         best = train(recipe, tmp_path / "run", textures=bank).best
     assert best is not None
-    net, whole = load_coc(best), load_model("motion-s", precision="fp32").network
+    net = load_coc(best).to(device)
+    whole = load_model("motion-s", precision="fp32").network.to(device)
     kept: dict[str, torch.Tensor] = {}
     body = whole.body
     body.enc[1].register_forward_hook(lambda _, __, out: kept.update(skip=out[0]))

@@ -22,6 +22,7 @@ from unblur.training.footage import (
     draw_encoding,
     sharpened,
     smoothed,
+    without_encoders,
 )
 from unblur.training.recipe import Recipe
 from unblur.training.source import held_out_clips
@@ -89,6 +90,16 @@ def test_degraded_clips_keep_size_and_order():
         assert torch.allclose(means, step.mean(dim=(1, 2, 3)), atol=0.03)
 
 
+def test_what_stands_in_for_encoders_does_all_clips_at_once_as_one_after_the_other():
+    clips = torch.rand(7, 2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    draw = Draws(4)
+    each = torch.cat([without_encoders(clip[None], 0.8, draw) for clip in clips])
+    together = without_encoders(clips, 0.8, Draws(4))
+    torch.testing.assert_close(together, each, rtol=0, atol=1e-6)
+    changed = [not torch.equal(a, b) for a, b in zip(together, clips, strict=True)]
+    assert 2 < sum(changed) < 7
+
+
 def test_a_camera_smooths_noise_and_sharpens_edges():
     edge = torch.zeros(1, 3, 32, 32)
     edge[..., 16:] = 0.8
@@ -135,7 +146,7 @@ def test_folders_of_frames_are_read_as_files_are(tmp_path):
     frames = (np.random.default_rng(0).random((3, 8, 8, 3)) * 255).astype(np.uint8)
     for i, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"{i}.png"), frame[:, :, ::-1])
-    assert torch.equal(read_video(tmp_path), torch.from_numpy(frames).permute(0, 3, 1, 2))
+    assert np.array_equal(read_video(tmp_path).numpy(), frames.transpose(0, 3, 1, 2))
 
 
 def test_videos_that_cannot_serve_are_refused(tmp_path, video):

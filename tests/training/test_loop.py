@@ -14,7 +14,6 @@ from unblur.training.batches import Batch
 from unblur.training.loop import Run, learning_rate
 from unblur.training.recipe import Recipe
 
-CPU = torch.device("cpu")
 RECIPE = Recipe(
     "tiny", steps=40, batch=4, frames=1, crop=8, learning_rate=0.1, warmup=4,
     validate_every=10, average=0.5, precision="fp32",
@@ -66,7 +65,8 @@ class Sometimes(Scale):
 
 def run(folder, task=None, recipe=RECIPE):
     folder.mkdir(exist_ok=True)
-    return Run(recipe, task or Scale(), Halves(), folder, CPU)
+    device = torch.zeros(()).device  # where tensors of tests live
+    return Run(recipe, task or Scale(), Halves(), folder, device)
 
 
 def test_it_learns_and_writes_what_it_says(tmp_path):
@@ -82,7 +82,7 @@ def test_it_learns_and_writes_what_it_says(tmp_path):
 
 def test_each_step_is_told(tmp_path):
     heard = []
-    Run(RECIPE, Scale(), Halves(), tmp_path, CPU).train(listen=heard.append)
+    run(tmp_path).train(listen=heard.append)
     assert [h.done for h in heard if h.stage == "train"] == list(range(1, 41))
     assert [h.done for h in heard if h.stage == "validate"] == [10, 20, 30, 40]
     assert (heard[0].stage, heard[0].plan.model, heard[0].plan.total) == ("open", "tiny", 40)
@@ -92,9 +92,9 @@ def test_each_step_is_told(tmp_path):
 
 
 def test_a_run_that_was_measured_before_its_first_step_goes_on(tmp_path):
-    first = Run(RECIPE, Scale(), Halves(), tmp_path, CPU)
+    first = run(tmp_path)
     first.validate(None)
-    again = Run(RECIPE, Scale(), Halves(), tmp_path, CPU)
+    again = run(tmp_path)
     assert again.resume()
     assert again.curve == first.curve
     assert (tmp_path / "curve.csv").read_text().splitlines()[1].startswith("0,0,0,,")

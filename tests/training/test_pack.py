@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unblur.errors import UsageError, WeightsError
+from unblur.training import pack
 from unblur.training.batches import Batch
 from unblur.training.guiding import guided
 from unblur.training.pack import Pack, packed, unpacked, write_pack
@@ -31,7 +32,7 @@ def test_a_clip_comes_back_as_it_was() -> None:
         here, there = getattr(before, field.name), getattr(after, field.name)
         assert (here is None) == (there is None), field.name
         if here is not None:
-            torch.testing.assert_close(here, there, rtol=0, atol=1e-6)
+            torch.testing.assert_close(here.cpu(), there, rtol=0, atol=1e-6)
 
 
 def test_a_pack_holds_no_more_bytes_than_allowed(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_validation_is_on_the_flow_that_was_found_where_the_pack_was_made(tmp_pa
         clip(1), flow_forward=None, flow_backward=None, guess_forward=flows, guess_backward=flows
     )
     write_pack(tmp_path / "pack", [clip(0)], [held_out], 10**6)
-    (found,) = Pack(tmp_path / "pack", 16).held_out(CPU)
+    (found,) = Pack(tmp_path / "pack", 16).held_out(flows.device)
     shown = guided(found, "truth", None)
     assert torch.equal(shown.flow_forward, flows)
 
@@ -68,3 +69,12 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
     write_pack(tmp_path / "pack", [clip(0)], [], 10**6)
     with pytest.raises(UsageError, match="smaller crop"):
         Pack(tmp_path / "pack", 64)
+
+
+def test_an_entry_that_grows_past_a_clip_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pack(tmp_path / "pack", [clip(0)], [], 10**6)
+    monkeypatch.setattr(pack, "LARGEST", (tmp_path / "pack").stat().st_size + 10)
+    with pytest.raises(WeightsError, match="larger than a clip"):
+        Pack(tmp_path / "pack", 16)

@@ -75,8 +75,8 @@ def warp_error(
     frames, right = (y.reshape(-1, *y.shape[-4:]).float() for y in (x, truth))
     errors = []
     for clip, sharp in zip(frames, right, strict=True):
-        to = flows(sharp).to(clip)  # (T-1, 2, H, W)
-        back = flows(sharp.flip(0)).flip(0).to(clip)
+        to = flows(sharp)  # (T-1, 2, H, W)
+        back = flows(sharp.flip(0)).flip(0)
         inside = warp(torch.ones_like(to[:, :1]), to) > 0.999
         trusted = consistency(to, back) * inside  # (T-1, 1, H, W)
         square = (warp(clip[1:], to) - clip[:-1]).square().mean(1, keepdim=True)
@@ -98,7 +98,7 @@ def counted(side: int) -> slice:
 def flows(
     frames: Tensor,  # (T, 3, H, W)
 ) -> Tensor:  # (T-1, 2, H, W)
-    """Farnebäck's flow from each frame to the next, in pixels, channel 0 = x."""
+    """Farnebäck's flow from each frame to the next, in pixels, channel 0 = x; where they are."""
     import cv2
 
     codes = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -108,4 +108,5 @@ def flows(
         empty = np.zeros((*here.shape, 2), np.float32)
         flow = cv2.calcOpticalFlowFarneback(here, there, empty, 0.5, 3, 15, 3, 5, 1.2, 0)
         found.append(torch.from_numpy(flow).permute(2, 0, 1))
-    return torch.stack(found) if found else frames.new_zeros(0, 2, *frames.shape[-2:]).cpu()
+    none = torch.zeros(0, 2, *frames.shape[-2:])
+    return (torch.stack(found) if found else none).to(frames.device)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from unblur.errors import UnblurWarning
 from unblur.optics.disk_kernels import OUTER, SOFTEST, soft_disk, softness
 
 LARGEST = 64.0
@@ -123,7 +125,7 @@ def scatter(image: Tensor, radius: Tensor, beta: float | None = None) -> tuple[T
         raise ValueError(f"radii must lie in 0 to {LARGEST:g} pixels, not {low:g} to {high:g}")
     if beta is None and high == 0 and not radius.requires_grad:
         return image, torch.ones_like(radius)
-    if image.is_cuda and image.dtype == torch.float32 and has_triton():
+    if image.is_cuda and image.dtype == torch.float32 and builds_kernels(image.device):
         from unblur.optics.disk_triton import spread
 
         light = spread(image, radius, beta)  # (N, C + 1, H, W)
@@ -132,10 +134,28 @@ def scatter(image: Tensor, radius: Tensor, beta: float | None = None) -> tuple[T
     return light[:, :-1], light[:, -1:]
 
 
-@lru_cache(maxsize=1)
-def has_triton() -> bool:
-    """Whether kernels for GPUs can be built: CUDA builds of PyTorch for Linux bring Triton."""
-    return importlib.util.find_spec("triton") is not None
+@lru_cache(maxsize=8)
+def builds_kernels(device: torch.device) -> bool:
+    """Whether Triton builds kernels for the device: it needs a C compiler, which may be missing."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    one = torch.ones(1, 1, 1, 1, device=device)
+    try:
+        from unblur.optics.disk_triton import spread
+
+        with torch.no_grad():
+            spread(one, one, None)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        warnings.warn(
+            f"Triton builds no kernels here ({reason}): the disk blur takes longer",
+            UnblurWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 class _Scatter(torch.autograd.Function):

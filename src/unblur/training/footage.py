@@ -67,6 +67,8 @@ class Filmed:
         if draw.chance(TITLED * self.share) and HAS_LETTERS:
             titles = Titles(made.blurred.shape[-2:], draw)
             made = replace(made, blurred=titles(made.blurred), sharp=titles(made.sharp))
+        if not HAS_ENCODERS:
+            return replace(made, blurred=without_encoders(made.blurred, self.share, draw))
         blurred = [
             degraded(clip, draw) if draw.chance(self.share) else clip for clip in made.blurred
         ]
@@ -126,6 +128,49 @@ def degraded(
     draw: Draws,
 ) -> Tensor:  # (T, 3, H, W) in [0, 1]
     """One clip after camera and encoders, each step drawn."""
+    shot = by_camera(frames, draw)
+    for _ in range(1 + draw.chance(TWICE)):
+        shot = encoded(shot, draw)
+    return at_size(shot, frames.shape[-2:])
+
+
+def without_encoders(
+    clips: Tensor,  # (B, T, 3, H, W) in [0, 1]
+    share: float,
+    draw: Draws,
+) -> Tensor:  # (B, T, 3, H, W) in [0, 1]
+    """Block quantisation stands in for encoders, on the device that the clips are on.
+
+    Of all clips at once that are of one size: one after the other they would be thousands of
+    operations too small for a GPU.
+    """
+    shots: dict[int, Tensor] = {}
+    passes: tuple[dict[int, tuple[float, bool]], ...] = ({}, {})  # quality, and as a video
+    for i, clip in enumerate(clips):
+        if draw.chance(share):
+            shots[i] = by_camera(clip, draw)
+            for drawn in passes[: 1 + draw.chance(TWICE)]:
+                drawn[i] = (draw.between(12, 95), draw.chance(0.8))
+    for drawn in passes:
+        alike: dict[tuple[torch.Size, bool], list[int]] = {}
+        for i, (_, video) in drawn.items():
+            alike.setdefault((shots[i].shape, video), []).append(i)
+        for (_, video), some in alike.items():
+            quality = torch.tensor([drawn[i][0] for i in some], device=clips.device)
+            kind = compress_video if video else compress
+            made = kind(torch.stack([shots[i] for i in some]), quality)
+            shots.update(zip(some, made, strict=True))
+    size = clips.shape[-2:]
+    return torch.stack(
+        [at_size(shots[i], size) if i in shots else clip for i, clip in enumerate(clips)]
+    )
+
+
+def by_camera(
+    frames: Tensor,  # (T, 3, H, W) in [0, 1]
+    draw: Draws,
+) -> Tensor:  # (T, 3, h, w) in [0, 1]
+    """One clip as a camera hands it to the encoder, maybe at a smaller size; each step drawn."""
     size = frames.shape[-2:]
     early = draw.chance(0.5)
     factor = draw.between(SMALLEST, 0.95) if draw.chance(SHRUNK) else 1.0
@@ -138,8 +183,11 @@ def degraded(
         frames = smoothed(frames, draw.between(0.3, 1), draw.between(0.01, 0.04))
     if draw.chance(SHARPENED):
         frames = sharpened(frames, draw.between(0.7, 1.8), draw.between(0.2, 1.2))
-    for _ in range(1 + draw.chance(TWICE)):
-        frames = encoded(frames, draw) if HAS_ENCODERS else stand_in(frames, draw)
+    return frames
+
+
+def at_size(frames: Tensor, size: torch.Size) -> Tensor:
+    """Frames (T, 3, h, w) brought back to a size."""
     return bicubic(frames, size) if frames.shape[-2:] != size else frames
 
 
@@ -153,13 +201,6 @@ def encoded(frames: Tensor, draw: Draws) -> Tensor:
     # The clip before the clip: what counts are then not only frames coded by themselves.
     lead = frames[1:].flip(0)
     return through(torch.cat((lead, frames)).cpu(), encoding)[len(lead) :].to(frames)
-
-
-def stand_in(frames: Tensor, draw: Draws) -> Tensor:
-    """Where there are no encoders: block quantisation on the device that the frames are on."""
-    quality = torch.tensor([draw.between(12, 95)], device=frames.device)
-    kind = compress_video if draw.chance(0.8) else compress
-    return kind(frames[None], quality)[0]
 
 
 def draw_encoding(draw: Draws) -> Encoding:

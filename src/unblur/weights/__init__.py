@@ -198,7 +198,7 @@ def save(
     part = target.with_name(hidden_name(target.name))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        content = to_bytes({k: v.contiguous() for k, v in state.items()}, dict(metadata))
+        content = to_bytes({k: v.cpu().contiguous() for k, v in state.items()}, dict(metadata))
         with open(part, "wb") as file:  # safetensors' own writing would keep others from reading
             file.write(content)
             file.flush()
