@@ -75,20 +75,6 @@ def test_images_that_are_others(clip, other, tmp_path, killed, what):
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_a_single_image_goes_on(clip, tmp_path, killed, monkeypatch):
-    def die(*args, **options):
-        raise jobs.Killed
-
-    out = tmp_path / "out.png"
-    options = {"model": "mixing", "end": "f1"}
-    unblur.restore(clip, tmp_path / "whole.png", **options)
-    with monkeypatch.context() as patch:
-        patch.setattr("unblur.video.sequence_writer.put_file", die)
-        killed(clip, out, 9, **options)
-    unblur.restore(clip, out, resume=True, **options)
-    assert content(out) == content(tmp_path / "whole.png")
-
-
 @pytest.mark.skipif(os.name == "nt", reason="names of POSIX")
 @pytest.mark.parametrize("name", ["00001.frames", "result", "00000.packets", "images.sums"])
 def test_a_piece_that_has_another_name_elsewhere(clip, whole, tmp_path, killed, name):
