@@ -10,7 +10,6 @@ have come without it; files outside stay as they are.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
@@ -25,7 +24,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,9 +35,8 @@ from tests.training.test_loop import run as training
 from tests.video.media import make_clip
 from unblur.atlas.fitting import take
 from unblur.atlas.fitting.checkpoint import load_state
-from unblur.commands.unfinished import folder_of
-from unblur.disk import COMMIT
 from unblur.cli.failures import explain
+from unblur.commands.unfinished import folder_of
 from unblur.restorers.base import Preset
 from unblur.restorers.registry import PRESETS
 from unblur.training import checkpoint, pool
@@ -162,7 +159,7 @@ def attempt(state: State, folder: Path) -> tuple[int, str, object]:
     return code, said, result.read_text() if result.exists() else None
 
 
-# -- damages: of the pieces in a folder, with the other job's, and a file that is outside ------------
+# -- damages: of pieces in a folder, with the other job's, and a file that is outside --------------
 
 
 def pieces(folder: Path) -> list[Path]:

@@ -171,7 +171,9 @@ def test_a_result_that_is_not_what_was_made_is_not_sent(memory, home, monkeypatc
     assert not memory.exists("/made/out.mkv")
 
 
-def test_an_input_that_was_brought_and_changed_is_brought_again(memory, home, tmp_path, monkeypatch):
+def test_an_input_that_changed_since_it_was_brought_comes_again(
+    memory, home, tmp_path, monkeypatch
+):
     source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
 
     def refuse(*given):

@@ -239,9 +239,9 @@ def test_notes_that_are_damaged_are_said(tmp_path, monkeypatch, gopro):
     note.parent.mkdir()
     for text in ("", "{", "[]", '{"state": 1, "rows": []}', '{"state": "done", "rows": 3}'):
         note.write_text(text)
-        with pytest.raises(MediaError, match="is damaged.*delete it"):
+        with pytest.raises(MediaError, match=r"is damaged.*delete it"):
             work.state(script)
     for text in ("", '"x"', "[1]"):
         note.write_text(text)
-        with pytest.raises(MediaError, match="is damaged.*delete it"):
+        with pytest.raises(MediaError, match=r"is damaged.*delete it"):
             equal.noted(note, float, 0.0)

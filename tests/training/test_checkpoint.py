@@ -69,7 +69,7 @@ def test_what_is_not_as_it_was_written_is_not_gone_on_with(tmp_path, what):
         shard.write_bytes((tmp_path / "d" / shard.name).read_bytes())
     else:
         index.write_text(index.read_text().replace("1000", "9000"))
-    with pytest.raises(WeightsError, match="not as it was written.*delete it to start again"):
+    with pytest.raises(WeightsError, match=r"not as it was written.*delete it to start again"):
         checkpoint.load(tmp_path / "c")
 
 

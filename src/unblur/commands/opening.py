@@ -128,14 +128,14 @@ def opened(order: Order) -> VideoReader:
 
 
 def stamps(source: Path) -> dict[str, tuple[int, ...]]:
-    """By which it is seen whether another run replaced an input: its file, or each of its images."""
+    """By which it is seen whether another run replaced an input, a file or images."""
     if is_pipe(source):
         return {}
     if source.is_file():
         status = source.stat()
         return {source.name: (status.st_dev, status.st_ino)}
     folder = source if source.is_dir() else source.parent
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for entry in os.scandir(folder) if folder.is_dir() else ():
         if entry.is_file():
             status = entry.stat()

@@ -149,7 +149,7 @@ def check_of(path: Path, tensors: Mapping[str, Tensor]) -> str:
     check = zlib.crc32(f"{path.parent.name}/{path.name}".encode())
     for name, x in sorted(tensors.items()):
         check = zlib.crc32(f"{name} {x.dtype} {tuple(x.shape)}".encode(), check)
-        check = zlib.crc32(x.contiguous().view(-1).view(torch.uint8).numpy(), check)
+        check = zlib.crc32(x.contiguous().view(-1).view(torch.uint8).numpy().data, check)
     return str(check)
 
 

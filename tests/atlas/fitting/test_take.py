@@ -361,7 +361,7 @@ def test_a_state_that_is_not_as_it_was_written_is_refused(tmp_path: Path, what: 
     else:
         state = state[:-1] + bytes([state[-1] ^ 1])
     path.write_bytes(state)
-    with pytest.raises(WeightsError, match="not as it was written.*delete it to start again"):
+    with pytest.raises(WeightsError, match=r"not as it was written.*delete it to start again"):
         take.fit_frames(PULL.blurred, QUICK, labels=PULL.labels, folder=tmp_path)
 
 

@@ -101,7 +101,7 @@ def _check(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
     check = zlib.crc32(json.dumps(facts).encode())
     for name, tensor in sorted(tensors.items()):
         check = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), check)
-        check = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy(), check)
+        check = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, check)
     return check
 
 
