@@ -66,7 +66,7 @@ class Pair:
     again: str = ""
     """Option with which a command that was killed goes on."""
     allowed: list[dict[str, str]] = field(default_factory=list)
-    seconds: float = 1.0
+    seconds: float = 0.1
     runs: int = 0
     kills: int = 0
     codes: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -152,7 +152,7 @@ def learn(pair: Pair, home: Path) -> None:
         for words in order:
             began = time.monotonic()
             code = alone(folder, words)
-            pair.seconds = max(0.1, time.monotonic() - began)
+            pair.seconds = max(pair.seconds, time.monotonic() - began)
             first = words is order[0] and words[0] not in ("clean", "x.mkv")
             assert code == 0 or (code in (1, 2, 3, 4) and not first), (folder / ".said").read_text()
         state = pair.look(folder)
