@@ -261,17 +261,21 @@ def whole_pages(folder: Path) -> dict[str, str]:
 
 def trained(folder: Path) -> dict[str, str]:
     """Weights and states of trainings, without the time they took."""
-    found = {
-        name: digest for name, digest in tree(folder).items() if name.endswith("best.safetensors")
-    }
+    # The order of what the head of a file says is by chance.
+    found = {str(path): digest_of(weights.load(path)) for path in folder.rglob("best.safetensors")}
     for run in folder.glob("run*"):
         state = checkpoint.load(run / "checkpoint")
         if state is not None:
             tensors, facts = state
-            text = b"".join(x.float().numpy().tobytes() for _, x in sorted(tensors.items()))
-            found[run.name] = f"{facts['step']} {hashlib.sha256(text).hexdigest()}"
+            found[run.name] = f"{facts['step']} {digest_of(tensors)}"
             found[f"{run.name}/lines"] = str((run / "curve.csv").read_text().count("\n"))
     return found
+
+
+def digest_of(tensors: dict[str, torch.Tensor]) -> str:
+    """Of all numbers."""
+    numbers = b"".join(x.float().numpy().tobytes() for _, x in sorted(tensors.items()))
+    return hashlib.sha256(numbers).hexdigest()
 
 
 def project(folder: Path) -> dict[str, str]:
@@ -285,7 +289,7 @@ def project(folder: Path) -> dict[str, str]:
 
 NONE = ["--model", "none"]
 BANK = ["--textures", "bank"]
-TINY = ["--model", "motion-s", "--device", "cpu"]
+TINY = ["--model", "motion-s", "--device", "cpu", "--quiet"]
 OVER = ["--overwrite"]
 PAIRS = {
     "restore": Pair(
