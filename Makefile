@@ -5,6 +5,8 @@
 # make dist       the wheel and the sdist, into dist/
 # make docs       the pages as a site, into site/
 # make fuzz       damages files of all kinds for MINUTES (10) and looks for crashes, hangs and bugs
+# make tampered   damages and swaps what runs kept to go on with, and looks for wrong results
+# make races      runs pairs of commands at once, kills some, and looks for what is mixed or lost
 # make clean      removes what the others made
 
 PYTHON ?= python3
@@ -20,7 +22,7 @@ PYTORCH = $(RUN)/python -c "import torch" 2>/dev/null || test -z "$(TORCH_INDEX)
 	$(INSTALL) --no-deps --retries 1 --timeout 15 torch --index-url $(TORCH_INDEX) || \
 	echo "$(TORCH_INDEX) does not answer: PyTorch as other packages"
 
-.PHONY: demo test test-all lint dist docs fuzz clean
+.PHONY: demo test test-all lint dist docs fuzz tampered races clean
 
 demo: $(VENV)/.installed
 	$(RUN)/python examples/run_demo.py
@@ -47,6 +49,12 @@ docs: $(VENV)/bin/python
 MINUTES ?= 10
 fuzz: $(VENV)/.installed-dev
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
+
+tampered: $(VENV)/.installed-dev
+	$(RUN)/python tests/fuzz_state.py --minutes $(MINUTES)
+
+races: $(VENV)/.installed-dev
+	$(RUN)/python tests/fuzz_races.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) out dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

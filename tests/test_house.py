@@ -38,10 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "atlas": NETWORKS | {"disk", "schema", "optics", "guidance", "video", "metrics"},
     "training": NETWORKS | {"disk", "schema", "guidance", "metrics", "synth", "data", "progress"},
     "evaluation": RUNNING
-    | {"disk", "atlas", "optics", "video", "metrics", "synth", "data", "progress"},
+    | {"disk", "schema", "atlas", "optics", "video", "metrics", "synth", "data", "progress"},
     "reproduce": {
         "unblur",
         "disk",
+        "schema",
         "errors",
         "ops",
         "weights",

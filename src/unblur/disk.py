@@ -24,6 +24,7 @@ from unblur.errors import MediaError, ResourceError, UsageError
 
 COMMIT = ".unblur-commit"
 NEW, OLD, PLAN = "new", "old", "plan.json"
+LOCK = "lock"
 LONGEST_NAME = 255
 """Bytes of a name between two slashes, that common disks take."""
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -284,6 +285,54 @@ def check_inputs(target: Path, inputs: Sequence[str | os.PathLike[str] | None]) 
             raise UsageError(f"{target} is read by this run: write to another name")
         if read.is_dir() and read == final.parent:
             raise UsageError(f"{target} lies in {given}, which this run reads: write elsewhere")
+
+
+def try_lock(file: int) -> bool:
+    """Whether an open file is this process's alone from now on; True where nothing can be locked.
+
+    The lock ends with the process, however it ends.
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(file, 1 << 20, os.SEEK_SET)  # beyond what is read
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            os.lseek(file, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+@contextlib.contextmanager
+def alone(folder: Path, refusal: str) -> Iterator[None]:
+    """While the block runs a folder is this process's alone; a file `lock` in it says so.
+
+    Args:
+        folder: is made where it is not there.
+        refusal: what is said to who comes second.
+
+    Raises:
+        UsageError: another process has it, or it cannot be made or locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = os.open(folder / LOCK, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be used ({error.strerror or error}): name another folder"
+        ) from error
+    try:
+        if not try_lock(file):
+            raise UsageError(refusal)
+        yield
+    finally:
+        os.close(file)
 
 
 def _finish(commit: Path) -> None:

@@ -120,6 +120,13 @@ def test_damaged_clips_of_a_pool_are_made_anew(tmp_path: Path) -> None:
     assert read(path, KEPT) is None
     write(path, {name: torch.zeros(1) for name in KEPT})
     assert set(read(path, KEPT) or ()) == set(KEPT)
+    whole = path.read_bytes()
+    path.with_name("000001.safetensors").write_bytes(whole)
+    assert read(path.with_name("000001.safetensors"), KEPT) is None, "the clip of another number"
+    path.write_bytes(whole[:-1] + b"?")
+    assert read(path, KEPT) is None, "a byte is another"
+    save_file({name: torch.zeros(1) for name in KEPT}, path)
+    assert set(read(path, KEPT) or ()) == set(KEPT), "of a version that kept no check sums"
 
 
 def test_names_that_are_too_long_are_no_cut_off_runs(tmp_path: Path) -> None:

@@ -154,6 +154,43 @@ def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home
     assert unblur.restore(source, url, model="none", resume=True).skipped  # and is there now
 
 
+def test_a_result_that_is_not_what_was_made_is_not_sent(memory, home, monkeypatch):
+    source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
+
+    def refuse(*given):
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "put_file", refuse)
+        with pytest.raises(ResourceError, match="not yours"):
+            unblur.restore(source, url, model="none")
+    made = folder_for(url) / "out.mkv"
+    made.write_bytes(made.read_bytes()[:-1] + b"?")
+    with pytest.raises(UsageError, match="unblur clean"):
+        unblur.restore(source, url, model="none", resume=True)
+    assert not memory.exists("/made/out.mkv")
+
+
+def test_an_input_that_changed_since_it_was_brought_comes_again(
+    memory, home, tmp_path, monkeypatch
+):
+    source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
+
+    def refuse(*given):
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "put_file", refuse)
+        with pytest.raises(ResourceError, match="not yours"):
+            unblur.restore(source, url, model="none")
+    near = folder_for(url) / "in" / "in.mp4"
+    whole = near.read_bytes()
+    near.write_bytes(whole[: len(whole) // 2])
+    (folder_for(url) / "in" / "from.json").write_bytes(b"\xff" * 9)
+    (folder_for(url) / "out.mkv").unlink()
+    assert unblur.restore(source, url, model="none", resume=True).frames == 5
+
+
 def test_two_jobs_on_one_url(clip, memory, home):
     url, met = "memory://made/out.mkv", []
 

@@ -1,7 +1,8 @@
-"""A job says what disk it needs, before its work."""
+"""A job says what disk and memory it needs, before its work."""
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from fractions import Fraction
 
@@ -11,6 +12,8 @@ import pytest
 
 import unblur
 from unblur.errors import ResourceError
+from unblur.ops.memory import PROGRAM
+from unblur.video.writer import FileWriter
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -51,3 +54,35 @@ def test_a_disk_that_is_too_small(clip, tmp_path, monkeypatch, share):
     with pytest.warns(match="with more room --resume goes on"):
         unblur.restore(clip, tmp_path / "out.mkv", **given)
     assert (tmp_path / "out.mkv").exists()
+
+
+def test_the_encoder_counts_where_frames_pass_as_they_are(clip, tmp_path, monkeypatch):
+    """It holds frames that it looks ahead at: 200 bytes a pixel in H.264."""
+    monkeypatch.setattr("unblur.ops.memory.resident", lambda: 0)
+    room = PROGRAM + 100 * 64 * 48
+    with pytest.raises(ResourceError, match=r"decode and encode .* takes --max-memory 70MB"):
+        unblur.restore(clip, tmp_path / "out.mkv", model="none", max_memory=room)
+    unblur.restore(clip, tmp_path / "out.mkv", model="none", codec="ffv1", max_memory=room)
+
+
+def test_the_encoder_counts_beside_a_network(clip, tmp_path, monkeypatch):
+    def least():
+        with pytest.raises(ResourceError, match="needs --max-memory") as refused:
+            unblur.restore(clip, tmp_path / "out.mkv", model="motion-s", max_memory=1_000_000)
+        return int(re.search(r"(\d+)MB", str(refused.value))[1])
+
+    monkeypatch.setattr("unblur.ops.memory.resident", lambda: 0)
+    before = least()
+    monkeypatch.setattr(FileWriter, "encoder_bytes", lambda self, frames: 500_000_000)
+    assert 490 <= least() - before <= 510
+
+
+def test_an_encoder_holds_less_of_a_short_clip(clip, tmp_path):
+    with unblur.video.open_video(clip) as reader:
+        writer = unblur.video.create_video(tmp_path / "out.mp4", reader.info, source=clip)
+        assert isinstance(writer, FileWriter)
+        try:
+            few, many, more = (writer.encoder_bytes(n) for n in (5, 50, 5000))
+        finally:
+            writer.abort()
+    assert 9 * few < many == more == writer.encoder_bytes(None)

@@ -54,6 +54,13 @@ def test_weights_of_two_networks_are_refused():
         mean_of_files(weights.find("coc-s"), weights.find("maxim-stage1"), 0.5)
 
 
+def test_a_file_that_names_a_network_it_is_not_of_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    weights.save(path, {"x": torch.ones(2)}, {"name": "motion-s"})
+    with pytest.raises(WeightsError, match="does not hold the weights that it names"):
+        mean_of_files(path, path, 0.5)
+
+
 def test_the_command_writes_weights_that_load(tmp_path, capsys):
     out = tmp_path / "mean.safetensors"
     order = ["weights", "mean", "maxim-stage1", "motion-s", str(out), "--share", "0.75"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from unblur.cli import main
-from unblur.errors import ResourceError, UsageError
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.models.bsstnet.config import SMALL
 from unblur.models.dabit.config import SMALL as DABIT
 from unblur.reproduce import PAPERS, equal, parts, reproduce, run
@@ -229,3 +229,19 @@ def test_from_the_command_line(tmp_path, capsys):
 def test_wrong_requests_say_what_is_right(tmp_path, capsys, words, said):
     assert main(["reproduce", *words, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_notes_that_are_damaged_are_said(tmp_path, monkeypatch, gopro):
+    """By the name of the file that is to be deleted."""
+    script = Script("numbers", "numbers", words=("x.py",), results=("x",))
+    work = run.Work(tmp_path, run.Have({}, None), 1.0, 1.0, "cpu")
+    note = tmp_path / "numbers" / run.STATE
+    note.parent.mkdir()
+    for text in ("", "{", "[]", '{"state": 1, "rows": []}', '{"state": "done", "rows": 3}'):
+        note.write_text(text)
+        with pytest.raises(MediaError, match=r"is damaged.*delete it"):
+            work.state(script)
+    for text in ("", '"x"', "[1]"):
+        note.write_text(text)
+        with pytest.raises(MediaError, match=r"is damaged.*delete it"):
+            equal.noted(note, float, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -55,6 +56,39 @@ def test_a_kill_between_renames_leaves_a_checkpoint(tmp_path, monkeypatch, dies_
     monkeypatch.undo()
     checkpoint.save(tmp_path / "c", {"x": torch.zeros(2)}, {"step": 3})
     assert checkpoint.load(tmp_path / "c")[1] == {"step": 3}
+
+
+@pytest.mark.parametrize("what", ["a byte", "a shard of another run", "a number of the index"])
+def test_what_is_not_as_it_was_written_is_not_gone_on_with(tmp_path, what):
+    checkpoint.save(tmp_path / "c", {"x": torch.ones(2)}, {"step": 1000})
+    checkpoint.save(tmp_path / "d", {"x": torch.zeros(2)}, {"step": 1000})
+    shard, index = tmp_path / "c" / "state-001.safetensors", tmp_path / "c" / checkpoint.INDEX
+    if what == "a byte":
+        shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    elif what == "a shard of another run":
+        shard.write_bytes((tmp_path / "d" / shard.name).read_bytes())
+    else:
+        index.write_text(index.read_text().replace("1000", "9000"))
+    with pytest.raises(WeightsError, match=r"not as it was written.*delete it to start again"):
+        checkpoint.load(tmp_path / "c")
+
+
+def test_a_checkpoint_without_check_sums_is_of_an_older_version(tmp_path):
+    checkpoint.save(tmp_path / "c", {"x": torch.ones(2)}, {"step": 1})
+    index = tmp_path / "c" / checkpoint.INDEX
+    older = {k: v for k, v in json.loads(index.read_text()).items() if k not in ("check", "sums")}
+    index.write_text(json.dumps(older))
+    assert checkpoint.load(tmp_path / "c")[1] == {"step": 1}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path):
+    checkpoint.save(tmp_path / "c", {"x": torch.ones(2)}, {})
+    shard = tmp_path / "c" / "state-001.safetensors"
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(WeightsError, match="damaged"):
+        checkpoint.load(tmp_path / "c")
 
 
 def test_a_damaged_checkpoint_says_so(tmp_path):

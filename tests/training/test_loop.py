@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from unblur.errors import NumericsError, UsageError
+from unblur.training import start
 from unblur.training.batches import Batch
 from unblur.training.loop import Run, learning_rate
 from unblur.training.recipe import Recipe
@@ -154,3 +155,24 @@ def test_the_rate_rises_then_falls_along_a_cosine():
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[22] == pytest.approx(RECIPE.learning_rate / 2, rel=1e-3)
     assert rates[40] == pytest.approx(RECIPE.final_rate)
+
+
+def test_a_second_training_in_one_folder_is_refused(tmp_path, monkeypatch):
+    """Each would take away what the other writes."""
+    tried = []
+
+    class Opened(Scale):
+        needs_flow = False
+
+        def validate(self, network, folder):
+            if not tried:
+                tried.append(True)
+                with pytest.raises(UsageError, match="another training is at work"):
+                    start.train(RECIPE, tmp_path)
+            return super().validate(network, folder)
+
+    monkeypatch.setattr(start, "open_task", lambda *_: Opened())
+    monkeypatch.setattr(start, "open_source", lambda *_: Halves())
+    assert start.train(RECIPE, tmp_path, device="cpu").finished
+    assert tried
+    assert start.train(RECIPE, tmp_path, device="cpu").finished

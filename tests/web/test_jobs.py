@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,71 @@ def test_records_that_cannot_be_read_are_left_alone(serve: Serve, settings: Sett
     assert serve().get("/api/jobs").json() == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tries": "3"},
+        {"created": "yesterday"},
+        {"created": 1e300},
+        {"state": "perhaps"},
+        {"files": [1]},
+        {"request": None},
+        {"error": "x"},
+        {"check": 1},
+    ],
+)
+def test_records_with_values_of_other_kinds_do_not_keep_a_server_from_starting(
+    serve: Serve, settings: Settings, change: dict[str, Any]
+) -> None:
+    folder = settings.home / "jobs" / "00112233445566aa"
+    folder.mkdir(parents=True)
+    record = {"id": folder.name, "kind": "restore", "request": {}, "name": "x", "source": "y"}
+    (folder / "job.json").write_text(json.dumps({**record, "state": "running", **change}))
+    (folder.parent / "00112233445566ab").mkdir()
+    (folder.parent / "00112233445566ab" / "job.json").write_text(
+        json.dumps({**record, "id": "00112233445566ab", "state": "failed"})
+    )
+    assert [job["id"] for job in serve().get("/api/jobs").json()] == ["00112233445566ab"]
+    assert (folder / "job.json").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+def test_links_and_pipes_among_records_lead_nowhere(serve: Serve, settings: Settings) -> None:
+    mine = settings.home.parent / "mine"
+    mine.mkdir()
+    (mine / "secret.txt").write_text("secret")
+    first, second, third = (settings.home / "jobs" / f"00112233445566a{n}" for n in "abc")
+    files = [{"name": "secret.txt", "role": "text", "type": "text/plain", "bytes": 6}]
+    record = {"kind": "restore", "request": {}, "name": "x", "source": "y", "state": "done"}
+    for folder in (first, second, third):
+        folder.mkdir(parents=True)
+        text = json.dumps({**record, "id": folder.name, "files": files})
+        (folder / "job.json").write_text(text)
+    (first / "out").symlink_to(mine)
+    shutil.move(second, mine / "job")
+    (mine / "job" / "out").mkdir()
+    (mine / "job" / "out" / "secret.txt").write_text("secret")
+    second.symlink_to(mine / "job")
+    (third / "job.json").unlink()
+    os.mkfifo(third / "job.json")
+    client = serve()
+    assert client.get("/api/jobs").json() == []
+    for folder in (first, second, third):
+        assert client.get(f"/api/jobs/{folder.name}/files/secret.txt").status_code == 404
+    assert (mine / "secret.txt").read_text() == "secret"
+
+
+def test_an_upload_whose_record_is_damaged_stays(serve: Serve, settings: Settings) -> None:
+    first = serve()
+    clip = add_clip(first)
+    first.__exit__(None, None, None)
+    folder = settings.home / "sources" / clip
+    (folder / "source.json").write_text((folder / "source.json").read_text()[:-9])
+    assert serve().get("/api/sources").json() == []
+    assert len(list(folder.iterdir())) == 2, "the film, and what is left of its record"
+    first.__enter__()
+
+
 def test_the_queue_is_bounded(serve: Serve) -> None:
     client = serve(max_queued=2)
     clip = add_clip(client)
@@ -250,6 +316,7 @@ def test_what_is_old_is_deleted(serve: Serve, settings: Settings) -> None:
     ):
         content = json.loads(record.read_text())
         old = time.time() - 8 * 86_400
+        del content["check"]
         record.write_text(json.dumps({**content, "ended": old, "used": old}))
     second = serve()
     assert second.get("/api/jobs").json() == second.get("/api/sources").json() == []

@@ -57,7 +57,10 @@ def config(
     if init:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(TEMPLATE, encoding="utf-8")
+            with file.open("x", encoding="utf-8") as new:
+                new.write(TEMPLATE)
+        except FileExistsError:
+            raise UsageError(f"{file} exists: edit it") from None
         except OSError as error:
             raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
     show(str(file))

@@ -17,7 +17,7 @@ from unblur.commands.team import Team, check_shared, team_of
 from unblur.commands.unfinished import Unfinished, unfinished
 from unblur.engine.compare import GAP
 from unblur.engine.live import check_live
-from unblur.errors import ResourceError, UnblurWarning, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurWarning, UsageError
 from unblur.ops import memory
 from unblur.progress import Job
 from unblur.video import (
@@ -125,6 +125,33 @@ def opened(order: Order) -> VideoReader:
             f"{error}, or use a higher --max-memory: {room / 1e6:,.0f} MB are left beside the "
             f"program, and each pixel takes {BYTES_PER_PIXEL} bytes on its way"
         ) from error
+
+
+def stamps(source: Path) -> dict[str, tuple[int, ...]]:
+    """By which it is seen whether another run replaced an input, a file or images."""
+    if is_pipe(source):
+        return {}
+    if source.is_file():
+        status = source.stat()
+        return {source.name: (status.st_dev, status.st_ino)}
+    folder = source if source.is_dir() else source.parent
+    found: dict[str, tuple[int, ...]] = {}
+    for entry in os.scandir(folder) if folder.is_dir() else ():
+        if entry.is_file():
+            status = entry.stat()
+            found[entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def check_same(source: Path, before: dict[str, tuple[int, ...]]) -> None:
+    """MediaError where an input is another than it was: the output would be of both."""
+    now = stamps(source)
+    other = [name for name, stamp in before.items() if now.get(name) != stamp]
+    if other:
+        raise MediaError(
+            f"{source} was replaced while it was read ({other[0]}): run again when nothing writes"
+            " there"
+        )
 
 
 def warn_of_video_only(order: Order, reader: VideoReader) -> None:

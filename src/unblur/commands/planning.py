@@ -7,21 +7,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from unblur.commands.first_pass import begin_look, expected_frames, shots_and_kinds, shots_of
-from unblur.commands.opening import Order, opened
+from unblur.commands.opening import BYTES_PER_PIXEL, Order, opened
 from unblur.commands.reporting import fits_of, workers
 from unblur.commands.resume import Chosen, chosen_before
 from unblur.commands.space import check_space
 from unblur.commands.unfinished import Unfinished
 from unblur.engine.by_shot import ByShot
-from unblur.engine.plan import MemoryPlan
+from unblur.engine.plan import SPARE, MemoryPlan
 from unblur.engine.run import Runner
+from unblur.errors import ResourceError
 from unblur.guidance.of_video import FocusOfVideo
+from unblur.ops import memory
 from unblur.ops.shots import Shot
 from unblur.progress import LOOK, MEASURE, Job, Plan
 from unblur.restorers.registry import NOTHING, Kind
 from unblur.video import VideoReader, VideoWriter
 from unblur.video.kept import frame_bytes
+from unblur.video.writer import FileWriter
 
 
 @dataclass
@@ -51,10 +56,12 @@ def plan_of(
     wanted, job, total = order.wanted, order.job, expected_frames(reader, order.preview)
     before = chosen_before(work)
     disk = _disk_needed(order, reader, writer, work, total)
+    encoder = _encoder_needed(order, reader, writer, total)
     if wanted.untouched:
         size = reader.info.width, reader.info.height
         job.plan = Plan(NOTHING, str(wanted.device), None, total, "frames", *size, disk=disk)
         return Course(None, None, total, None)
+    order = dataclasses.replace(order, wanted=dataclasses.replace(wanted, beside=encoder))
     if order.by_shot:
         return _plan_by_shot(order, reader, total, before, disk)
     closing_last.enter_context(order.team)
@@ -78,6 +85,28 @@ def _disk_needed(
     part = getattr(writer, "share", 1.0)  # images take about as much as samples
     waits = 0 if order.wanted.untouched else a_frame * min(count, work.kept.length)
     return check_space(Path(order.target), round(part * a_frame) * count, waits)
+
+
+def _encoder_needed(
+    order: Order, reader: VideoReader, writer: VideoWriter, total: int | None
+) -> int:
+    """Bytes that the encoder takes.
+
+    Raises:
+        ResourceError: a limit leaves fewer, where there is nothing that could be cut finer.
+    """
+    needed = writer.encoder_bytes(total) if isinstance(writer, FileWriter) else 0
+    limit, pixels = order.options["max_memory"], reader.info.width * reader.info.height
+    if not order.wanted.untouched or limit is None:
+        return needed
+    least = needed + BYTES_PER_PIXEL * pixels - memory.budget(torch.device("cpu"), limit)
+    if least > 0:
+        enough = -(-(limit + least + SPARE) // 10_000_000) * 10
+        raise ResourceError(
+            f"to decode and encode frames of {reader.info.width}x{reader.info.height} takes "
+            f"--max-memory {enough}MB at least: allow it, or take another --codec"
+        )
+    return needed
 
 
 def _plan_by_shot(

@@ -20,10 +20,13 @@ from typing import Any
 from unblur import weights
 from unblur.commands.resume import NO_MATTER
 from unblur.commands.unfinished import fingerprint, leftovers, locked, plain, shown_as
+from unblur.disk import read_bytes
 from unblur.errors import MediaError, ResourceError, UsageError
 
 WHOLE_AT_ONCE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
 """Protocols by which a file appears when it is complete."""
+LARGEST_NOTE = 1_000_000
+"""Bytes."""
 UNSENT = "unsent.json"
 """Which job a result is of that could not be sent."""
 _CHANGES = ("size", "mtime", "created", "LastModified", "ETag", "last_modified", "updated", "md5")
@@ -86,7 +89,7 @@ def staged(
         with shown_as(made, destination):
             yield near, made
         if made is not destination:
-            (folder / UNSENT).write_text(job)
+            (folder / UNSENT).write_text(_of_file(job, Path(made)))
             _send(Path(made), str(destination))
     except BaseException:
         whole = made is not destination and Path(made).exists()
@@ -123,7 +126,7 @@ def _check_unsent(made: Path, destination: str, job: str, options: Mapping[str, 
     if not made.exists():
         return
     note = made.with_name(UNSENT)
-    same = note.exists() and note.read_text() == job
+    same = _says(note, _of_file(job, made))
     if not (options["resume"] and same):
         remedy = "add --resume to send it, or" if same else "send it, then"
         raise UsageError(
@@ -149,7 +152,7 @@ def _brought(source: str, folder: Path) -> Path:
             raise UsageError(f"{source} is a folder: name a file, or bring the folder here")
         known = json.dumps({key: str(facts[key]) for key in _CHANGES if key in facts})
         target, note = folder / _name(source), folder / "from.json"
-        if target.exists() and note.exists() and note.read_text() == known:
+        if target.is_file() and _says(note, _of_file(known, target)):
             return target
         folder.mkdir(exist_ok=True)
         size, free = int(facts.get("size") or 0), shutil.disk_usage(folder).free
@@ -160,8 +163,20 @@ def _brought(source: str, folder: Path) -> Path:
             )
         note.unlink(missing_ok=True)
         place.get_file(path, str(target))
-        note.write_text(known)
+        note.write_text(_of_file(known, target))
     return target
+
+
+def _of_file(text: str, path: Path) -> str:
+    """A note that fits only while a file is what it was."""
+    return json.dumps([text, fingerprint(path)])
+
+
+def _says(note: Path, text: str) -> bool:
+    try:
+        return read_bytes(note, LARGEST_NOTE) == text.encode()
+    except (MediaError, ResourceError):
+        return False
 
 
 def _send(made: Path, destination: str) -> None:

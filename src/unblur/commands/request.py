@@ -187,6 +187,8 @@ class Request:
     options: ArrayOptions
     costs: dict[str, Cost] = field(default_factory=dict, compare=False, repr=False)
     """What was measured of models, by name: each is timed once."""
+    beside: int = 0
+    """Bytes of main memory that are for the encoder."""
 
     @property
     def by_shot(self) -> bool:
@@ -303,7 +305,7 @@ class Request:
         if frames and options["progress"] is not None:
             side = side_for(frames, height, width)
         limit = options["max_memory"]
-        room = memory.budget(where, limit)
+        room = memory.budget(where, limit) - (self.beside if where.type == "cpu" else 0)
         fusion = choose_fusion(options["fuse"], restorer.info, where)
         free = memory.free(where) if limit is None else None
         tile, window = options["tile"], options["window"]

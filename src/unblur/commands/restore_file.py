@@ -17,11 +17,13 @@ from unblur.commands.first_pass import first_seconds
 from unblur.commands.opening import (
     AT_CALLER,
     Order,
+    check_same,
     created,
     is_done,
     kept_work,
     opened,
     order_of,
+    stamps,
     warn_of_video_only,
 )
 from unblur.commands.planning import Course, keep_choices, plan_of
@@ -50,6 +52,7 @@ def restore_file(
     order = order_of(source, destination, options)
     job, wanted = order.job, order.wanted
     job.begin(OPEN)
+    before = stamps(order.source)
     with opened(order) as reader, ExitStack() as closing_last:
         warn_of_video_only(order, reader)
         if is_done(order, reader):
@@ -59,8 +62,11 @@ def restore_file(
         with created(order, reader, work) as writer:
             course = plan_of(order, reader, writer, work, focus, closing_last)
             keep_choices(course, work)
+            check_same(order.source, before)  # a file is open everywhere by now
             done = _run(order, reader, writer, work, course)
             _check_done(order, course, done)
+            if not order.source.is_file():  # images are opened one by one
+                check_same(order.source, before)
     device, lost = order.team.name(wanted.device), reader.decode_failures
     return report_of(Path(destination), done, began, job, device, course.runner, course.shots, lost)
 

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import stat
@@ -24,10 +25,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from unblur.disk import LOCK, try_lock
 from unblur.errors import UnblurWarning, UsageError
 from unblur.video.kept import PICTURES, Kept, write_whole
 
-JOURNAL, LOCK, ENDING = "journal.json", "lock", ".unblur"
+JOURNAL, ENDING = "journal.json", ".unblur"
 WORTH = 5.0
 """Seconds of work that are worth keeping when a job ends early and can still tidy up."""
 SAMPLE = 1 << 20
@@ -59,6 +61,7 @@ class Unfinished:
             return
         self.chosen.update(chosen)
         journal = {"target": str(self.target), "facts": self.facts, "chosen": self.chosen}
+        journal["job"] = self.kept.job
         journal["check"] = _check(journal)
         with contextlib.suppress(OSError):  # without a journal the work is done again, no more
             write_whole(self.kept.folder / JOURNAL, json.dumps(journal, indent=1).encode())
@@ -117,7 +120,7 @@ def unfinished(
     except OSError:
         yield None
         return
-    kept = Kept(folder, keep_frames=keep_frames)
+    kept = Kept(folder, keep_frames=keep_frames, job=secrets.token_hex(8))
     job = Unfinished(target, kept, False, facts)
     try:
         _take_up(job, resume)
@@ -278,7 +281,8 @@ def _take_up(job: Unfinished, resume: bool) -> None:
                 f"{name} cannot be gone on with: {_difference(fact, then, now)}; "
                 f"make it the same again, {remedy}"
             )
-    job.begun, job.chosen = True, journal["chosen"]
+    job.begun, job.chosen, job.kept.job = True, journal["chosen"], journal["job"]
+    _own(folder)
     _tidy(folder)
 
 
@@ -311,13 +315,23 @@ def _journal(folder: Path) -> dict[str, Any]:
         check = journal.pop("check")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    return journal if check == _check(journal) else {}
+    parts = {"target": str, "facts": dict, "chosen": dict, "job": str}
+    whole = all(isinstance(journal.get(name), kind) for name, kind in parts.items())
+    return journal if whole and check == _check(journal) else {}
 
 
 def _is_plain(path: Path) -> bool:
     """False for what is not there, for links, and for pipes and devices, which may never end."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_lock(path: Path) -> bool:
+    """False for a file that has another name, too: what is written would be in both."""
+    try:
+        return _is_plain(path) and path.lstat().st_nlink <= 1
     except OSError:
         return False
 
@@ -336,6 +350,20 @@ def _tidy(folder: Path) -> None:
     """Removes what is of no use to who goes on: the output under way, half-written files."""
     for file in [*folder.glob(".*"), *folder.glob("*.growing"), *folder.glob("*/*.growing")]:
         file.unlink(missing_ok=True)
+
+
+def _own(folder: Path) -> None:
+    """Leaves what no other name leads to, since logs grow and are cut; no job makes folders."""
+    for path in folder.iterdir():
+        if path.is_dir() != (path.name == PICTURES):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif path.suffix == ".frames" and path.stat().st_nlink > 1:
+            copy = path.with_suffix(".growing")
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)
+    for path in (folder / PICTURES).glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def _empty(folder: Path) -> None:
@@ -372,14 +400,14 @@ def locked(folder: Path, target: object) -> _Lock:
     """Makes the folder, and takes it for this process; UsageError where another one has it."""
     path = folder / LOCK
     for _ in range(_TRIES):
-        if folder.is_symlink() or (os.path.lexists(path) and not _is_plain(path)):
+        if folder.is_symlink() or (os.path.lexists(path) and not _is_lock(path)):
             raise UsageError(f"{path} is no lock of unblur's: remove it, or choose another name")
         folder.mkdir(exist_ok=True)
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
         except FileNotFoundError:  # who had it removed it just now
             continue
-        if not _try_lock(file):
+        if not try_lock(file):
             os.close(file)
             who = _content(path).partition("\n")[0]
             by = f"another job{f' ({who})' if who else ''}"
@@ -410,7 +438,7 @@ def is_locked(folder: Path) -> bool:
         return False
     file = os.open(folder / LOCK, os.O_RDWR)
     try:
-        return not _try_lock(file)
+        return not try_lock(file)
     finally:
         os.close(file)
 
@@ -420,21 +448,3 @@ def _content(path: Path) -> str:
         return os.fsdecode(path.read_bytes())
     except OSError:
         return ""
-
-
-def _try_lock(file: int) -> bool:
-    """Whether the file is this process's alone from now on; True where nothing can be locked."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            os.lseek(file, 1 << 20, os.SEEK_SET)  # beyond what is read
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            os.lseek(file, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True

@@ -8,11 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unblur.disk import write_file
-from unblur.errors import UsageError
+from unblur.disk import read_bytes, write_file
+from unblur.errors import MediaError, UsageError
 from unblur.evaluation.scores import Score, finite
+from unblur.schema import read_json
 
 SETUP = "setup.json"
+LARGEST = 100_000_000
+"""Bytes of a file."""
 
 
 class Kept:
@@ -24,13 +27,14 @@ class Kept:
 
     Raises:
         UsageError: the folder holds scores of another setup.
+        MediaError: what it holds cannot be read.
     """
 
     def __init__(self, folder: Path, setup: Mapping[str, Any]) -> None:
         self.folder = folder
         text = json.dumps(setup, indent=1, default=str)
         path = folder / SETUP
-        if path.is_file() and path.read_text(encoding="utf-8") != text:
+        if path.is_file() and read_bytes(path, LARGEST) != text.encode():
             raise UsageError(f"{folder} holds scores of other methods or clips: name another")
         folder.mkdir(parents=True, exist_ok=True)
         write_file(path, text.encode())
@@ -40,9 +44,12 @@ class Kept:
         path = self.folder / f"{number:04}.json"
         if not path.is_file():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        scores = [Score(**{k: _number(v) for k, v in one.items()}) for one in found["scores"]]
-        return found["clip"], {k: _number(v) for k, v in found["facts"].items()}, scores
+        try:
+            found = read_json(read_bytes(path, LARGEST))
+            scores = [Score(**{k: _number(v) for k, v in one.items()}) for one in found["scores"]]
+            return found["clip"], {k: _number(v) for k, v in found["facts"].items()}, scores
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise MediaError(f"{path} is damaged ({error!r}): delete it") from error
 
     def write(
         self, number: int, clip: str, facts: Mapping[str, float], scores: Sequence[Score]

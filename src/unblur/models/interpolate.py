@@ -7,7 +7,7 @@ fine-tuning of zero-shot models*, CVPR 2022).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from unblur.models.aligned import (
 )
 from unblur.weights.difference import load_whole
 
+Adapt = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 ALIGNED: Mapping[str, AlignedConfig] = {
     "motion-s": MOTION_S,
     "motion-m": MOTION_M,
@@ -58,13 +59,22 @@ def mean_of_files(
         states = [weights.load(path) for path in (first, second)]
     else:
         adapt = partial(begin_from, config=config)
-        states = [adapt(load_whole(path, adapt, any_size=True)) for path in (first, second)]
+        states = [_of_network(path, adapt) for path in (first, second)]
     try:
         return mean(states[0], states[1], share, shares or {}), names[0]
     except ValueError as error:
         raise WeightsError(
             f"{first} and {second} are not of one network: {error}: take weights of the same "
             "model, or those that it began as"
+        ) from error
+
+
+def _of_network(path: Path, adapt: Adapt) -> dict[str, Tensor]:
+    try:
+        return adapt(load_whole(path, adapt, any_size=True))
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path} does not hold the weights that it names ({error}): check the file"
         ) from error
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, inf
 from pathlib import Path
+from typing import Any
 
-from unblur.disk import write_file
-from unblur.errors import UnblurWarning
+from unblur.disk import read_bytes, write_file
+from unblur.errors import MediaError, UnblurWarning
 from unblur.ops.device import choose_device
 from unblur.progress import Progress
+from unblur.schema import conform, read_json
 from unblur.training import train
 from unblur.training.loop import Outcome
 from unblur.training.pool import Pool
@@ -25,6 +27,8 @@ from unblur.training.tasks import open_task
 ROUNDS, TRIED = 3, 6
 """How often steps are tried, and how many at a time, to tell how long one takes."""
 WARMUP = 50
+LARGEST = 100_000_000
+"""Bytes of a file of state."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def learn(
     steps = max(1, round(60 * minutes / seconds))
     clock = clock_of(device)
     note = folder / "minutes.json"
-    before = float(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else 0.0
+    before = noted(note, float, 0.0)
     began = clock()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "start_from", UnblurWarning)  # some of it is fresh
@@ -105,7 +109,7 @@ def step_seconds(
     noted in `folder` and not measured again.
     """
     note = folder / "seconds.json"
-    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    known = noted(note, dict[str, float], {})
     clock = clock_of(device)
     fresh = {name: recipe for name, recipe in arms.items() if name not in known}
     found = dict.fromkeys(fresh, inf)
@@ -130,6 +134,20 @@ def step_seconds(
     folder.mkdir(parents=True, exist_ok=True)
     write_file(note, json.dumps(known, indent=1).encode())
     return {name: float(known[name]) for name in arms}
+
+
+def noted(path: Path, kind: Any, otherwise: Any) -> Any:
+    """What an earlier call noted.
+
+    Raises:
+        MediaError: it is damaged.
+    """
+    if not path.is_file():
+        return otherwise
+    try:
+        return conform(read_json(read_bytes(path, LARGEST)), kind)
+    except ValueError as error:
+        raise MediaError(f"{path} is damaged ({error}): delete it to measure again") from error
 
 
 def clock_of(device: str) -> Callable[[], float]:

@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unblur.disk import write_file
-from unblur.errors import ResourceError, UsageError
+from unblur.disk import read_bytes, write_file
+from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.evaluation import evaluate
-from unblur.reproduce.equal import learn, step_seconds
+from unblur.reproduce.equal import LARGEST, learn, step_seconds
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
 from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Script, State, Step, Train
+from unblur.schema import conform, read_json
 from unblur.training import recipe as recipes
 
 STATE = "state.json"
@@ -132,8 +133,16 @@ class Work:
         """Where a step is."""
         path = self.folder / step.name / STATE
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            known = State(found["state"], tuple(found["rows"]))
+            try:
+                found = read_json(read_bytes(path, LARGEST))
+                known = State(
+                    conform(found["state"], str),
+                    tuple(conform(found["rows"], list[dict[str, Any]])),
+                )
+            except (ValueError, LookupError, TypeError) as error:
+                raise MediaError(
+                    f"{path} is damaged ({error}): delete it to do that part again"
+                ) from error
             if known.state == "done":
                 return known
         missing = [said for need in step.needs if (said := need.missing(self.have)) is not None]

@@ -281,7 +281,7 @@ def quoted(text: str) -> str:
 def write(path: Path, data: bytes) -> None:
     """Writes a file that appears under its name only when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with part.open("wb") as file:
         file.write(data)
         file.flush()

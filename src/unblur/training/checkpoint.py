@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save_file
 from torch import Tensor
 
 from unblur.disk import read_bytes, sync, sync_tree
@@ -24,6 +26,7 @@ from unblur.schema import conform, read_json
 SHARD_BYTES = 14_700_000
 INDEX = "state.json"
 LARGEST_INDEX = 100_000_000
+LARGEST_SHARD = 1_000_000_000
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -38,10 +41,13 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    count = 0
+    sums = []
     for count, shard in enumerate(shards(tensors), 1):
-        save_file(shard, new / f"state-{count:03}.safetensors")
-    index = {"shards": count, "shapes": shapes, "facts": dict(facts)}
+        path = new / f"state-{count:03}.safetensors"
+        save_file(shard, path)
+        sums.append(zlib.crc32(path.read_bytes()))
+    index = {"shards": len(sums), "shapes": shapes, "facts": dict(facts), "sums": sums}
+    index["check"] = _check(index)
     (new / INDEX).write_text(json.dumps(index, indent=1))
     sync_tree(new)
     shutil.rmtree(old, ignore_errors=True)
@@ -68,9 +74,15 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         conform(index["shapes"], dict[str, list[int]], "shapes")
         conform(index["shards"], int, "shards")
         conform(index["facts"], dict[str, Any], "facts")
+        if "check" in index and index.pop("check") != _check(index):
+            raise ValueError(f"{INDEX} is not as it was written")
         parts: dict[str, list[tuple[int, Tensor]]] = {}
         for number in range(1, index["shards"] + 1):
-            for key, piece in load_file(folder / f"state-{number:03}.safetensors").items():
+            path = folder / f"state-{number:03}.safetensors"
+            content = read_bytes(path, LARGEST_SHARD)
+            if "sums" in index and index["sums"][number - 1] != zlib.crc32(content):
+                raise ValueError(f"{path.name} is not as it was written")
+            for key, piece in from_bytes(content).items():
                 name, _, order = key.rpartition("@")
                 parts.setdefault(name, []).append((int(order), piece))
         tensors = {
@@ -82,6 +94,11 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     except (RuntimeError, SafetensorError) as error:
         raise damaged(folder, error) from error
     return tensors, index["facts"]
+
+
+def _check(index: Mapping[str, Any]) -> int:
+    """By which an index is known to be whole, numbers and all."""
+    return zlib.crc32(json.dumps(index).encode())
 
 
 def damaged(folder: Path, error: Exception) -> WeightsError:

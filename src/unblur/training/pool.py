@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,6 +27,7 @@ RADIUS_STEPS = 8
 
 KEPT = ("blurred", "sharp", "flow_forward", "flow_backward")
 GUESSED = ("forward", "backward")
+CHECK = "check"
 Guess = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Finds flow both ways, `(B, T-1, 2, h, w)` each, in clips `(B, T, 3, H, W)`."""
 
@@ -121,19 +123,34 @@ class Pool:
 
 def read(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:
     """The tensors of a clip; None where the file is missing or damaged: then it is made anew."""
+    if not path.is_file():
+        return None
     try:
-        found = load_file(path) if path.is_file() else {}
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
-    return found if all(name in found for name in names) else None
+    whole = facts.get(CHECK, "") in ("", check_of(path, found))  # older ones have none
+    return found if whole and all(name in found for name in names) else None
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a file that appears under its name when it is complete."""
     part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, part)
+    whole = {name: x.cpu().contiguous() for name, x in tensors.items()}
+    save_file(whole, part, metadata={CHECK: check_of(path, whole)})
     sync(part)
     part.replace(path)
+
+
+def check_of(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """By which a clip is known to be as it was written, in the place that it was written to."""
+    check = zlib.crc32(f"{path.parent.name}/{path.name}".encode())
+    for name, x in sorted(tensors.items()):
+        check = zlib.crc32(f"{name} {x.dtype} {tuple(x.shape)}".encode(), check)
+        check = zlib.crc32(x.contiguous().view(-1).view(torch.uint8).numpy().data, check)
+    return str(check)
 
 
 def fingerprint(config: SceneConfig, textures: TextureBank, frames: int, side: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from unblur.disk import alone
 from unblur.errors import UnblurWarning, UsageError
 from unblur.ops.device import choose_device
 from unblur.progress import Listener
@@ -55,8 +57,8 @@ def train(
         The learning curve and the best weights.
 
     Raises:
-        UsageError: the recipe or the device is wrong, or the recipe belongs to another run than the
-            folder's.
+        UsageError: the recipe or the device is wrong, the recipe belongs to another run than the
+            folder's, or another process trains in it.
         ResourceError: the device is not there.
         WeightsError: the checkpoint or the weights to start from are damaged.
         NumericsError: the training diverged.
@@ -90,9 +92,28 @@ def train(
         real,
     )
     run = Run(recipe, task, source, folder, where)
+    # Of several processes of one run the first writes.
+    mine = contextlib.nullcontext() if run.rank else alone(folder, _taken(folder))
+    with mine:
+        return _train(run, restart, minutes, tensorboard, progress, listen)
+
+
+def _taken(folder: Path) -> str:
+    return f"another training is at work in {folder}: wait for it, or name another folder"
+
+
+def _train(
+    run: Run,
+    restart: bool,
+    minutes: float | None,
+    tensorboard: bool,
+    progress: Callable[[Point], None] | None,
+    listen: Listener | None,
+) -> Outcome:
+    """See `train`."""
     if not restart:
         run.resume()
-    listeners = [board(folder / "events")] if tensorboard and run.rank == 0 else []
+    listeners = [board(run.folder / "events")] if tensorboard and run.rank == 0 else []
     if progress is not None:
         listeners.append(progress)
 

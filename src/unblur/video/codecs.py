@@ -78,6 +78,10 @@ class Codec:
     """Codec tag in MP4 and MOV, where the usual one is not FFmpeg's default."""
     delay: int = 0
     """Frames by which decoding runs ahead of showing, at most."""
+    ahead: int = 1
+    """Frames after which its encoder holds as much as it ever will."""
+    holds: int = 0
+    """Bytes that it holds then for each pixel, of 8 bits and 4:2:0."""
     share: float = 0.09
     """Of the bytes of the samples that a clip with noise was measured to take by default."""
 
@@ -102,7 +106,7 @@ CONTAINERS = {
     ".webm": Container("webm", ("vp9", "av1"), _MATROSKA, stores_aspect=False, stores_mirror=False),
 }
 CODECS = {
-    "h264": Codec("libx264", 16, params="x264-params", captions=True, delay=2),
+    "h264": Codec("libx264", 16, params="x264-params", captions=True, delay=2, ahead=50, holds=200),
     "h265": Codec(
         "libx265",
         17,
@@ -112,6 +116,8 @@ CODECS = {
         smallest=(64, 16),
         tag="hvc1",
         delay=2,
+        ahead=40,
+        holds=250,
     ),
     "av1": Codec(
         "libsvtav1",
@@ -120,6 +126,7 @@ CODECS = {
         (("preset", "6"),),
         params="svtav1-params",
         carries_aspect=False,
+        holds=550,
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -127,6 +134,7 @@ CODECS = {
         (0, 63),
         (("row-mt", "1"), ("cpu-used", "3"), ("b", "0")),
         carries_aspect=False,
+        holds=180,
     ),
     "prores": Codec(
         "prores_ks",
@@ -142,6 +150,7 @@ CODECS = {
         # Level 3 cuts a frame into slices, which goes wrong where one has hardly any chroma.
         small=(("level", "1"), ("slicecrc", "0")),
         carries_aspect=False,
+        holds=40,
         share=0.45,
     ),
 }

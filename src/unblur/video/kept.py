@@ -2,7 +2,8 @@
 
 A folder beside the output holds it. A file of packets is complete when it has its name. A log of
 frames grows, and what was half-written at its end when the job died is found by its check sum and
-left out.
+left out. Check sums begin with the job and the place in it, so that a piece of another job, or one
+that changed its place, is not taken for this one's.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ MOST_BYTES = 2_000_000_000
 FLUSH = 5.0
 """Seconds of work that a power cut may cost; a killed process loses none."""
 PICTURES = "images"
+SUMS = "images.sums"
+"""Names and check sums of the images that are complete, a line each."""
 RESULT = "result"
 """Says which file the output is, from the moment before it gets its name."""
 GROWING = ".growing"
 """Ending of a file that is not complete."""
 _PIECE = 1 << 20
+_SUM = 9
+"""Characters of a check sum and the blank behind it."""
 _HEAD = struct.Struct("<III")
 _LEAST = 8
 
@@ -60,11 +65,13 @@ class Kept:
     Args:
         folder: exists, and belongs to this job alone.
         keep_frames: whether frames are worth keeping, until their segment is complete.
+        job: what tells its pieces from those of others.
     """
 
-    def __init__(self, folder: Path, *, keep_frames: bool = True) -> None:
+    def __init__(self, folder: Path, *, keep_frames: bool = True, job: str = "") -> None:
         self.folder = folder
         self.keep_frames = keep_frames
+        self.job = job
         self.length = MOST_FRAMES
         """Frames of a segment."""
         self._log: IO[bytes] | None = None
@@ -93,7 +100,7 @@ class Kept:
         """
         try:
             if number != self._growing:
-                self._growing, self._facts, self._check = number, [], 0
+                self._growing, self._facts, self._check = number, [], self._seed(number)
                 self._packets = self._packets_file(number, GROWING).open("wb")
             if self._packets is None:
                 return
@@ -144,15 +151,19 @@ class Kept:
                 if zlib.crc32(head) != check:
                     return None
                 header = json.loads(head)
-                check = 0
+                check = self._seed(number)
                 file.seek(0)
                 while data := file.read(min(_PIECE, start - file.tell())):
                     check = zlib.crc32(data, check)
         except (OSError, ValueError, struct.error):
             return None
-        if check != header["crc"]:
+        if not isinstance(header, dict) or check != header.get("crc"):
             return None
         return Segment(self._read(number, header["packets"]), header["state"])
+
+    def _seed(self, *place: object) -> int:
+        """What the check sum of a piece begins with."""
+        return zlib.crc32(" ".join(map(str, (self.job, *place))).encode(errors="surrogateescape"))
 
     def _read(self, number: int, packets: list[dict[str, Any]]) -> Iterator[Packet[Any]]:
         with self._packets_file(number).open("rb") as file:
@@ -183,7 +194,6 @@ class Kept:
         }
         head = json.dumps(header).encode()
         data = b"".join(np.ascontiguousarray(x).tobytes() for x in channels_of(source))
-        check = zlib.crc32(data, zlib.crc32(head))
         try:
             if number != self._number:
                 self.end_log()
@@ -191,6 +201,7 @@ class Kept:
                 self._log = self._frames_file(number).open("ab")
             if self._log is None:
                 return
+            check = zlib.crc32(data, zlib.crc32(head, self._seed(number, self._log.tell())))
             for part in (_HEAD.pack(len(head), len(data), check), head, data):
                 self._log.write(part)
             self._log.flush()
@@ -228,7 +239,8 @@ class Kept:
                 while len(head := log.read(_HEAD.size)) == _HEAD.size:
                     size, length, check = _HEAD.unpack(head)
                     content = log.read(size + length)
-                    if not size or len(content) != size + length or zlib.crc32(content) != check:
+                    whole = size and len(content) == size + length
+                    if not whole or zlib.crc32(content, self._seed(number, at)) != check:
                         break
                     found.append((at, _HEAD.size + size + length))
                     at += found[-1][1]
@@ -269,6 +281,34 @@ class Kept:
     def _frames_file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.frames"
 
+    # -- images ------------------------------------------------------------------------------------
+
+    def add_image(self, place: int, name: str, data: bytes) -> None:
+        """Keeps a complete image, by its place among all; OSError where the disk is full."""
+        write_whole(self.folder / PICTURES / name, data)
+        with contextlib.suppress(OSError), (self.folder / SUMS).open("ab") as file:
+            file.write(self._line(place, name, data))  # without it the image is made again
+
+    def images(self) -> list[str]:
+        """Names of the images that are as they were written, up to the first that is not."""
+        found: list[str] = []
+        lines: list[bytes] = []
+        with contextlib.suppress(OSError, ValueError):
+            for line in (self.folder / SUMS).read_bytes().splitlines(keepends=True):
+                name = os.fsdecode(line[_SUM:-1])
+                data = (self.folder / PICTURES / os.path.basename(name)).read_bytes()
+                if line != self._line(len(found), name, data):
+                    break
+                found.append(name)
+                lines.append(line)
+        write_whole(self.folder / SUMS, *lines)
+        return found
+
+    def _line(self, place: int, name: str, data: bytes) -> bytes:
+        return os.fsencode(f"{zlib.crc32(data, self._seed(place, name)):08x} {name}\n")
+
+    # -- the end -----------------------------------------------------------------------------------
+
     def note_result(self, path: Path) -> None:
         """The output, or the first image of it, is complete, and gets its place next.
 
@@ -276,6 +316,7 @@ class Kept:
         """
         with contextlib.suppress(OSError):
             note = f"{_identity(path)} {path.name}"
+            (self.folder / RESULT).unlink(missing_ok=True)
             (self.folder / RESULT).write_bytes(os.fsencode(note))  # a name need not be text
 
     def is_result(self, target: Path) -> bool:

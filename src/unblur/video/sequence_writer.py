@@ -163,7 +163,10 @@ class SequenceWriter(Closing):
         if "ICC profile" in frame.beside:
             data = self._profiled(frame, stored, data)
         try:
-            write_whole(self._temporary / name, data)
+            if self._kept is not None:
+                self._kept.add_image(self.frames, name, data)
+            else:
+                write_whole(self._temporary / name, data)
         except OSError as error:
             raise full(self._target.folder / name, error) from error
         self._names.add(name)
@@ -226,12 +229,7 @@ class SequenceWriter(Closing):
 
     def _take_up(self) -> None:
         """Counts the images that an interrupted job had written, and removes the rest."""
-        found = _of_pattern(self._target, self._temporary)
-        numbered = sorted((int(_number(self._target, name)), name) for name in found)
-        for place, (number, name) in enumerate(numbered):
-            if number != numbered[0][0] + place:
-                break
-            self._names.add(name)
+        self._names.update([] if self._kept is None else self._kept.images())
         self.frames = len(self._names)
         for file in self._temporary.iterdir():
             if file.name not in self._names:

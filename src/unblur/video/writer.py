@@ -38,7 +38,7 @@ from unblur.video.decode import reason
 from unblur.video.fitting import converted_tags, fitting, is_gray, stamped
 from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, Siting, VideoInfo
-from unblur.video.kept import Kept, bare, frames_per_segment
+from unblur.video.kept import Kept, bare, frame_bytes, frames_per_segment
 from unblur.video.losses import check_mirror, warn_after, warn_before
 from unblur.video.output import DISK_ERRORS, Pending, check_target, full
 from unblur.video.pixels.layout import layout_of, native_format
@@ -139,6 +139,13 @@ class FileWriter(Closing):
         except BaseException:
             self.abort()
             raise
+
+    def encoder_bytes(self, frames: int | None) -> int:
+        """Bytes that the encoder takes at its peak, about, where so many frames will come."""
+        width, height = self._size
+        codec, most = self._choice.codec, frame_bytes(self._choice.pixel_format, width, height)
+        count = codec.ahead if frames is None else min(frames, codec.ahead)
+        return codec.holds * most * 2 // 3 * count // codec.ahead
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame. Frames come in presentation order.

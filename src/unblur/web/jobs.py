@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unblur.errors import ResourceError, UsageError
-from unblur.web.disk import new_id, records, remove, write_json
+from unblur.web.disk import made_of, new_id, records, remove, write_json
 from unblur.web.places import inside
 from unblur.web.processes import end, kill, spawn
 from unblur.web.settings import Settings
@@ -95,13 +95,9 @@ class Queue:
     def load(self) -> None:
         """Reads the records; what was running waits again."""
         self.home.mkdir(parents=True, exist_ok=True)
-        known = set(Job.__dataclass_fields__)
         for folder, content in records(self.home, RECORD):
-            try:
-                job = Job(**{k: v for k, v in content.items() if k in known})
-            except TypeError:
-                continue
-            if job.id != folder.name:
+            job = made_of(Job, content)
+            if job is None or job.id != folder.name or (folder / OUT).is_symlink():
                 continue
             self.jobs[job.id] = job
             if job.state == "running":

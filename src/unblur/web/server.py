@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unblur.disk import alone
 from unblur.errors import UsageError
 from unblur.web.settings import SHORTEST_TOKEN, Settings, is_local
 
-LOCK = "lock"
 CONNECTIONS = 256
 HEAD_SECONDS = 15.0
 """That a client has to send the head of a request, and that a connection may idle."""
@@ -122,35 +121,15 @@ def listening(settings: Settings) -> Iterator[tuple[socket.socket, int]]:
         sock.close()
 
 
-@contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> contextlib.AbstractContextManager[None]:
     """The folder, for this server alone.
 
     Raises:
         UsageError: another one has it, or it cannot be made.
     """
-    try:
+    with contextlib.suppress(OSError):  # said below
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = (home / LOCK).open("a+")
-    except OSError as error:
-        raise UsageError(
-            f"{home} cannot be used ({error.strerror}): name another --home"
-        ) from error
-    with file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another server uses {home}: stop it, or name another folder by --home"
-            ) from error
-        yield
+    return alone(home, f"another server uses {home}: stop it, or name another folder by --home")
 
 
 def protocol() -> type[asyncio.Protocol]:

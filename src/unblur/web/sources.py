@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unblur.errors import ResourceError, UsageError
-from unblur.web.disk import new_id, records, remove, write_json
+from unblur.web.disk import made_of, new_id, records, remove, write_json
 from unblur.web.places import PROJECT, extension, inside, is_video, shown
 from unblur.web.settings import Settings
 
@@ -59,18 +59,14 @@ class Sources:
         self.known: dict[str, Source] = {}
 
     def load(self) -> None:
-        """Reads the records; uploads that were cut off are deleted."""
+        """Reads the records; uploads that were cut off, which have none, are deleted."""
         self.home.mkdir(parents=True, exist_ok=True)
-        fields = set(Source.__dataclass_fields__)
         for folder, content in records(self.home, RECORD):
-            try:
-                source = Source(**{k: v for k, v in content.items() if k in fields})
-            except TypeError:
-                continue
-            if source.id == folder.name:
+            source = made_of(Source, content)
+            if source is not None and source.id == folder.name:
                 self.known[source.id] = source
         for folder in self.home.iterdir():
-            if folder.name not in self.known:
+            if not os.path.lexists(folder / RECORD):
                 remove(folder)
 
     def get(self, number: str, kind: str | None = None) -> Source:

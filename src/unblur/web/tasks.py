@@ -206,7 +206,7 @@ def restored(
     pixels = (info.frames or 100) * info.width * info.height
     bar = Bar(desk, later=2 * VIEW_PACE * pixels)
     facts = read_json(desk.out / RESTORED) if (desk.out / result).is_file() else None
-    if facts is None:
+    if facts is None or "frames" not in facts:
         report = gone_on_with(
             desk,
             desk.source,

@@ -15,6 +15,7 @@ import torch
 
 import unblur.atlas
 from tests.atlas import focus_pull
+from tests.video.media import make_clip
 from unblur.atlas.fitting import inputs, take
 from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
 from unblur.atlas.fitting.presets import PRESETS, FitConfig, Phase, preset
@@ -346,3 +347,38 @@ def test_three_layers() -> None:
     layers = take.layers_of(take.fit_frames(PULL.blurred, config, labels=labels).model)
     assert [layer.name for layer in layers] == ["foreground", "layer-1", "background"]
     assert layers[1].alpha.mean() < 0.3
+
+
+@pytest.mark.parametrize("what", ["a byte of a layer", "a number"])
+def test_a_state_that_is_not_as_it_was_written_is_refused(tmp_path: Path, what: str) -> None:
+    """One number that is another would become part of every picture."""
+    take.fit_frames(PULL.blurred, QUICK, labels=PULL.labels, folder=tmp_path)
+    path = tmp_path / "fit" / "state.safetensors"
+    state = path.read_bytes()
+    if what == "a number":
+        at = state.index(b"done") + len(b'done\\": ')
+        state = state[:at] + (b"1" if state[at : at + 1] != b"1" else b"2") + state[at + 1 :]
+    else:
+        state = state[:-1] + bytes([state[-1] ^ 1])
+    path.write_bytes(state)
+    with pytest.raises(WeightsError, match=r"not as it was written.*delete it to start again"):
+        take.fit_frames(PULL.blurred, QUICK, labels=PULL.labels, folder=tmp_path)
+
+
+def test_a_second_fit_in_one_folder_is_refused(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would write one state, and each take up the other's."""
+
+    def inside(*args: Any, **options: Any) -> None:
+        with pytest.raises(UsageError, match="another fit is at work"):
+            take.fit(clip, tmp_path / "p")
+        raise KilledError
+
+    clip = make_clip(tmp_path / "in.mkv", size=(64, 48), codec="ffv1")
+    fitting = take.fit_frames
+    monkeypatch.setattr(take, "fit_frames", inside)
+    with pytest.raises(KilledError):
+        take.fit(clip, tmp_path / "p")
+    monkeypatch.setattr(take, "fit_frames", fitting)
+    assert len(take.fit(clip, tmp_path / "p")) == 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -68,6 +69,7 @@ def save_state(
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{STATE}.part"
     clean = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    facts["check"] = _check(clean, facts)
     save_file(clean, part, metadata={"facts": json.dumps(facts)})
     sync(part)
     os.replace(part, folder / STATE)
@@ -86,9 +88,21 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         with safe_open(path, "pt") as file:
             facts = conform(read_json(file.metadata()["facts"]), dict[str, Any], "facts")
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if "check" in facts and facts.pop("check") != _check(tensors, facts):
+            raise ValueError("it is not as it was written")
+        return tensors, facts
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise damaged(folder, error) from error
+
+
+def _check(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
+    """By which a state is known to be whole."""
+    check = zlib.crc32(json.dumps(facts).encode())
+    for name, tensor in sorted(tensors.items()):
+        check = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), check)
+        check = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, check)
+    return check
 
 
 def damaged(folder: Path, error: Exception) -> WeightsError:

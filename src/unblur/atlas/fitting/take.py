@@ -26,6 +26,7 @@ from unblur.atlas.fitting.checkpoint import (
 from unblur.atlas.fitting.fit import Fitter, Status, Targets, sharp_frames
 from unblur.atlas.fitting.initial import masks_of, report_radii, start_layers
 from unblur.atlas.fitting.inputs import (
+    Clip,
     check_masks,
     check_size,
     read_clip,
@@ -41,6 +42,7 @@ from unblur.atlas.project.clip import Layer
 from unblur.atlas.project.maps import png
 from unblur.atlas.project.project import Project
 from unblur.atlas.project.store import check_free
+from unblur.disk import alone
 from unblur.errors import UnblurWarning, UsageError
 from unblur.guidance.coc import COC_WEIGHTS, coc_radius, load_coc_m, load_coc_s
 from unblur.ops.color import from_linear, to_linear
@@ -126,17 +128,25 @@ def fit(
     frames = source.frames
     if source.transfer is not None:
         frames = from_linear(to_linear(frames, source.transfer)).clamp(0, 1)
-    fitter = fit_frames(
-        frames,
-        config,
-        layers,
-        labels=labels,
-        minutes=minutes,
-        folder=folder,
-        device=where,
-        progress=progress,
-        began=began,
-    )
+    taken = f"another fit is at work in {folder}: wait for it, or name another folder"
+    with alone(folder / FOLDER, taken):
+        fitter = fit_frames(
+            frames,
+            config,
+            layers,
+            labels=labels,
+            minutes=minutes,
+            folder=folder,
+            device=where,
+            progress=progress,
+            began=began,
+        )
+        return _saved(fitter, source, folder, overwrite)
+
+
+def _saved(fitter: Fitter, source: Clip, folder: Path, overwrite: bool) -> Project:
+    """The project that a fit made, in its folder."""
+    config = fitter.config
     about = {"preset": config.name, "coc": config.coc, "steps": fitter.done, "psnr": fitter.psnr}
     made = Project(
         layers_of(fitter.model, source.transfer),
