@@ -11,14 +11,17 @@ import argparse
 import dataclasses
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 import unblur
 from unblur.engine.compare import GAP, side_by_side
 from unblur.video import Frame, create_video, open_video
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HERE = Path(__file__).parent
 BLURRED, SHARP = HERE / "demo_blurred.mp4", HERE / "demo_sharp.mp4"

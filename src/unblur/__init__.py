@@ -5,10 +5,17 @@ Everything here is imported when first used, so that `import unblur` costs nothi
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# How often threads of torch look for each other before they sleep; its OpenMP reads this as it is
+# loaded. By default they spin for longer, which is no faster on an idle machine, and on one with
+# other work takes five times as long.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from unblur import atlas

@@ -17,11 +17,6 @@ from unblur.cli.terminal import emit, say, terminal, warnings_as_lines, write_tr
 
 __all__ = ["main"]
 
-SPINS = "GOMP_SPINCOUNT", "10000"
-"""How often threads of torch look for each other before they sleep, which its OpenMP reads when it
-is loaded. By default they spin for longer: no faster on an idle machine, and on one with other work
-it takes five times as long.
-"""
 CLOSED_PIPE = 141
 """What a shell gives a program whose reader has gone (128 + SIGPIPE)."""
 
@@ -36,8 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done; 2 wrong request; 3 unreadable media or weights; 4 disk or memory;
         5 internal; 130 interrupted (143 by SIGTERM, 129 by a closed terminal).
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault(*SPINS)
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name the console cannot show must not stop the work
