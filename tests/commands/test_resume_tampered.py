@@ -14,6 +14,9 @@ from tests.video.media import make_clip
 from unblur.commands.unfinished import folder_of
 from unblur.errors import MediaError, UsageError
 
+# Every interrupted job says what it keeps, and images what they do not hold.
+pytestmark = pytest.mark.filterwarnings("ignore::unblur.errors.UnblurWarning")
+
 TICK = Fraction(1, 25)
 clip, whole, killed = jobs.clip, jobs.whole, jobs.killed
 small_segments, content, SEGMENT = jobs.small_segments, jobs.content, jobs.SEGMENT
