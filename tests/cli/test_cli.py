@@ -508,6 +508,8 @@ def test_models_lists_what_is_here_and_all_the_rest(capsys, monkeypatch, tmp_pat
     [
         (["modles"], "did you mean `unblur models`?"),
         (["hlep"], "did you mean `unblur help`?"),
+        (["help", "analize"], "did you mean `unblur analyze`?"),
+        (["help", "nonsense"], "there is no verb 'nonsense': `unblur help` lists them"),
         (["evaluat", "synth-motion"], "did you mean `unblur evaluate`?"),
         (["Restore", "in.mp4", "out.mp4"], "did you mean `unblur restore`?"),
     ],

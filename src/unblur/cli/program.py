@@ -97,8 +97,12 @@ def route(words: Sequence[str], command: typer.core.TyperGroup) -> list[str]:
     """
     words = list(words) or ["--help"]
     about = all(word in command.commands for word in words[1:2])
-    if words[0] == HELP and about and not Path(HELP).exists():
-        return [*words[1:], "--help"]
+    if words[0] == HELP and not Path(HELP).exists():
+        if about:
+            return [*words[1:], "--help"]
+        if len(words) == 2 and not words[1].startswith("-"):
+            check_verb(words[1], command)
+            raise UsageError(f"there is no verb '{words[1]}': `unblur help` lists them")
     position = first_argument(words, command)
     if position is None:
         alone = {*HELP_NAMES, "--version"}

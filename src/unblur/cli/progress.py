@@ -195,7 +195,7 @@ class Reporter:
             emit("plan", **vars(plan))
         elif self.wanted:
             say(f"unblur: {planned(plan)}")
-            if terminal.verbose and plan.precision:
+            if terminal.verbose and plan.precision and plan.light and plan.window:
                 say(f"unblur: {cut_up(plan)}")
 
     def _show(self) -> None:
@@ -317,7 +317,8 @@ def planned(plan: Plan) -> str:
     elif plan.width:
         parts.append(f"{plan.unit} of {plan.width}x{plan.height}")
     if plan.seconds is not None:
-        parts.append(f"about {rough(plan.seconds)}")
+        most = "at most " if plan.model == "auto" else ""  # sharp shots will take no time
+        parts.append(f"{most}about {rough(plan.seconds)}")
     if plan.disk is not None and plan.disk >= WORTH_SAYING:
         parts.append(f"about {plan.disk / 1e9:,.1f} GB of disk")
     return ", ".join(parts)
