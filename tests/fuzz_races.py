@@ -296,6 +296,8 @@ NONE = ["--model", "none"]
 BANK = ["--textures", "bank"]
 TINY = ["--model", "motion-s", "--device", "cpu", "--quiet"]
 OVER = ["--overwrite"]
+SQUARE = ["--width", "32", "--height", "32"]
+SCENES = ["simulate", "scenes", "o", "--count", "1", "--frames", "2", *SQUARE]
 PAIRS = {
     "restore": Pair(
         ["a.mkv", "o.mkv", *NONE], ["a.mkv", "o.mkv", *NONE], clips("a.mkv"), again="--resume"
@@ -383,37 +385,7 @@ PAIRS = {
         ],
         clips("0.safetensors", "1.safetensors"),
     ),
-    "scenes": Pair(
-        [
-            "simulate",
-            "scenes",
-            "o",
-            "--count",
-            "1",
-            "--frames",
-            "2",
-            "--width",
-            "32",
-            "--height",
-            "32",
-        ],
-        [
-            "simulate",
-            "scenes",
-            "o",
-            "--count",
-            "1",
-            "--frames",
-            "2",
-            "--width",
-            "32",
-            "--height",
-            "32",
-            "--seed",
-            "1",
-        ],
-        clips(),
-    ),
+    "scenes": Pair(SCENES, [*SCENES, "--seed", "1"], clips()),
     "motion": Pair(
         ["simulate", "motion", "a.mkv", "o.mkv"],
         ["simulate", "motion", "b.mkv", "o.mkv"],

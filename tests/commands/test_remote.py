@@ -133,8 +133,8 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
         tasks(["s3://videos/in.mp4"], tmp_path)
 
 
-def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home, monkeypatch):
-    source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
+def made_but_not_sent(source, url, memory, monkeypatch):
+    """A job whose result could not be sent."""
 
     def refuse(*given):
         raise PermissionError("not yours")
@@ -143,6 +143,11 @@ def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home
         patch.setattr(type(memory), "put_file", refuse)
         with pytest.raises(ResourceError, match="not yours"):
             unblur.restore(source, url, model="none")
+
+
+def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home, monkeypatch):
+    source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
+    made_but_not_sent(source, url, memory, monkeypatch)
     with pytest.raises(UsageError, match="send it, then"):
         unblur.restore(source, url, model="none", codec="ffv1", resume=True)  # another job
     with pytest.raises(UsageError, match="add --resume to send it"):
@@ -156,14 +161,7 @@ def test_the_same_line_sends_what_could_not_be_sent(clip, tmp_path, memory, home
 
 def test_a_result_that_is_not_what_was_made_is_not_sent(memory, home, monkeypatch):
     source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
-
-    def refuse(*given):
-        raise PermissionError("not yours")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(memory), "put_file", refuse)
-        with pytest.raises(ResourceError, match="not yours"):
-            unblur.restore(source, url, model="none")
+    made_but_not_sent(source, url, memory, monkeypatch)
     made = folder_for(url) / "out.mkv"
     made.write_bytes(made.read_bytes()[:-1] + b"?")
     with pytest.raises(UsageError, match="unblur clean"):
@@ -175,14 +173,7 @@ def test_an_input_that_changed_since_it_was_brought_comes_again(
     memory, home, tmp_path, monkeypatch
 ):
     source, url = "memory://videos/in.mp4", "memory://made/out.mkv"
-
-    def refuse(*given):
-        raise PermissionError("not yours")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(memory), "put_file", refuse)
-        with pytest.raises(ResourceError, match="not yours"):
-            unblur.restore(source, url, model="none")
+    made_but_not_sent(source, url, memory, monkeypatch)
     near = folder_for(url) / "in" / "in.mp4"
     whole = near.read_bytes()
     near.write_bytes(whole[: len(whole) // 2])
