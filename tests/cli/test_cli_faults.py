@@ -268,6 +268,9 @@ def test_an_unwritable_output_folder(refused, make_clip):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = shutil.copy(make_clip("in.mp4"), folder / "in.mp4")
+        # Nobody may not even read modules in the home of root: they are imported before.
+        assert main([str(clip), str(folder / "before.mp4"), "--model", "none", "-q"]) == 0
+        os.remove(folder / "before.mp4")
         os.chmod(clip, 0o444)
         os.chmod(folder, 0o555)
         try:
@@ -276,6 +279,20 @@ def test_an_unwritable_output_folder(refused, make_clip):
                 refused(2, clip, out, "--model", "none", folder=folder, said=[folder.name])
         finally:
             os.chmod(folder, 0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_an_unwritable_report_is_refused_before_the_work(make_clip, monkeypatch, capfd):
+    clip = make_clip("in.mp4")
+    monkeypatch.setattr("unblur.commands.analyze.look_through", lambda *_: pytest.fail("it looked"))
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o555)
+        try:
+            with ordinary_user():
+                assert main(["analyze", str(clip), "--report", f"{name}/r.html"]) == 2
+        finally:
+            os.chmod(name, 0o755)
+    assert "choose another folder" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")

@@ -14,12 +14,18 @@ import torch
 
 import unblur
 from unblur.cli import main
-from unblur.cli.analyze import why
+from unblur.cli.analyze import found_to_be, summary, why
 from unblur.commands.analyze import Crop, Trier, blockiness, kind_of, kind_tried
 from unblur.commands.report import as_png, page, timeline
+from unblur.commands.request import DEFAULTS, request
+from unblur.engine.estimate import Cost
 from unblur.guidance.blur_kind import Looker, detail_of, noise, weighted_quantile
 from unblur.models.look import CELL, Look, about
+from unblur.ops.shots import Shot
+from unblur.progress import Job
+from unblur.video.codecs import CODECS
 
+NOT_NAMED = ("weights", "scale", "depth", "tile", "window", "max_memory")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -78,6 +84,51 @@ def test_trials_and_short_runs_have_progress_of_their_own(joined):
         ("fast", "motion-s"),
         ("best", "motion-m"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "quality", "model"), [(80, "best", "motion-m"), (101, "fast", "motion-s")]
+)
+def test_what_is_recommended_is_what_restore_takes(joined, monkeypatch, seconds, quality, model):
+    """Six frames are blurred: the best is taken if they are done in ten minutes."""
+    slow = {"motion-s": Cost(run=1.0), "motion-m": Cost(run=seconds)}
+    for place in ("cost", "request"):
+        monkeypatch.setattr(
+            f"unblur.commands.{place}.cost_per_frame", lambda r, *_: slow[r.info.name]
+        )
+    found = unblur.analyze(joined)
+    assert found.quality == quality
+    assert [shot.model for shot in found.shots] == ["none", model]
+    said = []
+    kinds = [shot.kind for shot in found.shots]
+    shots = [Shot(shot.start, shot.stop) for shot in found.shots]
+    wanted = request({**DEFAULTS, **dict.fromkeys(NOT_NAMED), "progress": said.append})
+    assert wanted.runner_by_shot(Job(None), (180, 320), shots, kinds, None).models == (
+        "none",
+        model,
+    )
+    lines = summary(found)
+    assert [line for line in lines if "taken by default" in line] == [
+        line for line in lines if line.startswith(f"--quality {quality} ({model}): about ")
+    ]
+    assert sum("for the 6 frames that need it" in line for line in lines) == 2
+    assert found.estimates[0].memory > CODECS["h264"].encoder_bytes(320 * 180 * 3 // 2, 6) > 1e6
+
+
+def test_the_bar_does_not_stand_at_its_end_while_models_are_tried(joined):
+    said = []
+    unblur.analyze(joined, estimate=False, progress=said.append)
+    shares = [p.share for p in said]
+    assert shares == sorted(shares)
+    looked = [p.share for p in said if p.stage == "look through"]
+    assert 0 < looked[-1] < 0.8
+
+
+def test_a_clip_that_only_looks_blurred_is_said_to_pass(found):
+    shots = tuple(replace(shot, kind="sharp") for shot in found.shots)
+    frames = tuple(replace(frame, kind="focus") for frame in found.frames)
+    text = found_to_be(replace(found, kind="sharp", shots=shots, frames=frames))
+    assert text == "100% of the frames look blurred, but models on trial hardly changed them"
 
 
 def test_a_shot_that_looks_otherwise_than_it_is_restored_says_why(found):

@@ -11,6 +11,7 @@ import torch
 
 import unblur
 from unblur import weights
+from unblur.engine.estimate import Cost
 from unblur.engine.fusion import choose_radius
 from unblur.errors import UsageError, WeightsError
 from unblur.metrics import psnr
@@ -75,7 +76,7 @@ def test_a_report_says_what_was_done(clip, tmp_path):
     ],
 )
 def test_quality_chooses_the_model(clip, tmp_path, monkeypatch, options, seconds, model):
-    monkeypatch.setattr("unblur.commands.request.seconds_per_frame", lambda *_: seconds)
+    monkeypatch.setattr("unblur.commands.request.cost_per_frame", lambda *_: Cost(run=seconds))
     monkeypatch.setattr("unblur.commands.planning.expected_frames", lambda *_: 2)
     report = unblur.restore(clip, tmp_path / "out.mkv", codec="ffv1", end="f2", **options)
     assert report.model == model
@@ -144,6 +145,15 @@ def test_a_preview_as_a_page_needs_nothing_else(clip, tmp_path):
     assert "http" not in page
     with pytest.raises(UsageError, match="--preview"):
         unblur.restore(clip, tmp_path / "look.mkv", at="f3")
+
+
+def test_a_preview_counts_the_neighbours_that_there_are(clip, tmp_path):
+    said = []
+    options = {"model": "motion-s", "preview": True, "progress": said.append}
+    unblur.restore(clip, tmp_path / "first.png", at="f0", **options)
+    assert (
+        said[-1].plan.total == said[-1].total == 1 + choose_radius("auto", preset("motion-s").info)
+    )
 
 
 @pytest.mark.parametrize("model", ["maxim-stage1", "bsstnet-tiny", "none"])

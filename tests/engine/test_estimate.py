@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from unblur.engine.estimate import seconds_per_frame
+from unblur.engine.estimate import cost_per_frame
 from unblur.restorers.none import PRESETS
 
 
@@ -35,5 +35,5 @@ class Slow:
 def test_seconds_grow_with_the_frame(monkeypatch, window):
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    assert seconds_per_frame(Slow(clock, window), 512, 1024) == pytest.approx(8 * (1 + 1))
-    assert seconds_per_frame(Slow(clock, window), 128, 256) == pytest.approx(0.5 + 1)
+    assert sum(cost_per_frame(Slow(clock, window), 512, 1024)) == pytest.approx(8 * (1 + 1))
+    assert sum(cost_per_frame(Slow(clock, window), 128, 256)) == pytest.approx(0.5 + 1)

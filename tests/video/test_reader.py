@@ -110,7 +110,7 @@ def test_ranges_are_half_open(
 @pytest.mark.parametrize(
     ("start", "end", "said"),
     [
-        ("f12", None, "--start f12 lies past the end"),
+        ("f12", None, "^f12 lies past the end"),
         ("0.48s", None, "past the end"),
         ("1:00:00", None, "12 frames, 0.480 s"),
         ("f5", "f5", "not after"),

@@ -120,11 +120,13 @@ def summary(found: Analysis) -> list[str]:
     if ranges and found.kind != "sharp":
         listed = ", ".join(f"{a}-{b - 1}" for a, b in ranges[:6])
         lines.append(f"needs nothing: frames {listed}{', ...' if len(ranges) > 6 else ''}")
-    lines += [
-        f"--quality {e.quality} ({e.model}): about {rough(e.seconds)} for all of it, "
-        f"{e.memory / 1e9:.1f} GB"
-        for e in found.estimates
-    ]
+    for e in found.estimates:
+        those = "all of it" if e.frames == frames else f"the {e.frames} frames that need it"
+        default = ", taken by default" if e.quality == found.quality else ""
+        lines.append(
+            f"--quality {e.quality} ({e.model}): about {rough(e.seconds)} for {those}, "
+            f"{e.memory / 1e9:.1f} GB{default}"
+        )
     return lines
 
 
@@ -140,12 +142,16 @@ def why(shot: Shot) -> str:
 def found_to_be(found: Analysis) -> str:
     """What blurs it, and how much of it."""
     blurred = sum(frame.kind != "sharp" for frame in found.frames)
+    share = f"{blurred / len(found.frames):.0%}"
+    untouched = all(shot.kind == "sharp" for shot in found.shots)
+    if untouched and 2 * blurred > len(found.frames):
+        return f"{share} of the frames look blurred, but models on trial hardly changed them"
     if found.kind == "sharp":
-        said = "sharp" if blurred == 0 else f"sharp, but for {blurred / len(found.frames):.0%}"
+        said = "sharp" if blurred == 0 else f"sharp, but for {share}"
         tried = sum(shot.kind != "sharp" for shot in found.shots)
         gains = f"{tried} of {len(found.shots)} shots" if len(found.shots) > 1 else "it"
         return f"looks {said}; a model on trial still found blur in {gains}" if tried else said
-    return f"{WORDS[found.kind]}: {blurred / len(found.frames):.0%} of the frames look blurred"
+    return f"{WORDS[found.kind]}: {share} of the frames look blurred"
 
 
 def codec(found: Analysis) -> str:

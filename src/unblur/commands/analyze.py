@@ -30,7 +30,7 @@ from unblur.ops.color import SRGB, from_linear
 from unblur.ops.device import choose_device
 from unblur.ops.shots import FLOOR, RULES, ShotDetector
 from unblur.progress import LOOK, MEASURE, TRY, Job, Listener
-from unblur.restorers.registry import FOR, RESTORED_BY, Blur, Kind, load_model
+from unblur.restorers.registry import FOR, RESTORED_BY, Blur, Kind, choose_quality, load_model
 from unblur.video import open_video, probe
 
 LONGEST = 960
@@ -47,6 +47,9 @@ PIECE = 128
 """Side in pixels of the part of a frame that restorers are tried on."""
 TRIES = 5
 """Frames of a shot that are tried, evenly over it."""
+TRYING = 4.0
+"""Seconds that trying models is expected to take before any was tried, so that a bar does not stand
+at its end meanwhile."""
 TRIED: tuple[Blur, ...] = ("motion", "focus")
 """What their fast restorers are tried for."""
 UNCHANGED, HARDLY_CHANGED = 38.0, 43.0
@@ -96,7 +99,7 @@ class Shot:
     motion: float
     radius: float
     model: str
-    """Recommended."""
+    """What restores it, in the quality that `restore` takes by itself."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class Analysis:
     bits_per_pixel: float | None
     """Of the file; None for images."""
     estimates: tuple[Estimate, ...]
+    quality: Literal["fast", "best"]
+    """What `restore` takes by itself: the best if that is done in ten minutes, or not measured."""
     cells: dict[int, Looked] = field(default_factory=dict, compare=False, repr=False)
     """Where in a frame: maps of motion and radius, a value for each 32 x 32 pixels looked at."""
 
@@ -168,23 +173,23 @@ def analyze(
         UsageError: a range that is none, or frames of no known kind.
         MediaError: the video cannot be read.
     """
-    job = Job(progress)
+    job, later = Job(progress), None if estimate else 0.0
     where = choose_device(device)
     if not isinstance(source, str | os.PathLike):
         if start is not None or end is not None:
             raise UsageError("start and end are for files: take a part of the frames")
         frames = numbered(source)
-        job.begin(LOOK, len(frames), later=None if estimate else 0.0)
-        seen = look_through(frames, len(frames), None, where, job)
+        job.begin(LOOK, len(frames), later=None if estimate else TRYING)
+        seen = look_through(frames, len(frames), None, where, job, later)
         height, width = frames[0].rgb().shape[-2:]
         about = dict(path=Path("frames"), width=width, height=height, interlaced=False)
         return summary(seen, about, None, None, estimate, device, job)
     interlaced = probe(source).interlaced
     with open_video(source, start=start, end=end, deinterlace=interlaced) as reader:
         info = reader.info
-        job.begin(LOOK, reader.frames, later=None if estimate else 0.0)
+        job.begin(LOOK, reader.frames, later=None if estimate else TRYING)
         with closing(prefetch(reader)) as coming:
-            seen = look_through(coming, reader.frames, info.color.transfer, where, job)
+            seen = look_through(coming, reader.frames, info.color.transfer, where, job, later)
     if not seen.looks:
         raise MediaError(f"{source} holds no frames in the chosen range")
     path = Path(source)
@@ -323,8 +328,12 @@ def look_through(
     transfer: str | None,
     where: torch.device,
     job: Job,
+    later: float | None,
 ) -> Seen:
-    """Looks at every third frame, or at each where there are few, and at all for cuts."""
+    """Looks at every third frame, or at each where there are few, and at all for cuts.
+
+    `later` is how many seconds the stages after it are expected to take; None: not known.
+    """
     looker = Looker(where)
     detector = ShotDetector()
     seen = Seen()
@@ -361,11 +370,11 @@ def look_through(
         look(*waiting, None)
     seen.count = len(detector.differences)
     seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
-    try_shots(seen, where, job)
+    try_shots(seen, where, job, later)
     return seen
 
 
-def try_shots(seen: Seen, where: torch.device, job: Job) -> None:
+def try_shots(seen: Seen, where: torch.device, job: Job, later: float | None) -> None:
     """Says of each shot how it is blurred, by its looks and by what restorers do to it."""
     chosen = []
     for start, stop in seen.shots:
@@ -374,7 +383,7 @@ def try_shots(seen: Seen, where: torch.device, job: Job) -> None:
         chosen.append(some)
     trials = len(TRIED) * sum(map(len, chosen))
     if trials:
-        job.begin(TRY, trials, later=job.later)
+        job.begin(TRY, trials, later=later)
     trier = Trier(where) if trials else None
     done = count(1)
     for (start, stop), pieces in zip(seen.shots, chosen, strict=True):
@@ -392,7 +401,7 @@ def look_for_blur(
     job: Job,
 ) -> tuple[list[ops.Shot], list[Kind]]:
     """The shots of a video, counted from its first frame here, and how each is blurred."""
-    seen = look_through(frames, expected, transfer, where, job)
+    seen = look_through(frames, expected, transfer, where, job, job.later)
     shots = [ops.Shot(start - seen.first, stop - seen.first) for start, stop in seen.shots]
     return shots, seen.kinds
 
@@ -415,14 +424,18 @@ def summary(
     found: list[Estimate] = []
     if estimate:
         found = estimates(frames, (about["height"], about["width"]), device, job)
+    slow = next((each.seconds for each in found if each.quality == "best"), 0.0)
+    quality = choose_quality("auto", lambda: slow)
     return Analysis(
         **about,
         frame_rate=rate,
         frames=tuple(looks),
         count=seen.first + seen.count,
         shots=tuple(
-            shot_of(*shot, kind, looks) for shot, kind in zip(seen.shots, seen.kinds, strict=True)
+            shot_of(*shot, kind, looks, quality)
+            for shot, kind in zip(seen.shots, seen.kinds, strict=True)
         ),
+        quality=quality,
         kind=kind,
         blockiness=mean([look.blockiness for look in looks]),
         noise=mean([look.noise for look in looks]),
@@ -473,7 +486,9 @@ def looks_of(start: int, stop: int, looks: Sequence[FrameLook]) -> list[FrameLoo
     return own or [min(looks, key=lambda look: abs(look.index - start))]
 
 
-def shot_of(start: int, stop: int, kind: Kind, looks: Sequence[FrameLook]) -> Shot:
+def shot_of(
+    start: int, stop: int, kind: Kind, looks: Sequence[FrameLook], quality: Literal["fast", "best"]
+) -> Shot:
     """A shot in numbers, and what to restore it with."""
     own = looks_of(start, stop, looks)
     return Shot(
@@ -483,7 +498,7 @@ def shot_of(start: int, stop: int, kind: Kind, looks: Sequence[FrameLook]) -> Sh
         kind=kind,
         motion=mean([look.motion for look in own]),
         radius=mean([look.radius for look in own]),
-        model=RESTORED_BY[kind][1],
+        model=RESTORED_BY[kind][quality == "best"],
     )
 
 

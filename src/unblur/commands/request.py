@@ -14,9 +14,10 @@ from typing import Any, Literal, TypedDict, get_args
 
 import torch
 
+from unblur.commands.cost import models_for
 from unblur.commands.resume import Chosen
 from unblur.engine.by_shot import ByShot
-from unblur.engine.estimate import Cost, cost_per_frame, seconds_per_frame, side_for
+from unblur.engine.estimate import SMALL_SIDE, Cost, cost_per_frame, side_for
 from unblur.engine.fusion import Fuse, Fusion, choose_fusion, choose_radius
 from unblur.engine.plan import MemoryPlan, choose_fit
 from unblur.engine.rendition import choose_rendition
@@ -30,7 +31,6 @@ from unblur.ops.shots import Shot
 from unblur.progress import Job, Listener, Plan
 from unblur.restorers.base import NO_STAND_IN, Precision, Restorer, RestorerInfo
 from unblur.restorers.registry import (
-    BEST,
     FOR,
     NOTHING,
     RESTORED_BY,
@@ -39,6 +39,7 @@ from unblur.restorers.registry import (
     Quality,
     choose_model,
     choose_precision,
+    choose_quality,
     choose_scale,
     load_model,
     model_of,
@@ -264,10 +265,12 @@ class Request:
         lengths = [shot.stop - shot.start for shot in shots]
         models = before.models if before is not None else None
         if models is None:
-            pairs = zip(lengths, kinds, strict=True)
-            blurred = sum(length for length, kind in pairs if kind != "sharp")
-            chosen = self._chosen(size, blurred) if blurred else NOTHING
-            models = tuple(RESTORED_BY[kind][chosen == BEST] for kind in kinds)
+            frames: Counter[Kind] = Counter()
+            for length, kind in zip(lengths, kinds, strict=True):
+                frames[kind] += length
+            slow = partial(self._seconds, size, models_for(frames, "best"))
+            quality = choose_quality(self.options["quality"], slow)
+            models = tuple(RESTORED_BY[kind][quality == "best"] for kind in kinds)
         parts: Counter[str] = Counter()
         for length, model in zip(lengths, models, strict=True):
             parts[model] += length
@@ -359,21 +362,25 @@ class Request:
             chosen = self._chosen(size, frames)
         return self._load(chosen, precision)
 
-    def _seconds(self, size: tuple[int, int], frames: int | None) -> float | None:
-        """What so many frames take with the best model."""
-        if frames is None:
-            return None
-        best = FOR[self.options["blur"]][1]
-        if best not in self.costs:
+    def _seconds(self, size: tuple[int, int], parts: Mapping[str, int]) -> float:
+        """What frames take, by the model that restores them."""
+        side = side_for(sum(parts.values()), *size) or SMALL_SIDE
+        seconds = 0.0
+        for name, frames in parts.items():
             precision = self.options["precision"]
-            restorer = load_model(best, device=str(self.device), precision=precision)
-            self.costs[best] = Cost(run=seconds_per_frame(restorer, *size))
-        return frames * sum(self.costs[best])
+            restorer = load_model(name, device=str(self.device), precision=precision)
+            fusion = choose_fusion(self.options["fuse"], restorer.info, self.device)
+            seconds += frames * sum(self._cost(restorer, size, side, fusion))
+        return seconds
 
     def _chosen(self, size: tuple[int, int], frames: int | None) -> str:
         """The model for so many frames, where none is named."""
-        seconds = partial(self._seconds, size, frames)
-        return choose_model(self.options["quality"], seconds, self.options["blur"])
+        blur = self.options["blur"]
+
+        def seconds() -> float | None:
+            return None if frames is None else self._seconds(size, {FOR[blur][1]: frames})
+
+        return choose_model(self.options["quality"], seconds, blur)
 
     def _cost(
         self, restorer: Restorer, size: tuple[int, int], side: int, fusion: Fusion | None

@@ -74,10 +74,10 @@ def restore_still(
     with near as reader:
         frames = list(reader)
         place = frame.index - reach.start
-        runner = _still_runner(wanted, job, reader, frames, place, 2 * spread + 1)
-        after, many = frame.rgb(), 1
+        many = min(len(frames), place + spread + 1) - max(0, place - spread)
+        runner = _still_runner(wanted, job, reader, frames, place, many)
+        after = frame.rgb()
         if runner is not None:
-            many = min(len(frames), place + spread + 1) - max(0, place - spread)
             job.begin(RESTORE, many, sum(runner.cost) or None)
             runner.tick = job.at
             part = range(place, place + 1)

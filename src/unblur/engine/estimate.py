@@ -90,8 +90,3 @@ def cost_per_frame(
         for _ in fuse(((None, before, restored) for _ in range(count)), fusion):
             pass
         return cost._replace(fuse=grow * (time.perf_counter() - began) / count)
-
-
-def seconds_per_frame(restorer: Restorer, height: int, width: int) -> float:
-    """The same in one number."""
-    return sum(cost_per_frame(restorer, height, width))

@@ -103,11 +103,17 @@ def choose_model(quality: Quality, seconds: Callable[[], float | None], blur: Bl
         seconds: what the job would take with the best model; None where its length is not known.
         blur: what it is to be good at.
     """
-    fast, best = FOR[blur]
+    return FOR[blur][choose_quality(quality, seconds) == "best"]
+
+
+def choose_quality(
+    quality: Quality, seconds: Callable[[], float | None]
+) -> Literal["fast", "best"]:
+    """The same for a job that several presets may do."""
     if quality == "auto":
         needed = seconds()
-        return fast if needed is None or needed > LONGEST else best
-    return fast if quality == "fast" else best
+        return "fast" if needed is None or needed > LONGEST else "best"
+    return quality
 
 
 def load_model(

@@ -85,6 +85,16 @@ class Codec:
     share: float = 0.09
     """Of the bytes of the samples that a clip with noise was measured to take by default."""
 
+    def encoder_bytes(self, frame: int, frames: int | None) -> int:
+        """Bytes that its encoder takes at its peak, about.
+
+        Args:
+            frame: bytes of the samples of a frame.
+            frames: how many will come; None where that is not known.
+        """
+        count = self.ahead if frames is None else min(frames, self.ahead)
+        return self.holds * frame * 2 // 3 * count // self.ahead
+
 
 _MATROSKA = Fraction(1, 1000)
 CONTAINERS = {

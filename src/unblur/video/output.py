@@ -31,6 +31,8 @@ def check_target(
     folder = target.parent
     if not folder.is_dir():
         raise UsageError(f"cannot write {given}: the folder {folder} does not exist; create it")
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UsageError(f"cannot write in {folder}: permission denied; choose another folder")
     if target.is_dir():
         raise UsageError(f"cannot write {given}: it is a folder; name a file in it")
     if target.is_symlink():

@@ -326,7 +326,7 @@ def _range(
     if start is not None:
         first = place(parse_time(start))
         if first >= count:
-            raise UsageError(f"--start {start} lies past the end: {length}")
+            raise UsageError(f"{start} lies past the end: {length}")
     last = count
     if end is not None:
         last = place(parse_time(end))

@@ -153,7 +153,7 @@ def _span(
 
     first = 0 if start is None else place(start)
     if first >= len(timeline):
-        raise UsageError(f"--start {start} lies past the end: {length}")
+        raise UsageError(f"{start} lies past the end: {length}")
     if end is None:
         return Span(first, len(timeline), timeline)
     past = (

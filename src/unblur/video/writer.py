@@ -142,10 +142,8 @@ class FileWriter(Closing):
 
     def encoder_bytes(self, frames: int | None) -> int:
         """Bytes that the encoder takes at its peak, about, where so many frames will come."""
-        width, height = self._size
-        codec, most = self._choice.codec, frame_bytes(self._choice.pixel_format, width, height)
-        count = codec.ahead if frames is None else min(frames, codec.ahead)
-        return codec.holds * most * 2 // 3 * count // codec.ahead
+        samples = frame_bytes(self._choice.pixel_format, *self._size)
+        return self._choice.codec.encoder_bytes(samples, frames)
 
     def write(self, frame: Frame) -> None:
         """Encodes one frame. Frames come in presentation order.

@@ -134,29 +134,25 @@ def analyze(desk: Desk) -> dict[str, Any]:
 
 def estimate(desk: Desk) -> dict[str, Any]:
     """Time and memory that restoring would take, by a short run."""
-    from unblur.commands.cost import cost_of, models_for
-    from unblur.engine.estimate import seconds_per_frame
+    from unblur.commands.cost import cost_as_chosen, cost_of, models_for
     from unblur.ops.device import choose_device
-    from unblur.restorers.registry import BEST, choose_model, load_model, preset
+    from unblur.restorers.registry import preset
 
     info, r = checked(desk), desk.request
     size = info.height, info.width
     where = desk.limits["device"]
     name, kinds = r["model"], r["kinds"]
     frames = sum(kinds.values()) if kinds else frames_in(desk, info)
-    parts = {name: frames}
-    if name == "auto":  # as `restore` chooses
-        kinds = kinds or {"motion": frames}
-        blurred = frames - kinds.get("sharp", 0)
-        chosen = choose_model(
-            r["quality"], lambda: blurred * seconds_per_frame(load_model(BEST, device=where), *size)
-        )
-        parts = models_for(kinds, "best" if chosen == BEST else "fast")
-    parts = {name: many for name, many in parts.items() if not preset(name).info.passes_through}
+    kinds = kinds or {"motion": frames}
+    passes = preset(name).info.passes_through or (name == "auto" and not models_for(kinds, "best"))
     facts = {"device": str(choose_device(where)), "frames": frames}
-    if not parts or r["strength"] == 0:
+    if passes or r["strength"] == 0:
         return {"seconds": 0.0, "memory": 0, "model": "none", **facts}
-    found = cost_of(parts, size, where, desk.limits["max_memory"])
+    limit = desk.limits["max_memory"]
+    if name == "auto":
+        found = cost_as_chosen(kinds, r["quality"], size, where, limit)
+    else:
+        found = cost_of({name: frames}, size, where, limit)
     return {"seconds": found.seconds, "memory": found.memory, "model": found.model, **facts}
 
 
