@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from unblur.atlas.fitting.paper import PaperModel
 from unblur.atlas.fitting.presets import PRESETS, FitConfig
 from unblur.data.codec import Encoding, decode, encode
 from unblur.engine.fusion import Fusion, fuse
+from unblur.errors import UnblurError, UsageError
 from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.models import aligned, bsstnet, dabit
 from unblur.models.maxim import Maxim, MaximConfig
@@ -126,6 +128,8 @@ def measure(bench: Bench, minutes: float, only: str = "") -> list[Row]:
         table.write("gpu", about, rows, show=False)  # a kill leaves what there is
         if time.monotonic() > end:
             break
+    if not rows:
+        raise UsageError(f"--only {only}: no row begins so; without it all are named as they come")
     table.write("gpu", about, rows)
     return rows
 
@@ -533,4 +537,7 @@ def disk_case(bench: Bench, size: Size, radius: float) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UnblurError as error:  # a wrong name is no fault of the script
+        sys.exit(f"error: {error}")

@@ -35,6 +35,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -45,7 +46,7 @@ from pathlib import Path
 import torch
 
 from unblur import weights
-from unblur.errors import UsageError
+from unblur.errors import UnblurError, UsageError
 from unblur.guidance.flow import dis_flow
 from unblur.ops.device import choose_device
 from unblur.progress import Progress
@@ -507,4 +508,7 @@ def wait(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UnblurError as error:  # a wrong name is no fault of the script
+        sys.exit(f"error: {error}")
