@@ -2,11 +2,13 @@
 
 Usage: python benchmarks/trust.py curve TEXTURES MODEL... [--scenes N]
        python benchmarks/trust.py measure MODEL... [--clips N]
+       python benchmarks/trust.py others MODEL... [--clips N]
 
 `curve` renders scenes of a texture bank, blurred and sharp, encodes them coarsely, and prints for
 quantizers of H.264 which part of the change that a model makes would be best by least squares.
 `measure` prints gains on held-out clips, blurred and sharp, with all of the change and with
-`ops.trust`. Not fused. One frame of each clip.
+`ops.trust`. `others` prints what becomes of frames that look otherwise: out of other encoders, with
+noise, with letters over them, drawn. Not fused. One frame of each clip.
 """
 
 from __future__ import annotations
@@ -22,22 +24,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.data.codec import Encoding, encode, images, of_images
+import unblur
+from unblur.data.codec import Encoding, encode, images, of_images, through
 from unblur.engine.run import trusted
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.models import ClipFrame
 from unblur.evaluation.rendered import DAYLIGHT, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
+from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.trust import BLOCK
 from unblur.restorers.base import Restorer
 from unblur.restorers.registry import load_model
 from unblur.synth import TextureBank, render, sample_scenes
+from unblur.training.footage import Draws, Titles
 from unblur.video.quantizer import REQUEST, quantizers
 
 SIDE, LENGTH = 256, 7
 SPEEDS, RADII = ((2, 6), (6, 12), (12, 26)), ((1, 3), (2, 5), (5, 9))
 RATES = ("28", "32", "36", "40", "44")
 COARSE = (None, "23", "29", "34", "38", "42", "46")
+CODERS = {
+    "H.265, crf 34": Encoding("libx265", {"crf": "34", "x265-params": "log-level=none"}),
+    "VP9, crf 46": Encoding("libvpx-vp9", {"crf": "46", "b": "0", "cpu-used": "4"}),
+    "AV1, crf 48": Encoding("libsvtav1", {"crf": "48", "preset": "8"}),
+    "MPEG-4, quantizer 12": Encoding("mpeg4", {"flags": "+qscale", "global_quality": "1416"}),
+    "JPEG, quantizer 12": Encoding("mjpeg", {"flags": "+qscale", "global_quality": "1416"}),
+}
+"""Coarse, each."""
+NOISE = (4, 8, 16)
+"""Deviations, of 255."""
+LEVELS = 5
+"""Of each colour of a drawn image."""
 STEP = 3
 """Quantizers that stand together."""
 
@@ -127,6 +144,63 @@ def measure(models: list[str], clips: int) -> None:
             print(f"| {name} | {kind} | {rate} | {' | '.join(words)} |", flush=True)
 
 
+def others(models: list[str], clips: int) -> None:
+    """Prints gains and PSNR, means and the worst, on frames unlike those that most videos hold.
+
+    And how many of the clips `auto` would restore.
+    """
+    for name in models:
+        restorer = load_model(name, device="cpu")
+        suite = find_suite("synth-focus" if name.startswith("focus") else "synth-motion", Sources())
+        rows: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
+        makers = list(suite.clips(Sources()))
+        for number, make in enumerate(makers[1 :: len(makers) // clips]):
+            clip = make()
+            t = clip.scored[len(clip.scored) // 2]
+            near = slice(max(0, t - 2), t + 4)
+            for what, given, truth, where in unlike(clip.blurred[near], clip.sharp[near], number):
+                small = Clip("clip", (given * 255).round() / 255, truth, (t - near.start,))
+                before, after, wanted = restored(restorer, small)
+                error = float(((after - wanted) ** 2 * where).mean() / where.mean())
+                better = gain(*(x * where for x in (before, after, wanted)))
+                touched = unblur.analyze(small.blurred, estimate=False).kind != "sharp"
+                rows[what].append((better, -10 * np.log10(error), touched))
+        for what, row in rows.items():
+            better, psnr, touched = zip(*row, strict=True)
+            words = [f"{np.mean(x):+.2f} ({min(x):+.2f})" for x in (better, psnr)]
+            print(f"| {name} | {what} | {' | '.join(words)} | {sum(touched)} of {len(row)} |")
+
+
+def unlike(
+    blurred: Tensor, sharp: Tensor, number: int
+) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+    """Frames (T, 3, H, W) by what is odd about them, their truth, and where to look (1, H, W)."""
+    whole = torch.ones_like(sharp[0, :1])
+    dice = torch.Generator().manual_seed(number)
+    for kind, frames in (("blurred", blurred), ("sharp", sharp)):
+        for what, encoding in CODERS.items():
+            yield f"{kind}, {what}", through(frames, encoding), sharp, whole
+        for sigma in NOISE:
+            noisy = frames + sigma / 255 * torch.randn(frames.shape, generator=dice)
+            yield f"{kind}, noise of {sigma}", noisy.clamp(0, 1), sharp, whole
+        titles = Titles(frames.shape[-2:], Draws(number))
+        there = (titles(frames) != frames).any(1).any(0, keepdim=True).float()
+        there = F.max_pool2d(there, 9, 1, 4)
+        yield f"{kind}, letters", titles(frames), titles(sharp), there
+        yield f"{kind}, beside letters", titles(frames), titles(sharp), 1 - there
+    pictures = drawn(sharp)
+    yield "drawn, sharp", pictures, pictures, whole
+    rough = through(pictures, Encoding("libx264", {"crf": "29"}))
+    yield "drawn, sharp, H.264 at crf 29", rough, pictures, whole
+
+
+def drawn(frames: Tensor) -> Tensor:
+    """Frames (T, 3, H, W) in a few flat colours with dark lines around them."""
+    flat = (gaussian_blur(frames, 2.0) * (LEVELS - 1)).round() / (LEVELS - 1)
+    grown = F.max_pool2d(flat, 3, 1, 1), -F.max_pool2d(-flat, 3, 1, 1)
+    return torch.where((grown[0] - grown[1]).amax(1, keepdim=True) > 0, 0.08, flat)
+
+
 def gain(before: Tensor, after: Tensor, truth: Tensor) -> float:
     """In dB of PSNR."""
     errors = [float(((x.clamp(0, 1) - truth) ** 2).mean()) for x in (before, after)]
@@ -144,9 +218,14 @@ def main() -> None:
     measuring = verbs.add_parser("measure")
     measuring.add_argument("models", nargs="+")
     measuring.add_argument("--clips", type=int, default=6)
+    other = verbs.add_parser("others")
+    other.add_argument("models", nargs="+")
+    other.add_argument("--clips", type=int, default=6)
     options = parser.parse_args()
     if options.verb == "curve":
         curve(options.models, options.textures, options.scenes)
+    elif options.verb == "others":
+        others(options.models, options.clips)
     else:
         measure(options.models, options.clips)
 

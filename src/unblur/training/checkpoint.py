@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from unblur.disk import read_bytes, sync, sync_tree
@@ -44,8 +44,9 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
     sums = []
     for count, shard in enumerate(shards(tensors), 1):
         path = new / f"state-{count:03}.safetensors"
-        save_file(shard, path)
-        sums.append(zlib.crc32(path.read_bytes()))
+        content = to_bytes(shard)
+        path.write_bytes(content)
+        sums.append(zlib.crc32(content))
     index = {"shards": len(sums), "shapes": shapes, "facts": dict(facts), "sums": sums}
     index["check"] = _check(index)
     (new / INDEX).write_text(json.dumps(index, indent=1))
