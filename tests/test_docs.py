@@ -1,7 +1,9 @@
-"""Links between the pages of the repository lead somewhere."""
+"""Links between pages lead somewhere, and examples in docstrings give what they say."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -12,6 +14,10 @@ PAGES = sorted(
     path
     for folder in ("", "docs", "docs/log", "benchmarks/results", "src/unblur/weights", "examples")
     for path in (ROOT / folder).glob("*.md")
+)
+SOURCES = ROOT / "src"
+EXAMPLES = sorted(
+    path for path in SOURCES.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -33,3 +39,11 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             lost.append(link)
     assert not lost
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: str(p.relative_to(SOURCES)))
+def test_examples_give_what_they_say(path: Path) -> None:
+    parts = path.relative_to(SOURCES).with_suffix("").parts
+    module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+    found = doctest.testmod(module)
+    assert (found.attempted > 0, found.failed) == (True, 0)

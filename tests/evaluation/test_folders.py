@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from itertools import pairwise
 
@@ -14,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unblur
-from unblur.cli import main, reproduce
+from unblur.cli import main
 from unblur.errors import MediaError, UsageError
-from unblur.evaluation import folders, plots, protocols, rendered, run
+from unblur.evaluation import rendered
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.folders import folder_clips
 from unblur.evaluation.protocols import PROTOCOLS, fair_windows, paper_windows
@@ -172,12 +171,6 @@ def test_a_folder_of_another_layout_is_said(tmp_path):
     write_set(tmp_path, "gopro", {"a": 6})
     with pytest.raises(MediaError, match="does not look like reds"):
         unblur.evaluate(f"reds:{tmp_path}", models=[])
-
-
-@pytest.mark.parametrize("module", [protocols, folders, plots, run, reproduce])
-def test_examples(module):
-    found = doctest.testmod(module)
-    assert (found.attempted > 0, found.failed) == (True, 0)
 
 
 def test_frames_are_read_as_they_lie(tmp_path):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
 
-import unblur.metrics.functional
 from unblur.metrics import (
     added_gradient,
     blur_effect,
@@ -30,12 +27,6 @@ def pair(seed: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     truth = gaussian_blur(torch.rand(2, 3, 40, 52, generator=generator), 1.0)
     return (truth + noise * torch.randn(truth.shape, generator=generator)).clamp(0, 1), truth
-
-
-@pytest.mark.parametrize("module", [unblur.metrics.functional])
-def test_examples(module):
-    assert doctest.testmod(module).failed == 0
-    assert doctest.testmod(module).attempted > 0
 
 
 def test_psnr_and_ssim_equal_scikit_image():

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
 
-import unblur.metrics.temporal
 from unblur.metrics import tof, tpsnr_diff, warp_error
 from unblur.metrics.temporal import flows
 from unblur.ops.gaussian import gaussian_blur
@@ -25,11 +22,6 @@ def moving():
     wide = gaussian_blur(torch.rand(3, 96, 140, generator=generator), 2.0)
     wide = (wide - wide.min()) / (wide.max() - wide.min())
     return torch.stack([wide[..., 3 * t : 3 * t + 128] for t in range(3)])
-
-
-def test_examples():
-    found = doctest.testmod(unblur.metrics.temporal)
-    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_tof_equals_that_of_the_release(goldens):
