@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur import weights
-from unblur.commands.analyze import LIKELY, kind_of
+from unblur.commands.analyze import LIKELY, kind_of, steady
 from unblur.data.codec import Encoding, decode, through
 from unblur.disk import write_file
 from unblur.evaluation.encoded import FOLDER
@@ -57,6 +57,8 @@ EITHER = 0.5
 BATCH = 16
 WATCH = 500
 """Steps after which frames of other scenes are looked at."""
+SHOWN = 4
+"""Frames of a held-out scene that are looked at."""
 CHUNK = 100
 """Scenes in a file of the pool."""
 WATCHED, OTHERS = 200, 100_000
@@ -284,13 +286,15 @@ def train(
 
 
 def held_out_frames(suite: str, encoded: int | None) -> list[Example]:
-    """Two frames of each scene of a suite."""
+    """Four frames of each scene of a suite, in their order."""
     found = []
     for i, maker in enumerate(find_suite(suite, Sources()).clips(Sources())):
         _, config, _, seed = maker.args  # type: ignore[attr-defined]
         generator = torch.Generator().manual_seed(seed)
         clip = render(
-            sample_scenes(config, held_out(), 1, generator), SIDE, SIDE, 5, truth={"extent", "coc"}
+            sample_scenes(config, held_out(), 1, generator),
+            *(SIDE, SIDE, SHOWN + 1),
+            truth={"extent", "coc"},
         )
         assert clip.extent is not None
         assert clip.coc is not None
@@ -299,7 +303,7 @@ def held_out_frames(suite: str, encoded: int | None) -> list[Example]:
             with zipfile.ZipFile(FOLDER / f"{suite}-{encoded}.zip") as archive:
                 frames = decode(archive.read(f"{i:02}.mkv"))
         frames = (frames * 255).round() / 255
-        for t in (2, 4):
+        for t in range(1, SHOWN + 1):
             truth = Truth.of(clip.extent[0, t], clip.coc[0, t])
             found.append(Example.of(frames, t, t - 1, truth))
     return found
@@ -349,14 +353,18 @@ def shares(pairs: list[tuple[tuple[float, float], Truth]]) -> str:
 
 
 def measure(network: Look) -> None:
-    """Prints the shares that are right, by suite and in all, and what is taken for what."""
+    """Prints the shares that are right, by suite and in all, and what is taken for what.
+
+    Of every other frame, each judged with those beside it.
+    """
     for encoded in (None, 23, 29):
         every: list[tuple[tuple[float, float], Truth]] = []
         for suite in SUITES:
             examples = held_out_frames(suite, encoded)
-            pairs = [
-                (c, e.truth) for c, e in zip(chances(network, examples), examples, strict=True)
-            ]
+            seen = chances(network, examples)
+            scenes = [steady(seen[n : n + SHOWN]) for n in range(0, len(seen), SHOWN)]
+            steadied = [chance for scene in scenes for chance in scene]
+            pairs = [(c, e.truth) for c, e in zip(steadied, examples, strict=True)][1::2]
             print(f"| {encoded} | {suite} | {shares(pairs)} |")
             every += pairs
         print(f"| {encoded} | all | {shares(every)} |")

@@ -15,6 +15,7 @@ import torch
 import unblur
 from unblur.cli import main
 from unblur.cli.analyze import found_to_be, summary, why
+from unblur.commands import analyze
 from unblur.commands.analyze import Crop, Trier, blockiness, kind_of, kind_tried
 from unblur.commands.report import as_png, page, timeline
 from unblur.commands.request import DEFAULTS, request
@@ -228,6 +229,19 @@ def test_blocks_stand_out():
     blocks = smooth[:, ::8, ::8].repeat_interleave(8, 1).repeat_interleave(8, 2)
     assert blockiness(smooth) < 0.1
     assert blockiness(smooth + 0.3 * (blocks - smooth)) > 1
+
+
+def test_a_frame_is_judged_with_those_beside_it_in_its_shot(found):
+    chances = [0.9, 0.3, 0.9, 0.1, 0.1]
+    frames = [
+        replace(found.frames[0], index=n, chance_motion=chance, chance_focus=0.2)
+        for n, chance in enumerate(chances)
+    ]
+    steadied = analyze.steadied(frames, [(0, 3), (3, 5)])
+    assert [look.kind for look in steadied] == ["motion"] * 3 + ["sharp"] * 2
+    assert [look.chance_focus for look in steadied] == pytest.approx([0.2] * 5)
+    assert [look.chance_motion for look in steadied[3:]] == pytest.approx([0.1] * 2)
+    assert analyze.steadied(frames, [(n, n + 1) for n in range(5)])[1].kind == "sharp"
 
 
 def test_kinds_follow_from_chances():

@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import count, groupby
 from pathlib import Path
@@ -79,6 +79,7 @@ class FrameLook:
     radius: float
     """Of the circle of confusion in pixels, likewise."""
     chance_motion: float
+    """Of being blurred so, as it and the frames looked at before and after it in its shot say."""
     chance_focus: float
     blockiness: float
     """Steps at the limits of a codec's blocks over those elsewhere, less 1."""
@@ -304,7 +305,7 @@ def kind_tried(kind: Kind, motion: float, focus: float, share: float = 1.0) -> K
 
     `share` is that of the pieces, which were changed so, in the area of a frame.
 
-    >>> kind_tried("sharp", 37.0, 55.0), kind_tried("sharp", 35.0, 33.0)
+    >>> kind_tried("sharp", 39.0, 55.0), kind_tried("sharp", 35.0, 33.0)
     ('sharp', 'focus')
     >>> kind_tried("sharp", 35.0, 33.0, share=0.1), kind_tried("motion", 35.0, 33.0, share=0.1)
     ('sharp', 'motion')
@@ -370,6 +371,7 @@ def look_through(
         look(*waiting, None)
     seen.count = len(detector.differences)
     seen.shots = [(seen.first + s.start, seen.first + s.stop) for s in detector.shots()]
+    seen.looks = steadied(seen.looks, seen.shots)
     try_shots(seen, where, job, later)
     return seen
 
@@ -471,6 +473,33 @@ def summed_up(frame: Looking, looked: Looked, shrunk: int, rgb: Tensor) -> Frame
         blockiness=blockiness(rgb),
         noise=looked.noise,
     )
+
+
+def steadied(looks: Sequence[FrameLook], shots: Sequence[tuple[int, int]]) -> list[FrameLook]:
+    """Looks at frames, each judged with the ones before and after it in its shot."""
+    found = list(looks)
+    for start, stop in shots:
+        own = [n for n, look in enumerate(looks) if start <= look.index < stop]
+        chances = steady([(looks[n].chance_motion, looks[n].chance_focus) for n in own])
+        for n, (motion, focus) in zip(own, chances, strict=True):
+            kind = kind_of(motion, focus)
+            found[n] = replace(looks[n], kind=kind, chance_motion=motion, chance_focus=focus)
+    return found
+
+
+def steady(chances: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Chances of frames in a row, each the mean with the ones before and after it, as log odds.
+
+    >>> [round(motion, 2) for motion, _ in steady([(0.9, 0.0), (0.3, 0.0), (0.9, 0.0)])]
+    [0.66, 0.77, 0.66]
+    """
+    if not chances:
+        return []
+    odds = torch.tensor(chances, dtype=torch.float64).logit(1e-6)  # (T, 2)
+    around = F.pad(odds.T[None], (1, 1), mode="constant")
+    count = F.pad(torch.ones(1, 1, len(chances), dtype=torch.float64), (1, 1))
+    mean = F.avg_pool1d(around, 3, 1) / F.avg_pool1d(count, 3, 1)  # (1, 2, T)
+    return [(motion, focus) for motion, focus in mean[0].T.sigmoid().tolist()]
 
 
 def kind_of(motion: float, focus: float) -> Kind:
