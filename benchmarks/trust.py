@@ -26,7 +26,7 @@ from torch import Tensor
 
 import unblur
 from unblur.data.codec import Encoding, encode, images, of_images, through
-from unblur.engine.run import trusted
+from unblur.engine.guard import trusted
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.models import ClipFrame
 from unblur.evaluation.rendered import DAYLIGHT, moving, unfocused

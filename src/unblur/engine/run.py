@@ -13,6 +13,7 @@ from torch import Tensor
 from unblur.engine.arrivals import Arrivals, Focus, gathered
 from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
+from unblur.engine.guard import guarded
 from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import MemoryPlan, candidates
@@ -23,7 +24,6 @@ from unblur.ops import memory
 from unblur.ops.finest import finest_patterns
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike, Shot, ShotDetector
-from unblur.ops.trust import Encoded, trust
 from unblur.restorers.base import Priors, Restorer, Window
 
 P = TypeVar("P", bound=FrameLike)
@@ -209,7 +209,7 @@ class Runner:
             positions = [window.inputs.index(i) for i in window.outputs]
             restored = self._run_window(images, positions, priors)  # (n, 3, sH, sW)
             frames = [held.get(start + i)[0] for i in window.outputs]
-            restored = trusted(frames, images[positions], restored)
+            restored = guarded(frames, images, positions, restored, self.look)
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
             add_to(found, window.outputs, restored, first)
@@ -231,7 +231,8 @@ class Runner:
 
         Where the frames of the outputs are given, how they were encoded counts.
         """
-        restored = trusted(frames, images[outputs], self._run_window(images, outputs, priors))
+        restored = self._run_window(images, outputs, priors)
+        restored = guarded(frames, images, outputs, restored, self.look)
         return self._put_back(images[outputs], restored)
 
     def _run_window(
@@ -327,21 +328,6 @@ class Runner:
             self.fit = MemoryPlan(smaller.pop(0), self.fit.window)
             if self.refitted is not None:
                 self.refitted(self.fit)
-
-
-def trusted(
-    frames: Sequence[FrameLike],
-    images: Tensor,  # (n, 3, H, W)
-    restored: Tensor,  # (n, 3, scale * H, scale * W)
-) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """What was made of frames, by as much as their encoder left to make something of; in place."""
-    for n, frame in enumerate(frames):
-        quantizers = frame.quantizers() if isinstance(frame, Encoded) else None
-        share = None if quantizers is None else trust(quantizers, *images.shape[-2:])
-        if share is not None:
-            before, part = (bicubic(x[None], restored.shape[-2:])[0] for x in (images[n], share))
-            restored[n] = torch.lerp(before.clamp(0, 1), restored[n], part.to(restored.device))
-    return restored
 
 
 def add_to(found: dict[int, Tensor], outputs: Sequence[int], restored: Tensor, first: int) -> None:

@@ -1,0 +1,85 @@
+"""What stands still before something that moves: letters, logos and marks laid over a film.
+
+Motion did not blur it, but networks take it for a part of what moves, and drag it along.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.ops.gaussian import gaussian_blur
+
+EDGE = 0.03
+"""Least gradient, of the range for each pixel, of what counts as drawn."""
+ALIKE = 0.3
+"""Part of a gradient by which it may differ in frames in which it stands still."""
+AROUND = 4.0
+"""Deviation in pixels of the surroundings in which edges of all directions must stand still."""
+CORNER = 0.12
+"""Least part of the weaker direction in what stands still there: along its own direction an edge
+looks the same wherever it moves."""
+FEW = 0.05 * EDGE**2
+"""Least square of a gradient, in the mean over its surroundings, in the weaker direction."""
+MOVED, SURROUNDINGS, MANY = 0.02, 8.0, 0.3
+"""Change of the range from frame to frame that is motion; deviation in pixels of the surroundings,
+and their part that moves, where something stands still before them."""
+GROWN, CLOSED, SOFT = 2, 2, 1.0
+"""Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
+gaps in it are closed; deviation of its border."""
+
+
+def gradient(image: Tensor) -> Tensor:
+    """Of the mean over colours of an image (3, H, W): (2, H, W), of the range for each pixel."""
+    mean = F.pad(image.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    dx = mean[1:-1, 2:] - mean[1:-1, :-2]
+    dy = mean[2:, 1:-1] - mean[:-2, 1:-1]
+    return torch.stack((dx, dy)) / 2
+
+
+def standing(images: Tensor, t: int) -> Tensor | None:
+    """Where an image stands still before something that moves.
+
+    There its gradients are those of the images beside it, and of the next one on either side, in
+    all directions, while much around it changes. A pan leaves edges along itself as they are, but
+    those alone. Where nothing moves, nothing stands before another.
+
+    Args:
+        images: (T, 3, H, W), encoded RGB in [0, 1], a row of frames of one shot.
+        t: which of them.
+
+    Returns:
+        (1, H, W), 0 to 1 with soft borders; None where nothing does.
+    """
+    near, far = ([n for n in (t - d, t + d) if 0 <= n < len(images)] for d in (1, 2))
+    if not near:
+        return None
+    here = images[t]
+    edges = gradient(here)  # (2, H, W)
+    length = edges.norm(dim=0)
+
+    def alike(n: int) -> Tensor:
+        return (gradient(images[n]) - edges).norm(dim=0) < ALIKE * length
+
+    still = length > EDGE
+    for n in near:
+        still &= alike(n)
+    if far:
+        still &= torch.stack([alike(n) for n in far]).any(0)
+    if not still.any():
+        return None
+    dx, dy = edges
+    products = torch.stack((dx * dx, dy * dy, dx * dy)) * still
+    xx, yy, xy = gaussian_blur(products[None], AROUND)[0]
+    apart = ((xx - yy).square() + 4 * xy.square()).sqrt()
+    weak, strong = (xx + yy - apart) / 2, (xx + yy + apart) / 2
+    moved = torch.stack([(images[n] - here).abs().mean(0) > MOVED for n in near]).any(0)
+    around = gaussian_blur(moved[None, None].float(), SURROUNDINGS)[0, 0] > MANY
+    found = still & (weak > CORNER * strong) & (weak > FEW) & around
+    if not found.any():
+        return None
+    # Strokes are closed, their insides have no edges.
+    wide = F.max_pool2d(found[None].float(), 2 * (GROWN + CLOSED) + 1, 1, GROWN + CLOSED)
+    whole = -F.max_pool2d(-wide, 2 * CLOSED + 1, 1, CLOSED)
+    return gaussian_blur(whole[None], SOFT)[0]

@@ -1,0 +1,100 @@
+"""What stands still before something that moves is found, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.ops.gaussian import gaussian_blur
+from unblur.ops.standing import standing
+
+SIZE = (96, 160)
+
+
+def pan(frames: int = 5, step: tuple[int, int] = (3, 5)) -> Tensor:
+    """A texture that moves by whole pixels, (T, 3, H, W)."""
+    dice = torch.Generator().manual_seed(0)
+    texture = gaussian_blur(torch.rand(1, 3, SIZE[0] + 40, SIZE[1] + 40, generator=dice), 1.5)[0]
+    texture = (texture - texture.min()) / (texture.max() - texture.min())
+    parts = [
+        texture[:, step[0] * t : step[0] * t + SIZE[0], step[1] * t : step[1] * t + SIZE[1]]
+        for t in range(frames)
+    ]
+    return torch.stack(parts)
+
+
+def strokes() -> Tensor:
+    """(1, H, W): a frame and a bar, 3 pixels wide, as of a letter."""
+    ink = torch.zeros(1, *SIZE)
+    ink[:, 30:54, 40:64] = 1
+    ink[:, 33:51, 43:61] = 0
+    ink[:, 40:43, 40:64] = 1
+    return ink
+
+
+def lettered(frames: Tensor) -> Tensor:
+    ink = strokes()
+    rim = F.max_pool2d(ink[None], 3, 1, 1)[0]
+    return (frames * (1 - rim)).lerp(torch.ones(3, 1, 1), ink)
+
+
+def area(frames: Tensor, t: int) -> float:
+    """Share of an image that is said to stand still."""
+    found = standing(frames, t)
+    return 0.0 if found is None else float(found.mean())
+
+
+def test_letters_over_what_moves_are_found_and_little_else() -> None:
+    found = standing(lettered(pan()), 2)
+    assert found is not None
+    assert found.shape == (1, *SIZE)
+    ink = strokes() > 0
+    assert found[ink].min() > 0.9
+    near = F.max_pool2d(strokes()[None], 17, 1, 8)[0] > 0
+    assert found[~near].max() == 0
+
+
+@pytest.mark.parametrize("t", [0, 1, 4])
+def test_they_are_found_at_the_ends_of_a_shot(t: int) -> None:
+    found = standing(lettered(pan()), t)
+    assert found is not None
+    assert found[strokes() > 0].mean() > 0.9
+
+
+def test_letters_that_appear_are_found_from_the_second_image_on() -> None:
+    frames = pan(7)
+    frames[3:] = lettered(frames[3:])
+    assert standing(frames, 2) is None
+    assert standing(frames, 3) is None
+    found = standing(frames, 4)
+    assert found is not None
+    assert found[strokes() > 0].mean() > 0.9
+
+
+@pytest.mark.parametrize("step", [(3, 5), (0, 6), (4, 0), (1, 0), (0, 0)])
+def test_what_moves_as_a_whole_or_not_at_all_does_not_stand(step: tuple[int, int]) -> None:
+    assert area(pan(step=step), 2) < 0.01  # by chance
+
+
+def test_edges_along_a_pan_do_not_stand() -> None:
+    """Rails, with a texture above them that moves."""
+    frames = pan(step=(0, 6))
+    frames[..., 60:70, :] = 0
+    frames[..., 64:66, :] = 1
+    assert standing(frames, 2) is None
+
+
+def test_repeated_images_and_images_alone_do_not_stand() -> None:
+    frames = pan(3)
+    assert area(frames.repeat_interleave(2, 0), 2) < 0.01
+    assert standing(frames[:1], 0) is None
+
+
+def test_noise_and_flashes_do_not_stand() -> None:
+    dice = torch.Generator().manual_seed(1)
+    noise = torch.rand(5, 3, *SIZE, generator=dice)
+    assert standing(noise, 2) is None
+    flash = pan(step=(0, 0)) * torch.tensor([1.0, 1.0, 0.5, 1.0, 1.0])[:, None, None, None]
+    assert standing(flash, 2) is None
