@@ -351,13 +351,16 @@ def still(frames: Tensor) -> tuple[Tensor, Tensor]:
 class Still:
     """In place of OpenCV's alignment: nothing moves, and it is looked up on the device."""
 
-    def look(self, image: Tensor) -> Tensor:
+    def look(self, half: Tensor) -> Tensor:
         """What motion would be found in."""
-        return F.avg_pool2d(image[None], 2, ceil_mode=True)[0]
+        return half
 
     def flow(self, here: Tensor, there: Tensor, guess: Tensor | None = None) -> Tensor:
         """None."""
         return here.new_zeros(2, *here.shape[-2:])
+
+    def rest(self) -> None:
+        """It holds nothing."""
 
     def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
         """Bicubic values."""

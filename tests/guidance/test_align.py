@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unblur.guidance.align import DisAlignment
+from unblur.ops.fusion import halved
 from unblur.ops.gaussian import gaussian_blur
 
 
@@ -18,7 +19,7 @@ def test_flow_is_in_pixels_of_half_size_and_points_to_the_other_frame():
     whole = texture(130, 170)
     here, there = whole[:, 10:, 10:], whole[:, 6:-4, 2:-8]  # moved by 8 to the right, 4 down
     align = DisAlignment()
-    flow = align.flow(align.look(here), align.look(there))
+    flow = align.flow(align.look(halved(here)), align.look(halved(there)))
     middle = flow[:, 15:45, 15:65].median(-1).values.median(-1).values
     torch.testing.assert_close(middle, torch.tensor([4.0, 2.0]).to(middle), atol=0.1, rtol=0)
 
@@ -27,7 +28,7 @@ def test_a_guess_leads_to_motion_that_is_out_of_reach():
     whole = texture(64, 200)
     here, there = whole[..., 100:164], whole[..., 60:124]  # moved by 40 to the right
     align = DisAlignment()
-    seen = align.look(here), align.look(there)
+    seen = align.look(halved(here)), align.look(halved(there))
     guess = torch.tensor([19.0, 0.0])[:, None, None].expand(2, 32, 32)
     truth = torch.tensor([20.0, 0.0], device="cpu")  # where OpenCV leaves it
 
@@ -41,7 +42,7 @@ def test_a_guess_leads_to_motion_that_is_out_of_reach():
 @pytest.mark.parametrize("size", [(1, 1), (7, 20), (64, 65)])
 def test_frames_of_any_size(size):
     align = DisAlignment()
-    seen = align.look(torch.rand(3, *size))
+    seen = align.look(halved(torch.rand(3, *size)))
     flow = align.flow(seen, seen)
     assert flow.shape[-2] >= (size[0] + 1) // 2
     assert flow.shape[-1] >= (size[1] + 1) // 2

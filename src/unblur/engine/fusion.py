@@ -8,7 +8,7 @@ left as it was stays so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -27,9 +27,10 @@ from unblur.ops.fusion import (
     agreement,
     change_map,
     enlarged,
+    halved,
     returns,
     smoothed,
-    spectral_mean,
+    spectral_rows,
 )
 from unblur.ops.warp import compose
 from unblur.restorers.base import RestorerInfo
@@ -39,18 +40,24 @@ Fuse = int | str
 WIDEST = 8
 """Frames on either side that can be requested where frames are fused."""
 HOP = TILE - RAMP
-ROWS = 8 * HOP
-"""Rows of a frame that are put together at once; a multiple of `HOP`: tiles keep one grid."""
-SLACK = 16
-"""Rows beyond the last tile that the smoothing of gates looks at; even."""
+ROWS, ROWS_OF_GPU = HOP, 8 * HOP
+"""Rows of a frame that are put together at once; multiples of `HOP`: tiles keep one grid."""
+SLACK = 8
+"""Rows beyond these, on either side, that the smoothing of gates looks at; even."""
 KEPT_BYTES = 6 + 1
 """Per pixel of each frame within reach: its codes, and what motion is found in."""
-BEFORE_BYTES = 12
-"""Per pixel of each of them in the first pass: the frame as it was before it was restored."""
-PAIR_BYTES = 6
-"""Per pixel of each pair of frames: motion both ways, of half size."""
+MOTION_BYTES = 2.25
+"""Per pixel of each motion, of half size; 1.25 of large frames."""
+GIVEN_BYTES = 12
+"""Per pixel of a frame that is put together, and then somebody else's."""
 PASSING_BYTES = 60
-"""Per pixel: a frame that comes, before and after, and one that is put together or goes on."""
+"""Per pixel of a frame that comes, before and after, or of one that goes on."""
+SEARCH_BYTES, SEARCH_ROWS = 60, 650
+"""Per pixel where motion is searched, and how many rows of a frame that are at most."""
+HEAP_BYTES = 40 << 20
+"""That the C library keeps of what was freed since it was last asked for it."""
+LARGE = 1 << 20
+"""Pixels of frames from which on freed memory is given back at once and motion is int16."""
 STRICTER = 0.35
 """Part of the share of change that is allowed when fused frames are put together again: they differ
 by less than restored ones."""
@@ -60,16 +67,20 @@ FOUND = 0.75
 """Part of the restored frame in what motion is found in; the rest is the frame as it came, which
 shows motion better where much was restored wrongly."""
 BLOCK_BYTES = 100
-"""Per pixel of a block and frame within reach, at the peak."""
+"""Per pixel of the rows that are put together at once and frame within reach."""
+
+CPU = torch.device("cpu")
 
 P = TypeVar("P")
+Before = Tensor | Callable[[], Tensor]
+"""An image, or what makes it: so it need not be kept."""
 
 
 class Alignment(Protocol):
     """Lays frames over one another."""
 
-    def look(self, image: Tensor) -> Any:
-        """What it needs of an image (3, H, W), encoded RGB in [0, 1], to find motion."""
+    def look(self, half: Tensor) -> Any:
+        """What it needs of an image, encoded RGB in [0, 1], at half size, to find motion."""
         ...
 
     def flow(self, here: Any, there: Any, guess: Tensor | None = None) -> Tensor:
@@ -77,6 +88,10 @@ class Alignment(Protocol):
 
         It begins with a guess, (2, half the height, half the width), where there is one.
         """
+        ...
+
+    def rest(self) -> None:
+        """Gives back the memory that it took to find motion."""
         ...
 
     def take(self, image: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
@@ -101,21 +116,28 @@ class Fusion:
     """Frames on either side that the fused frames are put together with again; 0: not again."""
 
     @property
+    def rows(self) -> int:
+        """That are put together at once."""
+        return ROWS if self.device.type == "cpu" else ROWS_OF_GPU
+
+    @property
     def reach(self) -> int:
         """Frames on either side that a frame depends on."""
         return self.radius + self.again
 
     def held_bytes(self, height: int, width: int) -> int:
         """What it keeps of restored frames of that size, also while the network runs."""
-        first, again = self._within()
-        held = first * (KEPT_BYTES + BEFORE_BYTES) + again * KEPT_BYTES + PASSING_BYTES
-        held += PAIR_BYTES * (pairs(self.radius) + pairs(self.again))
-        return held * height * width
+        moves = motions(self.radius) + (motions(self.again) if self.again else 0)
+        held = sum(self._within()) * KEPT_BYTES + moves * MOTION_BYTES + GIVEN_BYTES
+        return int(held * height * width)
 
     def working_bytes(self, height: int, width: int) -> int:
         """What it takes beside that while a frame is put together; the network then rests."""
-        rows = min(height, ROWS + 2 * HOP + SLACK)
-        return max(self._within()) * BLOCK_BYTES * rows * width
+        rows = min(height, self.rows + TILE + 2 * SLACK)
+        passing = PASSING_BYTES * height * width
+        searching = SEARCH_BYTES * min(height, SEARCH_ROWS) * width
+        together = max(self._within()) * BLOCK_BYTES * rows * width
+        return HEAP_BYTES + max(passing, searching, together)
 
     def peak_bytes(self, height: int, width: int) -> int:
         """What it adds to memory at its own peak."""
@@ -126,11 +148,11 @@ class Fusion:
         return 2 * self.radius + 1, 2 * self.again + 1 if self.again else 0
 
 
-def pairs(radius: int) -> int:
-    """Pairs of frames whose motion is held at once: with the frame in the middle, across it, and
-    between those that come after it.
+def motions(radius: int) -> int:
+    """From frame to frame, as many as are held at once: from the frame in the middle to all others,
+    from those behind it to that one and across it, and both ways between these.
     """
-    return 2 * radius + radius * (radius - 1) // 2 + max(radius - 1, 0)
+    return 3 * radius + radius * (radius - 1) // 2 + 2 * (radius - 1)
 
 
 def choose_radius(fuse: Fuse, info: RestorerInfo) -> int:
@@ -172,30 +194,36 @@ class Kept(NamedTuple):
     change: Tensor
     """`ops.fusion.change_map` of what was restored."""
 
-    def image(self, device: torch.device, rows: slice = slice(None)) -> Tensor:
+    def image(self, device: torch.device, rows: slice) -> Tensor:
         """Rows of it, (3, h, W) float32."""
-        return (self.codes[:, rows].to(device).float() + 32768) / 65535
+        return self.codes[:, rows].to(device).float().add_(32768).div_(65535)
 
 
 class Motion(NamedTuple):
     """From one frame to another, both of half size."""
 
-    flow: Tensor
-    """(2, h, w)."""
+    codes: Tensor
+    """(2, h, w), the flow in steps of `step`: int16 of large frames, else as it was found."""
+    step: float
+    """Pixels; of large frames the longest way is 32,767 of them."""
     valid: Tensor
-    """(1, h, w), 1 where the way back returns."""
+    """(1, h, w) bool: where the way back returns."""
+
+    def flow(self, device: torch.device, rows: slice = slice(None)) -> Tensor:
+        """Rows of it, (2, h, w) float32."""
+        return self.codes[:, rows].to(device).float() * self.step
 
 
 def fuse(
-    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion, first: int = 0
+    restored: Iterable[tuple[P, Before, Tensor]], fusion: Fusion, first: int = 0
 ) -> Iterator[tuple[P, Tensor]]:
     """Puts the frames of one shot together with their neighbours.
 
     Fused frames agree better than restored ones, and are put together once more.
 
     Args:
-        restored: what belongs to each frame, its image before and after it was restored,
-            (3, H, W) each, encoded RGB in [0, 1].
+        restored: what belongs to each frame, its image before it was restored, or what makes that
+            anew, and its image after, (3, H, W) each, encoded RGB in [0, 1].
         fusion: how.
         first: so many at the beginning are neighbours, and do not come out.
 
@@ -205,21 +233,32 @@ def fuse(
     if not fusion.again:
         yield from fuse_once(restored, fusion, first)
         return
+    # By `map`, as the loops of generators would keep images while these wait.
     begin = max(0, first - fusion.again)
-    items = (((belonging, before), before, after) for belonging, before, after in restored)
-    fused = (
-        (belonging, before, image) for (belonging, before), image in fuse_once(items, fusion, begin)
-    )
+    fused = fuse_once(map(with_before, restored), fusion, begin)
     second = replace(fusion, radius=fusion.again, share=STRICTER * fusion.share)
-    yield from fuse_once(fused, second, first - begin)
+    yield from fuse_once(map(before_aside, fused), second, first - begin)
+
+
+def with_before(item: tuple[P, Before, Tensor]) -> tuple[tuple[P, Before], Before, Tensor]:
+    """What is fused twice, for the first time: what it was before belongs to the frame."""
+    belonging, before, after = item
+    return (belonging, before), before, after
+
+
+def before_aside(item: tuple[tuple[P, Before], Tensor]) -> tuple[P, Before, Tensor]:
+    """For the second time."""
+    (belonging, before), after = item
+    return belonging, before, after
 
 
 def fuse_once(
-    restored: Iterable[tuple[P, Tensor, Tensor]], fusion: Fusion, first: int = 0
+    restored: Iterable[tuple[P, Before, Tensor]], fusion: Fusion, first: int = 0
 ) -> Iterator[tuple[P, Tensor]]:
     """As `fuse`, without a second time."""
     radius = fusion.radius
-    kept: dict[int, tuple[P, Kept]] = {}
+    kept: dict[int, Kept] = {}
+    belongings: dict[int, P] = {}
     motions: dict[tuple[int, int], Motion] = {}
     arrived = 0
 
@@ -227,29 +266,44 @@ def fuse_once(
         if (here, there) not in motions:
             # Always from the earlier frame, so that it is the same wherever a shot is gone on with.
             a, b = sorted((here, there))
-            guesses = None
+            guesses: list[Tensor] = []
             if b - a > 1:
-                guesses = (
-                    compose(motion(a, b - 1).flow[None], motion(b - 1, b).flow[None])[0],
-                    compose(motion(b, b - 1).flow[None], motion(b - 1, a).flow[None])[0],
-                )
-            found = both_ways(kept[a][1], kept[b][1], fusion.alignment, guesses)
+                steps = [(motion(a, b - 1), motion(b - 1, b)), (motion(b, b - 1), motion(b - 1, a))]
+                guesses = [compose(*(x.flow(CPU)[None] for x in step))[0] for step in steps]
+                del steps
+            found = both_ways(kept[a], kept[b], fusion.alignment, guesses)
             motions[a, b], motions[b, a] = found
         return motions[here, there]
 
-    def finished(index: int) -> tuple[P, Tensor]:
-        others = [(kept[i][1], motion(index, i)) for i in kept if i != index]
-        belonging, this = kept[index]
-        image = put_together(this, others, fusion)
-        for pair in [pair for pair in motions if max(pair) <= index]:
+    def forget(before: int) -> None:
+        """Motion from frames that are done, on which no guess depends any more."""
+        for pair in [pair for pair in motions if pair[0] < before]:
             del motions[pair]
-        kept.pop(index - radius, None)
-        return belonging, image
 
-    for belonging, before, after in restored:
-        codes = (after.clamp(0, 1) * 65535 - 32768).round().to(torch.int16)
-        features = fusion.alignment.look(torch.lerp(before, after, FOUND))
-        kept[arrived] = belonging, Kept(codes, features, change_map(before, after))
+    def finished(index: int) -> tuple[P, Tensor]:
+        others = []
+        for i in kept:
+            if i != index:
+                others.append((kept[i], motion(index, i)))
+            else:
+                forget(index)
+        give_back(kept[index].codes)
+        image = put_together(kept[index], others, fusion)
+        give_back(image)
+        forget(index + 1)
+        kept.pop(index - radius, None)
+        return belongings.pop(index), image
+
+    waiting = iter(restored)
+    while (item := next(waiting, None)) is not None:
+        belonging, before, after = item
+        if callable(before):
+            before = before()
+        kept[arrived] = keep(before, after, fusion)
+        if arrived >= first:
+            belongings[arrived] = belonging
+        del item, belonging, before, after  # while others are put together
+        give_back(kept[arrived].codes)
         arrived += 1
         if arrived - 1 - radius >= first:
             yield finished(arrived - 1 - radius)
@@ -259,81 +313,133 @@ def fuse_once(
         yield finished(index)
 
 
+def give_back(image: Tensor) -> None:
+    """Returns what was freed, of large frames; of small ones it is not worth its time."""
+    if image[0].numel() >= LARGE:
+        memory.give_back_heap()
+
+
+def keep(before: Tensor, after: Tensor, fusion: Fusion) -> Kept:
+    """What is kept of a frame, (3, H, W) before and after it was restored."""
+    codes = torch.empty_like(after, dtype=torch.int16)
+    half = after.new_empty(3, *(-(-side // 2) for side in after.shape[1:]))
+    # A few rows at a time, which takes little memory beside.
+    for top in range(0, after.shape[1], HOP):
+        rows = slice(top, top + HOP)
+        codes[:, rows] = after[:, rows].clamp(0, 1).mul_(65535).sub_(32768).round_()
+        mixed = torch.lerp(before[:, rows], after[:, rows], FOUND)
+        half[:, top // 2 : (top + HOP) // 2] = halved(mixed)
+    features = fusion.alignment.look(half)
+    return Kept(codes, features, change_map(before, after))
+
+
 def both_ways(
-    here: Kept, there: Kept, alignment: Alignment, guesses: tuple[Tensor, Tensor] | None
+    here: Kept, there: Kept, alignment: Alignment, guesses: list[Tensor]
 ) -> tuple[Motion, Motion]:
-    """Motion between two frames, and where it can be relied on; `guesses` as the result."""
-    on, home = guesses or (None, None)
-    flows = (
-        alignment.flow(here.features, there.features, on),
-        alignment.flow(there.features, here.features, home),
-    )
+    """Motion between two frames, and where it can be relied on.
+
+    Guesses, as the result or none at all, are used up.
+    """
     height, width = (-(-side // 2) for side in here.codes.shape[-2:])
+    ways = [(here, there), (there, here)]
+    flows = []
+    for a, b in ways:
+        guess = guesses.pop(0) if guesses else None
+        flows.append(alignment.flow(a.features, b.features, guess))
+    alignment.rest()
+    give_back(here.codes)
     there_, back = (flow[:, :height, :width] for flow in flows)
-    return (
-        Motion(there_, returns(there_[None], back[None])[0]),
-        Motion(back, returns(back[None], there_[None])[0]),
-    )
+    valid = returns(there_[None], back[None])[0], returns(back[None], there_[None])[0]
+    return as_kept(there_, valid[0]), as_kept(back, valid[1])
+
+
+def as_kept(flow: Tensor, valid: Tensor) -> Motion:
+    """Motion of large frames at half of the memory.
+
+    Cubic interpolation rounds to 1 / 32 of a pixel anyhow.
+    """
+    if 4 * flow[0].numel() < LARGE:
+        return Motion(flow, 1.0, valid)
+    step = max(1e-6, float(flow.abs().max()) / 32767)
+    return Motion((flow / step).round_().to(torch.int16), step, valid)
 
 
 def put_together(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion) -> Tensor:
     """The frame (3, H, W) with what its neighbours add; in smaller pieces where memory is short."""
-    ways = [(fusion, rows) for rows in (ROWS, ROWS // 4, HOP)]
+    ways = [(fusion, rows) for rows in sorted({fusion.rows, HOP}, reverse=True)]
     if fusion.device.type != "cpu":
-        ways.append((replace(fusion, device=torch.device("cpu")), ROWS))
+        ways.append((replace(fusion, device=torch.device("cpu")), HOP))
     for way, rows in ways[:-1]:
         try:
-            return in_blocks(this, others, way, rows)
+            return in_bands(this, others, way, rows)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         memory.give_back_all()
-    return in_blocks(this, others, *ways[-1])
+    return in_bands(this, others, *ways[-1])
 
 
-def in_blocks(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, size: int) -> Tensor:
-    """The frame (3, H, W) with what its neighbours add, in blocks of so many rows."""
-    device = fusion.device
-    centre = this.image(device)
+def in_bands(this: Kept, others: list[tuple[Kept, Motion]], fusion: Fusion, size: int) -> Tensor:
+    """The frame (3, H, W) with what its neighbours add, so many rows at a time."""
+    height, width = this.codes.shape[-2:]
     if not others:
-        return centre.to(this.codes.device)
-    height, width = centre.shape[-2:]
-    change = enlarged(this.change.to(device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
-    blocks = []
-    for top in range(0, height, size):
-        start, stop = max(0, top - HOP), min(height, top + size + HOP + SLACK)
-        frames = centre.new_empty(1 + len(others), 3, stop - start, width)
-        frames[0] = centre[:, start:stop]
-        for i, other in enumerate(others):
-            frames[1 + i] = laid_over(centre, change, *other, (start, stop), fusion)
-        mixed = spectral_mean(frames, fusion.power)
-        blocks.append(mixed[:, top - start : top - start + min(size, height - top)].clone())
-    return torch.cat(blocks, 1).clamp(0, 1).to(this.codes.device)
+        return this.image(this.codes.device, slice(None))
+    change = enlarged(this.change.to(fusion.device), (-(-height // 2), -(-width // 2)), CHANGE // 2)
+    bands = (
+        aligned_rows(this, change, others, (top, min(height, top + size)), fusion)
+        for top in range(0, height, size)
+    )
+    image = torch.empty_like(this.codes, dtype=torch.float32)
+    top = 0
+    for rows in spectral_rows(bands, fusion.power):
+        stop = top + rows.shape[1]
+        image[:, top:stop] = rows.clamp(0, 1)
+        top = stop
+    return image
+
+
+def aligned_rows(
+    this: Kept,
+    change: Tensor,  # (1, h, w), half size
+    others: list[tuple[Kept, Motion]],
+    band: tuple[int, int],
+    fusion: Fusion,
+) -> Tensor:  # (1 + len(others), 3, rows, W)
+    """Some rows of a frame, and as its neighbours show them; where those disagree, its own."""
+    begin, end = band
+    start, stop = max(0, begin - SLACK), min(this.codes.shape[1], end + SLACK)
+    own = this.image(fusion.device, slice(start, stop))
+    within = slice(begin - start, end - start)
+    frames = own.new_empty(1 + len(others), 3, end - begin, own.shape[-1])
+    frames[0] = own[:, within]
+    for frame, other in zip(frames[1:], others, strict=True):
+        difference, gate = laid_over(own, change, *other, start, this.codes.shape[1], fusion)
+        torch.addcmul(frames[0], gate[:, within], difference[:, within], out=frame)
+    return frames
 
 
 def laid_over(
-    centre: Tensor,  # (3, H, W)
+    own: Tensor,  # (3, rows, W)
     change: Tensor,  # (1, h, w), half size
     other: Kept,
     motion: Motion,
-    block: tuple[int, int],
+    start: int,
+    height: int,
     fusion: Fusion,
-) -> Tensor:  # (3, rows, W)
-    """Some rows of a frame as its neighbour shows them; where that disagrees, its own."""
-    start, stop = block
-    half = slice(start // 2, -(-stop // 2))
-    flow, valid = (x[:, half].to(centre.device) for x in motion)
-    width = centre.shape[-1]
-    moved = 2 * enlarged(flow, (stop - start, width))
-    columns = torch.arange(width, device=centre.device) + moved[0]
-    rows = torch.arange(start, stop, device=centre.device)[:, None] + moved[1]
+) -> tuple[Tensor, Tensor]:  # (3, rows, W), (1, rows, W)
+    """By what a neighbour differs from some rows of a frame, and how far it is believed."""
+    rows, width = own.shape[1:]
+    half = slice(start // 2, -(-(start + rows) // 2))
+    across, down = enlarged(motion.flow(own.device, half), (rows, width)).mul_(2)
+    across += torch.arange(width, device=own.device)
+    down += torch.arange(start, start + rows, device=own.device)[:, None]
     # No more of the other frame than lies there, with what bicubic interpolation looks at beside.
-    height = centre.shape[-2]
-    first = min(height - 1, max(0, int(rows.min()) - BESIDE))
-    last = max(first + 1, min(height, int(rows.max()) + 1 + BESIDE))
-    shown = other.image(centre.device, slice(first, last))
-    taken = fusion.alignment.take(shown, columns, rows - first)
-    own = centre[:, start:stop]
-    difference = taken - own
-    gate = valid * agreement(difference, change[:, half], fusion.least, fusion.share)
-    return torch.addcmul(own, enlarged(smoothed(gate), (stop - start, width)), difference)
+    first = min(height - 1, max(0, int(down.min()) - BESIDE))
+    last = max(first + 1, min(height, int(down.max()) + 1 + BESIDE))
+    down -= first
+    difference = fusion.alignment.take(other.image(own.device, slice(first, last)), across, down)
+    difference -= own
+    gate = agreement(difference, change[:, half], fusion.least, fusion.share).mul_(
+        motion.valid[:, half].to(own.device)
+    )
+    return difference, enlarged(smoothed(gate), (rows, width))

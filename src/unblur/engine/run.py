@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from typing import TypeVar
 
@@ -285,15 +286,20 @@ class Runner:
         The `first` ones only take part.
         """
 
-        def before_and_after() -> Iterator[tuple[P, Tensor, Tensor]]:
-            for frame, image in restored:
-                before = bicubic(frame.rgb()[None].clamp(0, 1), image.shape[-2:])[0]
-                # Compared as people see them, so not in linear light.
-                yield frame, self.look.encoded(before), self.look.encoded(image)
+        def before_and_after(item: tuple[P, Tensor]) -> tuple[P, Callable[[], Tensor], Tensor]:
+            frame, image = item
+            # Compared as people see them, so not in linear light.
+            return frame, partial(before, frame, image.shape[-2:]), self.look.encoded(image)
 
-        for frame, image in fuse(before_and_after(), fusion, first):
-            taken = self.look.stored(image)
-            yield frame, self._put_back(frame.rgb()[None], taken[None])[0]
+        def before(frame: P, size: Sequence[int]) -> Tensor:
+            return self.look.encoded(bicubic(frame.rgb()[None].clamp(0, 1), size)[0])
+
+        def given_back(item: tuple[P, Tensor]) -> tuple[P, Tensor]:
+            frame, image = item
+            return frame, self._put_back(frame.rgb()[None], self.look.stored(image)[None])[0]
+
+        # By `map`, as the loops of generators would keep images while these wait.
+        yield from map(given_back, fuse(map(before_and_after, restored), fusion, first))
 
     def _tell(self, outputs: list[int]) -> Callable[[float], None] | None:
         """Takes what share of a window the network did, and passes on where all of them stand."""

@@ -8,6 +8,8 @@ Aggregation, IEEE TCI 2015, equations 5 to 7).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +18,8 @@ from unblur.ops.warp import warp
 
 TILE, RAMP = 64, 16
 """Side of a tile, and what neighbouring ones share, in pixels."""
+TILES_AT_ONCE = 8
+"""Whose spectra a CPU holds: they stay in its cache."""
 POWER = 4.0
 OWN = 2.0
 """Cycles per tile."""
@@ -45,23 +49,90 @@ def spectral_mean(
     Returns:
         (C, H, W) float32. Weights sum to 1: frames that are all the same come back.
     """
-    frames = frames.float()
-    channels, height, width = frames.shape[1:]
+    return torch.cat(list(spectral_rows([frames], power, tile, ramp, own)), 1)
+
+
+def spectral_rows(
+    bands: Iterable[Tensor],
+    power: float = POWER,
+    tile: int = TILE,
+    ramp: int = RAMP,
+    own: float = OWN,
+) -> Iterator[Tensor]:
+    """`spectral_mean` of frames that come some rows at a time, so that few are held.
+
+    Args:
+        bands: (K, C, h, W) of the frames, from top to bottom; h a multiple of `tile - ramp`, but in
+            the last.
+        power: as in `spectral_mean`, like those below.
+        tile: likewise.
+        ramp: likewise.
+        own: likewise.
+
+    Yields:
+        (C, h, W) float32 rows of the mean, from top to bottom, as soon as they are complete.
+    """
     hop = tile - ramp
-    rows, columns = (-(-(side + ramp) // hop) for side in (height, width))
-    padding = (ramp, columns * hop - width, ramp, rows * hop - height)
-    padded = F.pad(frames, padding, mode="replicate")  # (K, C, rows * hop + ramp, ...)
-    window = tile_window(tile, ramp, frames.device)
-    lowest = low_pass(tile, own, frames.device)
-    result = frames.new_zeros(channels, *padded.shape[-2:])
-    for row in range(rows):
-        band = slice(row * hop, row * hop + tile)
-        parts = padded[:, :, band].unfold(-1, tile, hop).transpose(2, 3)  # (K, C, n, tile, tile)
-        spectrum = torch.fft.rfft2(parts * window)  # (K, C, n, tile, tile / 2 + 1)
-        mixed = weighted_sum(spectrum, spectral_weights(spectrum, power, lowest))
-        parts = torch.fft.irfft2(mixed, s=(tile, tile)) * window  # (C, n, tile, tile)
-        add_side_by_side(result[:, band], parts, hop)
-    return result[:, ramp : ramp + height, ramp : ramp + width]
+    lines = mixed = None
+    height = done = 0
+    for rows in (part for band in bands for part in band.float().split(hop, 2)):
+        count, width = rows.shape[2:]
+        if lines is None or mixed is None:
+            columns = -(-(width + ramp) // hop)
+            lines = rows.new_empty(*rows.shape[:2], tile, columns * hop + ramp)
+            mixed = rows.new_zeros(rows.shape[1], *lines.shape[2:])
+            put_beside(lines[:, :, :ramp], rows[:, :, :1], ramp)
+        put_beside(lines[:, :, ramp : ramp + count], rows, ramp)
+        height += count
+        if count < hop:
+            lines[:, :, ramp + count :] = lines[:, :, ramp + count - 1 : ramp + count]
+        begin = ramp if height == count else 0
+        stop = min(hop, ramp + count)
+        yield spectral_line(lines, mixed, power, own, hop)[:, begin:stop, ramp : ramp + width]
+        done += stop - begin
+        go_on(lines, mixed, hop)
+    if lines is not None and mixed is not None and done < height:
+        lines[:, :, ramp:] = lines[:, :, ramp - 1 : ramp]
+        yield spectral_line(lines, mixed, power, own, hop)[:, : height - done, ramp : ramp + width]
+
+
+def put_beside(lines: Tensor, rows: Tensor, ramp: int) -> None:
+    """Puts rows (..., w) into lines from column `ramp` on, and their ends on either side."""
+    stop = ramp + rows.shape[-1]
+    lines[..., ramp:stop] = rows
+    lines[..., :ramp] = rows[..., :1]
+    lines[..., stop:] = rows[..., -1:]
+
+
+def go_on(lines: Tensor, mixed: Tensor, hop: int) -> None:
+    """Makes the last rows, those that the next tiles share, the first."""
+    ramp = lines.shape[-2] - hop
+    lines[..., :ramp, :] = lines[..., hop:, :]
+    mixed[:, :ramp] = mixed[:, hop:]
+    mixed[:, ramp:] = 0
+
+
+def spectral_line(
+    lines: Tensor,  # (K, C, tile, n * hop + ramp)
+    mixed: Tensor,  # (C, tile, n * hop + ramp)
+    power: float,
+    own: float,
+    hop: int,
+) -> Tensor:
+    """Adds to `mixed` the mean of a line of tiles, some at a time, and gives a copy of it."""
+    tile = lines.shape[2]
+    count = (lines.shape[3] - tile + hop) // hop
+    window = tile_window(tile, tile - hop, lines.device)
+    lowest = low_pass(tile, own, lines.device)
+    step = TILES_AT_ONCE if lines.device.type == "cpu" else count
+    for first in range(0, count, step):
+        part = slice(first * hop, min(first + step, count) * hop + tile - hop)
+        tiles = lines[..., part].unfold(-1, tile, hop).transpose(2, 3)  # (K, C, n, tile, tile)
+        spectrum = torch.fft.rfft2(tiles * window)  # (K, C, n, tile, tile / 2 + 1)
+        total = weighted_sum(spectrum, spectral_weights(spectrum, power, lowest))
+        tiles = torch.fft.irfft2(total, s=(tile, tile)) * window  # (C, n, tile, tile)
+        add_side_by_side(mixed[..., part], tiles, hop)
+    return mixed.clone()
 
 
 def spectral_weights(
@@ -176,14 +247,16 @@ def change_map(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         (1, ceil(H / 8), ceil(W / 8)).
     """
-    square = (after - before).square().mean(0, keepdim=True)
-    coarse = F.avg_pool2d(square[None], CHANGE, ceil_mode=True)
+    rows = 16 * CHANGE  # at once
+    parts = zip(before.split(rows, 1), after.split(rows, 1), strict=True)
+    squares = ((b - a).square_().mean(0, keepdim=True) for a, b in parts)
+    coarse = torch.cat([F.avg_pool2d(x[None], CHANGE, ceil_mode=True) for x in squares], 2)
     around = F.pad(coarse, (1, 1, 1, 1), mode="replicate")
     return F.avg_pool2d(around, 3, 1)[0]
 
 
 def returns(flow: Tensor, back: Tensor, limit: float = FORTH_AND_BACK) -> Tensor:
-    """1 where going along `flow` and returning along `back` ends within `limit` pixels, else 0.
+    """True where going along `flow` and returning along `back` ends within `limit` pixels.
 
     Unlike `ops.consistency` it forgives quick motion no more than slow: what is laid over a frame
     has to lie right.
@@ -194,10 +267,10 @@ def returns(flow: Tensor, back: Tensor, limit: float = FORTH_AND_BACK) -> Tensor
         limit: pixels.
 
     Returns:
-        (B, 1, H, W).
+        (B, 1, H, W) bool.
     """
     missed = (flow + warp(back, flow)).square().sum(1, keepdim=True)
-    return (missed < limit**2).to(flow.dtype)
+    return missed < limit**2
 
 
 def smoothed(mask: Tensor) -> Tensor:
@@ -210,7 +283,12 @@ def smoothed(mask: Tensor) -> Tensor:
 
 def halved(x: Tensor) -> Tensor:
     """Means of 2 x 2 elements: (C, H, W) to (C, ceil(H / 2), ceil(W / 2)); at odd ends, of 2."""
-    return F.avg_pool2d(x[None], 2, ceil_mode=True)[0]
+    height, width = x.shape[-2:]
+    if height % 2 or width % 2:
+        x = F.pad(x[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
+    # In the order of `avg_pool2d`, which takes twice as long.
+    total = x[:, 0::2, 0::2] + x[:, 0::2, 1::2]
+    return total.add_(x[:, 1::2, 0::2]).add_(x[:, 1::2, 1::2]).div_(4)
 
 
 def enlarged(x: Tensor, size: tuple[int, int], factor: int = 2) -> Tensor:
