@@ -14,21 +14,6 @@ from unblur.ops.standing import standing
 from unblur.ops.trust import Encoded, trust
 
 
-def guarded(
-    frames: Sequence[FrameLike],
-    images: Tensor,  # (T, 3, H, W), of a window
-    outputs: Sequence[int],
-    restored: Tensor,  # (n, 3, scale * H, scale * W)
-    look: Rendition,
-) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """What was made of some images of a window, as far as it is taken; in place.
-
-    Where the frames of the outputs are given, how they were encoded counts.
-    """
-    restored = trusted(frames, images[outputs], restored)
-    return without_standing(images, outputs, restored, look)
-
-
 def trusted(
     frames: Sequence[FrameLike],
     images: Tensor,  # (n, 3, H, W)
@@ -43,21 +28,26 @@ def trusted(
     return restored
 
 
-def without_standing(
+def standing_in(
     images: Tensor,  # (T, 3, H, W)
-    outputs: Sequence[int],
-    restored: Tensor,  # (n, 3, scale * H, scale * W)
+    t: int,
     look: Rendition,
-) -> Tensor:  # (n, 3, scale * H, scale * W)
-    """The same, but for letters and marks over what moves, which motion did not blur; in place."""
+) -> Tensor | None:  # (1, H, W) bytes
+    """Where image `t` of a window stands still before what moves, 0 to 255; None: nowhere."""
     if len(images) == 1:
-        return restored
-    shown = look.encoded(images.clamp(0, 1))
-    for n, t in enumerate(outputs):
-        still = standing(shown, t)
-        if still is not None:
-            restored[n] = mixed(images[t], restored[n], 1 - still)
-    return restored
+        return None
+    near = slice(max(0, t - 2), t + 3)
+    found = standing(look.encoded(images[near].clamp(0, 1)), t - near.start)
+    return None if found is None else (255 * found).round().byte()
+
+
+def as_before(
+    image: Tensor,  # (3, H, W)
+    restored: Tensor,  # (3, scale * H, scale * W)
+    standing: Tensor | None,  # (1, H, W) bytes
+) -> Tensor:  # (3, scale * H, scale * W)
+    """What was made of an image, but for what stands still there: motion did not blur that."""
+    return restored if standing is None else mixed(image, restored, 1 - standing.float() / 255)
 
 
 def mixed(image: Tensor, restored: Tensor, share: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.engine.arrivals import Arrivals, Focus, gathered
 from unblur.engine.estimate import Cost
 from unblur.engine.fusion import Fusion, fuse
-from unblur.engine.guard import guarded
+from unblur.engine.guard import as_before, standing_in, trusted
 from unblur.engine.held import Held, InMemory
 from unblur.engine.live import Step, shots_as_they_come, unfolding
 from unblur.engine.plan import MemoryPlan, candidates
@@ -167,10 +167,17 @@ class Runner:
         came = shot.start + self._begin(windows)
         arrivals = Arrivals(source, held, self.focus, shot.start, came)
         steps = self._steps(shot, windows, arrivals)
-        restored = self._restore_shot(arrivals, steps, begin - shot.start)
-        if self.fusion is not None:
-            restored = self._fuse(restored, self.fusion, first - begin)
+        restored = self._finished(arrivals, steps, begin - shot.start, first - begin)
         return restored if stop is None else islice(restored, stop - first)
+
+    def _finished(
+        self, arrivals: Arrivals[P], steps: Iterable[Step], begin: int = 0, first: int = 0
+    ) -> Iterator[tuple[P, Tensor]]:
+        """The frames of a shot from `begin` on, fused, but for the `first` of them."""
+        restored = self._restore_shot(arrivals, steps, begin)
+        if self.fusion is None:
+            return ((frame, image) for frame, image, _ in restored)
+        return self._fuse(restored, self.fusion, first)
 
     def restore_live(self, frames: Iterable[P]) -> Generator[tuple[P, Tensor], None, None]:
         """As `restore`, of frames whose end and shots are not known: see `engine.live`.
@@ -183,8 +190,7 @@ class Runner:
         for shot in shots_as_they_come(frames):
             arrivals = Arrivals(shot, InMemory(), self.focus)
             steps = unfolding(self.restorer, self.fit.window, arrivals.reach)
-            restored = self._restore_shot(arrivals, steps)
-            yield from restored if self.fusion is None else self._fuse(restored, self.fusion)
+            yield from self._finished(arrivals, steps)
 
     def _steps(self, shot: Shot, windows: list[Window], arrivals: Arrivals[P]) -> Iterator[Step]:
         """The windows of a shot that is known to its end."""
@@ -197,20 +203,26 @@ class Runner:
 
     def _restore_shot(
         self, arrivals: Arrivals[P], steps: Iterable[Step], first: int = 0
-    ) -> Iterator[tuple[P, Tensor]]:
+    ) -> Iterator[tuple[P, Tensor, Tensor | None]]:
         """Its frames with their images, ready to be written unless they are to be fused.
 
-        Those before `first`, of the shot, are left out.
+        And where something stands still in them. Those before `first`, of the shot, are left out.
         """
         held, start = arrivals.held, arrivals.start
         found: dict[int, Tensor] = {}
+        standing: dict[int, Tensor | None] = {}
         for window, oldest, unfinished in steps:
             held.drop(start + oldest)
             images, priors = gathered(held, start, window)
             positions = [window.inputs.index(i) for i in window.outputs]
             restored = self._run_window(images, positions, priors)  # (n, 3, sH, sW)
             frames = [held.get(start + i)[0] for i in window.outputs]
-            restored = guarded(frames, images, positions, restored, self.look)
+            restored = trusted(frames, images[positions], restored)
+            for n, index in enumerate(window.outputs):
+                still = standing_in(images, positions[n], self.look)
+                restored[n] = as_before(images[positions[n]], restored[n], still)
+                if index >= first:
+                    standing[index] = still
             if self.fusion is None:
                 restored = self._put_back(images[positions], restored)
             add_to(found, window.outputs, restored, first)
@@ -218,7 +230,8 @@ class Runner:
             del images, priors, restored
             for index in [i for i in found if i < unfinished]:
                 # A copy: whoever keeps a view keeps all frames of the window.
-                yield held.get(start + index)[0], found.pop(index).clone()
+                frame = held.get(start + index)[0]
+                yield frame, found.pop(index).clone(), standing.pop(index)
         held.clear()
 
     def restore_window(
@@ -232,8 +245,7 @@ class Runner:
 
         Where the frames of the outputs are given, how they were encoded counts.
         """
-        restored = self._run_window(images, outputs, priors)
-        restored = guarded(frames, images, outputs, restored, self.look)
+        restored = trusted(frames, images[outputs], self._run_window(images, outputs, priors))
         return self._put_back(images[outputs], restored)
 
     def _run_window(
@@ -279,24 +291,32 @@ class Runner:
         return torch.lerp(before, restored, self.look.strength) + excess
 
     def _fuse(
-        self, restored: Iterable[tuple[P, Tensor]], fusion: Fusion, first: int = 0
+        self, restored: Iterable[tuple[P, Tensor, Tensor | None]], fusion: Fusion, first: int = 0
     ) -> Iterator[tuple[P, Tensor]]:
         """Frames of a shot with their images, put together with their neighbours.
 
-        The `first` ones only take part.
+        What stands still stays as it was. The `first` frames only take part.
         """
 
-        def before_and_after(item: tuple[P, Tensor]) -> tuple[P, Callable[[], Tensor], Tensor]:
-            frame, image = item
+        def before_and_after(
+            item: tuple[P, Tensor, Tensor | None],
+        ) -> tuple[tuple[P, Tensor | None], Callable[[], Tensor], Tensor]:
+            frame, image, still = item
             # Compared as people see them, so not in linear light.
-            return frame, partial(before, frame, image.shape[-2:]), self.look.encoded(image)
+            return (
+                (frame, still),
+                partial(before, frame, image.shape[-2:]),
+                self.look.encoded(image),
+            )
 
         def before(frame: P, size: Sequence[int]) -> Tensor:
             return self.look.encoded(bicubic(frame.rgb()[None].clamp(0, 1), size)[0])
 
-        def given_back(item: tuple[P, Tensor]) -> tuple[P, Tensor]:
-            frame, image = item
-            return frame, self._put_back(frame.rgb()[None], self.look.stored(image)[None])[0]
+        def given_back(item: tuple[tuple[P, Tensor | None], Tensor]) -> tuple[P, Tensor]:
+            (frame, still), image = item
+            rgb = frame.rgb()
+            image = as_before(rgb, self.look.stored(image), still)
+            return frame, self._put_back(rgb[None], image[None])[0]
 
         # By `map`, as the loops of generators would keep images while these wait.
         yield from map(given_back, fuse(map(before_and_after, restored), fusion, first))
