@@ -26,11 +26,13 @@ from torch import Tensor
 
 import unblur
 from unblur.data.codec import Encoding, encode, images, of_images, through
-from unblur.engine.guard import trusted
+from unblur.engine.guard import as_before, standing_in, trusted
+from unblur.engine.rendition import Rendition
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.models import ClipFrame
 from unblur.evaluation.rendered import DAYLIGHT, moving, unfocused
 from unblur.evaluation.suites import Sources, find_suite
+from unblur.ops.color import SRGB
 from unblur.ops.gaussian import gaussian_blur
 from unblur.ops.trust import BLOCK
 from unblur.restorers.base import Restorer
@@ -43,6 +45,7 @@ SIDE, LENGTH = 256, 7
 SPEEDS, RADII = ((2, 6), (6, 12), (12, 26)), ((1, 3), (2, 5), (5, 9))
 RATES = ("28", "32", "36", "40", "44")
 COARSE = (None, "23", "29", "34", "38", "42", "46")
+ENCODED = Rendition("encoded", SRGB)
 CODERS = {
     "H.265, crf 34": Encoding("libx265", {"crf": "34", "x265-params": "log-level=none"}),
     "VP9, crf 46": Encoding("libvpx-vp9", {"crf": "46", "b": "0", "cpu-used": "4"}),
@@ -161,6 +164,8 @@ def others(models: list[str], clips: int) -> None:
             for what, given, truth, where in unlike(clip.blurred[near], clip.sharp[near], number):
                 small = Clip("clip", (given * 255).round() / 255, truth, (t - near.start,))
                 before, after, wanted = restored(restorer, small)
+                still = standing_in(small.blurred, small.scored[0], ENCODED)
+                after = as_before(before, after, still)
                 error = float(((after - wanted) ** 2 * where).mean() / where.mean())
                 better = gain(*(x * where for x in (before, after, wanted)))
                 touched = unblur.analyze(small.blurred, estimate=False).kind != "sharp"

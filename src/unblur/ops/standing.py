@@ -9,33 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.ops.gaussian import gaussian_blur
-
 EDGE = 0.03
 """Least gradient, of the range for each pixel, of what counts as drawn."""
 ALIKE = 0.3
 """Part of a gradient by which it may differ in frames in which it stands still."""
-AROUND = 4.0
-"""Deviation in pixels of the surroundings in which edges of all directions must stand still."""
+AROUND = 4
+"""Side in pixels of the cells, of which three by three or so are the surroundings in which edges of
+all directions must stand still."""
 CORNER = 0.12
 """Least part of the weaker direction in what stands still there: along its own direction an edge
 looks the same wherever it moves."""
 FEW = 0.05 * EDGE**2
 """Least square of a gradient, in the mean over its surroundings, in the weaker direction."""
-MOVED, SURROUNDINGS, MANY = 0.02, 8.0, 0.3
-"""Change of the range from frame to frame that is motion; deviation in pixels of the surroundings,
-and their part that moves, where something stands still before them."""
-GROWN, CLOSED, SOFT = 2, 2, 1.0
+MOVED, BEYOND, MANY = 0.02, 8, 0.3
+"""Change of the range from frame to frame that is motion; side in pixels of the cells of wider
+surroundings, and their part that moves, where something stands still before them."""
+GROWN, CLOSED = 2, 2
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
-gaps in it are closed; deviation of its border."""
-
-
-def gradient(image: Tensor) -> Tensor:
-    """Of the mean over colours of an image (3, H, W): (2, H, W), of the range for each pixel."""
-    mean = F.pad(image.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    dx = mean[1:-1, 2:] - mean[1:-1, :-2]
-    dy = mean[2:, 1:-1] - mean[:-2, 1:-1]
-    return torch.stack((dx, dy)) / 2
+gaps in it are closed."""
 
 
 def standing(images: Tensor, t: int) -> Tensor | None:
@@ -55,31 +46,47 @@ def standing(images: Tensor, t: int) -> Tensor | None:
     near, far = ([n for n in (t - d, t + d) if 0 <= n < len(images)] for d in (1, 2))
     if not near:
         return None
-    here = images[t]
-    edges = gradient(here)  # (2, H, W)
-    length = edges.norm(dim=0)
+    gray = {n: images[n].mean(0) for n in (t, *near, *far)}  # (H, W) each
+    edges = gradient(gray[t])  # (2, H, W)
+    square = edges.square().sum(0)
 
     def alike(n: int) -> Tensor:
-        return (gradient(images[n]) - edges).norm(dim=0) < ALIKE * length
+        return (gradient(gray[n]) - edges).square().sum(0) < ALIKE**2 * square
 
-    still = length > EDGE
+    still = square > EDGE**2
     for n in near:
         still &= alike(n)
     if far:
         still &= torch.stack([alike(n) for n in far]).any(0)
     if not still.any():
         return None
+    moved = torch.stack([(gray[n] - gray[t]).abs() > MOVED for n in near]).any(0)
+    still &= in_cells(moved[None].float(), BEYOND)[0] > MANY
     dx, dy = edges
-    products = torch.stack((dx * dx, dy * dy, dx * dy)) * still
-    xx, yy, xy = gaussian_blur(products[None], AROUND)[0]
+    xx, yy, xy = in_cells(torch.stack((dx * dx, dy * dy, dx * dy)) * still, AROUND)
     apart = ((xx - yy).square() + 4 * xy.square()).sqrt()
     weak, strong = (xx + yy - apart) / 2, (xx + yy + apart) / 2
-    moved = torch.stack([(images[n] - here).abs().mean(0) > MOVED for n in near]).any(0)
-    around = gaussian_blur(moved[None, None].float(), SURROUNDINGS)[0, 0] > MANY
-    found = still & (weak > CORNER * strong) & (weak > FEW) & around
-    if not found.any():
+    still &= (weak > CORNER * strong) & (weak > FEW)
+    if not still.any():
         return None
     # Strokes are closed, their insides have no edges.
-    wide = F.max_pool2d(found[None].float(), 2 * (GROWN + CLOSED) + 1, 1, GROWN + CLOSED)
+    wide = F.max_pool2d(still[None].float(), 2 * (GROWN + CLOSED) + 1, 1, GROWN + CLOSED)
     whole = -F.max_pool2d(-wide, 2 * CLOSED + 1, 1, CLOSED)
-    return gaussian_blur(whole[None], SOFT)[0]
+    return F.avg_pool2d(whole, 3, 1, 1, count_include_pad=False)
+
+
+def gradient(gray: Tensor) -> Tensor:
+    """Of an image (H, W): (2, H, W), of the range for each pixel."""
+    wide = F.pad(gray[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    dx = wide[1:-1, 2:] - wide[1:-1, :-2]
+    dy = wide[2:, 1:-1] - wide[:-2, 1:-1]
+    return torch.stack((dx, dy)) / 2
+
+
+def in_cells(values: Tensor, side: int) -> Tensor:
+    """Means (C, H, W) of values (C, H, W) over a cell and those around it, the same within it."""
+    height, width = values.shape[-2:]
+    cells = F.avg_pool2d(values, side, ceil_mode=True)
+    for _ in range(2):
+        cells = F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+    return F.interpolate(cells[None], scale_factor=side)[0, :, :height, :width]
