@@ -48,9 +48,9 @@ def test_every_step_has_a_folder_of_its_own_and_can_be_named():
     for paper in PAPERS.values():
         steps = {step.name: step for part in paper for step in part.steps}
         for part in paper:
-            assert re.fullmatch(r"(table|figure) \d", part.name)
+            assert re.fullmatch(r"(table|figure) \d|peers", part.name)
             assert all(steps[step.name] == step for step in part.steps)
-    assert all(re.fullmatch(r"[\w -]+", step.name) for step in STEPS)
+    assert all(re.fullmatch(r"[\w +-]+", step.name) for step in STEPS)
 
 
 def test_scripts_and_models_and_recipes_are_there():
@@ -69,7 +69,8 @@ def test_scripts_and_models_and_recipes_are_there():
 
 @pytest.mark.parametrize(("paper", "sizes"), [("bsstnet", SMALL), ("dabit", DABIT)])
 def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
-    steps = [step for part in PAPERS[paper] for step in part.steps if isinstance(step, Train)]
+    tables = [part for part in PAPERS[paper] if part.name != "peers"]
+    steps = [step for part in tables for step in part.steps if isinstance(step, Train)]
     arms = {step.name: run.recipe_of(step) for step in steps}
     assert len(arms) == {"bsstnet": 3 * (4 + 4 + 4), "dabit": 3 * 7}[paper]
     plain = next(iter(arms.values()))
@@ -222,6 +223,8 @@ def test_from_the_command_line(tmp_path, capsys):
         (["bsstnett"], "no paper called"),
         (["dabit", "--table", "9"], "has no table 9"),
         (["dabit", "--table", "1", "--figure", "1"], "name one"),
+        (["bsstnet", "--table", "1", "--peers"], "name one"),
+        (["dabit", "--peers"], "has no peers"),
         (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
         (["dabit", "--data", "davis:/no/such"], "not a folder"),
     ],
