@@ -153,7 +153,7 @@ class Pass(nn.Module):
 
 
 class GuidedConv(nn.Module):
-    """Deformable convolution over two earlier steps, whose offsets are the flow and a correction."""
+    """Deformable convolution over two earlier steps: offsets are the flow and a correction."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
