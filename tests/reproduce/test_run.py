@@ -181,6 +181,37 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
     assert "| off | 2 | 1.05 | 0.1000 |" in text
 
 
+@pytest.mark.slow
+def test_peers_are_trained_on_the_same_clips(tmp_path, monkeypatch):
+    """In earnest, for a few steps: the network alone differs."""
+    from unblur.training.deblur_task import Deblur
+
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    for i in range(2):
+        image = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(bank / f"{i}.png"), cv2.resize(image, (256, 256)))
+    seen: list[float] = []
+    loss = Deblur.loss
+
+    def watched(self, network, batch, seed):
+        seen.append(batch.blurred.sum().item())
+        return loss(self, network, batch, seed)
+
+    monkeypatch.setattr(Deblur, "loss", watched)
+    monkeypatch.setattr(run, "LOOKS", 1)
+    monkeypatch.setattr(run, "step_seconds", lambda arms, *_, **__: dict.fromkeys(arms, 1.0))
+    (part,) = reproduce(
+        "bsstnet", tmp_path / "out", part="peers", minutes=20, textures=bank, seeds=1,
+        arm_minutes=0.05, arms=["NAFNet", "BasicVSR++"], device="cpu",
+    )  # fmt: skip
+    rows = [state.rows[0] for _, state in part.steps]
+    assert [(row["arm"], row["steps"]) for row in rows] == [("NAFNet", 3), ("BasicVSR++", 3)]
+    assert len(set(seen[:3])) == 3
+    assert seen[:3] == seen[3:]
+    assert "| NAFNet | 1 |" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     scripts = tmp_path / "benchmarks"
     scripts.mkdir()
