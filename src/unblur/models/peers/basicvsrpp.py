@@ -101,13 +101,14 @@ class BasicVSRPP(nn.Module):
             ValueError: the flows do not fit the frames.
         """
         B, T, _, height, width = frames.shape
-        grid = [padded_length(side, STRIDE) // STRIDE for side in (height, width)]
+        H, W = (padded_length(side, STRIDE) for side in (height, width))
+        grid = H // STRIDE, W // STRIDE
         if flow_forward.shape != (B, T - 1, 2, *grid) or flow_backward.shape != flow_forward.shape:
             raise ValueError(
                 f"frames {tuple(frames.shape)} need flows {(B, T - 1, 2, *grid)} both ways, "
                 f"got {tuple(flow_forward.shape)} and {tuple(flow_backward.shape)}"
             )
-        x = pad_to(frames.flatten(0, 1), *(STRIDE * side for side in grid))  # (B*T, 3, H', W')
+        x = pad_to(frames.flatten(0, 1), H, W)  # (B*T, 3, H, W)
         x = self.enter(channels_last(x)).unflatten(0, (B, T))  # (B, T, C, h, w)
         found = [x.unbind(1)]
         there, back = flow_forward.unbind(1), flow_backward.unbind(1)

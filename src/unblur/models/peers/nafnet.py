@@ -66,13 +66,12 @@ class NAFNet(nn.Module):
         Height and width are padded to `multiple_of` within.
         """
         height, width = frames.shape[-2:]
-        multiple = self.config.multiple_of
-        x = pad_to(frames, *(padded_length(side, multiple) for side in (height, width)))
-        x = self.enter(channels_last(x))  # (N, C, H', W')
+        H, W = (padded_length(side, self.config.multiple_of) for side in (height, width))
+        x = self.enter(channels_last(pad_to(frames, H, W)))  # (N, C, H, W)
         kept = []
         for level, shrink in zip(self.down, self.shrink, strict=True):
             kept.append(level(x))
-            x = shrink(kept[-1])  # (N, 2 C, H' / 2, W' / 2)
+            x = shrink(kept[-1])  # (N, 2 C, H / 2, W / 2)
         x = self.bottom(x)
         for enlarge, level in zip(self.enlarge, self.up, strict=True):
             x = level(enlarge(x) + kept.pop())
