@@ -59,6 +59,25 @@ def test_alignment_follows_the_flow(dx, dy):
     torch.testing.assert_close(aligned[..., middle, middle], at_rest[..., middle, middle])
 
 
+def test_passes_follow_what_moves_in_both_directions():
+    """A clip that moves evenly is restored as one at rest, moved; not so with flows exchanged."""
+    net, side = random(TINY), 160
+    texture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(2))
+    still = torch.stack([texture] * 3, 1)
+    moving = torch.stack([texture.roll(8 * t, 3) for t in range(3)], 1)  # to the right
+    flow = torch.zeros(1, 2, 2, side // 4, side // 4)
+    onward = flow.clone()
+    onward[:, :, 0] = 2.0
+    middle = slice(side // 2 - 8, side // 2 + 8)  # off the edges, where things come in
+    with torch.no_grad():
+        at_rest = net(still, flow, flow) - still
+        found, exchanged = (net(moving, f, -f) - moving for f in (onward, -onward))
+    for t in range(3):
+        expected = at_rest[:, t].roll(8 * t, 3)[..., middle, middle]
+        torch.testing.assert_close(found[:, t, :, middle, middle], expected, rtol=0, atol=1e-3)
+        assert (exchanged[:, t, :, middle, middle] - expected).abs().max() > 1e-2
+
+
 def test_flows_of_another_size_are_refused():
     frames, forward, backward = clip(3, 16, 16)
     with pytest.raises(ValueError, match="need flows"):
