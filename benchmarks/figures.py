@@ -58,6 +58,8 @@ SIZE = (24, 108, 192)
 """Frames, height and width of a clip that layers are fitted to."""
 SHOWN = (4, 12, 20)
 """Frames of it."""
+APERTURE = 8
+"""Radius of blur in pixels of what is furthest from the focus, in figure 9 of the atlas."""
 LONGEST = 12.0
 """Radius of blur that is drawn white in DaBiT's figure 7, pixels."""
 GFLOPS = {"RVRT": 88.8, "Shift-Net+": 146.0, "BSSTNet": 133.0}
@@ -238,7 +240,9 @@ def arms() -> np.ndarray:
         ("+ circle of confusion", fitted(clip)),
         ("truth", clip.sharp),
     ]
-    return sheet([[(said(n, x[t], clip.sharp[t]), x[t]) for n, x in columns] for t in SHOWN])
+    return sheet(
+        [[(f"frame {t}: {said(n, x[t], clip.sharp[t])}", x[t]) for n, x in columns] for t in SHOWN]
+    )
 
 
 def radii() -> np.ndarray:
@@ -255,7 +259,7 @@ def radii() -> np.ndarray:
     rows = []
     longest = float(clip.radius.max())
     for t in SHOWN:
-        row = [("input", clip.blurred[t])]
+        row = [(f"frame {t}: input", clip.blurred[t])]
         for name, found in columns:
             error = float((found[t] - clip.radius[t]).square().mean().sqrt())
             row.append((f"{name}, {error:.2f} px off", found[t] / longest))
@@ -268,14 +272,12 @@ def limit() -> np.ndarray:
     rows = []
     for name, clip in (("pull", focus_pull("stream", *SIZE)), ("focus stays", without_pull())):
         t = SHOWN[0]
-        layers = fitted(clip)
-        rows.append(
-            [
-                (said(f"{name}: input", clip.blurred[t], clip.sharp[t]), clip.blurred[t]),
-                (said("layers", layers[t], clip.sharp[t]), layers[t]),
-                ("truth", clip.sharp[t]),
-            ]
-        )
+        columns = [
+            (f"{name}, frame {t}: input", clip.blurred[t]),
+            ("layers", fitted(clip)[t]),
+            ("truth", clip.sharp[t]),
+        ]
+        rows.append([(said(title, image, clip.sharp[t]), image) for title, image in columns])
     return sheet(rows)
 
 
@@ -311,10 +313,10 @@ def edits() -> np.ndarray:
     columns = [
         ("input", clip.blurred[list(SHOWN)]),
         ("paint on the atlas", project.edit({front.name: paint}, "reblurred", SHOWN)),
-        ("focus in front", project.refocus([front.name], SHOWN, aperture=8)),
-        ("focus behind", project.refocus([back.name], SHOWN, aperture=8)),
+        ("focus in front", project.refocus([front.name], SHOWN, aperture=APERTURE)),
+        ("focus behind", project.refocus([back.name], SHOWN, aperture=APERTURE)),
     ]
-    return sheet([[(name, x[i]) for name, x in columns] for i in range(len(SHOWN))])
+    return sheet([[(f"frame {t}: {n}", x[i]) for n, x in columns] for i, t in enumerate(SHOWN)])
 
 
 def fitted(clip: FocusPull, coc: str = "estimated") -> Tensor:
