@@ -10,7 +10,7 @@
 | atlas 5 | frames and x-t slices: input, a network, fitted layers, truth |
 | atlas 6 | layers without a lens, with one, and with the circle of confusion |
 | atlas 7 | circle of confusion: of a network, of fitted layers, true |
-| atlas 8 | a limit: focus that stays gives layers nothing to learn from |
+| atlas 8 | a limit: focus that stays gives layers nothing to learn from; x-t slices |
 | atlas 9 | paint that is carried along, and focus that was moved |
 
 Clips are those that suites render, of held-out textures. Writes PAPER_figure_N.png to
@@ -223,11 +223,12 @@ def slices() -> np.ndarray:
     ]
     t, row = SHOWN[-1], SIZE[1] // 2
     frames = [(said(name, x[t], clip.sharp[t]), x[t]) for name, x in columns]
-    times = [
-        (f"row {row} over time", x[:, :, row].transpose(0, 1).repeat_interleave(3, 1))
-        for _, x in columns
-    ]
-    return sheet([frames, times])
+    return sheet([frames, [over_time(x, row) for _, x in columns]])
+
+
+def over_time(frames: Tensor, row: int) -> Named:
+    """One row of frames (T, 3, H, W), the first frame on top: an x-t slice."""
+    return f"row {row} over time", frames[:, :, row].transpose(0, 1).repeat_interleave(3, 1)
 
 
 def arms() -> np.ndarray:
@@ -268,16 +269,20 @@ def radii() -> np.ndarray:
 
 
 def limit() -> np.ndarray:
-    """The same scene with a pull of focus, and with a focus that stays on the foreground."""
+    """The same scene with a pull of focus, and with a focus that stays on the foreground.
+
+    A frame and, below, one row of it over time: the pull is seen there.
+    """
     rows = []
     for name, clip in (("pull", focus_pull("stream", *SIZE)), ("focus stays", without_pull())):
-        t = SHOWN[0]
+        t, truth = SHOWN[0], clip.sharp
         columns = [
-            (f"{name}, frame {t}: input", clip.blurred[t]),
-            ("layers", fitted(clip)[t]),
-            ("truth", clip.sharp[t]),
+            (f"{name}, frame {t}: input", clip.blurred),
+            ("layers", fitted(clip)),
+            ("truth", truth),
         ]
-        rows.append([(said(title, image, clip.sharp[t]), image) for title, image in columns])
+        rows.append([(said(title, x[t], truth[t]), x[t]) for title, x in columns])
+        rows.append([over_time(x, SIZE[1] // 2) for _, x in columns])
     return sheet(rows)
 
 
