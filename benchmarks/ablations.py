@@ -25,8 +25,8 @@ ABOUT = (
     "Narrow networks from scratch, each arm as many steps as fit into so many minutes of one "
     "thread of the CPU; 6 held-out clips of 256x256. Spread: largest less smallest gain over "
     "seeds; 25 to 75 %: gain on the way, mean over seeds. Trained by `unblur reproduce PAPER "
-    "--table N --textures BANK --arm-minutes M --minutes MM --out DIR`, and put here by `python "
-    "benchmarks/ablations.py PAPER DIR --arm-minutes M`."
+    "--table N --textures BANK --arm-minutes M --minutes MM --out DIR` (or `--peers`), and put "
+    "here by `python benchmarks/ablations.py PAPER DIR --arm-minutes M`."
 )
 
 Row = Mapping[str, str]

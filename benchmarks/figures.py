@@ -10,7 +10,7 @@
 | atlas 5 | frames and x-t slices: input, a network, fitted layers, truth |
 | atlas 6 | layers without a lens, with one, and with the circle of confusion |
 | atlas 7 | circle of confusion: of a network, of fitted layers, true |
-| atlas 8 | a limit: focus that stays gives layers nothing to learn from |
+| atlas 8 | a limit: focus that stays gives layers nothing to learn from; x-t slices |
 | atlas 9 | paint that is carried along, and focus that was moved |
 
 Clips are those that suites render, of held-out textures. Writes PAPER_figure_N.png to
@@ -58,6 +58,8 @@ SIZE = (24, 108, 192)
 """Frames, height and width of a clip that layers are fitted to."""
 SHOWN = (4, 12, 20)
 """Frames of it."""
+APERTURE = 8
+"""Radius of blur in pixels of what is furthest from the focus, in figure 9 of the atlas."""
 LONGEST = 12.0
 """Radius of blur that is drawn white in DaBiT's figure 7, pixels."""
 GFLOPS = {"RVRT": 88.8, "Shift-Net+": 146.0, "BSSTNet": 133.0}
@@ -221,11 +223,12 @@ def slices() -> np.ndarray:
     ]
     t, row = SHOWN[-1], SIZE[1] // 2
     frames = [(said(name, x[t], clip.sharp[t]), x[t]) for name, x in columns]
-    times = [
-        (f"row {row} over time", x[:, :, row].transpose(0, 1).repeat_interleave(3, 1))
-        for _, x in columns
-    ]
-    return sheet([frames, times])
+    return sheet([frames, [over_time(x, row) for _, x in columns]])
+
+
+def over_time(frames: Tensor, row: int) -> Named:
+    """One row of frames (T, 3, H, W), the first frame on top: an x-t slice."""
+    return f"row {row} over time", frames[:, :, row].transpose(0, 1).repeat_interleave(3, 1)
 
 
 def arms() -> np.ndarray:
@@ -238,7 +241,9 @@ def arms() -> np.ndarray:
         ("+ circle of confusion", fitted(clip)),
         ("truth", clip.sharp),
     ]
-    return sheet([[(said(n, x[t], clip.sharp[t]), x[t]) for n, x in columns] for t in SHOWN])
+    return sheet(
+        [[(f"frame {t}: {said(n, x[t], clip.sharp[t])}", x[t]) for n, x in columns] for t in SHOWN]
+    )
 
 
 def radii() -> np.ndarray:
@@ -255,7 +260,7 @@ def radii() -> np.ndarray:
     rows = []
     longest = float(clip.radius.max())
     for t in SHOWN:
-        row = [("input", clip.blurred[t])]
+        row = [(f"frame {t}: input", clip.blurred[t])]
         for name, found in columns:
             error = float((found[t] - clip.radius[t]).square().mean().sqrt())
             row.append((f"{name}, {error:.2f} px off", found[t] / longest))
@@ -264,18 +269,20 @@ def radii() -> np.ndarray:
 
 
 def limit() -> np.ndarray:
-    """The same scene with a pull of focus, and with a focus that stays on the foreground."""
+    """The same scene with a pull of focus, and with a focus that stays on the foreground.
+
+    A frame and, below, one row of it over time: the pull is seen there.
+    """
     rows = []
     for name, clip in (("pull", focus_pull("stream", *SIZE)), ("focus stays", without_pull())):
-        t = SHOWN[0]
-        layers = fitted(clip)
-        rows.append(
-            [
-                (said(f"{name}: input", clip.blurred[t], clip.sharp[t]), clip.blurred[t]),
-                (said("layers", layers[t], clip.sharp[t]), layers[t]),
-                ("truth", clip.sharp[t]),
-            ]
-        )
+        t, truth = SHOWN[0], clip.sharp
+        columns = [
+            (f"{name}, frame {t}: input", clip.blurred),
+            ("layers", fitted(clip)),
+            ("truth", truth),
+        ]
+        rows.append([(said(title, x[t], truth[t]), x[t]) for title, x in columns])
+        rows.append([over_time(x, SIZE[1] // 2) for _, x in columns])
     return sheet(rows)
 
 
@@ -311,10 +318,10 @@ def edits() -> np.ndarray:
     columns = [
         ("input", clip.blurred[list(SHOWN)]),
         ("paint on the atlas", project.edit({front.name: paint}, "reblurred", SHOWN)),
-        ("focus in front", project.refocus([front.name], SHOWN, aperture=8)),
-        ("focus behind", project.refocus([back.name], SHOWN, aperture=8)),
+        ("focus in front", project.refocus([front.name], SHOWN, aperture=APERTURE)),
+        ("focus behind", project.refocus([back.name], SHOWN, aperture=APERTURE)),
     ]
-    return sheet([[(name, x[i]) for name, x in columns] for i in range(len(SHOWN))])
+    return sheet([[(f"frame {t}: {n}", x[i]) for n, x in columns] for i, t in enumerate(SHOWN)])
 
 
 def fitted(clip: FocusPull, coc: str = "estimated") -> Tensor:

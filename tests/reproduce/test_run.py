@@ -48,9 +48,9 @@ def test_every_step_has_a_folder_of_its_own_and_can_be_named():
     for paper in PAPERS.values():
         steps = {step.name: step for part in paper for step in part.steps}
         for part in paper:
-            assert re.fullmatch(r"(table|figure) \d", part.name)
+            assert re.fullmatch(r"(table|figure) \d|peers", part.name)
             assert all(steps[step.name] == step for step in part.steps)
-    assert all(re.fullmatch(r"[\w -]+", step.name) for step in STEPS)
+    assert all(re.fullmatch(r"[\w +-]+", step.name) for step in STEPS)
 
 
 def test_scripts_and_models_and_recipes_are_there():
@@ -69,7 +69,8 @@ def test_scripts_and_models_and_recipes_are_there():
 
 @pytest.mark.parametrize(("paper", "sizes"), [("bsstnet", SMALL), ("dabit", DABIT)])
 def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
-    steps = [step for part in PAPERS[paper] for step in part.steps if isinstance(step, Train)]
+    tables = [part for part in PAPERS[paper] if part.name != "peers"]
+    steps = [step for part in tables for step in part.steps if isinstance(step, Train)]
     arms = {step.name: run.recipe_of(step) for step in steps}
     assert len(arms) == {"bsstnet": 3 * (4 + 4 + 4), "dabit": 3 * 7}[paper]
     plain = next(iter(arms.values()))
@@ -180,6 +181,37 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
     assert "| off | 2 | 1.05 | 0.1000 |" in text
 
 
+@pytest.mark.slow
+def test_peers_are_trained_on_the_same_clips(tmp_path, monkeypatch):
+    """In earnest, for a few steps: the network alone differs."""
+    from unblur.training.deblur_task import Deblur
+
+    bank = tmp_path / "bank"
+    bank.mkdir()
+    for i in range(2):
+        image = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(bank / f"{i}.png"), cv2.resize(image, (256, 256)))
+    seen: list[float] = []
+    loss = Deblur.loss
+
+    def watched(self, network, batch, seed):
+        seen.append(batch.blurred.sum().item())
+        return loss(self, network, batch, seed)
+
+    monkeypatch.setattr(Deblur, "loss", watched)
+    monkeypatch.setattr(run, "LOOKS", 1)
+    monkeypatch.setattr(run, "step_seconds", lambda arms, *_, **__: dict.fromkeys(arms, 1.0))
+    (part,) = reproduce(
+        "bsstnet", tmp_path / "out", part="peers", minutes=20, textures=bank, seeds=1,
+        arm_minutes=0.05, arms=["NAFNet", "BasicVSR++"], device="cpu",
+    )  # fmt: skip
+    rows = [state.rows[0] for _, state in part.steps]
+    assert [(row["arm"], row["steps"]) for row in rows] == [("NAFNet", 3), ("BasicVSR++", 3)]
+    assert len(set(seen[:3])) == 3
+    assert seen[:3] == seen[3:]
+    assert "| NAFNet | 1 |" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     scripts = tmp_path / "benchmarks"
     scripts.mkdir()
@@ -222,6 +254,8 @@ def test_from_the_command_line(tmp_path, capsys):
         (["bsstnett"], "no paper called"),
         (["dabit", "--table", "9"], "has no table 9"),
         (["dabit", "--table", "1", "--figure", "1"], "name one"),
+        (["bsstnet", "--table", "1", "--peers"], "name one"),
+        (["dabit", "--peers"], "has no peers"),
         (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
         (["dabit", "--data", "davis:/no/such"], "not a folder"),
     ],

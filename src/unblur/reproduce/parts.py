@@ -92,7 +92,7 @@ class Part:
     """A table or a figure."""
 
     name: str
-    """`table 3` or `figure 4`."""
+    """`table 3`, `figure 4`, or `peers`."""
     what: str
     steps: tuple[Step, ...]
     published: tuple[Row, ...] = ()

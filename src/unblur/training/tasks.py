@@ -15,6 +15,7 @@ from unblur.training.deblur_task import TrainAligned, TrainBSSTNet, TrainMaxim
 from unblur.training.flow_refocus_task import TrainFlowRefocus
 from unblur.training.flow_task import TrainFlow
 from unblur.training.focal_task import TrainFocal
+from unblur.training.peers_task import TrainAlignedAnew, TrainBasicVSRPP, TrainNAFNet
 from unblur.training.recipe import Recipe
 from unblur.training.task import Task
 from unblur.weights import RENAMED
@@ -34,6 +35,10 @@ TASKS: Mapping[str, Callable[[Recipe, torch.device], Task]] = {
     "flow-s": TrainFlow,
     "flow-refocus": TrainFlowRefocus,
     "coc-s": TrainCoc,
+    # for a table alone: no model that can be run is called so
+    "nafnet-narrow": TrainNAFNet,
+    "basicvsrpp-narrow": TrainBasicVSRPP,
+    "aligned-narrow": TrainAlignedAnew,
 }
 """By the name a recipe gives as its `network`."""
 

@@ -1,0 +1,86 @@
+"""How networks of other papers are trained, and the aligned network as narrow as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unblur.models import aligned
+from unblur.models.peers import BasicVSRPP, BasicVSRPPConfig, NAFNet, NAFNetConfig
+from unblur.schema import changed
+from unblur.training.batches import Batch
+from unblur.training.deblur_task import Deblur, TrainAligned
+from unblur.training.recipe import Recipe
+from unblur.weights.switches import switches_of
+
+ALIGNED = aligned.AlignedConfig(width=16, tiles=(4, 8, 4))
+"""Narrow enough to cost what the arms of BSSTNet's tables do."""
+
+
+class TrainNAFNet(Deblur):
+    """NAFNet, one frame at a time; all frames of a clip are learned from."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        self.config = changed(NAFNetConfig(), recipe.options, "options")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes."""
+        return switches_of(self.config)
+
+    def network(self) -> nn.Module:
+        """With `options` as its config."""
+        return NAFNet(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
+        """Each frame by itself."""
+        frames = batch.blurred[:, outputs]
+        return network(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+
+class TrainBasicVSRPP(Deblur):
+    """BasicVSR++, all frames of a clip at once."""
+
+    needs_flow = True
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device)
+        self.config = changed(BasicVSRPPConfig(), recipe.options, "options")
+
+    @property
+    def switches(self) -> Mapping[str, Any]:
+        """Its sizes."""
+        return switches_of(self.config)
+
+    def network(self) -> nn.Module:
+        """With `options` as its config."""
+        return BasicVSRPP(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
+        """All frames at once; those requested are kept."""
+        return network(batch.blurred, batch.flow_forward, batch.flow_backward)[:, outputs]
+
+
+class TrainAlignedAnew(TrainAligned):
+    """The aligned network from random weights: at first it gives back its input.
+
+    It learns from all frames of a clip, as the networks beside it do: so the clip counts as much.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device, ALIGNED)
+
+    def network(self) -> nn.Module:
+        """With `options` on top of `ALIGNED`."""
+        net = super().network()
+        for kind in ("weight", "bias"):
+            nn.init.zeros_(net.get_parameter(f"body.sam.0.picture.{kind}"))
+        return net
+
+    def trained_on(self, frames: int, seed: int) -> list[int]:
+        """All of them."""
+        return list(range(frames))
