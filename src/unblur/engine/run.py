@@ -219,7 +219,7 @@ class Runner:
             frames = [held.get(start + i)[0] for i in window.outputs]
             restored = trusted(frames, images[positions], restored)
             for n, index in enumerate(window.outputs):
-                still = standing_in(images, positions[n], self.look)
+                still = standing_in(images, window.inputs, index, self.look)
                 restored[n] = as_before(images[positions[n]], restored[n], still)
                 if index >= first:
                     standing[index] = still

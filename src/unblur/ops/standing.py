@@ -28,6 +28,8 @@ and their part that moves, where something stands still before them."""
 GROWN, CLOSED, SOFT = 2, 2, 1.0
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
 gaps in it are closed; deviation of its border."""
+REACH = int(4 * max(1 + AROUND, SURROUNDINGS) + 0.5) + GROWN + 2 * CLOSED + int(4 * SOFT + 0.5)
+"""Pixels from a place beyond which nothing changes what is found there."""
 
 
 def gradient(image: Tensor) -> Tensor:
@@ -74,9 +76,11 @@ def standing(images: Tensor, t: int) -> Tensor | None:
     xx, yy, xy = gaussian_blur(products[None], AROUND)[0]
     apart = ((xx - yy).square() + 4 * xy.square()).sqrt()
     weak, strong = (xx + yy - apart) / 2, (xx + yy + apart) / 2
+    found = still & (weak > CORNER * strong) & (weak > FEW)
+    if not found.any():
+        return None
     moved = torch.stack([(images[n] - here).abs().mean(0) > MOVED for n in near]).any(0)
-    around = gaussian_blur(moved[None, None].float(), SURROUNDINGS)[0, 0] > MANY
-    found = still & (weak > CORNER * strong) & (weak > FEW) & around
+    found &= gaussian_blur(moved[None, None].float(), SURROUNDINGS)[0, 0] > MANY
     if not found.any():
         return None
     # Strokes are closed, their insides have no edges.
