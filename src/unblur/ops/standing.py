@@ -22,13 +22,16 @@ CORNER = 0.12
 looks the same wherever it moves."""
 FEW = 0.05 * EDGE**2
 """Least square of a gradient, in the mean over its surroundings, in the weaker direction."""
-MOVED, SURROUNDINGS, MANY = 0.02, 8.0, 0.3
+MOVED, SURROUNDINGS, MANY = 0.015, 8.0, 0.3
 """Change of the range from frame to frame that is motion; deviation in pixels of the surroundings,
 and their part that moves, where something stands still before them."""
+GRAIN = 2.0
+"""Deviation in pixels by which changes are smoothed first: grain and rain change all that stands
+still, and are not motion."""
 GROWN, CLOSED, SOFT = 2, 2, 1.0
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
 gaps in it are closed; deviation of its border."""
-REACH = int(4 * max(1 + AROUND, SURROUNDINGS) + 0.5) + GROWN + 2 * CLOSED + int(4 * SOFT + 0.5)
+REACH = int(4 * (GRAIN + max(AROUND, SURROUNDINGS) + SOFT) + 1.5) + GROWN + 2 * CLOSED
 """Pixels from a place beyond which nothing changes what is found there."""
 
 
@@ -79,7 +82,8 @@ def standing(images: Tensor, t: int) -> Tensor | None:
     found = still & (weak > CORNER * strong) & (weak > FEW)
     if not found.any():
         return None
-    moved = torch.stack([(images[n] - here).abs().mean(0) > MOVED for n in near]).any(0)
+    changes = [gaussian_blur(images[n] - here, GRAIN).abs_().mean(0) for n in near]
+    moved = torch.stack(changes).amax(0) > MOVED
     found &= gaussian_blur(moved[None, None].float(), SURROUNDINGS)[0, 0] > MANY
     if not found.any():
         return None
