@@ -111,3 +111,14 @@ def test_grain_over_what_stands_still_is_not_motion(strength: float) -> None:
     found = standing(letters, 2)
     assert found is not None
     assert found[strokes() > 0].mean() > 0.8
+
+
+def test_what_a_lens_blurred_is_restored_though_it_stands_still() -> None:
+    letters = lettered(pan())
+    found = standing(letters, 2, lens=True)
+    assert found is not None
+    assert found[strokes() > 0].mean() > 0.9
+    soft = gaussian_blur(lettered(torch.zeros(5, 3, *SIZE)), 1.5)
+    blurred = pan().mul(0.3) + 0.7 * soft
+    assert area(blurred, 2) > 0.01
+    assert standing(blurred, 2, lens=True) is None

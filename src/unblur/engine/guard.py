@@ -37,6 +37,7 @@ def standing_in(
     numbers: Sequence[int],
     number: int,
     look: Rendition,
+    lens: bool = False,
 ) -> Tensor | None:  # (1, H, W) bytes
     """Where an image of a window stands still before what moves, 0 to 255; None: nowhere.
 
@@ -45,6 +46,7 @@ def standing_in(
         numbers: of its images, in their shot: not all windows hold frames in a row.
         number: of the image.
         look: how images are encoded.
+        lens: whether a lens may have blurred what stands still.
     """
     first, last = number, number
     while first - 1 in numbers and number - first < 2:
@@ -61,7 +63,7 @@ def standing_in(
         stop = min(height, top + ROWS)
         start = max(0, top - REACH)
         rows = [look.encoded(image[:, start : stop + REACH].clamp(0, 1)) for image in near]
-        found = standing(torch.stack(rows), number - first)
+        found = standing(torch.stack(rows), number - first, lens)
         if found is not None:
             anywhere = True
             whole[:, top:stop] = (255 * found[:, top - start : stop - start]).round_().byte()

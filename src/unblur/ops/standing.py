@@ -31,6 +31,9 @@ still, and are not motion."""
 GROWN, CLOSED, SOFT = 2, 2, 1.0
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
 gaps in it are closed; deviation of its border."""
+SHARP, STROKE = 0.35, 3
+"""Part of the range of its surroundings that a sharp edge rises by in a pixel, and how far these
+reach, in pixels."""
 REACH = int(4 * (GRAIN + max(AROUND, SURROUNDINGS) + SOFT) + 1.5) + GROWN + 2 * CLOSED
 """Pixels from a place beyond which nothing changes what is found there."""
 
@@ -43,7 +46,15 @@ def gradient(image: Tensor) -> Tensor:
     return torch.stack((dx, dy)) / 2
 
 
-def standing(images: Tensor, t: int) -> Tensor | None:
+def sharp(image: Tensor, length: Tensor) -> Tensor:
+    """Where an image (3, H, W) with gradients of such a length (H, W) is no lens' blur: bool."""
+    mean, side = image.mean(0)[None, None], 2 * STROKE + 1
+    most = F.max_pool2d(mean, side, 1, STROKE)
+    least = -F.max_pool2d(-mean, side, 1, STROKE)
+    return length > SHARP * (most - least)[0, 0]
+
+
+def standing(images: Tensor, t: int, lens: bool = False) -> Tensor | None:
     """Where an image stands still before something that moves.
 
     There its gradients are those of the images beside it, and of the next one on either side, in
@@ -53,6 +64,7 @@ def standing(images: Tensor, t: int) -> Tensor | None:
     Args:
         images: (T, 3, H, W), encoded RGB in [0, 1], a row of frames of one shot.
         t: which of them.
+        lens: whether a lens may have blurred what stands still; then its edges have to be sharp.
 
     Returns:
         (1, H, W), 0 to 1 with soft borders; None where nothing does.
@@ -68,6 +80,8 @@ def standing(images: Tensor, t: int) -> Tensor | None:
         return (gradient(images[n]) - edges).norm(dim=0) < ALIKE * length
 
     still = length > EDGE
+    if lens:
+        still &= sharp(here, length)
     for n in near:
         still &= alike(n)
     if far:
