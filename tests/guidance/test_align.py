@@ -39,6 +39,23 @@ def test_a_guess_leads_to_motion_that_is_out_of_reach():
     assert error(align.flow(*seen, guess)) < 0.3
 
 
+@pytest.mark.parametrize("height", [540, 1080])
+def test_quick_motion_upwards_is_found_all_over_tall_frames(height):
+    """Those of half size, of 1080p and of 2160p: in strips it was lost where they meet."""
+    dice = torch.Generator().manual_seed(0)
+    coarse, rough = torch.rand(2, 1, 3, 2 * (height + 60), 400, generator=dice)
+    coarse = gaussian_blur(coarse, 30.0)
+    coarse = 0.5 + 0.2 * (coarse - coarse.mean()) / coarse.std()
+    whole = (coarse + 0.2 * (gaussian_blur(rough, 2.0) - 0.5))[0].clamp(0, 1)
+    align = DisAlignment()
+    here, there = (align.look(halved(whole[:, top : top + 2 * height])) for top in (0, 120))
+    found = (
+        align.flow(here, there)[:, 80:, 20:180].cpu() - torch.tensor([0.0, -60.0])[:, None, None]
+    )
+    right = (found.norm(dim=0) < 0.5).float().mean(1)  # of each row
+    assert right.unfold(0, 20, 20).mean(1).min() > 0.8
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 20), (64, 65)])
 def test_frames_of_any_size(size):
     align = DisAlignment()

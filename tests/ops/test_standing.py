@@ -98,3 +98,27 @@ def test_noise_and_flashes_do_not_stand() -> None:
     assert standing(noise, 2) is None
     flash = pan(step=(0, 0)) * torch.tensor([1.0, 1.0, 0.5, 1.0, 1.0])[:, None, None, None]
     assert standing(flash, 2) is None
+
+
+@pytest.mark.parametrize("strength", [0.02, 0.05])
+def test_grain_over_what_stands_still_is_not_motion(strength: float) -> None:
+    """A lens may have blurred it."""
+    dice = torch.Generator().manual_seed(2)
+    still = pan(1).expand(5, -1, -1, -1)
+    grain = strength * torch.randn(5, 3, *SIZE, generator=dice)
+    assert area((still + grain).clamp(0, 1), 2) < 0.01
+    letters = (lettered(pan()) + grain).clamp(0, 1)
+    found = standing(letters, 2)
+    assert found is not None
+    assert found[strokes() > 0].mean() > 0.8
+
+
+def test_what_a_lens_blurred_is_restored_though_it_stands_still() -> None:
+    letters = lettered(pan())
+    found = standing(letters, 2, lens=True)
+    assert found is not None
+    assert found[strokes() > 0].mean() > 0.9
+    soft = gaussian_blur(lettered(torch.zeros(5, 3, *SIZE)), 1.5)
+    blurred = pan().mul(0.5) + 0.7 * soft
+    assert area(blurred, 2) > 0.01
+    assert standing(blurred, 2, lens=True) is None

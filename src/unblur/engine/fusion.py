@@ -52,7 +52,7 @@ GIVEN_BYTES = 12
 """Per pixel of a frame that is put together, and then somebody else's."""
 PASSING_BYTES = 60
 """Per pixel of a frame that comes, before and after, or of one that goes on."""
-SEARCH_BYTES, SEARCH_ROWS = 60, 650
+SEARCH_BYTES, SEARCH_ROWS = 60, 1080
 """Per pixel where motion is searched, and how many rows of a frame that are at most."""
 HEAP_BYTES = 40 << 20
 """That the C library keeps of what was freed since it was last asked for it."""

@@ -10,8 +10,12 @@ from torch import Tensor
 from unblur.engine.rendition import Rendition
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike
-from unblur.ops.standing import standing
+from unblur.ops.standing import REACH, standing
 from unblur.ops.trust import Encoded, trust
+
+ROWS = 96
+"""Rows in which is looked at once for what stands still: of whole frames that takes 170 bytes
+a pixel, more than small tiles of a network do."""
 
 
 def trusted(
@@ -30,15 +34,40 @@ def trusted(
 
 def standing_in(
     images: Tensor,  # (T, 3, H, W)
-    t: int,
+    numbers: Sequence[int],
+    number: int,
     look: Rendition,
+    lens: bool = False,
 ) -> Tensor | None:  # (1, H, W) bytes
-    """Where image `t` of a window stands still before what moves, 0 to 255; None: nowhere."""
-    if len(images) == 1:
+    """Where an image of a window stands still before what moves, 0 to 255; None: nowhere.
+
+    Args:
+        images: of the window.
+        numbers: of its images, in their shot: not all windows hold frames in a row.
+        number: of the image.
+        look: how images are encoded.
+        lens: whether a lens may have blurred what stands still.
+    """
+    first, last = number, number
+    while first - 1 in numbers and number - first < 2:
+        first -= 1
+    while last + 1 in numbers and last - number < 2:
+        last += 1
+    if first == last:
         return None
-    near = slice(max(0, t - 2), t + 3)
-    found = standing(look.encoded(images[near].clamp(0, 1)), t - near.start)
-    return None if found is None else (255 * found).round().byte()
+    near = [images[numbers.index(n)] for n in range(first, last + 1)]
+    height, width = images.shape[-2:]
+    whole = torch.zeros(1, height, width, dtype=torch.uint8)
+    anywhere = False
+    for top in range(0, height, ROWS):
+        stop = min(height, top + ROWS)
+        start = max(0, top - REACH)
+        rows = [look.encoded(image[:, start : stop + REACH].clamp(0, 1)) for image in near]
+        found = standing(torch.stack(rows), number - first, lens)
+        if found is not None:
+            anywhere = True
+            whole[:, top:stop] = (255 * found[:, top - start : stop - start]).round_().byte()
+    return whole if anywhere else None
 
 
 def as_before(

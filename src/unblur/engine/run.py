@@ -211,6 +211,7 @@ class Runner:
         held, start = arrivals.held, arrivals.start
         found: dict[int, Tensor] = {}
         standing: dict[int, Tensor | None] = {}
+        lens = self.restorer.info.blur == "focal"
         for window, oldest, unfinished in steps:
             held.drop(start + oldest)
             images, priors = gathered(held, start, window)
@@ -219,7 +220,7 @@ class Runner:
             frames = [held.get(start + i)[0] for i in window.outputs]
             restored = trusted(frames, images[positions], restored)
             for n, index in enumerate(window.outputs):
-                still = standing_in(images, positions[n], self.look)
+                still = standing_in(images, window.inputs, index, self.look, lens)
                 restored[n] = as_before(images[positions[n]], restored[n], still)
                 if index >= first:
                     standing[index] = still

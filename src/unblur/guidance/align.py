@@ -11,10 +11,11 @@ from torch import Tensor
 from unblur.guidance.flow import DIS_MINIMUM
 from unblur.ops.pad import pad_to
 
-TALL = 400
-"""Rows of half size from which on motion is found in strips: those of 720p are not."""
-STRIP, BEYOND = 200, 48
-"""Rows of a strip at most, and what is looked at beyond them on either side."""
+TALL = 540
+"""Rows of half size from which on motion is found in strips: those of 1080p are not."""
+STRIP, BEYOND = 360, 90
+"""Rows of a strip at most, and what is looked at beyond them on either side: what moves further
+down or up in a frame is lost where strips meet."""
 
 
 class DisAlignment:

@@ -21,15 +21,21 @@ CORNER = 0.12
 looks the same wherever it moves."""
 FEW = 0.05 * EDGE**2
 """Least square of a gradient, in the mean over its surroundings, in the weaker direction."""
-MOVED, BEYOND, MANY = 0.02, 8, 0.3
-"""Change of the range from frame to frame that is motion; side in pixels of the cells of wider
-surroundings, and their part that moves, where something stands still before them."""
+MOVED, BEYOND, MANY = 0.015, 8, 0.3
+"""Change of the range from frame to frame that is motion, in the mean over cells: grain and rain
+change all that stands still, too; side in pixels of these, and part of the surroundings that moves
+where something stands still before them."""
+SHARP, STROKE = 0.35, 3
+"""Part of the range of its surroundings that a sharp edge rises by in a pixel, and how far these
+reach, in pixels."""
 GROWN, CLOSED = 2, 2
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
 gaps in it are closed."""
+REACH = 48
+"""Pixels beyond which nothing changes what is found in a place; a multiple of `BEYOND`."""
 
 
-def standing(images: Tensor, t: int) -> Tensor | None:
+def standing(images: Tensor, t: int, lens: bool = False) -> Tensor | None:
     """Where an image stands still before something that moves.
 
     There its gradients are those of the images beside it, and of the next one on either side, in
@@ -39,6 +45,7 @@ def standing(images: Tensor, t: int) -> Tensor | None:
     Args:
         images: (T, 3, H, W), encoded RGB in [0, 1], a row of frames of one shot.
         t: which of them.
+        lens: whether a lens may have blurred what stands still; then its edges have to be sharp.
 
     Returns:
         (1, H, W), 0 to 1 with soft borders; None where nothing does.
@@ -54,14 +61,15 @@ def standing(images: Tensor, t: int) -> Tensor | None:
         return (gradient(gray[n]) - edges).square().sum(0) < ALIKE**2 * square
 
     still = square > EDGE**2
+    if lens:
+        still &= sharp(gray[t], square)
     for n in near:
         still &= alike(n)
     if far:
         still &= torch.stack([alike(n) for n in far]).any(0)
     if not still.any():
         return None
-    moved = torch.stack([(gray[n] - gray[t]).abs() > MOVED for n in near]).any(0)
-    still &= in_cells(moved[None].float(), BEYOND)[0] > MANY
+    still &= moving_around(torch.stack([gray[n] - gray[t] for n in near])) > MANY
     dx, dy = edges
     xx, yy, xy = in_cells(torch.stack((dx * dx, dy * dy, dx * dy)) * still, AROUND)
     apart = ((xx - yy).square() + 4 * xy.square()).sqrt()
@@ -83,10 +91,27 @@ def gradient(gray: Tensor) -> Tensor:
     return torch.stack((dx, dy)) / 2
 
 
+def sharp(gray: Tensor, square: Tensor) -> Tensor:
+    """Where an image (H, W) with such squares of gradients (H, W) is no lens' blur: bool."""
+    side = 2 * STROKE + 1
+    most = F.max_pool2d(gray[None], side, 1, STROKE)
+    least = -F.max_pool2d(-gray[None], side, 1, STROKE)
+    return square > (SHARP * (most - least)[0]).square()
+
+
+def moving_around(changes: Tensor) -> Tensor:
+    """Part of the surroundings that moves, (H, W), by changes (n, H, W) to images beside it."""
+    cells = F.avg_pool2d(changes, BEYOND, ceil_mode=True).abs().amax(0, keepdim=True) > MOVED
+    return spread(cells.float(), BEYOND, changes.shape[-2:])[0]
+
+
 def in_cells(values: Tensor, side: int) -> Tensor:
     """Means (C, H, W) of values (C, H, W) over a cell and those around it, the same within it."""
-    height, width = values.shape[-2:]
-    cells = F.avg_pool2d(values, side, ceil_mode=True)
+    return spread(F.avg_pool2d(values, side, ceil_mode=True), side, values.shape[-2:])
+
+
+def spread(cells: Tensor, side: int, size: torch.Size) -> Tensor:
+    """Means (C, *size) of cells (C, h, w) and those around them, the same within each."""
     for _ in range(2):
         cells = F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
-    return F.interpolate(cells[None], scale_factor=side)[0, :, :height, :width]
+    return F.interpolate(cells[None], scale_factor=side)[0, :, : size[0], : size[1]]
