@@ -130,6 +130,9 @@ def test_a_clip_that_only_looks_blurred_is_said_to_pass(found):
     frames = tuple(replace(frame, kind="focus") for frame in found.frames)
     text = found_to_be(replace(found, kind="sharp", shots=shots, frames=frames))
     assert text == "100% of the frames look blurred, but models on trial hardly changed them"
+    frames = tuple(replace(frame, kind="sharp") for frame in found.frames)
+    text = found_to_be(replace(found, kind="motion", frames=frames))
+    assert text == "looks sharp; models on trial found motion blur"
 
 
 def test_a_shot_that_looks_otherwise_than_it_is_restored_says_why(found):

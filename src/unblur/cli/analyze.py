@@ -151,6 +151,8 @@ def found_to_be(found: Analysis) -> str:
         tried = sum(shot.kind != "sharp" for shot in found.shots)
         gains = f"{tried} of {len(found.shots)} shots" if len(found.shots) > 1 else "it"
         return f"looks {said}; a model on trial still found blur in {gains}" if tried else said
+    if blurred == 0:
+        return f"looks sharp; models on trial found {NOUNS[found.kind]}"
     return f"{WORDS[found.kind]}: {share} of the frames look blurred"
 
 
