@@ -496,9 +496,7 @@ def steady(chances: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     if not chances:
         return []
     odds = torch.tensor(chances, dtype=torch.float64).logit(1e-6)  # (T, 2)
-    around = F.pad(odds.T[None], (1, 1), mode="constant")
-    count = F.pad(torch.ones(1, 1, len(chances), dtype=torch.float64), (1, 1))
-    mean = F.avg_pool1d(around, 3, 1) / F.avg_pool1d(count, 3, 1)  # (1, 2, T)
+    mean = F.avg_pool1d(odds.T[None], 3, 1, 1, count_include_pad=False)  # (1, 2, T)
     return [(motion, focus) for motion, focus in mean[0].T.sigmoid().tolist()]
 
 
