@@ -102,7 +102,7 @@ class FileReader(Closing):
     def __iter__(self) -> Iterator[Frame]:
         span, info = self._span, self.info
         siting: Siting = info.siting or "left"
-        has_quantizers = self._opened.stream.codec.canonical_name == NOTING
+        has_quantizers = self._opened.stream.codec.canonical_name in NOTING
         given = 0
         index = -1 if span is None else span.first - 1
         for image in self._decoded:
