@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unblur.video import open_video
-from unblur.video.quantizer import quantizers, vp9_steps
+from unblur.video.quantizer import quantizers, stated, vp9_steps
 
 
 def write(
@@ -130,3 +130,47 @@ def test_other_codecs_tell_none(tmp_path: Path) -> None:
 
 def test_an_image_that_nothing_was_noted_of_tells_none() -> None:
     assert quantizers(av.VideoFrame(64, 48, "yuv420p")) is None
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_rate_factor_of_x265_counts_for_all_frames(name: str, tmp_path: Path) -> None:
+    coarse = {}
+    for factor in (20.5, 36.5):
+        path = tmp_path / name
+        write(path, "libx265", {"crf": str(factor), "x265-params": "log-level=none"})
+        found = read(path)
+        assert len(found) == 4
+        for each in found:
+            assert each is not None
+            assert each.shape == (5, 7)
+        coarse[factor] = found[0].unique().tolist()
+        assert all(each.unique().tolist() == coarse[factor] for each in found)
+    (fine,), (rough,) = coarse.values()
+    assert rough - fine == 16
+
+
+def test_a_rate_of_bits_tells_no_quantizer(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write(path, "libx265", {"b": "100000", "x265-params": "log-level=none"})
+    assert read(path) == [None] * 4
+
+
+def test_what_another_codec_says_of_x265_is_not_believed() -> None:
+    header = b"x265 (build 1) - 4: options: rc=crf crf=40.0 qcomp=0.60"
+    assert stated("hevc", header, 16, 16) is not None
+    assert stated("ffv1", header, 16, 16) is None
+    assert stated("hevc", None, 16, 16) is None
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_frames_that_wait_on_disk_keep_them(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write(path, codec, {"crf": "40"})
+    with open_video(path) as video:
+        for frame in video:
+            words, rebuild = frame.packed()
+            again = rebuild(words)
+            torch.testing.assert_close(again.quantizers(), frame.quantizers())
+            torch.testing.assert_close(again.rgb(), frame.rgb())
+            held = [cell.cell_contents for cell in rebuild.__closure__]
+            assert not [x for x in held if isinstance(x, torch.Tensor | np.ndarray | list)]

@@ -6,6 +6,7 @@ scale of the codec. Here all come on that of H.264, where 6 more double the step
 
 from __future__ import annotations
 
+import re
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from unblur.video.side_data import side_data
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes a second to import; reading what a file holds needs none of it
     from torch import Tensor
 
 REQUEST = {"export_side_data": "venc_params"}
@@ -39,6 +40,10 @@ FINEST = 0.625
 COARSEST = 51
 _VP9_GAIN = 8
 """By how much VP9's transform makes coefficients larger than one that keeps sums of squares."""
+_X265 = re.compile(rb"x265 \(build .{,4000}? rc=crf crf=(\d+(?:\.\d+)?) ", re.DOTALL)
+"""What x265 writes of itself into the header of a stream, where it aimed at one quality."""
+_COARSER = 7.0
+"""Quantizers by which frames of a rate factor of x265 are coarser than its number."""
 _HEAD = struct.Struct("@IQQii")
 """Number of blocks, where they begin, bytes of each, kind of quantizers, quantizer of the frame."""
 _PLACE = np.dtype([("x", "i4"), ("y", "i4"), ("w", "i4"), ("h", "i4"), ("delta", "i4")])
@@ -109,3 +114,27 @@ def vp9_steps() -> NDArray[np.float64]:
     while len(steps) < 256:
         steps.append(max(steps[-1] + 1, int(1.01975 * steps[-1])))
     return np.array(steps, np.float64)
+
+
+def stated(codec: str, header: bytes | None, height: int, width: int) -> Tensor | None:
+    """What `quantizers` would give of each frame of a stream, as far as its header tells.
+
+    FFmpeg's decoder of H.265 notes none. x265 writes down what it was told; a rate factor gives
+    about the same quantizers to all that it encodes.
+
+    Args:
+        codec: FFmpeg's name.
+        header: FFmpeg's `extradata`.
+        height: H in pixels.
+        width: W in pixels.
+
+    Returns:
+        (ceil(H/16), ceil(W/16)) float32, one value; None where it tells nothing.
+    """
+    found = _X265.search(header) if codec == "hevc" and header else None
+    if found is None:
+        return None
+    import torch
+
+    quantizer = min(float(found[1]) + _COARSER, COARSEST)
+    return torch.full((-(-height // BLOCK), -(-width // BLOCK)), quantizer)
