@@ -11,7 +11,7 @@ import pytest
 import unblur
 from unblur.ops.trust import LEAST
 
-WIDTH, HEIGHT, FRAMES = 104, 76, 4
+WIDTH, HEIGHT, FRAMES = 72, 60, 3
 """No multiples of a macroblock."""
 
 
@@ -44,14 +44,12 @@ def job(path: Path, model: str, deinterlace: bool) -> np.ndarray:
     ("name", "codec", "options", "share"),
     [
         ("a.webm", "libvpx-vp9", {"qmin": "63", "qmax": "63", "crf": "63", "b": "0"}, LEAST),
-        ("a.webm", "libvpx-vp9", {"qmin": "20", "qmax": "20", "crf": "20", "b": "0"}, 1),
-        ("a.avi", "mpeg4", {"qmin": "6", "qmax": "6"}, 1),
-        ("a.mpg", "mpeg2video", {"qmin": "28", "qmax": "28", "non_linear_quant": "1"}, 0.79),
+        ("a.mpg", "mpeg2video", {"qmin": "28", "qmax": "28", "non_linear_quant": "1"}, 0.563),
         (
             "fields.mpg",
             "mpeg2video",
             {"qmin": "28", "qmax": "28", "non_linear_quant": "1", "flags": "+ildct+ilme"},
-            0.79,
+            0.563,
         ),
         ("a.mkv", "libx265", {"crf": "45", "x265-params": "log-level=none"}, LEAST),
     ],

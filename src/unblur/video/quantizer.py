@@ -38,6 +38,9 @@ BLOCK = 16
 FINEST = 0.625
 """Step of H.264's quantizer 0, of a transform that keeps sums of squares."""
 COARSEST = 51
+_BARE = 3
+"""Quantizers of H.264 by which blocks of MPEG are coarser than their step: no filter smooths their
+edges, and no prediction within the frame helps them."""
 _VP9_GAIN = 8
 """By how much VP9's transform makes coefficients larger than one that keeps sums of squares."""
 _X265 = re.compile(rb"x265 \(build .{,4000}? rc=crf crf=(\d+(?:\.\d+)?) ", re.DOTALL)
@@ -91,16 +94,16 @@ def _coarsest(blocks: NDArray[np.void], rows: int, columns: int) -> NDArray[np.f
 
 
 def _as_of_h264(kind: int, noted: NDArray[np.float64], bits: int) -> NDArray[np.float64] | None:
-    """Quantizers with about the same steps; None of an unknown kind."""
+    """Quantizers that leave about as much; None of an unknown kind."""
     if kind == H264:
         return noted - 6 * (bits - 8)
     if kind == VP9:  # its steps grow with the bit depth by themselves
-        steps = vp9_steps()[noted.clip(0, 255).astype(int)] / _VP9_GAIN
+        steps, more = vp9_steps()[noted.clip(0, 255).astype(int)] / _VP9_GAIN, 0
     elif kind == MPEG:
-        steps = noted
+        steps, more = noted, _BARE
     else:
         return None
-    found: NDArray[np.float64] = 6 * np.log2(np.maximum(steps, FINEST) / FINEST)
+    found: NDArray[np.float64] = 6 * np.log2(np.maximum(steps, FINEST) / FINEST) + more
     return found.clip(0, COARSEST)
 
 
