@@ -39,7 +39,7 @@ from unblur.restorers.base import Restorer
 from unblur.restorers.registry import load_model
 from unblur.synth import TextureBank, render, sample_scenes
 from unblur.training.footage import Draws, Titles
-from unblur.video.quantizer import REQUEST, quantizers
+from unblur.video.quantizer import REQUEST, quantizers, stated
 
 SIDE, LENGTH = 256, 7
 SPEEDS, RADII = ((2, 6), (6, 12), (12, 26)), ((1, 3), (2, 5), (5, 9))
@@ -82,8 +82,12 @@ def encoded(frames: Tensor, sharp: Tensor, t: int, encoding: Encoding | None) ->
     """Frames around one, as they come out of a file."""
     noted: list[Tensor | None] = [None] * len(frames)
     if encoding is not None:
-        decoded = list(images(encode(frames, encoding), REQUEST))
-        noted, frames = [quantizers(image) for image in decoded], of_images(decoded)
+        data = encode(frames, encoding)
+        decoded = list(images(data, REQUEST))
+        codec = "hevc" if encoding.codec == "libx265" else encoding.codec
+        all_of_it = stated(codec, data, *frames.shape[-2:])  # the header is a part of the file
+        noted = [all_of_it if (x := quantizers(image)) is None else x for image in decoded]
+        frames = of_images(decoded)
     near = slice(max(0, t - 2), t + 4)
     frames = (frames[near] * 255).round() / 255
     return Clip("clip", frames, sharp[near], (t - near.start,), quantizers=noted[near])
@@ -173,6 +177,7 @@ def others(models: list[str], clips: int) -> None:
     """
     for name in models:
         restorer = load_model(name, device="cpu")
+        lens = restorer.info.blur == "focal"
         suite = find_suite("synth-focus" if name.startswith("focus") else "synth-motion", Sources())
         rows: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
         makers = list(suite.clips(Sources()))
@@ -184,7 +189,8 @@ def others(models: list[str], clips: int) -> None:
             for what, small, where in unlike(*sources, t - near.start, number):
                 before, after, wanted = restored(restorer, small)
                 after = trusted([frame_of(small)], before[None], after[None])[0]
-                still = standing_in(small.blurred, small.scored[0], ENCODED)
+                numbers = range(len(small.blurred))
+                still = standing_in(small.blurred, numbers, small.scored[0], ENCODED, lens)
                 after = as_before(before, after, still)
                 error = float(((after - wanted) ** 2 * where).mean() / where.mean())
                 better = gain(*(x * where for x in (before, after, wanted)))
