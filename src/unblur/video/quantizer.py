@@ -45,7 +45,7 @@ _VP9_GAIN = 8
 """By how much VP9's transform makes coefficients larger than one that keeps sums of squares."""
 _X265 = re.compile(rb"x265 \(build .{,4000}? rc=crf crf=(\d+(?:\.\d+)?) ", re.DOTALL)
 """What x265 writes of itself into the header of a stream, where it aimed at one quality."""
-_COARSER = 7.0
+_COARSER = 6.0
 """Quantizers by which frames of a rate factor of x265 are coarser than its number."""
 _HEAD = struct.Struct("@IQQii")
 """Number of blocks, where they begin, bytes of each, kind of quantizers, quantizer of the frame."""
