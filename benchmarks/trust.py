@@ -1,14 +1,14 @@
 """How far to trust what a model makes of coarsely encoded frames, and what that trust is worth.
 
 Usage: python benchmarks/trust.py curve TEXTURES MODEL... [--scenes N]
-       python benchmarks/trust.py measure MODEL... [--clips N]
+       python benchmarks/trust.py measure MODEL... [--clips N] [--encoders NAME...]
        python benchmarks/trust.py others MODEL... [--clips N]
 
 `curve` renders scenes of a texture bank, blurred and sharp, encodes them coarsely, and prints for
 quantizers of H.264 which part of the change that a model makes would be best by least squares.
-`measure` prints gains on held-out clips, blurred and sharp, with all of the change and with
-`ops.trust`. `others` prints what becomes of frames that look otherwise: out of other encoders, with
-noise, with letters over them, drawn. Not fused. One frame of each clip.
+`measure` prints gains on held-out clips out of encoders, blurred and sharp, with all of the change
+and with `ops.trust`. `others` prints what becomes of frames that look otherwise: out of other
+encoders, with noise, with letters over them, drawn. Not fused. One frame of each clip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import unblur
-from unblur.data.codec import Encoding, encode, images, of_images, through
+from unblur.data.codec import Encoding, encode, images, of_images
 from unblur.engine.guard import as_before, standing_in, trusted
 from unblur.engine.rendition import Rendition
 from unblur.evaluation.clip import Clip
@@ -39,19 +39,28 @@ from unblur.restorers.base import Restorer
 from unblur.restorers.registry import load_model
 from unblur.synth import TextureBank, render, sample_scenes
 from unblur.training.footage import Draws, Titles
-from unblur.video.quantizer import REQUEST, quantizers
+from unblur.video.quantizer import REQUEST, quantizers, stated
 
 SIDE, LENGTH = 256, 7
 SPEEDS, RADII = ((2, 6), (6, 12), (12, 26)), ((1, 3), (2, 5), (5, 9))
-RATES = ("28", "32", "36", "40", "44")
-COARSE = (None, "23", "29", "34", "38", "42", "46")
+RATES = (28, 32, 36, 40, 44)
+ENCODERS = {
+    "libx264": ("crf", (23, 29, 34, 38, 42, 46), {"preset": "medium"}),
+    "libvpx-vp9": ("crf", (46, 53, 58, 63), {"b": "0", "cpu-used": "4"}),
+    "mpeg4": ("quantizer", (6, 12, 20, 31), {}),
+    "mpeg2video": ("quantizer", (12, 20, 28), {"non_linear_quant": "1"}),
+    "mjpeg": ("quantizer", (12, 31), {}),
+    "libx265": ("crf", (28, 34, 40, 46), {"x265-params": "log-level=none"}),
+    "libsvtav1": ("crf", (48, 55, 63), {"preset": "8"}),
+}
+"""What each is told how coarse to be by, settings that make it coarser, and others."""
 ENCODED = Rendition("encoded", SRGB)
 CODERS = {
-    "H.265, crf 34": Encoding("libx265", {"crf": "34", "x265-params": "log-level=none"}),
-    "VP9, crf 46": Encoding("libvpx-vp9", {"crf": "46", "b": "0", "cpu-used": "4"}),
-    "AV1, crf 48": Encoding("libsvtav1", {"crf": "48", "preset": "8"}),
-    "MPEG-4, quantizer 12": Encoding("mpeg4", {"flags": "+qscale", "global_quality": "1416"}),
-    "JPEG, quantizer 12": Encoding("mjpeg", {"flags": "+qscale", "global_quality": "1416"}),
+    "H.265, crf 34": ("libx265", 34),
+    "VP9, crf 46": ("libvpx-vp9", 46),
+    "AV1, crf 48": ("libsvtav1", 48),
+    "MPEG-4, quantizer 12": ("mpeg4", 12),
+    "JPEG, quantizer 12": ("mjpeg", 12),
 }
 """Coarse, each."""
 NOISE = (4, 8, 16)
@@ -62,13 +71,23 @@ STEP = 3
 """Quantizers that stand together."""
 
 
-def encoded(frames: Tensor, sharp: Tensor, t: int, rate: str | None) -> Clip:
+def coarse(encoder: str, setting: int) -> Encoding:
+    """An encoder that is told how coarse to be."""
+    told, _, options = ENCODERS[encoder]
+    names = ("crf",) if told == "crf" else ("qmin", "qmax")
+    return Encoding(encoder, {**options, **dict.fromkeys(names, str(setting))})
+
+
+def encoded(frames: Tensor, sharp: Tensor, t: int, encoding: Encoding | None) -> Clip:
     """Frames around one, as they come out of a file."""
     noted: list[Tensor | None] = [None] * len(frames)
-    if rate is not None:
-        data = encode(frames, Encoding("libx264", {"crf": rate, "preset": "medium"}))
+    if encoding is not None:
+        data = encode(frames, encoding)
         decoded = list(images(data, REQUEST))
-        noted, frames = [quantizers(image) for image in decoded], of_images(decoded)
+        codec = "hevc" if encoding.codec == "libx265" else encoding.codec
+        all_of_it = stated(codec, data, *frames.shape[-2:])  # the header is a part of the file
+        noted = [all_of_it if (x := quantizers(image)) is None else x for image in decoded]
+        frames = of_images(decoded)
     near = slice(max(0, t - 2), t + 4)
     frames = (frames[near] * 255).round() / 255
     return Clip("clip", frames, sharp[near], (t - near.start,), quantizers=noted[near])
@@ -108,7 +127,7 @@ def curve(models: list[str], textures: str, scenes: int) -> None:
         for frames, sharp in rendered(bank, name.startswith("focus"), scenes):
             for kind, source in (("blurred", frames), ("sharp", sharp)):
                 for rate in RATES:
-                    clip = encoded(source, sharp, LENGTH // 2, rate)
+                    clip = encoded(source, sharp, LENGTH // 2, coarse("libx264", rate))
                     before, after, truth = restored(restorer, clip)
                     change = after - before
                     products = blocks(change * (truth - before)), blocks(change * change)
@@ -121,30 +140,34 @@ def curve(models: list[str], textures: str, scenes: int) -> None:
             print(f"| {name} | {kind} | {q} | {product / energy:.2f} | {size:.1f} | {count:.0f} |")
 
 
-def measure(models: list[str], clips: int) -> None:
+def measure(models: list[str], clips: int, encoders: list[str]) -> None:
     """Prints mean and worst gains, with all of the change and with what is trusted."""
+    settings = [(name, setting) for name in encoders for setting in ENCODERS[name][1]]
     for name in models:
         restorer = load_model(name, device="cpu")
         suite = find_suite("synth-focus" if name.startswith("focus") else "synth-motion", Sources())
-        gains: dict[tuple[str, str | None], list[tuple[float, float]]] = defaultdict(list)
+        gains: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
         makers = list(suite.clips(Sources()))
         for make in makers[1 :: len(makers) // clips]:
             clip = make()
             t = clip.scored[len(clip.scored) // 2]
             for kind, source in (("blurred", clip.blurred), ("sharp", clip.sharp)):
-                for rate in COARSE:
-                    if rate is None and kind == "sharp":
-                        continue
-                    small = encoded(source, clip.sharp, t, rate)
+                for encoder, setting in settings:
+                    small = encoded(source, clip.sharp, t, coarse(encoder, setting))
                     before, after, truth = restored(restorer, small)
-                    frame = ClipFrame(before, 0, small.quantizers[small.scored[0]])
-                    less = trusted([frame], before[None], after[None].clone())[0]
+                    less = trusted([frame_of(small)], before[None], after[None].clone())[0]
                     both = [gain(before, image, truth) for image in (after, less)]
-                    gains[kind, rate].append((both[0], both[1]))
-        for (kind, rate), found in gains.items():
+                    gains[kind, encoder, setting].append((both[0], both[1]))
+        for (kind, encoder, setting), found in gains.items():
             pairs = list(zip(*found, strict=True))
             words = [f"{np.mean(each):+.2f} ({min(each):+.2f})" for each in pairs]
-            print(f"| {name} | {kind} | {rate} | {' | '.join(words)} |", flush=True)
+            print(f"| {name} | {kind} | {encoder} {setting} | {' | '.join(words)} |", flush=True)
+
+
+def frame_of(clip: Clip) -> ClipFrame:
+    """The frame of a clip that is restored."""
+    t = clip.scored[0]
+    return ClipFrame(clip.blurred[t], t, clip.quantizers[t] if clip.quantizers else None)
 
 
 def others(models: list[str], clips: int) -> None:
@@ -154,6 +177,7 @@ def others(models: list[str], clips: int) -> None:
     """
     for name in models:
         restorer = load_model(name, device="cpu")
+        lens = restorer.info.blur == "focal"
         suite = find_suite("synth-focus" if name.startswith("focus") else "synth-motion", Sources())
         rows: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
         makers = list(suite.clips(Sources()))
@@ -161,10 +185,12 @@ def others(models: list[str], clips: int) -> None:
             clip = make()
             t = clip.scored[len(clip.scored) // 2]
             near = slice(max(0, t - 2), t + 4)
-            for what, given, truth, where in unlike(clip.blurred[near], clip.sharp[near], number):
-                small = Clip("clip", (given * 255).round() / 255, truth, (t - near.start,))
+            sources = clip.blurred[near], clip.sharp[near]
+            for what, small, where in unlike(*sources, t - near.start, number):
                 before, after, wanted = restored(restorer, small)
-                still = standing_in(small.blurred, small.scored[0], ENCODED)
+                after = trusted([frame_of(small)], before[None], after[None])[0]
+                numbers = range(len(small.blurred))
+                still = standing_in(small.blurred, numbers, small.scored[0], ENCODED, lens)
                 after = as_before(before, after, still)
                 error = float(((after - wanted) ** 2 * where).mean() / where.mean())
                 better = gain(*(x * where for x in (before, after, wanted)))
@@ -177,26 +203,30 @@ def others(models: list[str], clips: int) -> None:
 
 
 def unlike(
-    blurred: Tensor, sharp: Tensor, number: int
-) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-    """Frames (T, 3, H, W) by what is odd about them, their truth, and where to look (1, H, W)."""
+    blurred: Tensor, sharp: Tensor, t: int, number: int
+) -> Iterator[tuple[str, Clip, Tensor]]:
+    """Frames around one by what is odd about them, and where to look (1, H, W)."""
     whole = torch.ones_like(sharp[0, :1])
     dice = torch.Generator().manual_seed(number)
     for kind, frames in (("blurred", blurred), ("sharp", sharp)):
-        for what, encoding in CODERS.items():
-            yield f"{kind}, {what}", through(frames, encoding), sharp, whole
+        for what, coder in CODERS.items():
+            yield f"{kind}, {what}", encoded(frames, sharp, t, coarse(*coder)), whole
         for sigma in NOISE:
             noisy = frames + sigma / 255 * torch.randn(frames.shape, generator=dice)
-            yield f"{kind}, noise of {sigma}", noisy.clamp(0, 1), sharp, whole
+            yield f"{kind}, noise of {sigma}", encoded(noisy.clamp(0, 1), sharp, t, None), whole
         titles = Titles(frames.shape[-2:], Draws(number))
         there = (titles(frames) != frames).any(1).any(0, keepdim=True).float()
         there = F.max_pool2d(there, 9, 1, 4)
-        yield f"{kind}, letters", titles(frames), titles(sharp), there
-        yield f"{kind}, beside letters", titles(frames), titles(sharp), 1 - there
+        titled = encoded(titles(frames), titles(sharp), t, None)
+        yield f"{kind}, letters", titled, there
+        yield f"{kind}, beside letters", titled, 1 - there
     pictures = drawn(sharp)
-    yield "drawn, sharp", pictures, pictures, whole
-    rough = through(pictures, Encoding("libx264", {"crf": "29"}))
-    yield "drawn, sharp, H.264 at crf 29", rough, pictures, whole
+    yield "drawn, sharp", encoded(pictures, pictures, t, None), whole
+    yield (
+        "drawn, sharp, H.264 at crf 29",
+        encoded(pictures, pictures, t, coarse("libx264", 29)),
+        whole,
+    )
 
 
 def drawn(frames: Tensor) -> Tensor:
@@ -223,6 +253,7 @@ def main() -> None:
     measuring = verbs.add_parser("measure")
     measuring.add_argument("models", nargs="+")
     measuring.add_argument("--clips", type=int, default=6)
+    measuring.add_argument("--encoders", nargs="+", choices=ENCODERS, default=["libx264"])
     other = verbs.add_parser("others")
     other.add_argument("models", nargs="+")
     other.add_argument("--clips", type=int, default=6)
@@ -232,7 +263,7 @@ def main() -> None:
     elif options.verb == "others":
         others(options.models, options.clips)
     else:
-        measure(options.models, options.clips)
+        measure(options.models, options.clips, options.encoders)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ def lettered(frames: Tensor) -> Tensor:
     return (frames * (1 - rim)).lerp(torch.ones(3, 1, 1), ink)
 
 
+def faint(frames: Tensor, opacity: float) -> Tensor:
+    return frames.lerp(torch.ones(3, 1, 1), opacity * strokes())
+
+
 def area(frames: Tensor, t: int) -> float:
     """Share of an image that is said to stand still."""
     found = standing(frames, t)
@@ -54,6 +58,18 @@ def test_letters_over_what_moves_are_found_and_little_else() -> None:
     assert found[ink].min() > 0.9
     near = F.max_pool2d(strokes()[None], 17, 1, 8)[0] > 0
     assert found[~near].max() == 0
+
+
+@pytest.mark.parametrize(("opacity", "found"), [(0.2, 0.8), (0.4, 0.9)])
+def test_logos_that_let_the_film_through_are_found(opacity: float, found: float) -> None:
+    """The film is blurred by motion."""
+    film = F.avg_pool2d(pan(), (1, 9), 1, (0, 4), count_include_pad=False)
+    logo = standing(faint(film, opacity), 2)
+    assert logo is not None
+    assert logo[strokes() > 0].mean() > found
+    near = F.max_pool2d(strokes()[None], 17, 1, 8)[0] > 0
+    assert logo[~near].max() == 0
+    assert area(film, 2) < 0.01
 
 
 @pytest.mark.parametrize("t", [0, 1, 4])

@@ -10,7 +10,7 @@ from torch import Tensor
 from unblur.engine.rendition import Rendition
 from unblur.ops.resize import bicubic
 from unblur.ops.shots import FrameLike
-from unblur.ops.standing import REACH, standing
+from unblur.ops.standing import BEYOND, REACH, standing
 from unblur.ops.trust import Encoded, trust
 
 ROWS = 96
@@ -61,7 +61,7 @@ def standing_in(
     anywhere = False
     for top in range(0, height, ROWS):
         stop = min(height, top + ROWS)
-        start = max(0, top - REACH)
+        start = max(0, top - REACH) // BEYOND * BEYOND  # cells begin where they do in the whole
         rows = [look.encoded(image[:, start : stop + REACH].clamp(0, 1)) for image in near]
         found = standing(torch.stack(rows), number - first, lens)
         if found is not None:

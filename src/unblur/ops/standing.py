@@ -11,8 +11,9 @@ from torch import Tensor
 
 EDGE = 0.03
 """Least gradient, of the range for each pixel, of what counts as drawn."""
-ALIKE = 0.3
-"""Part of a gradient by which it may differ in frames in which it stands still."""
+ACROSS, SMALLEST = 0.35, 0.6
+"""Parts of a gradient: by which it may turn aside in frames in which it stands still; to which it
+may shrink, or grow by the inverse, as what shines through changes."""
 AROUND = 4
 """Side in pixels of the cells, of which three by three or so are the surroundings in which edges of
 all directions must stand still."""
@@ -28,7 +29,7 @@ where something stands still before them."""
 SHARP, STROKE = 0.35, 3
 """Part of the range of its surroundings that a sharp edge rises by in a pixel, and how far these
 reach, in pixels."""
-GROWN, CLOSED = 2, 2
+GROWN, CLOSED = 1, 2
 """Pixels by which what stands still is grown, since its rim blends with what is behind it; by which
 gaps in it are closed."""
 REACH = 48
@@ -38,8 +39,9 @@ REACH = 48
 def standing(images: Tensor, t: int, lens: bool = False) -> Tensor | None:
     """Where an image stands still before something that moves.
 
-    There its gradients are those of the images beside it, and of the next one on either side, in
-    all directions, while much around it changes. A pan leaves edges along itself as they are, but
+    There gradients of it, of the images beside it and of the next one on either side point the same
+    way, in all directions, while much around it changes. How large they are may change with what is
+    behind: a logo lets much of that through. A pan leaves edges along itself as they are, but
     those alone. Where nothing moves, nothing stands before another.
 
     Args:
@@ -54,16 +56,20 @@ def standing(images: Tensor, t: int, lens: bool = False) -> Tensor | None:
     if not near:
         return None
     gray = {n: images[n].mean(0) for n in (t, *near, *far)}  # (H, W) each
-    edges = gradient(gray[t])  # (2, H, W)
+    edges = gradient(torch.stack([*gray.values()]).mean(0))  # (2, H, W): their mean
     square = edges.square().sum(0)
 
     def alike(n: int) -> Tensor:
-        return (gradient(gray[n]) - edges).square().sum(0) < ALIKE**2 * square
+        found = gradient(gray[n])
+        along = (found * edges).sum(0)
+        across = found[0] * edges[1] - found[1] * edges[0]
+        ahead = (along > SMALLEST * square) & (along < square / SMALLEST)
+        return ahead & (across.abs() < ACROSS * square)
 
     still = square > EDGE**2
     if lens:
-        still &= sharp(gray[t], square)
-    for n in near:
+        still &= sharp(gray[t], gradient(gray[t]).square().sum(0))
+    for n in (t, *near):
         still &= alike(n)
     if far:
         still &= torch.stack([alike(n) for n in far]).any(0)

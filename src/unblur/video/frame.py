@@ -64,7 +64,9 @@ class Frame:
     profile: bytes | None = None
     """Colour profile (ICC) of an image file."""
     has_quantizers: bool = False
-    """The decoder notes how coarsely it was encoded."""
+    """The decoder noted beside the image how coarsely it was encoded."""
+    coarse: Tensor | None = None
+    """The same where it is known from elsewhere, as `video.quantizer.quantizers` gives it."""
 
     @property
     def width(self) -> int:
@@ -101,9 +103,9 @@ class Frame:
         return finite(rgb)[0] if layout_of(readable_name(self.image)).is_float else rgb
 
     def quantizers(self) -> Tensor | None:
-        """How coarsely each macroblock was encoded: see `video.quantizer.quantizers`."""
+        """How coarsely each macroblock was encoded: see `video.quantizer`."""
         # PyAV does not survive a look at what lies beside images of files, see `without_profile`.
-        return quantizers(self.image) if self.has_quantizers else None
+        return quantizers(self.image) if self.has_quantizers else self.coarse
 
     def alpha(self) -> Tensor | None:
         """Opacity `(1, H, W)`, float32, 0 transparent to 1 opaque; None where there is none.
@@ -126,23 +128,28 @@ class Frame:
         """The image's samples, and what makes this frame of them again.
 
         For frames that wait elsewhere: the second holds no samples. What comes back has the same
-        colours, alpha, tags and time; its pixel format is one of plain samples.
+        colours, alpha, tags, time and quantizers; its pixel format is one of plain samples.
         """
+        import torch
+
         source = readable(self.image)
         tags = tags_of(source)
         name, width, height = source.format.name, source.width, source.height
         time = self.index, self.pts, self.time_base, self.duration
         notes = self.siting, self.beside, self.profile
+        coarse = self.quantizers()
+        channels = [channel.copy() for channel in channels_of(source)]
+        count = len(channels)
 
         def unpacked(words: Sequence[Words]) -> Frame:
             image = empty_image(name, width, height, tags)
-            for channel, kept in zip(channels_of(image), words, strict=True):
+            for channel, kept in zip(channels_of(image), words[:count], strict=True):
                 channel[...] = kept
-            frame = Frame(image, *time, *notes)
+            frame = Frame(image, *time, *notes, False, *map(torch.from_numpy, words[count:]))
             _timed(image, frame)
             return frame
 
-        return [channel.copy() for channel in channels_of(source)], unpacked
+        return channels if coarse is None else [*channels, coarse.numpy()], unpacked
 
     def bare(self) -> Frame:
         """The same samples and tags without what the decoder noted beside them.

@@ -119,7 +119,7 @@ def open_media(
         options = {"max_pixels": _ffmpeg_int(max_pixels)}
         if video.codec.canonical_name == "hevc":
             options["err_detect"] = "crccheck"  # else it passes over checksums of frames
-        if video.codec.canonical_name == NOTING:
+        if video.codec.canonical_name in NOTING:
             options |= REQUEST
         decoder.options = options
         alone = video.codec.intra_only

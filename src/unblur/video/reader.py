@@ -22,7 +22,7 @@ from unblur.video.frame import Frame
 from unblur.video.info import ColorTags, Siting, VideoInfo
 from unblur.video.png import has_profile
 from unblur.video.probe import MAX_PIXELS, check_size, describe, no_frames, open_media
-from unblur.video.quantizer import NOTING
+from unblur.video.quantizer import NOTING, stated
 from unblur.video.seek import seek
 from unblur.video.side_data import beside
 from unblur.video.span import Span, resolve
@@ -102,7 +102,10 @@ class FileReader(Closing):
     def __iter__(self) -> Iterator[Frame]:
         span, info = self._span, self.info
         siting: Siting = info.siting or "left"
-        has_quantizers = self._opened.stream.codec.canonical_name == NOTING
+        codec = self._opened.stream.codec.canonical_name
+        noting = codec in NOTING
+        header = self._opened.stream.codec_context.extradata
+        coarse = stated(codec, header, info.height, info.width)
         given = 0
         index = -1 if span is None else span.first - 1
         for image in self._decoded:
@@ -119,7 +122,7 @@ class FileReader(Closing):
             extra = info.beside if self._opened.pieces else beside(image)
             extra |= self._profile
             place = index, pts, info.time_base, image.duration
-            yield Frame(image, *place, siting, extra, has_quantizers=has_quantizers)
+            yield Frame(image, *place, siting, extra, None, noting, coarse)
         for _ in range(0 if span is None else span.count - given - self._damage.lost):
             self._damage.note("a frame is missing", lost=True)
         if not given:
