@@ -111,6 +111,7 @@ PEERS: Mapping[str, Mapping[str, Any]] = {
 """Networks of equal cost. The second is that of `motion-s`, narrower."""
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
+    "pool": 100,
     "scenes": {
         **BLURRED,
         "mode": "focus",
@@ -119,6 +120,19 @@ UNFOCUSED: Mapping[str, Any] = {
         "in_focus": 0.0,
     },
 }
+"""The same out of focus, but for the depth in focus. Clips are rendered before, for time is for
+steps: networks give back their input for the first hundreds of these."""
+NARROWER_DABIT: Mapping[str, Any] = {
+    "scales": [1],
+    "encoder": [16, 24, 32, 48, 48, 48, 32],
+    "channels": 32,
+    "decoder_channels": 16,
+    "token_channels": 64,
+    "token_heads": 2,
+    "token_hidden": 6,
+    "token_blocks": 2,
+}
+"""A quarter of the cost of `dabit-narrow`."""
 
 
 def arms(
@@ -347,7 +361,7 @@ DABIT = (
             *arms(
                 "dabit",
                 "dabit-narrow",
-                {**UNFOCUSED, "flow": "dis", "options": {"scales": [1]}},
+                {**UNFOCUSED, "flow": "dis", "options": NARROWER_DABIT},
                 {
                     "whole": {},
                     "V1": {"options": {"blur": "none"}},

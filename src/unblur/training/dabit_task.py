@@ -20,6 +20,7 @@ from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow_refocus import load_flow_refocus, refocused_flow
 from unblur.models.dabit import Dabit, DabitConfig
+from unblur.models.dabit.begin import begin
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
@@ -73,8 +74,11 @@ class TrainDabit(Deblur):
         return switches_of(self.config)
 
     def network(self) -> nn.Module:
-        """DaBiT with `options` on top of its preset."""
-        return Dabit(self.config)
+        """DaBiT with `options` on top of its preset; one that corrects gives back its input at first."""
+        net = Dabit(self.config)
+        if self.config.residual:
+            begin(net)
+        return net
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
         """Of all frames, at one of the scales that the network gives."""
