@@ -200,7 +200,7 @@ class Residual(nn.Module):
 
 
 def begin(layer: nn.Module) -> None:
-    """Random weights that keep the size of values from layer to layer, and blocks that add little."""
+    """Random weights that keep the size of values; blocks that add little."""
     keep_size(layer)
     if isinstance(layer, Residual):
         layer.second.weight.data *= RESIDUAL
