@@ -111,7 +111,8 @@ PEERS: Mapping[str, Mapping[str, Any]] = {
 """Networks of equal cost. The second is that of `motion-s`, narrower."""
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
-    "pool": 100,
+    "pool": 600,
+    "pool_side": 64,
     "scenes": {
         **BLURRED,
         "mode": "focus",
@@ -120,8 +121,9 @@ UNFOCUSED: Mapping[str, Any] = {
         "in_focus": 0.0,
     },
 }
-"""The same out of focus, but for the depth in focus. Clips are rendered before, for time is for
-steps: networks give back their input for the first hundreds of these."""
+"""The same out of focus, but for the depth in focus. Clips are rendered before, as large as they are
+seen: time is for steps, of which networks need hundreds before they gain anything, and many a crop
+of a larger scene has nothing that is blurred."""
 NARROWER_DABIT: Mapping[str, Any] = {
     "scales": [1],
     "encoder": [16, 24, 32, 48, 48, 48, 32],
