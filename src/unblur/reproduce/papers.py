@@ -111,6 +111,7 @@ PEERS: Mapping[str, Mapping[str, Any]] = {
 """Networks of equal cost. The second is that of `motion-s`, narrower."""
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
+    "batch": 1,
     "pool": 600,
     "pool_side": 64,
     "scenes": {

@@ -12,10 +12,10 @@ PART = 0.1
 def begin(network: Dabit) -> None:
     """Lets values keep their size from layer to layer; what other frames give begins small.
 
-    As PyTorch begins, each of the 15 convolutions between image and image halves what differs from
-    place to place, and tokens, which are normalised, come out twenty times as large as the features
-    that they are added to: what reaches the last layer hardly depends on the image. That layer is
-    left as it is.
+    As PyTorch begins, each of a dozen convolutions in a row halves what differs from place to
+    place, and tokens, which are normalised, come out twenty times as large as the features that they
+    are added to: of what reaches the last layer 1 to 5 % depends on the image. That layer is left as
+    it is. docs/log/dabit.md has what was measured.
     """
     parts = [network.encoder, network.decoder.at_half, network.decoder.at_full]
     if network.head is not None:  # its blocks begin small already
