@@ -122,9 +122,9 @@ UNFOCUSED: Mapping[str, Any] = {
         "in_focus": 0.0,
     },
 }
-"""The same out of focus, but for the depth in focus. Clips are rendered before, as large as they are
-seen: time is for steps, of which networks need hundreds before they gain anything, and many a crop
-of a larger scene has nothing that is blurred."""
+"""The same out of focus, but for the depth in focus. Clips are rendered before, as large as they
+are seen, and seen one at a time: time is for steps, of which networks need hundreds before they
+gain anything, and many a crop of a larger scene has nothing that is blurred."""
 NARROWER_DABIT: Mapping[str, Any] = {
     "scales": [1],
     "encoder": [16, 24, 32, 48, 48, 48, 32],

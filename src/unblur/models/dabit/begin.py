@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from unblur.models.dabit.net import Dabit
 from unblur.models.layers import keep_size
 
@@ -13,14 +15,14 @@ def begin(network: Dabit) -> None:
     """Lets values keep their size from layer to layer; what other frames give begins small.
 
     As PyTorch begins, each of a dozen convolutions in a row halves what differs from place to
-    place, and tokens, which are normalised, come out twenty times as large as the features that they
-    are added to: of what reaches the last layer 1 to 5 % depends on the image. That layer is left as
-    it is. docs/log/dabit.md has what was measured.
+    place, and tokens, which are normalised, come out twenty times as large as the features that
+    they are added to: of what reaches the last layer 1 to 5 % depends on the image. That layer is
+    left as it is. docs/log/dabit.md has what was measured.
     """
-    parts = [network.encoder, network.decoder.at_half, network.decoder.at_full]
+    parts: list[nn.Module] = [network.encoder, network.decoder.at_half, network.decoder.at_full]
     if network.head is not None:  # its blocks begin small already
         parts += [network.head.narrow, network.head.enlarge, network.head.smooth]
-    last = [network.transformer.compose.smooth]
+    last: list[nn.Module] = [network.transformer.compose.smooth]
     if network.propagation is not None:
         ways = network.propagation.backwards, network.propagation.forwards
         parts.append(network.propagation)
@@ -28,4 +30,4 @@ def begin(network: Dabit) -> None:
     for part in parts:
         part.apply(keep_size)
     for layer in last:
-        layer.weight.data *= PART
+        layer.get_parameter("weight").data *= PART
