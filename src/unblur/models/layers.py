@@ -70,3 +70,12 @@ def split_offsets(y: Tensor, largest: float = 5.0) -> tuple[Tensor, Tensor]:
     """Output of `offset_layers` as offsets of at most `largest` elements and logits of the mask."""
     taps = y.shape[1] // 3
     return largest * torch.tanh(y[:, : 2 * taps]), y[:, 2 * taps :]
+
+
+def keep_size(layer: nn.Module) -> None:
+    """Gives a convolution random weights that keep the size of values; zeros stay.
+
+    As PyTorch begins, values shrink with each layer, and such networks take long to begin to learn.
+    """
+    if isinstance(layer, nn.Conv2d) and layer.weight.any():
+        nn.init.kaiming_normal_(layer.weight)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,16 @@ from unblur.guidance.coc import BLUREST
 from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow_refocus import load_flow_refocus, refocused_flow
 from unblur.models.dabit import Dabit, DabitConfig
+from unblur.models.dabit.begin import begin
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
-from unblur.schema import changed
 from unblur.training.batches import Batch, at_full_size
 from unblur.training.deblur_task import Deblur
 from unblur.training.focal_task import halved, radius_of
 from unblur.training.guiding import guided
 from unblur.training.losses import charbonnier
 from unblur.training.recipe import Recipe
-from unblur.weights.switches import switches_of
 
 LOSSES = ("charbonnier", "blurred", "clear")
 """Charbonnier distance of what comes out, and, at the input's size, L1 of its blurred and of its
@@ -61,20 +60,17 @@ class TrainDabit(Deblur):
     takes_turns = True
 
     def __init__(self, recipe: Recipe, device: torch.device, preset: DabitConfig) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(preset, recipe.options, "options")
+        super().__init__(recipe, device, preset)
         self.needs_depth = self.config.blur == "wavelet"
         if unknown := set(recipe.losses) - set(LOSSES):
             raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")
 
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """Its sizes and choices."""
-        return switches_of(self.config)
-
     def network(self) -> nn.Module:
-        """DaBiT with `options` on top of its preset."""
-        return Dabit(self.config)
+        """DaBiT with `options` on top of its preset; at first a correction changes nothing."""
+        net = Dabit(self.config)
+        if self.config.residual:
+            begin(net)
+        return net
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
         """Of all frames, at one of the scales that the network gives."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unblur.metrics import detail, psnr, sharpness, ssim
 from unblur.models import aligned
-from unblur.models.bsstnet import BSSTNet, BSSTNetConfig
+from unblur.models.bsstnet import BSSTNet
 from unblur.models.maxim import Maxim, MaximConfig
 from unblur.ops.color import SRGB, from_linear, to_linear
 from unblur.schema import changed
@@ -30,7 +30,13 @@ SHOWN = 4
 
 
 class Deblur:
-    """Networks that make blurred clips sharp."""
+    """Networks that make blurred clips sharp.
+
+    Args:
+        recipe: with options of the network.
+        device: where it trains.
+        preset: config of the network, which the options change.
+    """
 
     needs_flow = False
     needs_depth = False
@@ -38,13 +44,14 @@ class Deblur:
     linear = False
     """True for networks that see and give linear light."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, preset: Any) -> None:
         self.recipe, self.device = recipe, device
+        self.config = changed(preset, recipe.options, "options")
 
     @property
     def switches(self) -> Mapping[str, Any]:
-        """The config, where there is one."""
-        raise NotImplementedError
+        """Its sizes and choices."""
+        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """A network with fresh weights."""
@@ -118,8 +125,7 @@ class TrainMaxim(Deblur):
     linear = True
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(MaximConfig(), recipe.options, "options")
+        super().__init__(recipe, device, MaximConfig())
 
     @property
     def switches(self) -> Mapping[str, Any]:
@@ -153,14 +159,8 @@ class TrainAligned(Deblur):
         device: torch.device,
         preset: aligned.AlignedConfig = aligned.MOTION_S,
     ) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(preset, recipe.options, "options")
+        super().__init__(recipe, device, preset)
         self.needs_flow = self.config.neighbours > 0
-
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """Its sizes and choices."""
-        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """The preset with `options`."""
@@ -184,15 +184,6 @@ class TrainBSSTNet(Deblur):
     """BSSTNet of any size."""
 
     needs_flow = True
-
-    def __init__(self, recipe: Recipe, device: torch.device, preset: BSSTNetConfig) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(preset, recipe.options, "options")
-
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """Its sizes and choices."""
-        return switches_of(self.config)
 
     def network(self) -> nn.Module:
         """BSSTNet with `options` on top of its preset; at first it gives back its input."""

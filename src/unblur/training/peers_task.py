@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from unblur.models import aligned
 from unblur.models.peers import BasicVSRPP, BasicVSRPPConfig, NAFNet, NAFNetConfig
-from unblur.schema import changed
 from unblur.training.batches import Batch
 from unblur.training.deblur_task import Deblur, TrainAligned
 from unblur.training.recipe import Recipe
-from unblur.weights.switches import switches_of
 
 ALIGNED = aligned.AlignedConfig(width=16, tiles=(4, 8, 4))
 """Narrow enough to cost what the arms of BSSTNet's tables do."""
@@ -24,13 +19,7 @@ class TrainNAFNet(Deblur):
     """NAFNet, one frame at a time; all frames of a clip are learned from."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(NAFNetConfig(), recipe.options, "options")
-
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """Its sizes."""
-        return switches_of(self.config)
+        super().__init__(recipe, device, NAFNetConfig())
 
     def network(self) -> nn.Module:
         """With `options` as its config."""
@@ -48,13 +37,7 @@ class TrainBasicVSRPP(Deblur):
     needs_flow = True
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device)
-        self.config = changed(BasicVSRPPConfig(), recipe.options, "options")
-
-    @property
-    def switches(self) -> Mapping[str, Any]:
-        """Its sizes."""
-        return switches_of(self.config)
+        super().__init__(recipe, device, BasicVSRPPConfig())
 
     def network(self) -> nn.Module:
         """With `options` as its config."""

@@ -20,6 +20,7 @@ from unblur.models.layers import (
     channels_last,
     conv3x3,
     deform_parameters,
+    keep_size,
     offset_layers,
     split_offsets,
 )
@@ -199,12 +200,8 @@ class Residual(nn.Module):
 
 
 def begin(layer: nn.Module) -> None:
-    """Random weights that keep the size of values from layer to layer, and blocks that add little.
-
-    As PyTorch begins, values shrink with each layer, and such networks take long to begin to learn.
-    """
-    if isinstance(layer, nn.Conv2d) and layer.weight.any():  # last layers of offsets stay at zero
-        nn.init.kaiming_normal_(layer.weight)
+    """Random weights that keep the size of values; blocks that add little."""
+    keep_size(layer)
     if isinstance(layer, Residual):
         layer.second.weight.data *= RESIDUAL
 
