@@ -120,8 +120,8 @@ def test_goes_on_from_every_stage_as_if_it_had_not_been_killed(
 ) -> None:
     original = Fitter.run
 
-    def saving(self: Fitter, report: Any, minutes: Any, save: Any) -> None:
-        original(self, report, minutes, save, save_every=-1.0)
+    def saving(self: Fitter, report: Any, minutes: Any, save: Any, closing: float) -> None:
+        original(self, report, minutes, save, save_every=-1.0, closing=closing)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fitter, "run", saving)
@@ -180,6 +180,19 @@ def test_minutes_hold_from_the_start(flow: float, monkeypatch: pytest.MonkeyPatc
     assert flow > 60 or clock.now >= 60
     assert fitter.step >= 1000
     assert fitter.done <= max(1, 60 / 5 + 1), "what was not done is not counted"
+
+
+def test_minutes_hold_what_comes_after_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that slow networks make of every frame."""
+    clock = Clock()
+    for room in (take, fit):
+        monkeypatch.setattr(room, "time", clock)
+    monkeypatch.setattr(PaperModel, "look", clock.slow(PaperModel.look, 4.0))
+    long = replace(SMALL, phases=(Phase(1000, 1, 1),), upright=0)
+    fitter = fitted(long, minutes=2.0)
+    assert clock.now < 120 - 4.0 * T
+    take.layers_of(fitter.model)
+    assert 60 < clock.now <= 120
 
 
 @pytest.mark.slow
