@@ -18,12 +18,15 @@ from unblur.atlas.fitting.fit import Fitter
 from unblur.atlas.fitting.mapping import MlpMapping, raster_points
 from unblur.atlas.fitting.paper import PaperModel
 from unblur.atlas.fitting.presets import FitConfig, Phase, preset
+from unblur.optics.disk_blur import disk_blur
+from unblur.optics.lens import lens_radius
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layers, blurred again")
 T, H, W = 3, 32, 32
 PULL = focus_pull.clip()
 FRAMES = PULL.blurred[:T, :, 10 : 10 + H, 16 : 16 + W]
 LABELS = PULL.labels[:T, 10 : 10 + H, 16 : 16 + W]
+RADII = torch.linspace(0, 3, T)[:, None, None, None].expand(T, 1, H, W)
 SMALL = replace(
     preset("paper"),
     phases=(Phase(5, 1, 1),),
@@ -52,6 +55,26 @@ def test_networks_learn_to_start_upright() -> None:
     torch.testing.assert_close(grid[0, 1] - grid[0, 0], torch.tensor([1.0, 0.0]))
     with torch.no_grad():
         assert model.off_upright(torch.Generator().manual_seed(0)) < 1.5
+
+
+def test_frames_are_the_composite_through_the_lens() -> None:
+    """Equations 1 and 3, by the soft disk of beta 2."""
+    config = replace(SMALL, coc="estimated")
+    fitter = take.fit_frames(
+        FRAMES, replace(config, phases=(), upright=0), labels=LABELS, radii=RADII
+    )
+    model = fitter.model
+    canvas = Canvas(H, W)
+    with torch.no_grad():
+        look = model.look(canvas, [1])
+        alpha = look.alphas[1]
+        assert alpha is not None
+        look = look._replace(colours=list(torch.rand(2, 1, 3, H, W)))
+        back, front = look.colours
+        sharp = alpha * front + (1 - alpha) * back
+        expected = disk_blur(sharp, lens_radius(RADII[1:2], 2.0), 2.0)
+        torch.testing.assert_close(model.blurred(look, 1), expected, rtol=0, atol=1e-3)
+        assert (expected - sharp).abs().max() > 0.1
 
 
 def opacity(fitter: Fitter) -> Tensor:
