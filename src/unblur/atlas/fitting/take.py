@@ -116,6 +116,8 @@ def fit(
     check_free(folder, overwrite)
     config = replace(preset(preset_name), seed=seed)
     config = config if coc is None else replace(config, coc=coc)
+    if config.mapping == "mlp" and config.coc == "learned":
+        raise UsageError("--preset paper learns no radii: take --coc estimated or none")
     where = device_for(device, config)
     began = time.monotonic()
     source = read_clip(clip, start=start, end=end)
