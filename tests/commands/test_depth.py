@@ -105,7 +105,7 @@ def test_the_blur_map_of_motion_is_the_papers(pan: Path, tmp_path: Path, equatio
     first = expected_blur_map(frames[:5], mode="paper" if equation == "sum" else "official")
     second = expected_blur_map(frames[5:], mode="paper" if equation == "sum" else "official")
     expected = F.interpolate(torch.cat((first, second)), (H, 256), mode="bilinear")
-    assert (found - expected).abs().max() < 1e-4
+    assert (found - expected).abs().max() < 1.5 / 65535
     assert found[:5, :, :, 160:].mean((1, 2, 3)).argmax() == (3 if equation == "sum" else 4)
     assert found[:5, :, :, :96].mean() < 0.05
 

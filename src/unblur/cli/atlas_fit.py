@@ -66,7 +66,7 @@ def fit(
         int, typer.Option(min=1, max=6, metavar="N", help="Layers, the background counted.")
     ] = 2,
     minutes: Annotated[
-        float | None, typer.Option(metavar="M", help="The fit itself takes no longer.")
+        float | None, typer.Option(metavar="M", help="All of it takes no longer.")
     ] = None,
     coc: Annotated[
         CocChoice | None,

@@ -18,12 +18,15 @@ from unblur.atlas.fitting.fit import Fitter
 from unblur.atlas.fitting.mapping import MlpMapping, raster_points
 from unblur.atlas.fitting.paper import PaperModel
 from unblur.atlas.fitting.presets import FitConfig, Phase, preset
+from unblur.optics.disk_blur import disk_blur
+from unblur.optics.lens import lens_radius
 
 pytestmark = pytest.mark.filterwarnings("ignore:the layers, blurred again")
 T, H, W = 3, 32, 32
 PULL = focus_pull.clip()
 FRAMES = PULL.blurred[:T, :, 10 : 10 + H, 16 : 16 + W]
 LABELS = PULL.labels[:T, 10 : 10 + H, 16 : 16 + W]
+RADII = torch.linspace(0, 3, T)[:, None, None, None].expand(T, 1, H, W)
 SMALL = replace(
     preset("paper"),
     phases=(Phase(5, 1, 1),),
@@ -52,6 +55,26 @@ def test_networks_learn_to_start_upright() -> None:
     torch.testing.assert_close(grid[0, 1] - grid[0, 0], torch.tensor([1.0, 0.0]))
     with torch.no_grad():
         assert model.off_upright(torch.Generator().manual_seed(0)) < 1.5
+
+
+def test_frames_are_the_composite_through_the_lens() -> None:
+    """Equations 1 and 3, by the soft disk of beta 2."""
+    config = replace(SMALL, coc="estimated")
+    fitter = take.fit_frames(
+        FRAMES, replace(config, phases=(), upright=0), labels=LABELS, radii=RADII
+    )
+    model = fitter.model
+    canvas = Canvas(H, W)
+    with torch.no_grad():
+        look = model.look(canvas, [1])
+        alpha = look.alphas[1]
+        assert alpha is not None
+        look = look._replace(colours=list(torch.rand(2, 1, 3, H, W)))
+        back, front = look.colours
+        sharp = alpha * front + (1 - alpha) * back
+        expected = disk_blur(sharp, lens_radius(RADII[1:2], 2.0), 2.0)
+        torch.testing.assert_close(model.blurred(look, 1), expected, rtol=0, atol=1e-3)
+        assert (expected - sharp).abs().max() > 0.1
 
 
 def opacity(fitter: Fitter) -> Tensor:
@@ -120,8 +143,8 @@ def test_goes_on_from_every_stage_as_if_it_had_not_been_killed(
 ) -> None:
     original = Fitter.run
 
-    def saving(self: Fitter, report: Any, minutes: Any, save: Any) -> None:
-        original(self, report, minutes, save, save_every=-1.0)
+    def saving(self: Fitter, report: Any, minutes: Any, save: Any, closing: float) -> None:
+        original(self, report, minutes, save, save_every=-1.0, closing=closing)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fitter, "run", saving)
@@ -180,6 +203,19 @@ def test_minutes_hold_from_the_start(flow: float, monkeypatch: pytest.MonkeyPatc
     assert flow > 60 or clock.now >= 60
     assert fitter.step >= 1000
     assert fitter.done <= max(1, 60 / 5 + 1), "what was not done is not counted"
+
+
+def test_minutes_hold_what_comes_after_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that slow networks make of every frame."""
+    clock = Clock()
+    for room in (take, fit):
+        monkeypatch.setattr(room, "time", clock)
+    monkeypatch.setattr(PaperModel, "look", clock.slow(PaperModel.look, 4.0))
+    long = replace(SMALL, phases=(Phase(1000, 1, 1),), upright=0)
+    fitter = fitted(long, minutes=2.0)
+    assert clock.now < 120 - 4.0 * T
+    take.layers_of(fitter.model)
+    assert 60 < clock.now <= 120
 
 
 @pytest.mark.slow

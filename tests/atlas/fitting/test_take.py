@@ -308,6 +308,7 @@ def test_wrong_masks(masks: torch.Tensor, message: str, tmp_path: Path) -> None:
         ({"layers": 9}, "1 to 6 layers"),
         ({"minutes": 0}, "above 0"),
         ({"preset_name": "slow"}, "cpu, fast, paper"),
+        ({"preset_name": "paper", "coc": "learned"}, "learns no radii"),
         ({"end": "f2"}, "at least 3"),
         ({"masks": "nowhere"}, "no masks"),
         ({"point": (500.0, 2.0)}, "outside"),

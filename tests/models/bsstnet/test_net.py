@@ -63,6 +63,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "BFA as in the paper": {"alignment": "paper"},
     "Eq. 1 as in the paper": {"blur": "sum"},
     "Table 7: random": {"selection": "random"},
+    "Table 7: top 25 %": {"keep": 0.25},
     "SST": {"selection": "dense"},
 }
 

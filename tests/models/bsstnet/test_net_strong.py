@@ -185,3 +185,18 @@ def test_equals_the_published_code(name: str) -> None:
 )
 def test_swapped_inputs_are_noticed(name: str, swapped: tuple[str, str]) -> None:
     assert error(name, swapped) > PLAIN
+
+
+@torch.inference_mode()
+def test_each_flow_is_refined_by_the_blur_of_the_frame_it_points_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The network feeds its refiner as the published one does, in both directions."""
+    net, x = strong_net(), refine_inputs()
+    blur = torch.cat((x["blur"], x["next blur"][:, -1:]), 1)
+    monkeypatch.setattr(net, "blur_of", lambda *_: blur)
+    to_next, to_last = net.refine(x["to next"], x["to last"])
+    golden = np.load(GOLDEN)
+    for found, name in ((to_next, "refine_backward"), (to_last, "refine_forward")):
+        expected = torch.from_numpy(golden[name])
+        assert float((found - expected).abs().max() / expected.std()) < EXACT, name

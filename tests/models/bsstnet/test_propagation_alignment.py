@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unblur.models.bsstnet.config import AlignmentMode
-from unblur.models.bsstnet.propagation import GuidedConv, Pass, Reference
+from unblur.models.bsstnet.propagation import GuidedConv, Pass, Reference, look_back
 from unblur.ops.deform_conv import deform_conv2d
 
 C, H, W = 4, 8, 8
@@ -38,6 +38,16 @@ def test_paper_is_told_the_sharpness_of_earlier_frames_as_it_was() -> None:
     found = offset_inputs(GuidedConv(C, 2, "paper"), current, torch.rand(1, 1, H, W), first, second)
     expected = (first.warped, current, second.warped, first.unmoved, second.unmoved)
     assert torch.equal(found, torch.cat((*expected, first.flow, second.flow), 1))
+
+
+@torch.no_grad()
+def test_an_earlier_frame_brings_its_sharpness_moved_and_as_it_was() -> None:
+    sharp = torch.rand(1, 1, H, W)
+    flow = torch.zeros(1, 2, H, W)
+    flow[:, 0] = 2  # to the right
+    found = look_back(torch.rand(1, C, H, W), sharp, flow, -flow)
+    assert torch.equal(found.unmoved, sharp)
+    torch.testing.assert_close(found.sharp[..., :-2], sharp[..., 2:])
 
 
 @torch.no_grad()

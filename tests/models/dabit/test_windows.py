@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from unblur.models.dabit.windows import references, windows
 
 
-def test_windows_equal_the_published_ones(shared: Path) -> None:
-    golden = json.loads((shared / "goldens" / "dabit" / "windows.json").read_text())
-    assert len(golden) >= 10
+def test_windows_equal_the_published_ones(goldens: Path) -> None:
+    golden = json.loads((goldens / "dabit_windows.json").read_text())
+    assert len(golden) == 10
     for length, expected in golden.items():
         assert [[local, refs] for local, refs in windows(int(length))] == expected
 

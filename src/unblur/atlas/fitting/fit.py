@@ -141,6 +141,7 @@ class Fitter:
         minutes: float | None = None,
         save: Callable[[], None] | None = None,
         save_every: float = 60.0,
+        closing: float = 0.0,
     ) -> None:
         """Goes on to the end, or until the time is up.
 
@@ -150,8 +151,9 @@ class Fitter:
                 counted before; the phases in proportion. At least a step of each is done.
             save: called from time to time, to keep the state.
             save_every: seconds.
+            closing: seconds of the minutes that are kept for what comes after the last step.
         """
-        limit = None if minutes is None else 60 * minutes
+        limit = None if minutes is None else max(0.0, 60 * minutes - closing)
         saved = time.monotonic()
         total = self.config.iterations
         allowed = self.seconds + UPRIGHT_SHARE * max(0.0, (limit or 0.0) - self.seconds)

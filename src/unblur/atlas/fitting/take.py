@@ -56,6 +56,8 @@ MOST_LAYERS = 6
 POOR = 25.0
 """PSNR in dB of the layers, blurred again, beside the clip, below which they are not the clip."""
 PREVIEW_EVERY = 100
+PER_FRAME, PER_PREVIEW = 1.5, 8.0
+"""What writing a project costs, and the last preview, in looks at a frame."""
 """Steps."""
 
 
@@ -114,6 +116,8 @@ def fit(
     check_free(folder, overwrite)
     config = replace(preset(preset_name), seed=seed)
     config = config if coc is None else replace(config, coc=coc)
+    if config.mapping == "mlp" and config.coc == "learned":
+        raise UsageError("--preset paper learns no radii: take --coc estimated or none")
     where = device_for(device, config)
     began = time.monotonic()
     source = read_clip(clip, start=start, end=end)
@@ -238,10 +242,11 @@ def fit_frames(
         if progress is not None:
             progress(status)
 
+    closing = 0.0 if minutes is None else closing_seconds(fitter)
     fitter.prepare(time.monotonic() - began)
     if saved is None:
         save()
-    fitter.run(tell, minutes, save)
+    fitter.run(tell, minutes, save, closing=closing)
     save()
     if fitter.psnr < POOR:
         warnings.warn(
@@ -319,6 +324,15 @@ def medians(radii: Tensor, masks: Tensor) -> Tensor:
             if bool(mask[t].any()):
                 out[layer, t] = radii[t, 0][mask[t]].median()
     return out
+
+
+@torch.no_grad()
+def closing_seconds(fitter: Fitter) -> float:
+    """About how long the last preview and the layers of a fit take to make: networks are slow."""
+    model = fitter.model
+    before = time.monotonic()
+    model.look(Canvas(*model.size), [0])
+    return (PER_FRAME * model.frames + PER_PREVIEW) * (time.monotonic() - before)
 
 
 @torch.no_grad()
