@@ -56,9 +56,9 @@ MOST_LAYERS = 6
 POOR = 25.0
 """PSNR in dB of the layers, blurred again, beside the clip, below which they are not the clip."""
 PREVIEW_EVERY = 100
+"""Steps."""
 PER_FRAME, PER_PREVIEW = 1.5, 8.0
 """What writing a project costs, and the last preview, in looks at a frame."""
-"""Steps."""
 
 
 def fit(
