@@ -224,3 +224,15 @@ def test_only_the_beginning_of_a_huge_header_is_searched() -> None:
     header = b"x265 (build 1) - 4: options: rc=crf crf=40.0 qcomp=0.60"
     assert stated("hevc", bytes(2**17) + header, 16, 16) is not None
     assert stated("hevc", bytes(2**20) + header, 16, 16) is None
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_other_colours_have_none(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write(path, codec, {"crf": "40"})
+    with open_video(path) as video:
+        frame = next(iter(video))
+    assert frame.quantizers() is not None
+    assert frame.with_rgb(torch.zeros(3, 140, 200)).quantizers() is None
+    words, rebuild = frame.packed()
+    assert rebuild(words).with_rgb(frame.rgb()).quantizers() is None
