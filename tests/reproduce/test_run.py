@@ -259,7 +259,7 @@ def test_from_the_command_line(tmp_path, capsys):
         (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
         (["dabit", "--data", "davis:/no/such"], "not a folder"),
         (["dabit", "--textures", "/no/such"], "not a folder"),
-        (["dabit", "--textures", "."], "has no image"),
+        (["dabit", "--textures", "."], "is empty"),
         (["dabit", "--minutes", "-1"], "--minutes -1: give a number"),
         (["dabit", "--arm-minutes", "0"], "--arm-minutes 0: give a number"),
         (["dabit", "--arm-minutes", "nan"], "--arm-minutes nan: give a number"),

@@ -85,14 +85,13 @@ def reproduce(
     with delayed():
         from unblur.reproduce import reproduce as start
         from unblur.reproduce.page import overview
-        from unblur.synth.textures import IMAGES
 
     if textures is not None:
         bank = Path(textures)
         if not bank.is_dir():
             raise UsageError(f"--textures {bank} is not a folder: `unblur data textures` makes one")
-        if not any(path.suffix.lower() in IMAGES for path in bank.iterdir()):
-            raise UsageError(f"--textures {bank} has no image: `unblur data textures` makes some")
+        if not any(bank.iterdir()):
+            raise UsageError(f"--textures {bank} is empty: `unblur data textures` fills it")
     place = Path(folder or f"reproduced/{paper}")
     found = start(
         paper,
