@@ -108,6 +108,15 @@ def test_repeated_images_and_images_alone_do_not_stand() -> None:
     assert standing(frames[:1], 0) is None
 
 
+@pytest.mark.parametrize("step", [(3, 5), (0, 2), (0, 10)])
+def test_two_images_are_too_few_to_tell(step: tuple[int, int]) -> None:
+    """Much of a texture in a pan points by chance the same way in both."""
+    frames = pan(2, step)
+    assert standing(frames, 0) is None
+    assert standing(frames, 1) is None
+    assert area(lettered(pan(3)), 1) > 0.01
+
+
 def test_noise_and_flashes_do_not_stand() -> None:
     dice = torch.Generator().manual_seed(1)
     noise = torch.rand(5, 3, *SIZE, generator=dice)

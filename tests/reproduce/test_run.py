@@ -258,9 +258,15 @@ def test_from_the_command_line(tmp_path, capsys):
         (["dabit", "--peers"], "has no peers"),
         (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
         (["dabit", "--data", "davis:/no/such"], "not a folder"),
+        (["dabit", "--textures", "/no/such"], "not a folder"),
+        (["dabit", "--textures", "."], "is empty"),
+        (["dabit", "--minutes", "-1"], "--minutes -1: give a number"),
+        (["dabit", "--arm-minutes", "0"], "--arm-minutes 0: give a number"),
+        (["dabit", "--arm-minutes", "nan"], "--arm-minutes nan: give a number"),
     ],
 )
-def test_wrong_requests_say_what_is_right(tmp_path, capsys, words, said):
+def test_wrong_requests_say_what_is_right(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
     assert main(["reproduce", *words, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
 

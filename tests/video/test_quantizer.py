@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from unblur.video import open_video
-from unblur.video.quantizer import quantizers, stated, vp9_steps
+from unblur.video.quantizer import H264, VP9, quantizers, stated, vp9_steps
 
 
 def write(
@@ -175,3 +177,62 @@ def test_frames_that_wait_on_disk_keep_them(codec: str, tmp_path: Path) -> None:
             torch.testing.assert_close(again.rgb(), frame.rgb())
             held = [cell.cell_contents for cell in rebuild.__closure__]
             assert not [x for x in held if isinstance(x, torch.Tensor | np.ndarray | list)]
+
+
+def noted(
+    kind: int,
+    base: int,
+    *blocks: tuple[int, int, int, int, int],
+    count: int | None = None,
+    pixel_format: str = "yuv420p",
+) -> torch.Tensor | None:
+    """What is read of an image of 33 x 17 pixels that this was noted of, true or not."""
+    head = struct.pack("@IQQii", len(blocks) if count is None else count, 32, 20, kind, base)
+    notes = head + b"".join(struct.pack("@5i", *block) for block in blocks)
+    with patch("unblur.video.quantizer.side_data", return_value={"VIDEO_ENC_PARAMS": notes}):
+        return quantizers(av.VideoFrame(33, 17, pixel_format))
+
+
+def test_blocks_count_where_they_lie_in_the_image() -> None:
+    far = 2**31 - 1
+    found = noted(H264, 20, (16, 0, 32, 16, 5), (-far, 0, far, far, 9), (far, 0, far, 16, 9))
+    assert found is not None
+    assert found.tolist() == [[20, 25, 25], [20, 20, 20]]
+
+
+def test_values_stay_on_the_scale() -> None:
+    fine = noted(H264, -9, (0, 0, 16, 16, 5), pixel_format="yuv420p10le")
+    coarse = noted(H264, 40, (0, 0, 16, 16, 2**31 - 1))
+    assert fine is not None
+    assert coarse is not None
+    assert fine.unique().tolist() == [0]
+    assert coarse.unique().tolist() == [40, 51]
+
+
+def test_notes_that_are_cut_off_tell_nothing() -> None:
+    assert noted(VP9, 100, (0, 0, 16, 16, 5), count=2) is None
+    assert noted(7, 100) is None
+
+
+@pytest.mark.parametrize("factor", ["-1", "nan", "1e9", "28.", ""])
+def test_a_rate_factor_that_is_none_tells_nothing(factor: str) -> None:
+    header = f"x265 (build 1) - 4: options: rc=crf crf={factor} qcomp=0.60"
+    assert stated("hevc", header.encode(), 16, 16) is None
+
+
+def test_only_the_beginning_of_a_huge_header_is_searched() -> None:
+    header = b"x265 (build 1) - 4: options: rc=crf crf=40.0 qcomp=0.60"
+    assert stated("hevc", bytes(2**17) + header, 16, 16) is not None
+    assert stated("hevc", bytes(2**20) + header, 16, 16) is None
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_other_colours_have_none(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write(path, codec, {"crf": "40"})
+    with open_video(path) as video:
+        frame = next(iter(video))
+    assert frame.quantizers() is not None
+    assert frame.with_rgb(torch.zeros(3, 140, 200)).quantizers() is None
+    words, rebuild = frame.packed()
+    assert rebuild(words).with_rgb(frame.rgb()).quantizers() is None

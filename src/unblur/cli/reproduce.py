@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -78,10 +79,19 @@ def reproduce(
     named += [f"figure {figure}"] * (figure is not None) + ["peers"] * peers
     if len(named) > 1:
         raise UsageError("--table, --figure and --peers: name one of them")
+    for option, value in (("--minutes", minutes), ("--arm-minutes", arm_minutes)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{option} {value:g}: give a number above 0")
     with delayed():
         from unblur.reproduce import reproduce as start
         from unblur.reproduce.page import overview
 
+    if textures is not None:
+        bank = Path(textures)
+        if not bank.is_dir():
+            raise UsageError(f"--textures {bank} is not a folder: `unblur data textures` makes one")
+        if not any(bank.iterdir()):
+            raise UsageError(f"--textures {bank} is empty: `unblur data textures` fills it")
     place = Path(folder or f"reproduced/{paper}")
     found = start(
         paper,

@@ -50,10 +50,10 @@ def standing(images: Tensor, t: int, lens: bool = False) -> Tensor | None:
         lens: whether a lens may have blurred what stands still; then its edges have to be sharp.
 
     Returns:
-        (1, H, W), 0 to 1 with soft borders; None where nothing does.
+        (1, H, W), 0 to 1 with soft borders; None where nothing does, and of fewer than 3 images.
     """
     near, far = ([n for n in (t - d, t + d) if 0 <= n < len(images)] for d in (1, 2))
-    if not near:
+    if len(near) + len(far) < 2:  # what moves looks alike by chance in two images
         return None
     gray = {n: images[n].mean(0) for n in (t, *near, *far)}  # (H, W) each
     edges = gradient(torch.stack([*gray.values()]).mean(0))  # (2, H, W): their mean

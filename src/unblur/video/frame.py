@@ -209,7 +209,7 @@ class Frame:
                 words_of(image, layout, layout.alpha)[...] = words_of(source, layout, layout.alpha)
             else:
                 _put_alpha(image, layout, self.alpha() if alpha is None else alpha)
-        return replace(self, image=_timed(image, self))
+        return replace(self, image=_timed(image, self), coarse=None)  # no encoder made it
 
     def converted(
         self,

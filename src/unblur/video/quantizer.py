@@ -45,6 +45,8 @@ _VP9_GAIN = 8
 """By how much VP9's transform makes coefficients larger than one that keeps sums of squares."""
 _X265 = re.compile(rb"x265 \(build .{,4000}? rc=crf crf=(\d+(?:\.\d+)?) ", re.DOTALL)
 """What x265 writes of itself into the header of a stream, where it aimed at one quality."""
+_LONGEST = 2**18
+"""Bytes of a header that are searched for it; headers that x265 wrote have some 3000."""
 _COARSER = 6.0
 """Quantizers by which frames of a rate factor of x265 are coarser than its number."""
 _HEAD = struct.Struct("@IQQii")
@@ -84,26 +86,29 @@ def _coarsest(blocks: NDArray[np.void], rows: int, columns: int) -> NDArray[np.f
     top, left = blocks["y"] // BLOCK, blocks["x"] // BLOCK
     bottom = np.minimum((blocks["y"] + blocks["h"] - 1) // BLOCK, rows - 1)
     right = np.minimum((blocks["x"] + blocks["w"] - 1) // BLOCK, columns - 1)
+    top, left = np.maximum(top, 0), np.maximum(left, 0)
     # Blocks of VP9 have sides of 8 to 64 pixels: each is put down square by square.
     for down in range(int((bottom - top).max(initial=-1)) + 1):
         for across in range(int((right - left).max(initial=-1)) + 1):
             row, column = top + down, left + across
-            there = (row >= 0) & (row <= bottom) & (column >= 0) & (column <= right)
+            there = (row <= bottom) & (column <= right)
             np.maximum.at(found, (row[there], column[there]), blocks["delta"][there])
     return np.where(np.isinf(found), 0, found)
 
 
 def _as_of_h264(kind: int, noted: NDArray[np.float64], bits: int) -> NDArray[np.float64] | None:
     """Quantizers that leave about as much; None of an unknown kind."""
+    found: NDArray[np.float64]
     if kind == H264:
-        return noted - 6 * (bits - 8)
+        found = noted - 6 * (bits - 8)
+        return found.clip(0, COARSEST)
     if kind == VP9:  # its steps grow with the bit depth by themselves
         steps, more = vp9_steps()[noted.clip(0, 255).astype(int)] / _VP9_GAIN, 0
     elif kind == MPEG:
         steps, more = noted, _BARE
     else:
         return None
-    found: NDArray[np.float64] = 6 * np.log2(np.maximum(steps, FINEST) / FINEST) + more
+    found = 6 * np.log2(np.maximum(steps, FINEST) / FINEST) + more
     return found.clip(0, COARSEST)
 
 
@@ -134,7 +139,7 @@ def stated(codec: str, header: bytes | None, height: int, width: int) -> Tensor 
     Returns:
         (ceil(H/16), ceil(W/16)) float32, one value; None where it tells nothing.
     """
-    found = _X265.search(header) if codec == "hevc" and header else None
+    found = _X265.search(header[:_LONGEST]) if codec == "hevc" and header else None
     if found is None:
         return None
     import torch
