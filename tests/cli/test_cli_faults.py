@@ -628,6 +628,12 @@ def test_a_file_that_was_cut_off(restored, refused, make_clip, tmp_path, name):
 # -- the end before the end ------------------------------------------------------------------------
 
 
+def end_by_signals():
+    """Test runners in the background, or by `nohup`, ignore some, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_long_job(folder, clip):
     """A job of minutes in a process of its own, which has begun to write."""
     words = [sys.executable, "-m", "unblur", str(clip), str(folder / "out.mkv"), "-q"]
@@ -637,8 +643,7 @@ def start_long_job(folder, clip):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Test runners started in the background ignore Ctrl-C, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=end_by_signals,
     )
     began = time.monotonic()
     while len(list(folder.iterdir())) < 2:

@@ -109,8 +109,8 @@ def test_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
 
     original = Fitter.run
 
-    def saving(self: Fitter, report: Any, minutes: Any, save: Any) -> None:
-        original(self, report, minutes, save, save_every=0.0)
+    def saving(self: Fitter, report: Any, minutes: Any, save: Any, closing: float) -> None:
+        original(self, report, minutes, save, save_every=0.0, closing=closing)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fitter, "run", saving)
