@@ -125,6 +125,8 @@ UNFOCUSED: Mapping[str, Any] = {
 """The same out of focus, but for the depth in focus. Clips are rendered before, as large as they
 are seen, and seen one at a time: time is for steps, of which networks need hundreds before they
 gain anything, and many a crop of a larger scene has nothing that is blurred."""
+NINE: Mapping[str, Any] = {"frames": 9, "window": 5}
+"""Clips longer than what is restored of them; the other arms see clips of these 5 frames alone."""
 NARROWER_DABIT: Mapping[str, Any] = {
     "scales": [1],
     "encoder": [16, 24, 32, 48, 48, 48, 32],
@@ -373,13 +375,15 @@ DABIT = (
                     "refocused flow": {"flow": "refocused"},
                     "no depth": {"options": {"depth": "none"}},
                     "pixels moved": {"options": {"pixels": "released"}},
+                    "references": {**NINE, "references": 4},
+                    "no references": NINE,
                 },
             ),
         ),
         printed(DAVIS_PAPER),
         "The paper names neither its 50 sequences nor its depth: figures on others do not compare. "
-        "Arms: narrow networks, trained on small rendered clips without references (training has "
-        "none), flow by DIS, the true blur map with errors: their gains compare with each other "
+        "Arms: narrow networks, trained on small rendered clips, without references but for "
+        "one arm, flow by DIS, the true blur map with errors: their gains compare with each other "
         "only, and only where they lie further apart than the seeds.",
     ),
     beside("dabit", "synth-focus", ("focus-s", "focus-m")),

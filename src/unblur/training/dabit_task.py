@@ -21,12 +21,13 @@ from unblur.guidance.defocus import above_least, blur_mask
 from unblur.guidance.flow_refocus import load_flow_refocus, refocused_flow
 from unblur.models.dabit import Dabit, DabitConfig
 from unblur.models.dabit.begin import begin
+from unblur.models.dabit.windows import references
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
 from unblur.training.batches import Batch, at_full_size
 from unblur.training.deblur_task import Deblur
-from unblur.training.focal_task import halved, radius_of
+from unblur.training.focal_task import alone, halved, radius_of
 from unblur.training.guiding import guided
 from unblur.training.losses import charbonnier
 from unblur.training.recipe import Recipe
@@ -45,6 +46,15 @@ class Maps(NamedTuple):
     """(B, T, 1, H, W), 0 = sharp, 1 = most blurred."""
     mask: Tensor
     """(B, T, 1, H, W), 1 where a pixel is blurred, before any is replaced."""
+
+
+class Seen(NamedTuple):
+    """Frames of a clip that a step looks at."""
+
+    window: list[int]
+    """Those that are restored, in a row."""
+    references: list[int]
+    """Those that are only looked at, in their order."""
 
 
 class TrainDabit(Deblur):
@@ -72,22 +82,41 @@ class TrainDabit(Deblur):
             begin(net)
         return net
 
+    def seen(self, length: int, seed: int | None) -> Seen:
+        """A window anywhere in a clip, in its middle without a seed, and references around it."""
+        size = self.recipe.window or length
+        first = (length - size) // 2
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            first = int(torch.randint(length - size + 1, (1,), generator=generator))
+        count = self.recipe.references
+        far = references(length, first, size, count) if count else []
+        return Seen(list(range(first, first + size)), list(dict.fromkeys(far)))
+
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:
-        """Of all frames, at one of the scales that the network gives."""
+        """Of all frames of the window, at one of the scales that the network gives."""
         scale = self.config.scales[seed % len(self.config.scales)]
         small = halved(batch) if scale == 2 else batch
-        maps = self.maps(small, seed)
-        found = self.found(network, small, maps, seed, scale)
+        maps, seen = self.maps(small, seed), self.seen(batch.blurred.shape[1], seed)
+        found = self.found(network, small, maps, seed, scale, seen)
+        mask, window = maps.mask[:, seen.window], seen.window
         with torch.autocast(found.device.type, enabled=False):
-            return focal_loss(found, batch, small, maps.mask, self.recipe.losses)
+            return focal_loss(
+                found, alone(batch, window), alone(small, window), mask, self.recipe.losses
+            )
 
     def restore(
         self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
     ) -> Tensor:
-        """Encoded `(B, len(outputs), 3, H, W)`; from half the size where it only enlarges."""
+        """Encoded `(B, len(outputs), 3, H, W)`; from half the size where it only enlarges.
+
+        Where the recipe names a window, `outputs` are frames of the one in the middle of the clip.
+        """
         scale = min(self.config.scales)
         small = halved(batch) if scale == 2 else batch
-        return self.found(network, small, self.maps(small, seed), seed, scale)[:, outputs]
+        seen = self.seen(batch.blurred.shape[1], None)
+        found = self.found(network, small, self.maps(small, seed), seed, scale, seen)
+        return found[:, [seen.window.index(t) for t in outputs]]
 
     def maps(self, batch: Batch, seed: int | None) -> Maps:
         """What the network is given of depth and blur."""
@@ -111,17 +140,28 @@ class TrainDabit(Deblur):
         return Maps(depth, blur, torch.stack([above_least(clip) for clip in blur]))
 
     def found(
-        self, network: nn.Module, batch: Batch, maps: Maps, seed: int | None, scale: int
+        self,
+        network: nn.Module,
+        batch: Batch,
+        maps: Maps,
+        seed: int | None,
+        scale: int,
+        seen: Seen,
     ) -> Tensor:
-        """All frames at a scale."""
+        """The frames of the window at a scale; references neither give nor take pixels."""
+        window, far = seen
+        local = batch.mapped(lambda x: x[:, window], lambda flow: flow[:, window[:-1]])
         refocus = self.recipe.flow == "refocused"
-        flows = full_size(guided(batch, "dis" if refocus else self.recipe.flow, seed))
-        frames, left = batch.blurred, maps.mask
+        flows = full_size(guided(local, "dis" if refocus else self.recipe.flow, seed))
+        frames, left = local.blurred, maps.mask[:, window]
         if refocus:
             flows = refocused_clips(frames, flows, left)
         if self.config.pixels != "kept":
             frames, left = propagate_by(self.config.pixels, frames, left, *flows)
-        return network(frames, maps.depth, maps.blur, left, *flows, scale=scale).float()
+        frames = torch.cat((frames, batch.blurred[:, far]), 1)
+        left = torch.cat((left, maps.mask[:, far]), 1)
+        depth, blur = (x[:, [*window, *far]] for x in (maps.depth, maps.blur))
+        return network(frames, depth, blur, left, *flows, outputs=len(window), scale=scale).float()
 
 
 def refocused_clips(

@@ -38,6 +38,10 @@ class Recipe:
     batch: int = 8
     """Clips per step and process."""
     frames: int = 5
+    window: int = 0
+    """How many of these, in a row, DaBiT restores in a step; 0: all."""
+    references: int = 0
+    """How many of the other frames it looks at beside them, spread as in `models.dabit.windows`."""
     crop: int = 128
     """Side of the square clips, in pixels."""
     data: str = "scenes"
@@ -105,6 +109,16 @@ class Recipe:
         for name in ("filmed", "real"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be in [0, 1]")
+        if not 0 <= self.window <= self.frames or self.references < 0:
+            raise UsageError(
+                f"recipe: window is {self.window} and references {self.references}, of "
+                f"{self.frames} frames: a window has 0 to {self.frames} of them"
+            )
+        if self.references and self.window in (0, self.frames):
+            raise UsageError(
+                f"recipe: {self.references} references and a window of all {self.frames} frames: "
+                "references are other frames, take a smaller window"
+            )
         if self.pool < 0:
             raise UsageError(f"recipe: pool is {self.pool}, must be 0 or a number of clips")
         if self.pool and (self.crop > self.pool_side or self.crop % 4 or self.pool_side % 4):

@@ -54,6 +54,9 @@ def open_task(recipe: Recipe, device: torch.device) -> Task:
         hint = f"it is called {now} now" if now else f"use {', '.join(TASKS)}"
         raise UsageError(f"recipe: unknown network '{recipe.network}': {hint}")
     try:
-        return TASKS[recipe.network](recipe, device)
+        task = TASKS[recipe.network](recipe, device)
     except (TypeError, ValueError) as error:
         raise UsageError(f"recipe: {error}") from error
+    if recipe.window and not isinstance(task, TrainDabit):
+        raise UsageError(f"recipe: window is for DaBiT, {recipe.network} sees whole clips")
+    return task
