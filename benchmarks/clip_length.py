@@ -6,7 +6,7 @@
 Each arm that was trained there restores scenes of 48 frames of 256x256 in pieces of T frames that
 follow each other; flow is that of DIS. All learned from clips of 5 frames, so a gain over T is what
 longer clips give a network that never saw one. Writes results/clip_length.csv and .md beside this
-file. Twenty minutes on one core for four arms.
+file. Half an hour of one core for four arms.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def main() -> None:
     before = float(psnr(clip.blurred.flatten(0, 1), clip.sharp.flatten(0, 1)).mean())
     table.write(
         "clip_length",
-        f"Gain in dB of narrow BSSTNets over an input of {before:.2f} dB, {options.scenes} held-out "
-        f"scenes of {FRAMES} frames of {SIDE}x{SIDE}, restored in pieces of T frames. "
+        f"Gain in dB of narrow BSSTNets over an input of {before:.2f} dB, {options.scenes} "
+        f"held-out scenes of {FRAMES} frames of {SIDE}x{SIDE}, restored in pieces of T frames. "
         f"torch {torch.__version__}.",
         rows,
     )

@@ -123,10 +123,10 @@ UNFOCUSED: Mapping[str, Any] = {
         "in_focus": 0.0,
     },
 }
-"""The same out of focus, but for the depth in focus. At three times the rate the whole network does not
-begin to learn before the rate has fallen. Clips are rendered before, as large as they
-are seen, and seen one at a time: time is for steps, of which networks need hundreds before they
-gain anything, and many a crop of a larger scene has nothing that is blurred."""
+"""The same out of focus, but for the depth in focus. At three times the rate the whole network does
+not begin to learn before the rate has fallen. Clips are rendered before, as large as they are seen,
+and seen one at a time: time is for steps, of which networks need hundreds before they gain
+anything, and many a crop of a larger scene has nothing that is blurred."""
 NINE: Mapping[str, Any] = {"frames": 9, "window": 5}
 """Clips longer than what is restored of them; the other arms see clips of these 5 frames alone."""
 NARROWER_DABIT: Mapping[str, Any] = {
