@@ -245,7 +245,7 @@ BSSTNET = (
             (48, 34.97, 0.9704, 1776, 28.27, 329, 34.95, 0.9703, 1368, 9.97, 133),
             (60, "", "", "", "", "", 35.01, 0.9706, 1712, 12.78, 137),
         ),
-        "Cost alone: PSNR over T needs a network trained for each T.",
+        "Cost alone. What longer clips give the arms of table 5: benchmarks/clip_length.py.",
     ),
     Part(
         "table 5",
