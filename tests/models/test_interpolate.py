@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from unblur import weights
 from unblur.cli import main
@@ -47,6 +48,16 @@ def test_weights_and_what_they_began_as_are_averaged():
         between = (all_of_own[key].float() + none[key].float()) / 2
         assert torch.allclose(half[key].float(), between, atol=2e-3)
     assert not none["body.inputs.0.weight"][:, 12:].any()
+
+
+def test_a_file_that_does_not_say_what_it_is_is_taken_as_what_the_other_is(tmp_path):
+    own, path = weights.find("motion-s"), tmp_path / "mine.safetensors"
+    whole, _ = mean_of_files(own, own, 1.0)
+    save_file({key: x + 1 for key, x in whole.items()}, path)
+    half, name = mean_of_files(own, path, 0.5)
+    assert name == "motion-s"
+    for key in ("body.inputs.0.weight", "body.enc.1.fuse.weight"):
+        assert torch.allclose(half[key].float(), whole[key].float() + 0.5, atol=2e-3)
 
 
 def test_weights_of_two_networks_are_refused():

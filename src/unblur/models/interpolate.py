@@ -54,6 +54,8 @@ def mean_of_files(
         UsageError: a share is outside 0 to 1, or is for no tensor.
     """
     names = [*weights.model_names(second), second.stem]
+    if len(names) == 1:  # it does not say what it is: then it is what the other is
+        names += [*weights.model_names(first), first.stem]
     config = next((ALIGNED[name] for name in names if name in ALIGNED), None)
     if config is None:
         states = [weights.load(path) for path in (first, second)]
@@ -61,7 +63,8 @@ def mean_of_files(
         adapt = partial(begin_from, config=config)
         states = [_of_network(path, adapt) for path in (first, second)]
     try:
-        return mean(states[0], states[1], share, shares or {}), names[0]
+        name = next((name for name in names if name in ALIGNED), names[0])
+        return mean(states[0], states[1], share, shares or {}), name
     except ValueError as error:
         raise WeightsError(
             f"{first} and {second} are not of one network: {error}: take weights of the same "
