@@ -141,6 +141,15 @@ def test_validation_restores_the_middle_of_the_window_in_the_middle(batch: Batch
     assert torch.equal(restored, batch.blurred[:, [2]])
 
 
+def test_validation_finds_the_middle_in_a_window_of_any_size() -> None:
+    for length in range(1, 9):
+        for window in range(length + 1):
+            frames = task(window=window).seen(length, None).window
+            assert len(frames) == (window or length)
+            assert length // 2 in frames
+            assert set(frames) <= set(range(length))
+
+
 @pytest.mark.parametrize(
     ("window", "references", "said"),
     [

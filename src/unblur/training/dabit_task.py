@@ -83,9 +83,12 @@ class TrainDabit(Deblur):
         return net
 
     def seen(self, length: int, seed: int | None) -> Seen:
-        """A window anywhere in a clip, in its middle without a seed, and references around it."""
+        """A window anywhere in a clip, and references around it.
+
+        Without a seed the middle of the window is frame `length // 2`, at which validation looks.
+        """
         size = self.recipe.window or length
-        first = (length - size) // 2
+        first = length // 2 - size // 2
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
             first = int(torch.randint(length - size + 1, (1,), generator=generator))
