@@ -156,6 +156,7 @@ def test_validation_finds_the_middle_in_a_window_of_any_size() -> None:
         (9, 0, "a window has 0 to 5"),
         (0, 2, "references are other frames"),
         (3, -1, "references -1"),
+        (3, 3, "3 references, but only 2 frames"),
     ],
 )
 def test_a_window_and_its_references_fit_into_the_clip(

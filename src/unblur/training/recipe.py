@@ -119,6 +119,11 @@ class Recipe:
                 f"recipe: {self.references} references and a window of all {self.frames} frames: "
                 "references are other frames, take a smaller window"
             )
+        if self.references and self.references > self.frames - self.window:
+            raise UsageError(
+                f"recipe: {self.references} references, but only {self.frames - self.window} frames "
+                f"beside a window of {self.window}: request no more than these, or take more frames"
+            )
         if self.pool < 0:
             raise UsageError(f"recipe: pool is {self.pool}, must be 0 or a number of clips")
         if self.pool and (self.crop > self.pool_side or self.crop % 4 or self.pool_side % 4):
