@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unblur.errors import NumericsError, UsageError
-from unblur.training import start
+from unblur.training import checkpoint, start
 from unblur.training.batches import Batch
 from unblur.training.loop import Run, learning_rate
 from unblur.training.recipe import Recipe
@@ -146,6 +146,24 @@ def test_another_recipe_does_not_take_over_a_folder(tmp_path):
     other = dataclasses.replace(RECIPE, seed=1)
     with pytest.raises(UsageError, match="seed = 0, not 1"):
         run(tmp_path, recipe=other).resume()
+
+
+def test_what_a_step_looks_at_stays_as_it_is(tmp_path):
+    recipe = dataclasses.replace(RECIPE, frames=5, window=3)
+    run(tmp_path, recipe=recipe).train(minutes=1e-9)
+    with pytest.raises(UsageError, match="window = 3, not 0"):
+        run(tmp_path, recipe=dataclasses.replace(recipe, window=0)).resume()
+    with pytest.raises(UsageError, match="references = 0, not 2"):
+        run(tmp_path, recipe=dataclasses.replace(recipe, references=2)).resume()
+
+
+def test_a_checkpoint_from_before_there_were_windows_goes_on(tmp_path):
+    first = run(tmp_path)
+    first.train(minutes=1e-9)
+    tensors, facts = checkpoint.load(tmp_path / "checkpoint")
+    del facts["recipe"]["window"], facts["recipe"]["references"]
+    checkpoint.save(tmp_path / "checkpoint", tensors, facts)
+    assert run(tmp_path).resume()
 
 
 def test_the_rate_rises_then_falls_along_a_cosine():

@@ -36,6 +36,8 @@ MEMORY = 20
 """Steps over which the reported loss is averaged."""
 PATIENCE = 20
 """Steps in a row without a finite gradient before a run gives up."""
+SAME = ("network", "options", "seed", "batch", "frames", "window", "references", "crop", "data")
+"""Fields of a recipe that have to be those of the run that goes on."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +237,9 @@ class Run:
             raise checkpoint.damaged(self.folder / "checkpoint", error) from error
 
     def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> bool:
-        mine, theirs = to_json(self.recipe), facts["recipe"]
-        for name in ("network", "options", "seed", "batch", "frames", "crop", "data"):
+        mine = to_json(self.recipe)
+        theirs = {"window": 0, "references": 0, **facts["recipe"]}  # before recipes had these
+        for name in SAME:
             if mine[name] != theirs[name]:
                 raise UsageError(
                     f"{self.folder} holds a run with {name} = {theirs[name]}, not {mine[name]}: "
