@@ -52,6 +52,7 @@ def test_yaml_takes_rates_without_a_point(tmp_path):
         ({"network": "x", "learning_rate": "fast"}, "learning_rate must be a number, not 'fast'"),
         ({"network": "x", "learning_rate": float("nan")}, "learning_rate must be a number"),
         ({"network": "x", "losses": {"l1": [1]}}, "losses.l1 must be a number, not list"),
+        ({"network": "x", "losses": {}}, "losses are none"),
         ({"network": "x", "batch": True}, "batch must be a whole number"),
         ({"network": "x", "betas": [0.9]}, "betas must be a list of 2"),
         ({"network": "x", "betas": [0.9, 1]}, "betas are"),

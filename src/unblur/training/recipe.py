@@ -101,6 +101,8 @@ class Recipe:
         for name in ("steps", "batch", "frames", "crop", "validate_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be at least 1")
+        if not self.losses:
+            raise UsageError("recipe: losses are none: name one, such as {charbonnier: 1.0}")
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"recipe: {name} is {getattr(self, name)}, must be positive")
