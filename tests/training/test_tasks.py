@@ -255,6 +255,14 @@ def test_dabit_s_enlarges_half_of_the_frame_at_every_other_step():
     assert [(given[-1], out[-1]) for given, out in seen] == [(32, 64), (64, 64)]
 
 
+@pytest.mark.parametrize("network", ["dabit-tiny", "focus-s"])
+def test_a_crop_that_has_no_half_is_refused_where_half_is_enlarged(network):
+    losses = {"charbonnier": 1.0}
+    with pytest.raises(UsageError, match="crop is 33: half of it"):
+        open_task(Recipe(network, crop=33, losses=losses), CPU)
+    open_task(Recipe("dabit-tiny", crop=33, losses=losses, options={"scales": [1]}), CPU)
+
+
 @pytest.mark.parametrize("network", TASKS)
 def test_every_task_trains_every_parameter(network):
     if network in ("bsstnet-paper", "dabit-paper"):

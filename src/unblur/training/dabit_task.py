@@ -27,7 +27,7 @@ from unblur.ops.propagation import propagate_by
 from unblur.ops.wavelet import blur_of_depths
 from unblur.training.batches import Batch, at_full_size
 from unblur.training.deblur_task import Deblur
-from unblur.training.focal_task import alone, halved, radius_of
+from unblur.training.focal_task import alone, check_half, halved, radius_of
 from unblur.training.guiding import guided
 from unblur.training.losses import charbonnier
 from unblur.training.recipe import Recipe
@@ -72,6 +72,8 @@ class TrainDabit(Deblur):
     def __init__(self, recipe: Recipe, device: torch.device, preset: DabitConfig) -> None:
         super().__init__(recipe, device, preset)
         self.needs_depth = self.config.blur == "wavelet"
+        if 2 in self.config.scales:
+            check_half(recipe)
         if unknown := set(recipe.losses) - set(LOSSES):
             raise ValueError(f"unknown loss {min(unknown)}: use {', '.join(LOSSES)}")
 

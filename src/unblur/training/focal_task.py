@@ -11,16 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.metrics import psnr
+from unblur.models import aligned
 from unblur.models.coc import CocNet
 from unblur.training.batches import Batch
 from unblur.training.deblur_task import TrainAligned
 from unblur.training.guiding import guided
 from unblur.training.losses import weighted
-from unblur.training.recipe import RadiusSource
+from unblur.training.recipe import RadiusSource, Recipe
 
 
 class TrainFocal(TrainAligned):
     """The aligned network guided by the circle of confusion; every other step enlarges."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        preset: aligned.AlignedConfig = aligned.FOCUS_S,
+    ) -> None:
+        super().__init__(recipe, device, preset)
+        if self.config.enlarges:
+            check_half(recipe)
 
     def restore(
         self, network: nn.Module, batch: Batch, outputs: list[int], seed: int | None
@@ -100,6 +111,12 @@ def coc_network(name: RadiusSource, device: torch.device) -> CocNet:
     from unblur.guidance.coc import load_coc_m, load_coc_s
 
     return load_coc_m(device) if name == "coc-m" else load_coc_s(device)
+
+
+def check_half(recipe: Recipe) -> None:
+    """Raises `ValueError` where a crop has no half, from which a network is to make it."""
+    if recipe.crop % 2:
+        raise ValueError(f"crop is {recipe.crop}: half of it is enlarged in training, take it even")
 
 
 def alone(batch: Batch, frames: list[int]) -> Batch:
