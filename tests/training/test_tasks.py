@@ -182,8 +182,9 @@ def test_the_recipe_of_the_paper_takes_its_first_steps(gopro, tmp_path):
 def test_the_recipe_of_dabits_paper_takes_its_first_step(bank, tmp_path):
     paper = recipes.load("dabit-paper")
     short = dataclasses.replace(
-        paper, frames=3, crop=64, steps=1, validate_every=1, validation_clips=1
-    )
+        paper, frames=4, window=2, references=2, crop=64, steps=1, validate_every=1,
+        validation_clips=1,
+    )  # fmt: skip
     outcome = train(short, tmp_path, textures=bank)
     assert outcome.finished
     assert outcome.skipped == 0
