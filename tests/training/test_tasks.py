@@ -15,7 +15,7 @@ import torch
 
 from unblur import weights
 from unblur.data.clips import ClipFolder
-from unblur.errors import UnblurWarning, UsageError, WeightsError
+from unblur.errors import MediaError, UnblurWarning, UsageError, WeightsError
 from unblur.guidance.defocus import above_least
 from unblur.guidance.flow import bidirectional_flow
 from unblur.models.raft import Raft, RaftConfig
@@ -142,6 +142,18 @@ def test_validation_on_a_data_set_takes_its_middles(gopro):
         held_out_clips(dataclasses.replace(recipe, frames=9), CPU, flows=False)
 
 
+@pytest.mark.parametrize(
+    ("place", "frames", "error"), [("gone", 3, MediaError), (None, 9, UsageError)]
+)
+def test_what_it_cannot_validate_on_is_refused_before_the_first_step(
+    place, frames, error, gopro, bank, tmp_path
+):
+    where = gopro if place is None else f"gopro:{tmp_path / place}"
+    recipe = dataclasses.replace(RECIPES[0], validate_on=where, frames=frames)
+    with pytest.raises(error, match="not found" if place else "has 9 frames"):
+        open_source(recipe, bank, CPU, True, tmp_path)
+
+
 def test_a_run_started_by_file_goes_on_where_it_stopped(gopro, bank, tmp_path):
     recipe = dataclasses.replace(RECIPES[0], data=gopro, flow="dis")
     path = tmp_path / "recipe.json"
@@ -206,7 +218,7 @@ def test_dabits_paper_is_given_depth_and_the_wavelets_of_its_blur():
         task.maps(Batch(clip, clip), 0)
 
 
-@pytest.mark.parametrize("changes", [{"data": "gopro:x"}, {"pool": 4}])
+@pytest.mark.parametrize("changes", [{"data": "gopro:x"}, {"pool": 4}, {"validate_on": "gopro:x"}])
 def test_depth_comes_from_rendered_scenes_alone(changes, bank, tmp_path):
     recipe = dataclasses.replace(recipes.load("dabit-paper"), **changes, pool_side=480)
     with pytest.raises(UsageError, match="dabit-paper needs depth"):

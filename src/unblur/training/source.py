@@ -54,13 +54,20 @@ def open_source(
 
     Raises:
         UsageError: no textures for scenes, an unknown layout, fields SceneConfig has not, or no
-            depth to be had.
+            depth to be had; or nothing to validate on.
     """
     if depth and (recipe.data != "scenes" or recipe.pool):
         raise UsageError(
             f"recipe: {recipe.network} needs depth, which rendered scenes have: take data: scenes, "
             "without a pool"
         )
+    if recipe.validate_on != "scenes":
+        if depth:
+            raise UsageError(
+                f"recipe: {recipe.network} needs depth, which rendered scenes have: take "
+                "validate_on: scenes"
+            )
+        long_enough(recipe)  # says now, not after hours, that there is nothing to validate on
     clean = clean_source(recipe, textures, device, flows, pool, guess, depth)
     source = with_real(clean, recipe, real)
     return Filmed(source, recipe.filmed) if recipe.filmed else source
@@ -100,7 +107,7 @@ def held_out_clips(
     rendered one of these went through one.
     """
     if recipe.validate_on != "scenes":
-        return middles(ClipFolder.find(recipe.validate_on), recipe, device)
+        return middles(long_enough(recipe), recipe, device)
     config = scene_config({**recipe.scenes, "compressed": 0.0})
     source = Rendered(config, held_out(), recipe.frames, VALIDATION_SIDE, device, flows, depth)
     clips = [source.batch(1, VALIDATION_SEED + i) for i in range(recipe.validation_clips)]
@@ -118,19 +125,26 @@ def encoded(clip: Batch) -> Batch:
     return replace(clip, blurred=blurred[None].to(clip.blurred))
 
 
-def middles(folders: Sequence[ClipFolder], recipe: Recipe, device: torch.device) -> list[Batch]:
-    """Frames from the middle of clips of a data set, and the middle of these frames.
-
-    As many clips as the recipe requests, or all there are, evenly over the folders.
+def long_enough(recipe: Recipe) -> list[ClipFolder]:
+    """Clips of the data set that a recipe validates on.
 
     Raises:
-        UsageError: no clip is long enough.
+        UsageError: no clip is long enough, or an unknown layout.
+        MediaError: no such data set.
     """
-    clips = [clip for clip in folders if len(clip) >= recipe.frames]
+    clips = [clip for clip in ClipFolder.find(recipe.validate_on) if len(clip) >= recipe.frames]
     if not clips:
         raise UsageError(
             f"no clip of {recipe.validate_on} has {recipe.frames} frames: lower `frames`"
         )
+    return clips
+
+
+def middles(clips: Sequence[ClipFolder], recipe: Recipe, device: torch.device) -> list[Batch]:
+    """Frames from the middle of clips of a data set, and the middle of these frames.
+
+    As many clips as the recipe requests, or all there are, evenly over the folders.
+    """
     count = min(recipe.validation_clips, len(clips))
     found = []
     for clip in (clips[i * len(clips) // count] for i in range(count)):
