@@ -46,6 +46,10 @@ def main() -> None:
         if isinstance(step, Train) and step.changes["seed"] == 0
     ]
     found = {arm.arm: options.folder / arm.name / "run" / "best.safetensors" for arm in arms}
+    if not any(path.is_file() for path in found.values()):
+        parser.error(f"{options.folder} has no trained arm of Table 5, such as {found['both']}")
+    if options.scenes < 1:
+        parser.error(f"--scenes {options.scenes}: take at least 1")
     config = scene_config(recipe_of(arms[0]).scenes)
     generator = torch.Generator().manual_seed(SEED)
     scenes = sample_scenes(config, held_out(), options.scenes, generator)
