@@ -123,8 +123,8 @@ class Recipe:
             )
         if self.references and self.references > self.frames - self.window:
             raise UsageError(
-                f"recipe: {self.references} references, but only {self.frames - self.window} frames "
-                f"beside a window of {self.window}: request no more than these, or take more frames"
+                f"recipe: {self.references} references, but only {self.frames - self.window} "
+                f"frames beside a window of {self.window}: take fewer, or more frames"
             )
         if self.pool < 0:
             raise UsageError(f"recipe: pool is {self.pool}, must be 0 or a number of clips")
