@@ -5,8 +5,9 @@
 
 Each arm that was trained there restores scenes of 48 frames of 256x256 in pieces of T frames that
 follow each other; flow is that of DIS. All learned from clips of 5 frames, so a gain over T is what
-longer clips give a network that never saw one. Writes results/clip_length.csv and .md beside this
-file. Half an hour of one core for four arms.
+longer clips give a network that never saw one. In every arm the decoder swaps features with the
+frame before, and the first frame of a piece with its last, so .01 dB say nothing. Writes
+results/clip_length.csv and .md beside this file. Half an hour of one core for four arms.
 """
 
 from __future__ import annotations

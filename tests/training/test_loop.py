@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from unblur.errors import NumericsError, UsageError
+from unblur.errors import NumericsError, UnblurWarning, UsageError
 from unblur.training import checkpoint, start
 from unblur.training.batches import Batch
 from unblur.training.loop import Run, learning_rate
@@ -155,6 +156,16 @@ def test_what_a_step_looks_at_stays_as_it_is(tmp_path):
         run(tmp_path, recipe=dataclasses.replace(recipe, window=0)).resume()
     with pytest.raises(UsageError, match="references = 0, not 2"):
         run(tmp_path, recipe=dataclasses.replace(recipe, references=2)).resume()
+
+
+def test_what_gains_depend_on_may_change_and_is_named(tmp_path):
+    run(tmp_path).train(minutes=1e-9)
+    other = dataclasses.replace(RECIPE, losses={"l1": 1.0}, flow="dis", steps=50)
+    with pytest.warns(UnblurWarning, match="losses, flow of the recipe changed on the way"):
+        assert run(tmp_path, recipe=other).resume()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(tmp_path).resume()
 
 
 def test_a_checkpoint_from_before_there_were_windows_goes_on(tmp_path):

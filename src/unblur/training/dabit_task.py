@@ -94,8 +94,8 @@ class TrainDabit(Deblur):
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
             first = int(torch.randint(length - size + 1, (1,), generator=generator))
-        count = self.recipe.references
-        far = references(length, first, size, count) if count else []
+        count, reach = self.recipe.references, self.config.reach
+        far = references(length, first, size, count, reach) if count and reach != 0 else []
         return Seen(list(range(first, first + size)), list(dict.fromkeys(far)))
 
     def loss(self, network: nn.Module, batch: Batch, seed: int) -> Tensor:

@@ -38,6 +38,8 @@ PATIENCE = 20
 """Steps in a row without a finite gradient before a run gives up."""
 SAME = ("network", "options", "seed", "batch", "frames", "window", "references", "crop", "data")
 """Fields of a recipe that have to be those of the run that goes on."""
+TOLD = ("losses", "flow", "radius", "scenes", "validate_on")
+"""Fields that may change on the way, but gains before and after do not compare then."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,14 @@ class Run:
                     f"{self.folder} holds a run with {name} = {theirs[name]}, not {mine[name]}: "
                     "resume with the same recipe, or take another folder"
                 )
+        other = [name for name in TOLD if mine[name] != theirs.get(name, mine[name])]
+        if other:
+            warnings.warn(
+                f"{self.folder}: {', '.join(other)} of the recipe changed on the way: gains from "
+                "here on do not compare with those before",
+                UnblurWarning,
+                stacklevel=2,
+            )
         self.network.load_state_dict(under("network.", tensors))
         for name, x in under("average.", tensors).items():
             self.average.state[name].copy_(x)
