@@ -15,13 +15,14 @@ from where they start, with the same seed, on the same rendered clips in the sam
 
 Time is the CPU's of that thread. Rendering is left out: clips of the pool that are missing are
 rendered first. Errors are those of benchmarks/flow_refocus.py, with the true mask, of the flow of
-DIS. Writes results/flow_refocus_training.csv and .md beside this file; runs stay in DIR, and those
-that are done are not done again.
+DIS. Writes results/flow_refocus_training.csv and .md beside this file, in which rows of other
+lengths stay. Runs stay in DIR, and those that are done are not done again: another length takes
+another DIR.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,8 +62,9 @@ def main() -> None:
         for name, (source, changes) in ARMS.items()
         if name in options.rows
     }
-    for name, weights, facts[name] in learned(arms, options):
+    for name, weights, found in learned(arms, options):
         nets[name] = load_flow_refocus_s(path=weights)
+        facts[name] = {**found, "minutes": f"{options.minutes:g}", "clips": str(options.pool_clips)}
     for name, net in nets.items():
         facts[name]["parameters"] = f"{sum(x.numel() for x in net.parameters()):,}"
     rows = accuracy({"DIS": dis_flow}, nets, options.clips, worth=False)
@@ -72,10 +74,22 @@ def main() -> None:
     table.write(
         "flow_refocus_training",
         f"Error of flow in pixels where the true radius is above 2; {options.clips} held-out scenes"
-        f" of 256x256; each row that learns took {options.minutes:g} minutes of one thread on "
-        f"{options.pool_clips} clips, seed 0. torch {torch.__version__}.",
-        rows,
+        " of 256x256; each row that learns took so many minutes of one thread, on so many clips, "
+        f"seed 0. torch {torch.__version__}.",
+        with_earlier(rows),
     )
+
+
+def with_earlier(rows: Sequence[table.Row]) -> list[table.Row]:
+    """Rows with those that other runs left, by the time that they took."""
+
+    def key(row: table.Row) -> tuple[object, ...]:
+        return row["method"], row.get("minutes", "")
+
+    known = {key(row) for row in rows}
+    earlier = table.earlier("flow_refocus_training", "method", [])
+    kept = [row for row in earlier if key(row) not in known]
+    return sorted([*kept, *rows], key=lambda row: float(str(row.get("minutes") or 0)))
 
 
 if __name__ == "__main__":
