@@ -33,7 +33,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from unblur.evaluation.rendered import DAYLIGHT, FOCUS, SIDE, spread, unfocused
 from unblur.guidance.coc import coc_radius, load_coc_s
 from unblur.guidance.flow import dis_flow, flow_s, load_flow_s
-from unblur.guidance.flow_refocus import load_flow_refocus_s, refocused_flow
+from unblur.guidance.flow_refocus import (
+    load_flow_refocus_m,
+    load_flow_refocus_s,
+    refocused_flow,
+)
 from unblur.metrics import psnr
 from unblur.models.flow_refocus import FlowRefocus
 from unblur.restorers.base import Restorer
@@ -58,27 +62,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=24, help="scenes (default: 24)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--weights", type=Path, help="of refocusing (default: those that ship)")
+    parser.add_argument("--weights", type=Path, help="of refocusing, beside those that ship")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    net = load_flow_refocus_s(path=options.weights)
     plain = load_flow_s()
     flows: dict[str, Callable[[Tensor], Flows]] = {
         "DIS": dis_flow,
         "flow-s": lambda frames: flow_s(plain, frames),
     }
-    rows = accuracy(flows, {"refocused": net}, options.clips)
-    times = {
-        (name, more): milliseconds(first, net if more else None, options.threads)
-        for name, first in flows.items()
-        for more in (False, True)
-    }
+    nets = {"flow-refocus-s": load_flow_refocus_s(), "flow-refocus-m": load_flow_refocus_m()}
+    if options.weights:
+        nets[options.weights.stem] = load_flow_refocus_s(path=options.weights)
+    rows = accuracy(flows, nets, options.clips)
     for row in rows:
-        name, _, mask = str(row["method"]).partition(", refocused, ")
-        if name in flows:
-            row["ms a pair, 854x480"] = f"{times[name, bool(mask)]:.0f}"
-    rows[-2]["GMAC a pair, 256x256"] = f"{gmac(net):.2f}"
+        flow, _, rest = str(row["method"]).partition(", ")
+        if flow in flows:
+            net = nets.get(rest.partition(", ")[0])
+            ms = milliseconds(flows[flow], net, options.threads)
+            row["ms a pair, 854x480"] = f"{ms:.0f}"
+            row["GMAC a pair, 256x256"] = "" if net is None else f"{gmac(net):.2f}"
     write(
         "flow_refocus",
         "End-point error in pixels of the frame, where the true radius of the circle of confusion "

@@ -262,7 +262,7 @@ def tracked(folder: str) -> list[Path]:
 def test_what_ships_stays_small() -> None:
     weights = [path.stat().st_size for path in SOURCE.rglob("*.safetensors")]
     assert max(weights, default=0) <= 12.5 * MB
-    assert sum(weights) <= 42 * MB  # in a wheel they are compressed
+    assert sum(weights) <= 43 * MB  # in a wheel they are compressed
     rest = [p for p in tracked("src/unblur") if p.suffix not in (".py", ".safetensors", ".md")]
     limits = {"heldout": 2 * MB, "encoded": 4 * MB, "static": MB / 2}
     for folder, limit in limits.items():

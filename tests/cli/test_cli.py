@@ -527,7 +527,9 @@ def test_help_is_a_verb(capsys, line, said):
     assert said in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["coc-s", "coc-m", "flow-s", "flow-refocus-s", "look-s"])
+@pytest.mark.parametrize(
+    "name", ["coc-s", "coc-m", "flow-s", "flow-refocus-s", "flow-refocus-m", "look-s"]
+)
 def test_verify_knows_what_guides_models(capsys, name):
     assert main(["weights", "verify", name]) == 0
     assert "no known model" not in capsys.readouterr().out

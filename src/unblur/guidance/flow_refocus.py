@@ -1,4 +1,4 @@
-"""Optical flow corrected where a lens has blurred: `flow-refocus-s`."""
+"""Optical flow corrected where a lens has blurred: `flow-refocus-m` and `flow-refocus-s`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from unblur.ops.resize import enlarge_flow
 from unblur.weights.switches import read_switches
 
 FLOW_REFOCUS_S_WEIGHTS = "flow-refocus-s"
+FLOW_REFOCUS_M_WEIGHTS = "flow-refocus-m"
 FLOW_REFOCUS_WEIGHTS = "flow-refocus"
 RADIUS = 1.0
 """Radius of the circle of confusion, in pixels, above which flow is corrected."""
@@ -25,23 +26,38 @@ RADIUS = 1.0
 def load_flow_refocus_s(
     device: torch.device | str = "cpu", path: str | Path | None = None
 ) -> FlowRefocus:
-    """The network with the weights that ship, or with those of a file, as those were trained."""
-    path = path or weights.require(
-        FLOW_REFOCUS_S_WEIGHTS, "they come with unblur: install it again"
-    )
+    """What chooses among flows near by, or the network of a file, as that was trained.
+
+    Args:
+        device: to run on.
+        path: of weights of the network `SMALL`, with or without its recurrent part.
+    """
+    return _load(FLOW_REFOCUS_S_WEIGHTS, device, path)
+
+
+def load_flow_refocus_m(device: torch.device | str = "cpu") -> FlowRefocus:
+    """The recurrent network before it as well: closer to the truth, and slower."""
+    return _load(FLOW_REFOCUS_M_WEIGHTS, device)
+
+
+def _load(
+    name: str, device: torch.device | str = "cpu", path: str | Path | None = None
+) -> FlowRefocus:
+    """A network of the sizes `SMALL`, whole or without its recurrent part, as its weights tell."""
+    path = path or weights.require(name, "they come with unblur: install it again")
     state = weights.load(path)
-    recurrent = any(name.startswith("propagate.") for name in state)
+    recurrent = any(key.startswith("propagate.") for key in state)
     config = trained_as(path, replace(SMALL, recurrent=recurrent))
     return load_state(FlowRefocus(config), state, str(path)).to(device)
 
 
 def load_flow_refocus(device: torch.device | str = "cpu") -> FlowRefocus:
     """The network `flow-refocus`: the published one where it was converted, or a trained one that
-    was put in its place, run as it was trained; else `flow-refocus-s`, which ships.
+    was put in its place, run as it was trained; else `flow-refocus-m`, which ships.
     """
     path = weights.find(FLOW_REFOCUS_WEIGHTS)
     if path is None:
-        return load_flow_refocus_s(device)
+        return load_flow_refocus_m(device)
     config = trained_as(path, OFFICIAL)
     return load_state(FlowRefocus(config), weights.load(path), str(path)).to(device)
 
@@ -77,7 +93,7 @@ def refocused_flow(
         blurred: radius of the circle of confusion in pixels, as `coc.coc_radius` finds it. Of a
             mask or a blur map say from which value on it counts.
         threshold: above it a pixel is blurred.
-        stride: s, where it is not the network's own (4 of `flow-refocus-s`) but 1.
+        stride: s, where it is not the network's own (4 of those that ship) but 1.
 
     Returns:
         Both, float32; as given at elements without any blurred pixel.

@@ -27,6 +27,7 @@ def _refocus(state: State) -> FlowRefocus:
 GUIDES: dict[str, Callable[[State], nn.Module]] = {
     "coc-s": lambda _: CocNet(),
     "coc-m": lambda _: CocNet(CocConfig(encoder="motion-s")),
+    "flow-refocus-m": _refocus,
     "flow-refocus-s": _refocus,
     "flow-s": lambda _: FlowS(),
     "look-s": lambda _: Look(),
