@@ -75,13 +75,18 @@ def main() -> None:
     if options.weights:
         nets[options.weights.stem] = load_flow_refocus_s(path=options.weights)
     rows = accuracy(flows, nets, options.clips)
+    times = {
+        (flow, name): milliseconds(method, nets.get(name), options.threads)
+        for flow, method in flows.items()
+        for name in ("", *nets)
+    }
+    work = {name: f"{gmac(net):.2f}" for name, net in nets.items()}
     for row in rows:
         flow, _, rest = str(row["method"]).partition(", ")
+        name = rest.partition(", ")[0]
         if flow in flows:
-            net = nets.get(rest.partition(", ")[0])
-            ms = milliseconds(flows[flow], net, options.threads)
-            row["ms a pair, 854x480"] = f"{ms:.0f}"
-            row["GMAC a pair, 256x256"] = "" if net is None else f"{gmac(net):.2f}"
+            row["ms a pair, 854x480"] = f"{times[flow, name]:.0f}"
+            row["GMAC a pair, 256x256"] = work.get(name, "")
     write(
         "flow_refocus",
         "End-point error in pixels of the frame, where the true radius of the circle of confusion "

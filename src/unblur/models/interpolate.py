@@ -56,15 +56,14 @@ def mean_of_files(
     names = [*weights.model_names(second), second.stem]
     if len(names) == 1:  # it does not say what it is: then it is what the other is
         names += [*weights.model_names(first), first.stem]
-    config = next((ALIGNED[name] for name in names if name in ALIGNED), None)
-    if config is None:
+    known = next((name for name in names if name in ALIGNED), None)
+    if known is None:
         states = [weights.load(path) for path in (first, second)]
     else:
-        adapt = partial(begin_from, config=config)
+        adapt = partial(begin_from, config=ALIGNED[known])
         states = [_of_network(path, adapt) for path in (first, second)]
     try:
-        name = next((name for name in names if name in ALIGNED), names[0])
-        return mean(states[0], states[1], share, shares or {}), name
+        return mean(states[0], states[1], share, shares or {}), known or names[0]
     except ValueError as error:
         raise WeightsError(
             f"{first} and {second} are not of one network: {error}: take weights of the same "

@@ -121,7 +121,7 @@ class Recipe:
                 f"recipe: {self.references} references and a window of all {self.frames} frames: "
                 "references are other frames, take a smaller window"
             )
-        if self.references and self.references > self.frames - self.window:
+        if self.references > self.frames - self.window:
             raise UsageError(
                 f"recipe: {self.references} references, but only {self.frames - self.window} "
                 f"frames beside a window of {self.window}: take fewer, or more frames"
