@@ -88,7 +88,6 @@ NARROWER: Mapping[str, Any] = {
     "token_channels": 32,
     "token_heads": 2,
     "token_hidden": 4,
-    "shift_rounds": 1,
 }
 """Half the channels of `bsstnet-narrow`: twice as many steps in the same time."""
 MOVING: Mapping[str, Any] = {

@@ -190,6 +190,16 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         replace(TINY, deform_groups=7)
 
 
+def test_what_frames_hand_on_in_the_decoder_comes_back() -> None:
+    features = torch.rand(1, 5, SMALL.stem_channels, 8, 8)
+    assert torch.equal(BSSTNet(SMALL).decoder.shift(features), features)
+
+
+def test_an_odd_number_of_exchanges_is_refused() -> None:
+    with pytest.raises(ValueError, match="shift_rounds is 1, must be even"):
+        replace(TINY, shift_rounds=1)
+
+
 @pytest.mark.parametrize(
     ("config", "parameters"),
     [(OFFICIAL, 38_463_754), (PAPER, 38_443_018), (SMALL, 2_525_022), (TINY, 156_270)],

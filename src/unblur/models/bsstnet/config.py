@@ -42,7 +42,8 @@ class BSSTNetConfig:
     token_blocks: int = 4
     """Blocks of the transformer; 0 leaves it out (BSST off in the paper's Table 5)."""
     shift_rounds: int = 4
-    """Exchanges with neighbouring frames in each of the two temporal-shift stages."""
+    """Exchanges with neighbouring frames in each of the two temporal-shift stages; even, for every
+    second one hands back what the one before had handed on."""
     selection: SelectionMode = "official"
     """Which tokens attend to which, see `selection`."""
     keep: float = 0.25
@@ -66,6 +67,11 @@ class BSSTNetConfig:
         for what, (whole, parts) in divisions.items():
             if parts < 1 or whole % parts:
                 raise ValueError(f"cannot divide {what}: {whole} / {parts}")
+        if self.shift_rounds % 2:
+            raise ValueError(
+                f"shift_rounds is {self.shift_rounds}, must be even: else a frame ends up with the "
+                "features of another"
+            )
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep is a share in (0, 1], not {self.keep}")
         if not all(name.startswith(("backward", "forward")) for name in self.branches):
