@@ -22,11 +22,12 @@ from results_page import commit, cpu
 ON_THE_WAY = ("25%", "50%", "75%")
 CSV = table.RESULTS / "ablations.csv"
 ABOUT = (
-    "Narrow networks from scratch, each arm as many steps as fit into so many minutes of one "
-    "thread of the CPU; 6 held-out clips of 256x256. Spread: largest less smallest gain over "
-    "seeds; 25 to 75 %: gain on the way, mean over seeds. Trained by `unblur reproduce PAPER "
-    "--table N --textures BANK --arm-minutes M --minutes MM --out DIR` (or `--peers`), and put "
-    "here by `python benchmarks/ablations.py PAPER DIR --arm-minutes M`."
+    "Narrow networks from scratch (`aligned`: that of `motion-s`, from its weights), each arm as "
+    "many steps as fit into so many minutes of one thread of the CPU; 6 held-out clips of 256x256. "
+    "Spread: largest less smallest gain over seeds; 25 to 75 %: gain on the way, mean over seeds. "
+    "Trained by `unblur reproduce PAPER --table N --textures BANK --arm-minutes M --minutes MM "
+    "--out DIR` (or `--peers`, `--aligned`), and put here by `python benchmarks/ablations.py PAPER "
+    "DIR --arm-minutes M`."
 )
 
 Row = Mapping[str, str]

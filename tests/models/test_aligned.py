@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -97,6 +99,35 @@ def test_a_moved_neighbour_looks_like_the_frame_itself():
     assert (twice[:, 0, 4:-4, 10:-10] * 16 + 4).abs().max() < 1e-4
     assert parts[-1].shape[1] == 15  # no frames before the first one
     assert not parts[-1].any()
+
+
+def test_a_neighbour_that_is_not_aligned_is_seen_as_it_is():
+    x = clip(1, 3, 3, 64, 96)
+    flow = torch.randn(1, 2, 2, 16, 24, generator=torch.Generator().manual_seed(2))
+    config = replace(CONFIG, alignment="none")
+    here, *parts = AlignedClip(config, x, None, flow, -flow).seen(0)
+    for number, neighbour in ((0, 1), (3, 2)):
+        difference, path, speed = parts[number : number + 3]
+        wanted = F.pixel_unshuffle(x[:, neighbour], 2) - here
+        torch.testing.assert_close(difference, wanted, rtol=0, atol=1e-5)
+        assert not path.any()
+        assert speed.any()
+
+
+@pytest.mark.parametrize("alignment", ["flow", "none"])
+def test_without_speeds_nothing_else_changes(alignment):
+    x = clip(1, 3, 3, 64, 96)
+    flow = torch.randn(1, 2, 2, 16, 24, generator=torch.Generator().manual_seed(2)) / 8
+    config = replace(CONFIG, alignment=alignment)
+    _, *told = AlignedClip(config, x, None, flow, -flow).seen(1)
+    _, *untold = AlignedClip(replace(config, speeds=False), x, None, flow, -flow).seen(1)
+    seen = [told[i : i + 3] for i in (0, 4)]  # one neighbour either way, and one that is not there
+    blind = [untold[i : i + 3] for i in (0, 4)]
+    for (*same, speed), (*other, none) in zip(seen, blind, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(same, other, strict=True))
+        assert speed.any()
+        assert not none.any()
+        assert none.shape == speed.shape
 
 
 def test_a_neighbour_that_the_flow_does_not_find_is_not_seen():

@@ -13,6 +13,7 @@ import pytest
 
 from unblur.cli import main
 from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.models.aligned import MOTION_S
 from unblur.models.bsstnet.config import SMALL
 from unblur.models.dabit.config import SMALL as DABIT
 from unblur.reproduce import PAPERS, equal, parts, reproduce, run
@@ -48,7 +49,7 @@ def test_every_step_has_a_folder_of_its_own_and_can_be_named():
     for paper in PAPERS.values():
         steps = {step.name: step for part in paper for step in part.steps}
         for part in paper:
-            assert re.fullmatch(r"(table|figure) \d|peers", part.name)
+            assert re.fullmatch(r"(table|figure) \d|peers|aligned", part.name)
             assert all(steps[step.name] == step for step in part.steps)
     assert all(re.fullmatch(r"[\w +-]+", step.name) for step in STEPS)
 
@@ -69,7 +70,7 @@ def test_scripts_and_models_and_recipes_are_there():
 
 @pytest.mark.parametrize(("paper", "sizes"), [("bsstnet", SMALL), ("dabit", DABIT)])
 def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
-    tables = [part for part in PAPERS[paper] if part.name != "peers"]
+    tables = [part for part in PAPERS[paper] if part.name.startswith("table")]
     steps = [step for part in tables for step in part.steps if isinstance(step, Train)]
     arms = {step.name: run.recipe_of(step) for step in steps}
     assert len(arms) == {"bsstnet": 3 * (4 + 4 + 4), "dabit": 3 * 9}[paper]
@@ -81,6 +82,17 @@ def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
             assert (recipe.frames, recipe.window) == (9, plain.frames)
             same |= {"frames": plain.frames, "window": plain.window, "references": 0}
         assert replace(recipe, **same) == plain, name
+
+
+def test_arms_of_the_aligned_network_begin_as_the_same_one():
+    (part,) = [part for part in PAPERS["bsstnet"] if part.name == "aligned"]
+    recipes = [run.recipe_of(step) for step in part.steps if isinstance(step, Train)]
+    plain = recipes[0]
+    assert len({str(recipe.options) for recipe in recipes}) == 4
+    assert {recipe.start_from for recipe in recipes} == {"motion-s"}
+    for recipe in recipes:
+        changed(MOTION_S, recipe.options, "options")
+        assert replace(recipe, options=plain.options, seed=plain.seed) == plain
 
 
 def test_nothing_is_run_unasked_and_what_is_missing_is_said(tmp_path, monkeypatch, gopro):
@@ -258,6 +270,8 @@ def test_from_the_command_line(tmp_path, capsys):
         (["dabit", "--table", "9"], "has no table 9"),
         (["dabit", "--table", "1", "--figure", "1"], "name one"),
         (["bsstnet", "--table", "1", "--peers"], "name one"),
+        (["bsstnet", "--aligned", "--peers"], "name one"),
+        (["dabit", "--aligned"], "has no aligned"),
         (["dabit", "--peers"], "has no peers"),
         (["dabit", "--data", "kitti:x"], "gopro, dvd, davis"),
         (["dabit", "--data", "davis:/no/such"], "not a folder"),

@@ -34,6 +34,12 @@ def reproduce(
         bool,
         typer.Option("--peers", help="Networks of other papers alone, trained beside bsstnet's."),
     ] = False,
+    aligned: Annotated[
+        bool,
+        typer.Option(
+            "--aligned", help="The network of motion-s alone, trained on without its parts."
+        ),
+    ] = False,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -76,9 +82,10 @@ def reproduce(
     beside those measured; the same command goes on where it stopped.
     """
     named = [f"table {table}"] * (table is not None)
-    named += [f"figure {figure}"] * (figure is not None) + ["peers"] * peers
+    named += [f"figure {figure}"] * (figure is not None)
+    named += ["peers"] * peers + ["aligned"] * aligned
     if len(named) > 1:
-        raise UsageError("--table, --figure and --peers: name one of them")
+        raise UsageError("--table, --figure, --peers and --aligned: name one of them")
     for option, value in (("--minutes", minutes), ("--arm-minutes", arm_minutes)):
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{option} {value:g}: give a number above 0")

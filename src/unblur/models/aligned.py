@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,11 @@ class AlignedConfig:
     """Pixels of the frame per element of the working grid, along each side."""
     neighbours: int = 2
     """Frames on either side that a frame is restored from; 0: from itself alone."""
+    alignment: Literal["flow", "none"] = "flow"
+    """How neighbours are laid over a frame: along optical flow, or, for ablations, as they are."""
+    speeds: bool = True
+    """It is told how fast things move in its neighbours, which says how blurred they are; without,
+    for ablations, it is given zeros."""
     guided: bool = False
     """It is given the circle of confusion of each pixel."""
     enlarges: bool = False
@@ -213,6 +219,7 @@ class AlignedClip:
     ) -> None:
         self.frames, self.radius = frames, radius
         self.scale, self.reach = config.scale, config.neighbours
+        self.aligned, self.speeds = config.alignment == "flow", config.speeds
         height, width = (padded_length(s, config.multiple_of) for s in frames.shape[-2:])
         self.size = height, width
         if self.reach:
@@ -260,12 +267,16 @@ class AlignedClip:
                     if radii:
                         radii.append(here.new_zeros(B, 1, h, w))
                     continue
-                onward = self.flows.between(at - step, at)
-                path = onward if path is None else path + warp(onward, path)
-                seen = self.flows.returns(path, at, t)
+                if self.aligned:
+                    onward = self.flows.between(at - step, at)
+                    path = onward if path is None else path + warp(onward, path)
+                    seen = self.flows.returns(path, at, t)
+                else:
+                    path, seen = here.new_zeros(B, 2, h, w), here.new_ones(B, 1, h, w)
                 yield seen * (warp(self.blocks(at), path) - here)
                 yield seen * path / FLOW_SCALE
-                yield seen * warp(self.flows.speed(at), path) / FLOW_SCALE
+                speed = warp(self.flows.speed(at), path) / FLOW_SCALE
+                yield seen * speed if self.speeds else torch.zeros_like(speed)
                 radii += [seen * warp(there, path) for there in self.radii(at)]
         yield from radii
 

@@ -108,6 +108,26 @@ PEERS: Mapping[str, Mapping[str, Any]] = {
     "BasicVSR++": {"network": "basicvsrpp-narrow"},
 }
 """Networks of equal cost. The second is that of `motion-s`, narrower."""
+RESTORED: Mapping[str, Any] = {
+    **MOVING,
+    "options": {},
+    "start_from": "motion-s",
+    "crop": 128,
+    "filmed": 0.0,
+    "real": 0.0,
+    "pool": 0,
+    "rate_factors": {},
+    "learning_rate": 1e-4,
+    "average": 0.95,
+}
+"""The same scenes, for a network that has learned already and goes on without some of its parts."""
+ALIGNED: Mapping[str, Mapping[str, Any]] = {
+    "whole": {},
+    "no neighbours": {"options": {"neighbours": 0}},
+    "no flow": {"options": {"alignment": "none"}},
+    "no speeds": {"options": {"speeds": False}},
+}
+"""Of `motion-s`: what it sees of other frames."""
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
     "batch": 1,
@@ -317,6 +337,16 @@ BSSTNET = (
             "Narrow networks of about 2.2 GMAC for a frame of 256x256, optical flow not counted, "
             "from random weights, on the same clips in the same order. NAFNet sees one frame; "
             "BasicVSR++ and the aligned network get the optical flow that BSSTNet gets."
+        ),
+    ),
+    Part(
+        "aligned",
+        "the network of `motion-s` without some of its parts",
+        arms("aligned", "motion-s", RESTORED, ALIGNED),
+        note=(
+            "Each arm goes on from `motion-s` as it ships, so that gains hold what it had learned "
+            "before: without neighbours, with neighbours that are not laid over the frame, and "
+            "without knowing how fast they move."
         ),
     ),
     drawn("bsstnet", 1, "PSNR over cost (1b)"),

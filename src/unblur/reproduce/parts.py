@@ -92,7 +92,7 @@ class Part:
     """A table or a figure."""
 
     name: str
-    """`table 3`, `figure 4`, or `peers`."""
+    """`table 3`, `figure 4`, `peers` or `aligned`."""
     what: str
     steps: tuple[Step, ...]
     published: tuple[Row, ...] = ()

@@ -54,7 +54,7 @@ def reproduce(
         paper: a name of `PAPERS`.
         folder: results go there, and what was done there before is not done again: `report.md`,
             `report.csv`, images, and a folder for each step.
-        part: `table N`, `figure N` or `peers` alone.
+        part: `table N`, `figure N`, `peers` or `aligned` alone.
         minutes: begin nothing after so many; None runs nothing. A clip or script that has begun
             is ended, a script after twice the time that was left.
         data: folders of data sets by name: gopro, dvd, davis.
