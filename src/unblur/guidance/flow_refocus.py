@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unblur import weights
 from unblur.models import load_state
-from unblur.models.flow_refocus import OFFICIAL, SMALL, FlowRefocus, FlowRefocusConfig
+from unblur.models.flow_refocus import OFFICIAL, FlowRefocus, FlowRefocusConfig, small_config
 from unblur.ops.pad import crop_from
 from unblur.ops.resize import enlarge_flow
 from unblur.weights.switches import read_switches
@@ -46,8 +46,7 @@ def _load(
     """A network of the sizes `SMALL`, whole or without its recurrent part, as its weights tell."""
     path = path or weights.require(name, "they come with unblur: install it again")
     state = weights.load(path)
-    recurrent = any(key.startswith("propagate.") for key in state)
-    config = trained_as(path, replace(SMALL, recurrent=recurrent))
+    config = trained_as(path, small_config(state))
     return load_state(FlowRefocus(config), state, str(path)).to(device)
 
 

@@ -6,7 +6,8 @@ ProPainter (ICCV 2023): flow is taken out where a frame is blurred and filled in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,11 @@ OFFICIAL = FlowRefocusConfig(flip_frames=False)
 
 SMALL = FlowRefocusConfig(channels=8, deform_groups=8, residual=True, stride=4, edges=False)
 """For CPUs."""
+
+
+def small_config(state: Mapping[str, Tensor]) -> FlowRefocusConfig:
+    """`SMALL`, with or without its recurrent part, as weights have it."""
+    return replace(SMALL, recurrent=any(name.startswith("propagate.") for name in state))
 
 
 class FlowRefocus(nn.Module):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from unblur.models import load_state
 from unblur.models.coc import CocConfig, CocNet, alone, with_encoder
-from unblur.models.flow_refocus import SMALL, FlowRefocus
+from unblur.models.flow_refocus import FlowRefocus, small_config
 from unblur.models.flow_s import FlowS
 from unblur.models.look import Look
 from unblur.models.raft import Raft, RaftConfig
@@ -20,8 +19,7 @@ State = Mapping[str, Tensor]
 
 
 def _refocus(state: State) -> FlowRefocus:
-    recurrent = any(name.startswith("propagate.") for name in state)
-    return FlowRefocus(replace(SMALL, recurrent=recurrent))
+    return FlowRefocus(small_config(state))
 
 
 GUIDES: dict[str, Callable[[State], nn.Module]] = {
