@@ -44,6 +44,30 @@ def test_the_table_of_footage_has_the_stored_figures():
         assert f"**{stored[name]['gain']:.2f}**" in row, name
 
 
+def test_the_table_of_motion_m_has_the_stored_figures():
+    means = {
+        (item["name"], row["method"]): row
+        for item in results_page.all_stored()
+        for row in item["result"]["means"]
+    }
+    text = (results_page.ROOT / "docs" / "bsstnet.md").read_text(encoding="utf-8")
+    table = text[text.index("| suite | input | `motion-m` |") : text.index("With [fusion]")]
+    rows = {line.split("|")[1].strip(): line for line in table.strip().splitlines()}
+    motion, real = means["motion", "motion-m"], means["real-5", "motion-m"]
+    for start, row, column in (
+        ("`synth-motion`, dB gained", motion, "gain"),
+        ("its sharpest quarter", motion, "sharpest_quarter"),
+        ("`real-average`, 5 frames", real, "gain"),
+    ):
+        assert f"**{row[column]:.2f}**" in rows[start], start
+    for start, row in (
+        ("detail, sharpness (1 is right)", motion),
+        ("detail, sharpness there", real),
+    ):
+        shown = f"**{row['detail']:.3f}, {row['sharpness']:.3f}**".replace("0.", ".")
+        assert shown in rows[start], start
+
+
 def test_a_difference_is_found_and_time_is_none():
     (result,) = (item["result"] for item in results_page.all_stored() if item["name"] == "motion")
     new = copy.deepcopy(result)
