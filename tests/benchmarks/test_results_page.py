@@ -54,8 +54,11 @@ def test_the_table_of_motion_m_has_the_stored_figures():
     table = text[text.index("| suite | input | `motion-m` |") : text.index("With [fusion]")]
     rows = {line.split("|")[1].strip(): line for line in table.strip().splitlines()}
     motion, real = means["motion", "motion-m"], means["real-5", "motion-m"]
+    for name, start in (("motion", "`synth-motion`, dB gained"), ("joint", "`synth-joint`")):
+        small = means["motion-s" if name == "motion" else name, "motion-s"]
+        shown = f"**{means[name, 'motion-m']['gain']:.2f}** | {small['gain']:.2f} |"
+        assert shown in rows[start], start
     for start, row, column in (
-        ("`synth-motion`, dB gained", motion, "gain"),
         ("its sharpest quarter", motion, "sharpest_quarter"),
         ("`real-average`, 5 frames", real, "gain"),
     ):
