@@ -68,6 +68,14 @@ def test_scripts_and_models_and_recipes_are_there():
             assert run.recipe_of(step).seed == step.changes["seed"]
 
 
+def test_flow_through_the_atlas_needs_no_clips_that_were_fitted_before():
+    from unblur.evaluation.focus_pulls import CLIPS
+
+    (step,) = next(part.steps for part in PAPERS["atlas"] if part.name == "table 5")
+    assert {word.partition("=")[0] for word in step.words[3:]} == set(CLIPS)
+    assert [need.kind for need in step.needs] == ["clone"]
+
+
 @pytest.mark.parametrize(("paper", "sizes"), [("bsstnet", SMALL), ("dabit", DABIT)])
 def test_arms_of_an_ablation_differ_in_what_they_say_alone(paper, sizes):
     tables = [part for part in PAPERS[paper] if part.name.startswith("table")]
@@ -232,6 +240,7 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     scripts.mkdir()
     (scripts / "one.py").write_text(
         "import sys\nfrom pathlib import Path\nhere = Path(__file__).parent\n"
+        "Path(sys.argv[1], 'kept').mkdir()\n"
         "assert [p.name for p in (here / 'results').iterdir()] == ['suites']\n"
         "assert (here / 'results' / 'suites' / 'kept.json').is_file()\n"
         "(here / 'results' / 'one.csv').write_text('a,b\\n1,2\\n')\n"
@@ -244,11 +253,12 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     for module in (parts, run):
         monkeypatch.setattr(module, "SCRIPTS", scripts)
     clone = Need("clone", "scripts", "clone")
-    only(monkeypatch, Script("one", "a script", (clone,), ("one.py",), ("one",)))
+    only(monkeypatch, Script("one", "a script", (clone,), ("one.py", "{folder}"), ("one",)))
     out = tmp_path / "out"
     ((known),) = reproduce("paper", out, minutes=1)
     assert known.steps[0][1].rows == ({"a": "1", "b": "2"},)
     assert (out / "images" / "one.png").is_file()
+    assert (out / "one" / "kept").is_dir()  # of its own, where it finds it again
     assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "results", "two.py"]
     only(monkeypatch, Script("two", "a script", (clone,), ("two.py",)))
     with pytest.raises(ResourceError, match="two is not well"):

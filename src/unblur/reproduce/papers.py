@@ -434,6 +434,8 @@ DABIT = (
     drawn("dabit", 7, "optical flow of blurred frames, refocused and true"),
 )
 
+FITTED = tuple(f"{clip}={{folder}}/{clip}" for clip in ("stream", "garden", "confetti"))
+"""Rendered clips, and where their layers go; those that are there are not fitted again."""
 ATLAS_CLIPS = Script(
     "atlas-arms",
     "three rendered clips: without lens, with one, with the circle of confusion",
@@ -496,12 +498,9 @@ ATLAS = (
         (
             Script(
                 "atlas-flow",
-                "flow of the fitted clips",
-                (
-                    CLONE,
-                    unavailable("projects", "fit clips first: python benchmarks/atlas_edit.py fit"),
-                ),
-                words=("atlas_edit.py", "flow"),
+                "flow of three rendered clips, which are fitted first",
+                (CLONE,),
+                words=("atlas_edit.py", "flow", "--fit", *FITTED),
                 results=("atlas_flow",),
             ),
         ),

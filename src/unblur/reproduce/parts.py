@@ -73,6 +73,7 @@ class Script(Step):
     """A script of the clone."""
 
     words: tuple[str, ...] = ()
+    """Its name, and what it is told; `{folder}` stands for the folder of the step."""
     results: tuple[str, ...] = ()
     """Tables that it leaves in `results`, without their suffix."""
 

@@ -223,7 +223,8 @@ class Work:
         if (SCRIPTS / stored).is_dir():
             shutil.copytree(SCRIPTS / stored, scripts / stored, dirs_exist_ok=True)
         (place / "docs" / IMAGES).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(scripts / step.words[0]), *step.words[1:]]
+        words = [word.replace("{folder}", str(place)) for word in step.words[1:]]
+        command = [sys.executable, str(scripts / step.words[0]), *words]
         try:
             done = subprocess.run(  # noqa: S603 - a script of our own
                 command, capture_output=True, text=True, timeout=120 * max(self.left(), 0.01)
