@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -17,7 +20,7 @@ from unblur.models.aligned import MOTION_S
 from unblur.models.bsstnet.config import SMALL
 from unblur.models.dabit.config import SMALL as DABIT
 from unblur.reproduce import PAPERS, equal, parts, reproduce, run
-from unblur.reproduce.parts import Evaluate, Need, Part, Script, Train
+from unblur.reproduce.parts import Evaluate, Need, Part, Script, State, Train
 from unblur.schema import changed
 
 STEPS = [step for paper in PAPERS.values() for part in paper for step in part.steps]
@@ -263,6 +266,42 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     only(monkeypatch, Script("two", "a script", (clone,), ("two.py",)))
     with pytest.raises(ResourceError, match="two is not well"):
         reproduce("paper", out, minutes=1)
+
+
+def test_rows_of_a_script_that_is_stopped_are_there_at_once(tmp_path, monkeypatch):
+    clone = Need("clone", "scripts", "clone")
+    only(monkeypatch, Script("cost", "a script", (clone,), ("bsstnet.py",), ("bsstnet",)))
+
+    def stopped(command, seconds):
+        table = Path(command[1]).parent / "results" / "bsstnet.csv"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text("frames,ms\n12,30\n")
+
+    monkeypatch.setattr(run, "run_for", stopped)
+    ((known),) = reproduce("paper", tmp_path, minutes=1)
+    assert known.steps[0][1] == State("begun", ({"frames": "12", "ms": "30"},))
+    assert "| 12 | 30 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="asks Linux what runs")
+def test_what_a_script_started_ends_with_it(tmp_path):
+    note = tmp_path / "pid"
+    text = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(note)!r}, 'w').write(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    seconds = 1.0
+    while not note.is_file() or not note.read_text():
+        assert run.run_for([sys.executable, "-c", text], seconds) is None
+        seconds *= 2  # a machine with other work starts it late
+    stat = Path("/proc", note.read_text(), "stat")
+    for _ in range(600):
+        if not stat.is_file() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("it goes on")
 
 
 def test_from_the_command_line(tmp_path, capsys):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from unblur.disk import read_bytes, write_file
@@ -225,21 +229,38 @@ class Work:
         (place / "docs" / IMAGES).mkdir(parents=True, exist_ok=True)
         words = [word.replace("{folder}", str(place)) for word in step.words[1:]]
         command = [sys.executable, str(scripts / step.words[0]), *words]
-        try:
-            done = subprocess.run(  # noqa: S603 - a script of our own
-                command, capture_output=True, text=True, timeout=120 * max(self.left(), 0.01)
-            )
-        except subprocess.TimeoutExpired:
-            return State("begun")
+        done = run_for(command, 120 * max(self.left(), LEAST))
+        tables = [scripts / "results" / f"{name}.csv" for name in step.results]
+        if done is None:  # the rows so far, which it leaves out at the next call
+            return State("begun", tuple(row for path in tables for row in read_table(path)))
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["it said nothing"]
             raise ResourceError(f"{step.words[0]} failed: {lines[-1]}")
         (place / "output.txt").write_text(done.stdout, encoding="utf-8")
-        tables = [scripts / "results" / f"{name}.csv" for name in step.results]
         for image in (place / "docs" / IMAGES).iterdir():
             (self.folder / IMAGES).mkdir(exist_ok=True)
             shutil.copy(image, self.folder / IMAGES / image.name)
         return State("done", tuple(row for path in tables for row in read_table(path)))
+
+
+def run_for(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str] | None:
+    """Runs a command; None where time was up: it is ended then, with what it had started."""
+    alone = os.name == "posix"  # a group of its own, which can be ended as a whole
+    with subprocess.Popen(  # noqa: S603 - a script of our own
+        command, stdout=PIPE, stderr=PIPE, text=True, start_new_session=alone
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException as error:
+            if alone:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def recipe_of(step: Train) -> recipes.Recipe:
