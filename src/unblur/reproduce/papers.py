@@ -490,7 +490,6 @@ ATLAS = (
             ("IDOF", 39.14, 0.977, 32.07, 0.915),
             ("theirs", 39.76, 0.978, 32.19, 0.914),
         ),
-        "The true circle of confusion as one more row is not done.",
     ),
     Part(
         "table 5",
