@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 import time
@@ -205,6 +206,37 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
     text = (out / "report.md").read_text()
     assert "| on | 2 | 2.05 | 0.1000 |" in text
     assert "| off | 2 | 1.05 | 0.1000 |" in text
+
+
+def test_arms_of_other_minutes_are_not_taken_for_done(tmp_path, monkeypatch):
+    arm = Train("x-on-0", "on", (), "bsstnet-narrow", "on", {"seed": 0})
+    only(monkeypatch, arm)
+    row = {"arm": "on", "seed": 0, "gain": 1.0, "steps": 3}
+    monkeypatch.setattr(run.Work, "trained", lambda *_: State("done", (row,)))
+    ((known),) = reproduce("paper", tmp_path, minutes=1, arm_minutes=5)
+    assert known.steps[0][1] == State("done", (row,), 5.0)
+    ((known),) = reproduce("paper", tmp_path)  # looks alone
+    assert known.steps[0][1].state == "done"
+    for asked in ({"arm_minutes": 3}, {"minutes": 1}, {"minutes": 1, "arm_minutes": 3}):
+        other = asked.get("arm_minutes", 10)
+        with pytest.raises(UsageError, match=rf"--arm-minutes 5, not {other}: .* another --out"):
+            reproduce("paper", tmp_path, **asked)
+    (tmp_path / "x-on-0" / run.STATE).write_text(json.dumps({"state": "done", "rows": [row]}))
+    ((known),) = reproduce("paper", tmp_path, minutes=1, arm_minutes=3)  # of an older version
+    assert known.steps[0][1] == State("done", (row,))
+
+
+def test_minutes_of_an_arm_that_was_killed_are_known(tmp_path, monkeypatch):
+    only(monkeypatch, Train("x-on-0", "on", (), "bsstnet-narrow", "on", {"seed": 0}))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.Work, "trained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("paper", tmp_path, minutes=1, arm_minutes=5)
+    with pytest.raises(UsageError, match="--arm-minutes 5, not 3"):
+        reproduce("paper", tmp_path, minutes=1, arm_minutes=3)
 
 
 @pytest.mark.slow

@@ -58,11 +58,13 @@ def reproduce(
         str | None, typer.Option(metavar="DIR", help="Texture bank that ablations are trained on.")
     ] = None,
     arm_minutes: Annotated[
-        float,
+        float | None,
         typer.Option(
-            metavar="M", help="Training of each arm of an ablation, in minutes of the CPU."
+            metavar="M",
+            show_default="10",
+            help="Training of each arm of an ablation, in minutes of the CPU.",
         ),
-    ] = 10.0,
+    ] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", show_default=False, help="This arm alone; may be repeated."),

@@ -109,6 +109,8 @@ class State:
     state: str
     """`done`, `begun`, `to run`, or `missing: ...`."""
     rows: tuple[Row, ...] = ()
+    arm_minutes: float | None = None
+    """Of an arm: how long it is trained in all; None where an older version noted it."""
 
 
 @dataclass(frozen=True)

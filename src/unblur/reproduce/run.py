@@ -46,7 +46,7 @@ def reproduce(
     minutes: float | None = None,
     data: Mapping[str, str | Path] | None = None,
     textures: str | Path | None = None,
-    arm_minutes: float = ARM_MINUTES,
+    arm_minutes: float | None = None,
     arms: Collection[str] = (),
     seeds: int = SEEDS,
     device: str = "auto",
@@ -64,14 +64,15 @@ def reproduce(
         data: folders of data sets by name: gopro, dvd, davis.
         textures: texture bank that ablations are trained on.
         arm_minutes: of the CPU, on one thread of it: how long each arm of an ablation is trained,
-            in all.
+            in all; `ARM_MINUTES` by default.
         arms: of ablations, these alone, and nothing else; all by default.
         seeds: that each arm is trained with, at most 3.
         device: where networks run.
         listen: hears of each step before it is run.
 
     Raises:
-        UsageError: there is no such paper, table or figure.
+        UsageError: there is no such paper, table or figure; or arms in the folder were trained for
+            other minutes than are asked for, or than what is to be run would be.
     """
     if paper not in PAPERS:
         raise UsageError(f"no paper called '{paper}': there are {', '.join(PAPERS)}")
@@ -86,7 +87,9 @@ def reproduce(
     parts = [replace(one, steps=tuple(chosen(one.steps, arms, seeds))) for one in parts]
     if arms and not any(one.steps for one in parts):
         raise UsageError(f"{paper} has no arm {' or '.join(arms)} in what is asked for")
-    work = Work(Path(folder), have, minutes, arm_minutes, device)
+    work = Work(Path(folder), have, minutes, arm_minutes or ARM_MINUTES, device)
+    if minutes is not None or arm_minutes is not None:
+        work.check_minutes([step for one in parts for step in one.steps])
     found = []
     for one in parts:
         work.arms = {arm_of(step): step for step in one.steps if isinstance(step, Train)}
@@ -133,26 +136,53 @@ class Work:
         """Minutes that are left."""
         return (self.minutes or 0) - (time.monotonic() - self.began) / 60
 
+    def noted(self, step: Step) -> State | None:
+        """What an earlier call noted of a step.
+
+        Raises:
+            MediaError: it is damaged.
+        """
+        path = self.folder / step.name / STATE
+        if not path.is_file():
+            return None
+        try:
+            found = read_json(read_bytes(path, LARGEST))
+            return State(
+                conform(found["state"], str),
+                tuple(conform(found["rows"], list[dict[str, Any]])),
+                conform(found.get("arm_minutes"), float | None),
+            )
+        except (ValueError, LookupError, TypeError) as error:
+            raise MediaError(
+                f"{path} is damaged ({error}): delete it to do that part again"
+            ) from error
+
+    def note(self, step: Step, state: State) -> None:
+        """Keeps where a step is."""
+        kept: dict[str, Any] = {"state": state.state, "rows": list(state.rows)}
+        if state.arm_minutes is not None:
+            kept["arm_minutes"] = state.arm_minutes
+        write_file(self.folder / step.name / STATE, json.dumps(kept, indent=1).encode())
+
+    def check_minutes(self, steps: Sequence[Step]) -> None:
+        """UsageError where arms were trained for other minutes; older notes do not say."""
+        for step in steps:
+            known = self.noted(step) if isinstance(step, Train) else None
+            if known is not None and known.arm_minutes not in (None, self.arm_minutes):
+                raise UsageError(
+                    f"{self.folder / step.name} was trained with --arm-minutes "
+                    f"{known.arm_minutes:g}, not {self.arm_minutes:g}: take that, or another --out"
+                )
+
     def state(self, step: Step) -> State:
         """Where a step is."""
-        path = self.folder / step.name / STATE
-        if path.is_file():
-            try:
-                found = read_json(read_bytes(path, LARGEST))
-                known = State(
-                    conform(found["state"], str),
-                    tuple(conform(found["rows"], list[dict[str, Any]])),
-                )
-            except (ValueError, LookupError, TypeError) as error:
-                raise MediaError(
-                    f"{path} is damaged ({error}): delete it to do that part again"
-                ) from error
-            if known.state == "done":
-                return known
+        known = self.noted(step)
+        if known is not None and known.state == "done":
+            return known
         missing = [said for need in step.needs if (said := need.missing(self.have)) is not None]
         if missing:
             return State("missing: " + "; ".join(missing))
-        return known if path.is_file() else State("to run")
+        return known or State("to run")
 
     def run(self, step: Step) -> None:
         """Runs a step as far as the time goes, and notes what it found."""
@@ -161,13 +191,15 @@ class Work:
         if isinstance(step, Evaluate):
             state = self.evaluated(step, place)
         elif isinstance(step, Train):
-            state = self.trained(step, place)
+            known = self.noted(step)
+            begun = State("begun", () if known is None else known.rows, self.arm_minutes)
+            self.note(step, begun)  # for a call that is killed
+            state = replace(self.trained(step, place), arm_minutes=self.arm_minutes)
         elif isinstance(step, Script):
             state = self.written(step, place)
         else:
             raise TypeError(f"{step.name} is no step that can be run")
-        text = json.dumps({"state": state.state, "rows": list(state.rows)}, indent=1)
-        write_file(place / STATE, text.encode())
+        self.note(step, state)
 
     def evaluated(self, step: Evaluate, place: Path) -> State:
         """Means of a suite, or of the clips that there was time for."""
