@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import re
 import sys
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+import unblur
 from unblur.cli import main
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.models.aligned import MOTION_S
@@ -194,9 +196,16 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
     out = tmp_path / "out"
     reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
     with open(out / "report.csv", newline="") as file:
-        states = {row["step"]: row["state"] for row in csv.DictReader(file) if row["arm"]}
+        rows = [row for row in csv.DictReader(file) if row["arm"]]
+    states = {row["step"]: row["state"] for row in rows}
+    today = datetime.date.today()
+    for row in rows:
+        assert abs(datetime.date.fromisoformat(row["trained"]) - today).days <= 1
+        assert row["trained on"]
+        assert row["trained by"] == f"unblur {unblur.__version__}"
     assert states["x-on-0"] == "begun"  # of no use for a mean
     assert "| on | 2" not in (out / "report.md").read_text()
+    assert "trained" not in (out / "report.md").read_text()
     for _ in range(4):
         found = reproduce("paper", out, minutes=60, textures=tmp_path, arm_minutes=3)
     assert steps == {"x-on-0": 90, "x-off-0": 180, "x-on-1": 90, "x-off-1": 180}

@@ -7,9 +7,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from unblur.reproduce.origin import TRAINED
 from unblur.reproduce.parts import Known, Row, Script, Train
 
-LEFT_OUT = ("clip",)
+LEFT_OUT = ("clip", *TRAINED)
+"""Columns of the CSV file alone."""
 
 
 def as_markdown(paper: str, found: Sequence[Known]) -> str:

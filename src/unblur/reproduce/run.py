@@ -21,6 +21,7 @@ from unblur.disk import read_bytes, write_file
 from unblur.errors import MediaError, ResourceError, UsageError
 from unblur.evaluation import evaluate
 from unblur.reproduce.equal import LARGEST, learn, step_seconds
+from unblur.reproduce.origin import origin
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
 from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Script, State, Step, Train
@@ -246,6 +247,7 @@ class Work:
                 f"gain at {point.step / found.steps:.0%}": point.metrics["gain"]
                 for point in curve[:-1]
             },
+            **origin(self.device),
         }
         return State("done" if found.outcome.finished else "begun", (row,))
 
