@@ -217,6 +217,29 @@ def test_arms_are_trained_for_the_same_time_in_all(tmp_path, monkeypatch):
     assert "| off | 2 | 1.05 | 0.1000 |" in text
 
 
+def test_all_arms_are_timed_whichever_is_trained(tmp_path, monkeypatch):
+    names = [(arm, seed) for seed in range(2) for arm in ("on", "off", "half")]
+    only(monkeypatch, *(
+        Train(f"x-{arm}-{seed}", arm, (), "bsstnet-narrow", arm, {"seed": seed})
+        for arm, seed in names
+    ))  # fmt: skip
+    timed, learned = [], []
+
+    def step_seconds(arms, folder, **_):
+        timed.append({name: recipe.seed for name, recipe in arms.items()})
+        return dict.fromkeys(arms, 1.0)
+
+    def learn(recipe, folder, *_, **__):
+        learned.append(folder.parent.name)
+        return SimpleNamespace(outcome=SimpleNamespace(curve=()))
+
+    monkeypatch.setattr(run, "step_seconds", step_seconds)
+    monkeypatch.setattr(run, "learn", learn)
+    reproduce("paper", tmp_path, minutes=1, arms=["off"])
+    assert learned == ["x-off-0", "x-off-1"]
+    assert timed == 2 * [{"x-on": 0, "x-off": 0, "x-half": 0}]
+
+
 def test_arms_of_other_minutes_are_not_taken_for_done(tmp_path, monkeypatch):
     arm = Train("x-on-0", "on", (), "bsstnet-narrow", "on", {"seed": 0})
     only(monkeypatch, arm)

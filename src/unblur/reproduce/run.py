@@ -24,7 +24,7 @@ from unblur.reproduce.equal import LARGEST, learn, step_seconds
 from unblur.reproduce.origin import origin
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
-from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Script, State, Step, Train
+from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Part, Script, State, Step, Train
 from unblur.schema import conform, read_json
 from unblur.training import recipe as recipes
 
@@ -77,23 +77,23 @@ def reproduce(
     """
     if paper not in PAPERS:
         raise UsageError(f"no paper called '{paper}': there are {', '.join(PAPERS)}")
-    parts = [one for one in PAPERS[paper] if part in (None, one.name)]
-    if not parts:
+    whole = [one for one in PAPERS[paper] if part in (None, one.name)]
+    if not whole:
         names = ", ".join(one.name for one in PAPERS[paper])
         raise UsageError(f"{paper} has no {part} here: there are {names}")
     have = Have(
         {name: Path(place) for name, place in (data or {}).items()},
         None if textures is None else Path(textures),
     )
-    parts = [replace(one, steps=tuple(chosen(one.steps, arms, seeds))) for one in parts]
+    parts = [replace(one, steps=tuple(chosen(one.steps, arms, seeds))) for one in whole]
     if arms and not any(one.steps for one in parts):
         raise UsageError(f"{paper} has no arm {' or '.join(arms)} in what is asked for")
     work = Work(Path(folder), have, minutes, arm_minutes or ARM_MINUTES, device)
     if minutes is not None or arm_minutes is not None:
         work.check_minutes([step for one in parts for step in one.steps])
     found = []
-    for one in parts:
-        work.arms = {arm_of(step): step for step in one.steps if isinstance(step, Train)}
+    for one, all_of_it in zip(parts, whole, strict=True):
+        work.arms = arms_of(all_of_it)
         for step in one.steps:
             if work.state(step).state in ("to run", "begun") and work.left() > 0:
                 if listen is not None:
@@ -116,6 +116,15 @@ def chosen(steps: Sequence[Step], arms: Collection[str], seeds: int) -> Iterator
             yield step
 
 
+def arms_of(part: Part) -> dict[str, Train]:
+    """All arms of a part, each with its first seed."""
+    found: dict[str, Train] = {}
+    for step in part.steps:
+        if isinstance(step, Train):
+            found.setdefault(arm_of(step), step)
+    return found
+
+
 def arm_of(step: Train) -> str:
     """Name of an arm, whatever its seed."""
     return step.name.rpartition("-")[0]
@@ -131,7 +140,7 @@ class Work:
         self.minutes, self.arm_minutes = minutes, arm_minutes
         self.began = time.monotonic()
         self.arms: Mapping[str, Train] = {}
-        """Of the ablation that is run: all take equal time."""
+        """Of the ablation that is run, those that are not wanted too: all take equal time."""
 
     def left(self) -> float:
         """Minutes that are left."""
