@@ -18,7 +18,7 @@ import pytest
 
 import unblur
 from unblur.cli import main
-from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.errors import MediaError, NumericsError, UsageError
 from unblur.models.aligned import MOTION_S
 from unblur.models.bsstnet.config import SMALL
 from unblur.models.dabit.config import SMALL as DABIT
@@ -316,7 +316,6 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     (scripts / "results" / "suites").mkdir(parents=True)
     (scripts / "results" / "suites" / "kept.json").write_text("{}")
     (scripts / "results" / "one.csv").write_text("an,older\n")  # scripts leave out what is there
-    (scripts / "two.py").write_text("raise SystemExit('two is not well')")
     for module in (parts, run):
         monkeypatch.setattr(module, "SCRIPTS", scripts)
     clone = Need("clone", "scripts", "clone")
@@ -326,10 +325,49 @@ def test_a_script_runs_in_a_copy_of_its_folder(tmp_path, monkeypatch):
     assert known.steps[0][1].rows == ({"a": "1", "b": "2"},)
     assert (out / "images" / "one.png").is_file()
     assert (out / "one" / "kept").is_dir()  # of its own, where it finds it again
-    assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "results", "two.py"]
-    only(monkeypatch, Script("two", "a script", (clone,), ("two.py",)))
-    with pytest.raises(ResourceError, match="two is not well"):
-        reproduce("paper", out, minutes=1)
+    assert sorted(path.name for path in scripts.iterdir()) == ["one.py", "results"]
+
+
+def test_what_fails_keeps_nothing_else_from_being_run(tmp_path, monkeypatch, capsys):
+    scripts = tmp_path / "benchmarks"
+    scripts.mkdir()
+    (scripts / "one.py").write_text("raise SystemExit('it is | not well')")
+    (scripts / "two.py").write_text("print('well')")
+    for module in (parts, run):
+        monkeypatch.setattr(module, "SCRIPTS", scripts)
+    one, two = (Script(name, f"script {name}", (), (f"{name}.py",)) for name in ("one", "two"))
+    tables = (Part("table 1", "", (one, two)), Part("table 2", "", (one,)))
+    monkeypatch.setattr(run, "PAPERS", {"paper": tables})
+    ran = []
+    run_for = run.run_for
+    monkeypatch.setattr(run, "run_for", lambda *given: [ran.append(1), run_for(*given)][1])
+    out = tmp_path / "out"
+    command = ["reproduce", "paper", "--out", str(out), "--minutes", "5"]
+    assert main(command) == 4
+    shown = capsys.readouterr()
+    assert "table 2: script one failed: one.py: it is | not well" in shown.err
+    assert "| table 1 | script two | done |" in shown.out
+    report = (out / "report.md").read_text()
+    assert "| table 2 | script one | failed: one.py: it is \\| not well |" in report
+    assert len(ran) == 2  # once for both tables
+    (scripts / "one.py").write_text("print('well again')")
+    assert main(command) == 0
+    assert len(ran) == 3
+    assert "failed" not in (out / "report.md").read_text()
+
+
+def test_an_arm_that_fails_keeps_its_minutes_and_its_rows(tmp_path, monkeypatch):
+    only(monkeypatch, Train("x-on-0", "on", (), "bsstnet-narrow", "on", {"seed": 0}))
+    row = {"arm": "on", "seed": 0, "gain": 1.0, "steps": 3}
+    monkeypatch.setattr(run.Work, "trained", lambda *_: State("begun", (row,)))
+    reproduce("paper", tmp_path, minutes=1, arm_minutes=5)
+
+    def fails(*_):
+        raise NumericsError("not finite")
+
+    monkeypatch.setattr(run.Work, "trained", fails)
+    ((known),) = reproduce("paper", tmp_path, minutes=1, arm_minutes=5)
+    assert known.steps[0][1] == State("failed: not finite", (row,), 5.0)
 
 
 def test_rows_of_a_script_that_is_stopped_are_there_at_once(tmp_path, monkeypatch):

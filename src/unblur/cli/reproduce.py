@@ -11,7 +11,7 @@ import typer
 from unblur.cli.options import Quiet, Verbose
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import say, show
-from unblur.errors import UsageError
+from unblur.errors import ResourceError, UsageError
 
 
 def reproduce(
@@ -93,7 +93,7 @@ def reproduce(
             raise UsageError(f"{option} {value:g}: give a number above 0")
     with delayed():
         from unblur.reproduce import reproduce as start
-        from unblur.reproduce.page import overview
+        from unblur.reproduce.page import failures, overview
 
     if textures is not None:
         bank = Path(textures)
@@ -116,6 +116,8 @@ def reproduce(
         listen=None if quiet else lambda text: say(f"unblur: {text}"),
     )
     show(f"{overview(found)}\n\n{place / 'report.md'}")
+    if minutes is not None and (failed := failures(found)):
+        raise ResourceError("; ".join(failed) + ". The same command tries it again")
 
 
 DATA = ("gopro", "dvd", "davis")

@@ -105,9 +105,9 @@ def step_seconds(
     """How long a step of each arm takes, in seconds of the CPU on a CPU.
 
     Other work on the machine makes steps longer and nothing makes them shorter, so it is the
-    shortest of some. Arms take turns, so that all of them see the machine alike. Clips of a pool are
-    rendered as they are first drawn; later rounds find them. What was found is noted in `folder`
-    and not measured again.
+    shortest of some. Arms take turns, so that all of them see the machine alike. Clips of a pool
+    are rendered as they are first drawn; later rounds find them. What was found is noted in
+    `folder` and not measured again.
     """
     note = folder / "seconds.json"
     known = noted(note, dict[str, float], {})

@@ -54,6 +54,18 @@ def overview(found: Sequence[Known]) -> str:
     )
 
 
+def failures(found: Sequence[Known]) -> list[str]:
+    """What ended with an error, each once, and why."""
+    return list(
+        {
+            step.name: f"{known.part.name}: {step.what} {state.state}"
+            for known in found
+            for step, state in known.steps
+            if state.failed
+        }.values()
+    )
+
+
 def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Mean gain of each arm, and how far its seeds lie apart."""
     gains: dict[str, list[float]] = {}
@@ -107,4 +119,4 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
-    return str(value)
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -107,10 +107,20 @@ class State:
     """Where a step is, and what it found."""
 
     state: str
-    """`done`, `begun`, `to run`, or `missing: ...`."""
+    """`done`, `begun`, `to run`, `missing: ...` or `failed: ...`."""
     rows: tuple[Row, ...] = ()
     arm_minutes: float | None = None
     """Of an arm: how long it is trained in all; None where an older version noted it."""
+
+    @property
+    def failed(self) -> bool:
+        """True where it ended with an error."""
+        return self.state.startswith("failed")
+
+    @property
+    def open(self) -> bool:
+        """True where it can be run, or run on."""
+        return self.state in ("to run", "begun") or self.failed
 
 
 @dataclass(frozen=True)

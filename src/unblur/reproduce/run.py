@@ -18,7 +18,7 @@ from subprocess import PIPE
 from typing import Any
 
 from unblur.disk import read_bytes, write_file
-from unblur.errors import MediaError, ResourceError, UsageError
+from unblur.errors import MediaError, ResourceError, UnblurError, UsageError
 from unblur.evaluation import evaluate
 from unblur.reproduce.equal import LARGEST, learn, step_seconds
 from unblur.reproduce.origin import origin
@@ -30,6 +30,8 @@ from unblur.training import recipe as recipes
 
 STATE = "state.json"
 IMAGES = "images"
+LONGEST = 1000
+"""Characters of what is noted of a failure."""
 LEAST = 0.01
 """Minutes that a training which was begun goes on at least."""
 SEEDS = 3
@@ -61,7 +63,8 @@ def reproduce(
             `report.csv`, images, and a folder for each step.
         part: `table N`, `figure N`, `peers` or `aligned` alone.
         minutes: begin nothing after so many; None runs nothing. A clip or script that has begun
-            is ended, a script after twice the time that was left.
+            is ended, a script after twice the time that was left. What fails is noted as a state,
+            and run again at the next call.
         data: folders of data sets by name: gopro, dvd, davis.
         textures: texture bank that ablations are trained on.
         arm_minutes: of the CPU, on one thread of it: how long each arm of an ablation is trained,
@@ -95,7 +98,7 @@ def reproduce(
     for one, all_of_it in zip(parts, whole, strict=True):
         work.arms = arms_of(all_of_it)
         for step in one.steps:
-            if work.state(step).state in ("to run", "begun") and work.left() > 0:
+            if work.state(step).open and step.name not in work.failed and work.left() > 0:
                 if listen is not None:
                     listen(f"{one.name}: {step.what}")
                 work.run(step)
@@ -139,6 +142,8 @@ class Work:
         self.folder, self.have, self.device = folder, have, device
         self.minutes, self.arm_minutes = minutes, arm_minutes
         self.began = time.monotonic()
+        self.failed: set[str] = set()
+        """Names of steps in this call; tables may share one."""
         self.arms: Mapping[str, Train] = {}
         """Of the ablation that is run, those that are not wanted too: all take equal time."""
 
@@ -195,21 +200,29 @@ class Work:
         return known or State("to run")
 
     def run(self, step: Step) -> None:
-        """Runs a step as far as the time goes, and notes what it found."""
+        """Runs a step as far as the time goes, and notes what it found, or why it failed."""
         place = self.folder / step.name
         place.mkdir(parents=True, exist_ok=True)
+        known = self.noted(step) or State("to run")
+        if isinstance(step, Train):
+            known = replace(known, state="begun", arm_minutes=self.arm_minutes)
+            self.note(step, known)  # for a call that is killed
+        try:
+            state = self.found(step, place)
+        except UnblurError as error:
+            self.failed.add(step.name)
+            state = State(f"failed: {error}"[:LONGEST], known.rows)
+        self.note(step, replace(state, arm_minutes=known.arm_minutes))
+
+    def found(self, step: Step, place: Path) -> State:
+        """What a step finds."""
         if isinstance(step, Evaluate):
-            state = self.evaluated(step, place)
-        elif isinstance(step, Train):
-            known = self.noted(step)
-            begun = State("begun", () if known is None else known.rows, self.arm_minutes)
-            self.note(step, begun)  # for a call that is killed
-            state = replace(self.trained(step, place), arm_minutes=self.arm_minutes)
-        elif isinstance(step, Script):
-            state = self.written(step, place)
-        else:
-            raise TypeError(f"{step.name} is no step that can be run")
-        self.note(step, state)
+            return self.evaluated(step, place)
+        if isinstance(step, Train):
+            return self.trained(step, place)
+        if isinstance(step, Script):
+            return self.written(step, place)
+        raise TypeError(f"{step.name} is no step that can be run")
 
     def evaluated(self, step: Evaluate, place: Path) -> State:
         """Means of a suite, or of the clips that there was time for."""
@@ -278,7 +291,7 @@ class Work:
             return State("begun", tuple(row for path in tables for row in read_table(path)))
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise ResourceError(f"{step.words[0]} failed: {lines[-1]}")
+            raise ResourceError(f"{step.words[0]}: {lines[-1]}")
         (place / "output.txt").write_text(done.stdout, encoding="utf-8")
         for image in (place / "docs" / IMAGES).iterdir():
             (self.folder / IMAGES).mkdir(exist_ok=True)
