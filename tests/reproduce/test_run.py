@@ -113,7 +113,7 @@ def test_nothing_is_run_unasked_and_what_is_missing_is_said(tmp_path, monkeypatc
     only(monkeypatch, MEASURE)
     out = tmp_path / "out"
     ((known),) = reproduce("paper", out)
-    assert known.steps[0][1].state == "missing: gopro: get it"
+    assert known.steps[0][1] == State("missing: gopro", missing=(NEED,))
     ((known),) = reproduce("paper", out, data={"gopro": gopro})
     assert known.steps[0][1].state == "to run"
     assert "theirs | 35.98" in (out / "report.md").read_text()
@@ -410,8 +410,55 @@ def test_from_the_command_line(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["reproduce", "bsstnet", "--table", "1", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "missing: gopro: download GoPro" in shown
+    assert "| missing: gopro |" in shown
+    assert shown.count("gopro: download GoPro") == 1
+    assert "--minutes" not in shown  # nothing could be run
     assert "BSSTNet | 35.98 | 0.9792" in (out / "report.md").read_text()
+
+
+def test_all_of_a_paper_is_a_line_for_each_step_and_arm(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["reproduce", "bsstnet", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.splitlines() if line.startswith("| table 5")]
+    assert lines[1] == "| table 5 | BSST (without propagation) | missing: textures |"
+    assert len(lines) == 4
+    assert shown.count("textures: make a bank") == 1
+    last = shown.strip().splitlines()[-1]
+    assert last == "Can be run: table 3, table 4, figure 1, figure 5, figure 6. Add --minutes M."
+    report = (out / "report.md").read_text()
+    assert "- BSST (without propagation): missing: textures" in report
+    assert "Over seeds" not in report
+    assert ".png" not in report
+
+
+def test_seeds_of_an_arm_are_one_line(tmp_path, monkeypatch):
+    arms = [Train(f"x-on-{seed}", "with it", (), "r", "on", {"seed": seed}) for seed in range(3)]
+    only(monkeypatch, *arms)
+    reproduce("paper", tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "| table 1 | on (with it) | to run, 3 seeds |" in report
+    (tmp_path / "x-on-0").mkdir()
+    row = {"arm": "on", "seed": 0, "gain": 0.5, "steps": 3}
+    (tmp_path / "x-on-0" / run.STATE).write_text(json.dumps({"state": "done", "rows": [row]}))
+    reproduce("paper", tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "| table 1 | on (with it) | 1 done, 2 to run |" in report
+    assert "| on | 1 | 0.5000 |" in report
+
+
+def test_images_are_named_once_they_are_there(tmp_path, monkeypatch):
+    part = Part("figure 1", "", (Script("one", "drawn", (), ("one.py",)),), images="one-*.png")
+    monkeypatch.setattr(run, "PAPERS", {"paper": (part,)})
+    reproduce("paper", tmp_path)
+    assert "images/" not in (tmp_path / "report.md").read_text()
+    (tmp_path / "images").mkdir()
+    for name in ("one-2.png", "one-1.png", "other.png"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    reproduce("paper", tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "`images/one-1.png`, `images/one-2.png`" in report
+    assert "other" not in report
 
 
 @pytest.mark.parametrize(

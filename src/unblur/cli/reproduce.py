@@ -93,7 +93,7 @@ def reproduce(
             raise UsageError(f"{option} {value:g}: give a number above 0")
     with delayed():
         from unblur.reproduce import reproduce as start
-        from unblur.reproduce.page import failures, overview
+        from unblur.reproduce.page import can_be_run, failures, overview
 
     if textures is not None:
         bank = Path(textures)
@@ -116,6 +116,8 @@ def reproduce(
         listen=None if quiet else lambda text: say(f"unblur: {text}"),
     )
     show(f"{overview(found)}\n\n{place / 'report.md'}")
+    if minutes is None and (there := can_be_run(found)):
+        show(f"\nCan be run: {', '.join(there)}. Add --minutes M.")
     if minutes is not None and (failed := failures(found)):
         raise ResourceError("; ".join(failed) + ". The same command tries it again")
 

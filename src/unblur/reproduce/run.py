@@ -24,7 +24,18 @@ from unblur.reproduce.equal import LARGEST, learn, step_seconds
 from unblur.reproduce.origin import origin
 from unblur.reproduce.page import as_csv, as_markdown
 from unblur.reproduce.papers import PAPERS
-from unblur.reproduce.parts import SCRIPTS, Evaluate, Have, Known, Part, Script, State, Step, Train
+from unblur.reproduce.parts import (
+    SCRIPTS,
+    Evaluate,
+    Have,
+    Known,
+    Part,
+    Script,
+    State,
+    Step,
+    Train,
+    named,
+)
 from unblur.schema import conform, read_json
 from unblur.training import recipe as recipes
 
@@ -100,11 +111,12 @@ def reproduce(
         for step in one.steps:
             if work.state(step).open and step.name not in work.failed and work.left() > 0:
                 if listen is not None:
-                    listen(f"{one.name}: {step.what}")
+                    seed = f", seed {seed_of(step)}" if isinstance(step, Train) else ""
+                    listen(f"{one.name}: {named(step)}{seed}")
                 work.run(step)
         found.append(Known(one, tuple((step, work.state(step)) for step in one.steps)))
     work.folder.mkdir(parents=True, exist_ok=True)
-    write_file(work.folder / "report.md", as_markdown(paper, found).encode())
+    write_file(work.folder / "report.md", as_markdown(paper, found, work.folder / IMAGES).encode())
     write_file(work.folder / "report.csv", as_csv(found).encode())
     return tuple(found)
 
@@ -115,7 +127,7 @@ def chosen(steps: Sequence[Step], arms: Collection[str], seeds: int) -> Iterator
         if not isinstance(step, Train):
             if not arms:
                 yield step
-        elif step.changes.get("seed", 0) < seeds and (not arms or step.arm in arms):
+        elif seed_of(step) < seeds and (not arms or step.arm in arms):
             yield step
 
 
@@ -194,9 +206,9 @@ class Work:
         known = self.noted(step)
         if known is not None and known.state == "done":
             return known
-        missing = [said for need in step.needs if (said := need.missing(self.have)) is not None]
+        missing = tuple(need for need in step.needs if need.missing(self.have))
         if missing:
-            return State("missing: " + "; ".join(missing))
+            return State("missing: " + ", ".join(need.name for need in missing), missing=missing)
         return known or State("to run")
 
     def run(self, step: Step) -> None:
@@ -260,7 +272,7 @@ class Work:
         *_, last = curve = found.outcome.curve
         row = {
             "arm": step.arm,
-            "seed": step.changes.get("seed", 0),
+            "seed": seed_of(step),
             "gain": last.metrics["gain"],
             "input": last.metrics["input"],
             "steps": last.step,
@@ -317,6 +329,12 @@ def run_for(command: Sequence[str], seconds: float) -> subprocess.CompletedProce
                 return None
             raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def seed_of(step: Train) -> int:
+    """The seed of an arm."""
+    seed: int = step.changes.get("seed", 0)
+    return seed
 
 
 def recipe_of(step: Train) -> recipes.Recipe:
