@@ -3,10 +3,12 @@
     unblur reproduce bsstnet --table 5 --textures BANK --arm-minutes 5 --minutes M --out DIR
     python benchmarks/ablations.py bsstnet DIR --arm-minutes 5
 
-Arms that are done go to results/ablations.csv, in place of those of the same paper, table and
-minutes, and all of them to results/ablations.md: means over seeds, how far seeds lie apart, and
-what an arm had gained after a quarter, a half and three quarters of its steps. That is on the way,
-while the rate is still high: a run of so many minutes ends higher.
+Arms that are done go to results/ablations.csv, each in place of that of the same paper, table,
+minutes, name and seed, and all of them to results/ablations.md: means over seeds, how far seeds lie
+apart, and what an arm had gained after a quarter, a half and three quarters of its steps. That is
+on the way, while the rate is still high: a run of so many minutes ends higher. `trained` is what
+the report says, version, CPU and date, or the commit of `--commit` in place of the version. Older
+reports do not say it: there it is `--commit`, or the one that is checked out, and this CPU.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import table
-from results_page import commit, cpu
+from results_page import commit as checked_out
+
+from unblur.reproduce.origin import TRAINED, cpu
 
 ON_THE_WAY = ("25%", "50%", "75%")
 CSV = table.RESULTS / "ablations.csv"
@@ -38,16 +42,21 @@ def main() -> None:
     parser.add_argument("paper", choices=["bsstnet", "dabit"])
     parser.add_argument("folder", type=Path, help="what `unblur reproduce` was given as --out")
     parser.add_argument("--arm-minutes", type=float, required=True, help="of each arm")
-    parser.add_argument("--commit", default=commit(), help="that trained (default: this one)")
+    parser.add_argument("--commit", help="that trained (default: what the report says)")
     options = parser.parse_args()
-    source = f"{options.commit}, {cpu()}"
-    found = measured(options.paper, options.folder, f"{options.arm_minutes:g}", source)
-    kept = [row for row in read(CSV) if key(row) not in {key(row) for row in found}]
-    rows = sorted([*kept, *found], key=lambda row: (*key(row)[:2], float(row["minutes"])))
+    found = measured(options.paper, options.folder, f"{options.arm_minutes:g}", options.commit)
+    rows = sorted(merged(read(CSV), found), key=lambda row: (*key(row)[:2], float(row["minutes"])))
     table.write("ablations", ABOUT, rows, over_seeds(rows))
 
 
-def measured(paper: str, folder: Path, minutes: str, source: str) -> list[dict[str, str]]:
+def merged(stored: Sequence[Row], found: Sequence[Row]) -> list[Row]:
+    """Rows in their places, those of the same arm and seed anew, and others behind them."""
+    rows = {(*key(row), row["arm"], row["seed"]): row for row in stored}
+    rows |= {(*key(row), row["arm"], row["seed"]): row for row in found}
+    return list(rows.values())
+
+
+def measured(paper: str, folder: Path, minutes: str, commit: str | None) -> list[dict[str, str]]:
     """A row for each arm and seed that is done."""
     found = []
     for row in read(folder / "report.csv"):
@@ -68,10 +77,18 @@ def measured(paper: str, folder: Path, minutes: str, source: str) -> list[dict[s
                 "steps": row["steps"],
                 "gain": f"{float(row['gain']):.4f}",
                 **gains,
-                "trained": source,
+                "trained": trained(row, commit),
             }
         )
     return found
+
+
+def trained(row: Row, commit: str | None) -> str:
+    """By what, on what and when; older reports do not say it."""
+    date, on, by = (row.get(name) for name in TRAINED)
+    if not on:
+        return f"{commit or checked_out()}, {cpu()}"
+    return f"{commit or by}, {on}, {date}"
 
 
 def quarter(name: str) -> str | None:
@@ -103,7 +120,7 @@ def over_seeds(rows: Sequence[Row]) -> list[dict[str, str]]:
                 "mean gain, dB": mean(gains),
                 "spread": f"{max(gains) - min(gains):.3f}" if len(gains) > 1 else "",
                 **way,
-                "trained": seeds[0]["trained"],
+                "trained": "; ".join(dict.fromkeys(row["trained"] for row in seeds)),
             }
         )
     return shown

@@ -2,7 +2,7 @@
 
     python benchmarks/atlas_edit.py speed
     python benchmarks/atlas_edit.py fit CLIP=PROJECT ... [--preset NAME]
-    python benchmarks/atlas_edit.py flow CLIP=PROJECT ...
+    python benchmarks/atlas_edit.py flow CLIP=PROJECT ... [--fit]
     python benchmarks/atlas_edit.py strip CLIP=PROJECT
 
 CLIP is `stream`, `garden` or `confetti`, the rendered clips of `atlas.py`. `fit` fits them as the
@@ -12,8 +12,9 @@ row `full` there.
 CPU's time, so that other work beside disturbs little: two cores do no worse than one.
 
 `flow` compares the flow of fitted projects with the truth, between frames up to 9 apart, beside
-OpenCV's DIS and flow-s on the clip as it was given, out of focus. CLIP alone takes the clip's own
-layers: what is left is the error of turning the maps round. Writes results/atlas_speed.csv and
+OpenCV's DIS and flow-s on the clip as it was given, out of focus. `--fit` fits those that are not
+there before, in a minute or two of the CPU each. CLIP alone takes the clip's own layers:
+what is left is the error of turning the maps round. Writes results/atlas_speed.csv and
 results/atlas_flow.csv.
 
 `strip` draws docs/images/atlas_refocus.jpg: the clip; paint carried along; focus on the foreground,
@@ -44,6 +45,7 @@ from unblur.atlas.project.clip import Light
 from unblur.atlas.project.edit import edit_frames
 from unblur.atlas.project.refocus import refocus_frames
 from unblur.atlas.project.render import render_frames
+from unblur.atlas.project.store import HEAD
 from unblur.guidance.flow import flow_s, load_flow_s
 from unblur.metrics import psnr
 
@@ -67,8 +69,10 @@ def main() -> None:
         verb.add_argument("--frames", type=int, default=48)
         verb.add_argument("--height", type=int, default=144)
         verb.add_argument("--width", type=int, default=256)
-        if name == "fit":
+        if name != "strip":
             verb.add_argument("--preset", default="cpu")
+        if name == "flow":
+            verb.add_argument("--fit", action="store_true", help="those that are not there")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -76,6 +80,11 @@ def main() -> None:
         for word in options.projects:
             fit_project(word, options)
         return
+    if options.verb == "flow" and options.fit:
+        for word in options.projects:
+            folder = word.partition("=")[2]
+            if folder and not (Path(folder) / HEAD).is_file():
+                fit_project(word, options)
     with torch.inference_mode():
         if options.verb == "speed":
             write("atlas_speed", speed())

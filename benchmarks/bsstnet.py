@@ -7,7 +7,8 @@ Clips of 256 x 256 pixels in which every window is blurred at some time, so the 
 that a clip of its length can take. Flow from outside (RAFT) is not counted, as in the paper, whose
 GFLOPs are multiply-adds. Each row runs in a process of its own, so that its peak memory is its own.
 With `--threads 1` on a CPU the time is the CPU's, so other work beside it disturbs little.
-Writes results/bsstnet.csv and results/bsstnet.md beside this file, a row at a time.
+Writes results/bsstnet.csv and results/bsstnet.md beside this file, a row at a time; rows that are
+there already stay, if device, precision, threads and PyTorch are the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 LENGTHS = (12, 24, 36, 48, 60)
@@ -62,6 +64,7 @@ COLUMNS = {
     "paper_gb": "paper GB",
     "paper_gflops_per_frame": "paper GFLOPs/frame",
 }
+CONDITIONS = ("device", "precision", "threads", "torch")
 
 
 def main() -> None:
@@ -77,12 +80,15 @@ def main() -> None:
         print(json.dumps(measure(preset, attention, int(length), options)))
         return
     lengths = LENGTHS[:1] if options.quick else LENGTHS
-    rows = []
+    rows = earlier(options)
+    known = {(row["preset"], row["attention"], row["frames"]) for row in rows}
     started = time.perf_counter()
     for length in lengths:
         for preset, attention in ROWS:
-            rows.append(run_alone(preset, attention, length))
-            row = rows[-1]
+            if (preset, attention, str(length)) in known:
+                continue
+            row = run_alone(preset, attention, length)
+            rows.append(row)
             print(
                 f"{preset:9}{attention:21}T={length:<3}{row['ms_per_clip']:>9.0f} ms/clip "
                 f"{row['frames_per_second']:>7.2f} frames/s {row['peak_gb']:>6.2f} GB "
@@ -93,16 +99,42 @@ def main() -> None:
     print(f"\n{markdown(rows)}\n{time.perf_counter() - started:.0f} s in all")
 
 
-def write(rows: list[dict[str, object]]) -> None:
+def earlier(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows that an earlier run left, measured as this one would."""
+    path = RESULTS / "bsstnet.csv"
+    if not path.is_file():
+        return []
+    here = {name: str(value) for name, value in conditions(options).items()}
+    with open(path, newline="") as file:
+        return [row for row in csv.DictReader(file) if here.items() <= row.items()]
+
+
+def conditions(options: argparse.Namespace) -> dict[str, object]:
+    """What rows have in common that compare with each other."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
+        "precision": options.precision,
+        "threads": options.threads,
+        "torch": torch.__version__,
+    }
+
+
+def write(rows: list[dict[str, Any]]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / "bsstnet.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, "device", "precision", "threads", "torch"])
+    rows.sort(key=lambda row: (int(row["frames"]), ROWS.index((row["preset"], row["attention"]))))
+    path = RESULTS / "bsstnet.csv"
+    part = path.with_suffix(".part")  # a run that is stopped leaves the rows before
+    with open(part, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *CONDITIONS])
         writer.writeheader()
         writer.writerows(rows)
-    (RESULTS / "bsstnet.md").write_text(markdown(rows))
+    part.replace(path)
+    path.with_suffix(".md").write_text(markdown(rows))
 
 
-def run_alone(preset: str, attention: str, length: int) -> dict[str, object]:
+def run_alone(preset: str, attention: str, length: int) -> dict[str, Any]:
     """One row, measured in a process of its own."""
     command = [sys.executable, *sys.argv, "--measure", preset, attention, str(length)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -177,10 +209,7 @@ def measure(
         "paper_ms_per_clip": paper_ms,
         "paper_gb": paper_gb,
         "paper_gflops_per_frame": paper_gflops,
-        "device": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
-        "precision": options.precision,
-        "threads": options.threads,
-        "torch": torch.__version__,
+        **conditions(options),
     }
 
 
@@ -225,7 +254,7 @@ def memory_peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
+def markdown(rows: list[dict[str, Any]]) -> str:
     first = rows[0]
     lines = [
         f"BSSTNet on 256 x 256 pixels: {first['device']}, {first['threads']} threads, "

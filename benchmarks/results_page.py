@@ -17,7 +17,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 from unblur.cli import main as unblur
 from unblur.evaluation.scores import COLUMNS
+from unblur.reproduce.origin import cpu
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "benchmarks" / "results" / "suites"
@@ -95,19 +95,6 @@ def commit() -> str:
 
     changed = bool(git("status", "--porcelain", "--untracked-files=no", "src"))
     return git("rev-parse", "--short=7", "HEAD") + (" with changes" if changed else "")
-
-
-def cpu() -> str:
-    """Name of the CPU, and what of its instructions matters."""
-    lines = []
-    if (info := Path("/proc/cpuinfo")).is_file():
-        lines = info.read_text(encoding="utf-8").splitlines()
-    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
-    flags = facts.get("flags", "").split()
-    widest = "AMX" if "amx_bf16" in flags else "AVX-512" if "avx512f" in flags else ""
-    return ", ".join(
-        x for x in (facts.get("model name", platform.processor()).strip(), widest) if x
-    )
 
 
 def store(item: Stored) -> None:

@@ -11,7 +11,7 @@ import typer
 from unblur.cli.options import Quiet, Verbose
 from unblur.cli.signals import delayed
 from unblur.cli.terminal import say, show
-from unblur.errors import UsageError
+from unblur.errors import ResourceError, UsageError
 
 
 def reproduce(
@@ -58,11 +58,13 @@ def reproduce(
         str | None, typer.Option(metavar="DIR", help="Texture bank that ablations are trained on.")
     ] = None,
     arm_minutes: Annotated[
-        float,
+        float | None,
         typer.Option(
-            metavar="M", help="Training of each arm of an ablation, in minutes of the CPU."
+            metavar="M",
+            show_default="10",
+            help="Training of each arm of an ablation, in minutes of the CPU.",
         ),
-    ] = 10.0,
+    ] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", show_default=False, help="This arm alone; may be repeated."),
@@ -91,7 +93,7 @@ def reproduce(
             raise UsageError(f"{option} {value:g}: give a number above 0")
     with delayed():
         from unblur.reproduce import reproduce as start
-        from unblur.reproduce.page import overview
+        from unblur.reproduce.page import can_be_run, failures, overview
 
     if textures is not None:
         bank = Path(textures)
@@ -114,6 +116,10 @@ def reproduce(
         listen=None if quiet else lambda text: say(f"unblur: {text}"),
     )
     show(f"{overview(found)}\n\n{place / 'report.md'}")
+    if minutes is None and (there := can_be_run(found)):
+        show(f"\nCan be run: {', '.join(there)}. Add --minutes M.")
+    if minutes is not None and (failed := failures(found)):
+        raise ResourceError("; ".join(failed) + ". The same command tries it again")
 
 
 DATA = ("gopro", "dvd", "davis")

@@ -105,16 +105,15 @@ def step_seconds(
     """How long a step of each arm takes, in seconds of the CPU on a CPU.
 
     Other work on the machine makes steps longer and nothing makes them shorter, so it is the
-    shortest of some. Arms take turns, so that all of them see the machine alike. What was found is
-    noted in `folder` and not measured again.
+    shortest of some. Arms take turns, so that all of them see the machine alike. Clips of a pool
+    are rendered as they are first drawn; later rounds find them. What was found is noted in
+    `folder` and not measured again.
     """
     note = folder / "seconds.json"
     known = noted(note, dict[str, float], {})
     clock = clock_of(device)
     fresh = {name: recipe for name, recipe in arms.items() if name not in known}
     found = dict.fromkeys(fresh, inf)
-    for recipe in fresh.values():
-        render(recipe, textures, pool, device)
     for _ in range(ROUNDS):
         for name, recipe in fresh.items():
             ends: list[float] = []

@@ -20,11 +20,11 @@ TEXTURES = Need("textures", "textures", "make a bank by `unblur data textures` a
 YAML = Need("yaml", "pyyaml", "pip install 'unblur[train]'")
 
 
-def drawn(paper: str, number: int, what: str) -> Part:
-    """A figure of rendered clips, which a script draws."""
+def drawn(paper: str, number: int, what: str, source: str = "drawn from rendered clips") -> Part:
+    """A figure which a script draws."""
     name = f"{paper}-figure-{number}"
-    step = Script(name, "drawn from rendered clips", (CLONE,), ("figures.py", paper, str(number)))
-    return Part(f"figure {number}", what, (step,), note=f"images/{paper}_figure_{number}.png")
+    step = Script(name, source, (CLONE,), ("figures.py", paper, str(number)))
+    return Part(f"figure {number}", what, (step,), images=f"{paper}_figure_{number}.png")
 
 
 def beside(paper: str, suite: str, models: tuple[str, ...]) -> Part:
@@ -32,9 +32,7 @@ def beside(paper: str, suite: str, models: tuple[str, ...]) -> Part:
     step = Evaluate(
         f"{paper}-figure-5", "three clips", suite=suite, models=models, options={"limit": 3}
     )
-    return Part(
-        "figure 5", "restored frames beside each other", (step,), note=f"images/{suite}-*.png"
-    )
+    return Part("figure 5", "restored frames beside each other", (step,), images=f"{suite}-*.png")
 
 
 def converted(name: str) -> Need:
@@ -107,7 +105,13 @@ PEERS: Mapping[str, Mapping[str, Any]] = {
     "NAFNet": {"network": "nafnet-narrow"},
     "BasicVSR++": {"network": "basicvsrpp-narrow"},
 }
-"""Networks of equal cost. The second is that of `motion-s`, narrower."""
+"""Networks of equal cost."""
+PEERS_SAID = (
+    "narrow, both parts",
+    "the network of `motion-s`, narrower",
+    "sees one frame",
+    "recurrent, both ways in time",
+)
 RESTORED: Mapping[str, Any] = {
     **MOVING,
     "options": {},
@@ -128,6 +132,12 @@ ALIGNED: Mapping[str, Mapping[str, Any]] = {
     "no speeds": {"options": {"speeds": False}},
 }
 """Of `motion-s`: what it sees of other frames."""
+ALIGNED_SAID = (
+    "all parts",
+    "sees one frame",
+    "neighbours are not laid over the frame",
+    "is not told how fast pixels move",
+)
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
     "batch": 1,
@@ -166,9 +176,12 @@ def arms(
     recipe: str,
     common: Mapping[str, Any],
     changes: Mapping[str, Mapping[str, Any]],
+    said: Sequence[str],
     seeds: int = 3,
 ) -> tuple[Train, ...]:
     """An ablation from scratch: each arm with each seed, on the same clips in the same order.
+
+    `said` is what each arm of `changes` is, in words.
 
     All arms of a seed come first, so that a run that is stopped early has whole comparisons.
     Options of `common` hold for all arms, beside those of each.
@@ -177,7 +190,7 @@ def arms(
     return tuple(
         Train(
             f"{table}-{name}-{seed}",
-            f"{name}, seed {seed}",
+            what,
             (YAML, TEXTURES),
             recipe=recipe,
             arm=name,
@@ -189,7 +202,7 @@ def arms(
             },
         )
         for seed in range(seeds)
-        for name, change in changes.items()
+        for (name, change), what in zip(changes.items(), said, strict=True)
     )
 
 
@@ -279,6 +292,7 @@ BSSTNET = (
                 "BBFP": {"options": NO_TOKENS},
                 "neither": {"options": {**NO_PROPAGATION, **NO_TOKENS}},
             },
+            ("both parts", "without propagation", "without the sparse transformer", "without both"),
         ),
         rows(
             "arm PSNR SSIM",
@@ -302,6 +316,12 @@ BSSTNET = (
                 "SFFA": {"options": {"alignment": "flow"}},
                 "none": {"options": {"alignment": "none"}},
             },
+            (
+                "aligned by flow and blur, as in the paper",
+                "aligned by flow and blur, as in the released code",
+                "aligned by flow alone",
+                "not aligned",
+            ),
         ),
         rows("arm PSNR SSIM", ("SFFA", 34.82, 0.9696), ("BFA", 34.95, 0.9703)),
         NARROW,
@@ -319,6 +339,12 @@ BSSTNET = (
                 "random 50": {"options": {"selection": "random", "keep": 0.5}},
                 "all": {"options": {"selection": "dense"}},
             },
+            (
+                "the most blurred half of the tokens",
+                "the most blurred quarter of the tokens",
+                "a random half of the tokens",
+                "all tokens",
+            ),
         ),
         rows(
             "arm PSNR SSIM GFLOPs",
@@ -332,7 +358,7 @@ BSSTNET = (
     Part(
         "peers",
         "networks of other papers that cost as much, trained alike",
-        arms("peers", "bsstnet-narrow", {**MOVING, "options": {}}, PEERS),
+        arms("peers", "bsstnet-narrow", {**MOVING, "options": {}}, PEERS, PEERS_SAID),
         note=(
             "Narrow networks of about 2.2 GMAC for a frame of 256x256, optical flow not counted, "
             "from random weights, on the same clips in the same order. NAFNet sees one frame; "
@@ -342,14 +368,14 @@ BSSTNET = (
     Part(
         "aligned",
         "the network of `motion-s` without some of its parts",
-        arms("aligned", "motion-s", RESTORED, ALIGNED),
+        arms("aligned", "motion-s", RESTORED, ALIGNED, ALIGNED_SAID),
         note=(
             "Each arm goes on from `motion-s` as it ships, so that gains hold what it had learned "
             "before: without neighbours, with neighbours that are not laid over the frame, and "
             "without knowing how fast they move."
         ),
     ),
-    drawn("bsstnet", 1, "PSNR over cost (1b)"),
+    drawn("bsstnet", 1, "PSNR over cost (1b)", "plotted from published and stored results"),
     beside("bsstnet", "synth-motion", ("motion-s", "motion-m")),
     drawn("bsstnet", 6, "neighbours aligned by flow alone, and weighted by blur maps"),
 )
@@ -409,6 +435,17 @@ DABIT = (
                     "references": {**NINE, "references": 4},
                     "no references": NINE,
                 },
+                (
+                    "all parts",
+                    "without a blur map",
+                    "without propagation",
+                    "without both",
+                    "optical flow by DIS, corrected by `flow-refocus-s`",
+                    "without depth",
+                    "blurred pixels replaced by sharp ones of other frames",
+                    "of 9 frames 5 are restored, the others looked at",
+                    "of 9 frames 5 are restored, the others not seen",
+                ),
             ),
         ),
         printed(DAVIS_PAPER),
@@ -430,10 +467,13 @@ DABIT = (
             ),
         ),
         note="BVI-RLV, whose scenes the paper shows, is replaced by rendered scenes.",
+        images="synth-lowlight-*.png",
     ),
     drawn("dabit", 7, "optical flow of blurred frames, refocused and true"),
 )
 
+FITTED = tuple(f"{clip}={{folder}}/{clip}" for clip in ("stream", "garden", "confetti"))
+"""Rendered clips, and where their layers go; those that are there are not fitted again."""
 ATLAS_CLIPS = Script(
     "atlas-arms",
     "three rendered clips: without lens, with one, with the circle of confusion",
@@ -488,7 +528,6 @@ ATLAS = (
             ("IDOF", 39.14, 0.977, 32.07, 0.915),
             ("theirs", 39.76, 0.978, 32.19, 0.914),
         ),
-        "The true circle of confusion as one more row is not done.",
     ),
     Part(
         "table 5",
@@ -496,12 +535,9 @@ ATLAS = (
         (
             Script(
                 "atlas-flow",
-                "flow of the fitted clips",
-                (
-                    CLONE,
-                    unavailable("projects", "fit clips first: python benchmarks/atlas_edit.py fit"),
-                ),
-                words=("atlas_edit.py", "flow"),
+                "flow of three rendered clips, which are fitted first",
+                (CLONE,),
+                words=("atlas_edit.py", "flow", "--fit", *FITTED),
                 results=("atlas_flow",),
             ),
         ),
@@ -525,6 +561,7 @@ ATLAS = (
                 words=("kernels.py", "--no-timing"),
             ),
         ),
+        images="kernels.png",
     ),
     drawn("atlas", 5, "restored frames and x-t slices"),
     drawn("atlas", 6, "plain atlas, with a lens, with the circle of confusion"),

@@ -34,9 +34,9 @@ class Need:
     remedy: str
     """How to get it."""
 
-    def missing(self, have: Have) -> str | None:
-        """What is missing and how to get it; None where it is there."""
-        there = {
+    def missing(self, have: Have) -> bool:
+        """True where it is not there."""
+        return not {
             "data": self.name in have.data,
             "weights": self.kind == "weights" and weights.find(self.name) is not None,
             "clone": SCRIPTS.is_dir(),
@@ -44,7 +44,6 @@ class Need:
             "yaml": importlib.util.find_spec("yaml") is not None,
             "none": False,
         }[self.kind]
-        return None if there else f"{self.name}: {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Script(Step):
     """A script of the clone."""
 
     words: tuple[str, ...] = ()
+    """Its name, and what it is told; `{folder}` stands for the folder of the step."""
     results: tuple[str, ...] = ()
     """Tables that it leaves in `results`, without their suffix."""
 
@@ -99,6 +99,8 @@ class Part:
     """Its rows as the paper prints them."""
     note: str = ""
     """What differs from the paper, or is not done."""
+    images: str = ""
+    """Pattern of the names of its images."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,22 @@ class State:
     """Where a step is, and what it found."""
 
     state: str
-    """`done`, `begun`, `to run`, or `missing: ...`."""
+    """`done`, `begun`, `to run`, `missing: ...` or `failed: ...`."""
     rows: tuple[Row, ...] = ()
+    arm_minutes: float | None = None
+    """Of an arm: how long it is trained in all; None where an older version noted it."""
+    missing: tuple[Need, ...] = ()
+    """What it lacks; the state has their names."""
+
+    @property
+    def failed(self) -> bool:
+        """True where it ended with an error."""
+        return self.state.startswith("failed")
+
+    @property
+    def open(self) -> bool:
+        """True where it can be run, or run on."""
+        return self.state in ("to run", "begun") or self.failed
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,11 @@ class Known:
 
     part: Part
     steps: tuple[tuple[Step, State], ...]
+
+
+def named(step: Step) -> str:
+    """What is run, in words; an arm by its name too, whatever its seed."""
+    return f"{step.arm} ({step.what})" if isinstance(step, Train) else step.what
 
 
 def rows(head: str, *lines: tuple[Any, ...]) -> tuple[Row, ...]:
