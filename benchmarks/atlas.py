@@ -2,7 +2,7 @@
 the method is worth.
 
     python benchmarks/atlas.py [--frames N] [--width N] [--preset NAME] [--only ROW] [--threads N]
-        [--clip NAME] [--minutes M]
+        [--clip NAME] [--minutes M] [--again]
     python benchmarks/atlas.py --filmed FRAMES MASKS
 
 Scenes of held-out textures: two or three layers at their own depths, the focus goes from the
@@ -20,36 +20,49 @@ CPU's time on one thread, flow and masks included.
 | full, true COC | radii of the renderer, then learned |
 | full, CNN atlas | atlases made by the paper's kind of network |
 | full, automatic masks | what moves |
+| kernel: ... | soft disk of another beta (2: the paper's; 16: all but a plain disk), Gaussian |
+| one layer | no foreground |
+| CNN atlas, same time | as above, in as many seconds of the CPU as `full` took |
+| MLP maps, same time | networks and losses of the paper for maps and opacity, in the same time |
 | preset paper | networks, losses and masks of the paper, in `--minutes` |
+
+Rows of the same time need `full` to be there. `MLP maps` has atlases of pixels; its composite is
+blurred at once, by radii of coc-m; nothing is made black where it is hidden.
 
 `--filmed` takes a real clip instead, its FRAMES sharp and MASKS of its foreground, one folder of
 images each: the frames are made small and blurred by the lens of `unblur simulate focus`,
 foreground and background at a depth each, while the focus goes from one to the other.
 
-`out of focus` is the PSNR over pixels whose circle of confusion has a radius above 1 pixel; PSNR,
-SSIM and FLIP are means over frames.
+`out of focus` is the PSNR over pixels whose circle of confusion has a radius above 1 pixel; PSNR
+and SSIM are means over frames, FLIP over every fourth.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from unblur.atlas.fitting import initial
+from unblur.atlas.fitting import model as atlas_model
 from unblur.atlas.fitting.canvas import Canvas
 from unblur.atlas.fitting.fit import Fitter, Status, sharp_frames
 from unblur.atlas.fitting.model import from_working
 from unblur.atlas.fitting.presets import FitConfig, preset
 from unblur.atlas.fitting.take import fit_frames
 from unblur.evaluation.focus_pulls import CLIPS, rendered_pull, rough_labels
-from unblur.metrics import psnr, ssim, tpsnr_diff, tpsnr_pq
+from unblur.metrics import flip, psnr, ssim, tpsnr_diff, tpsnr_pq
 from unblur.ops.color import from_linear, to_linear
 from unblur.optics.focal import defocus
 from unblur.synth import Rendered
@@ -63,9 +76,18 @@ ROWS = (
     "full, automatic masks",
     "full, true COC",
     "full, CNN atlas",
+    "kernel: beta 2 (paper)",
+    "kernel: beta 16 (plain disk)",
+    "kernel: Gaussian",
+    "one layer",
+    "CNN atlas, same time",
+    "MLP maps, same time",
     "preset paper",
 )
 PAPER = ROWS[-1]
+GAUSSIAN = "kernel: Gaussian"
+SAME = ", same time"
+"""Rows of this name may take the seconds of `full`."""
 ONE, ALONE = "stream", ROWS[5:]
 """The clip that these rows are made of; all others are made of every clip."""
 FIELDS = (
@@ -82,6 +104,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256, help="of the frames; height is 9/16")
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--only", help="this row alone")
+    parser.add_argument(
+        "--again", action="store_true", help="with --only: in place of what is there"
+    )
     parser.add_argument("--clip", choices=CLIPS, help="this clip alone")
     parser.add_argument("--minutes", type=float, help="of the row preset paper, by the clock")
     parser.add_argument("--threads", type=int, default=1)
@@ -97,8 +122,10 @@ def main() -> None:
     names = [options.filmed[0].name] if options.filmed else list(CLIPS)
     wanted = [(name, row) for row in ROWS for name in names if name == ONE or row not in ALONE]
     for name, row in wanted:
-        known = any(r["clip"] == name and r["row"] == row for r in done)
-        if known or (options.only and row != options.only):
+        if options.only and row != options.only:
+            continue
+        known = next((r for r in done if r["clip"] == name and r["row"] == row), None)
+        if known and not (options.again and options.only):
             continue
         if (options.clip and name != options.clip) or (row == PAPER and not options.minutes):
             continue
@@ -107,15 +134,22 @@ def main() -> None:
             made = filmed(options.filmed[0], options.filmed[1], *size)
         else:
             made = rendered_pull(name, *size)
-        result = run(row, made, preset(options.preset), options.images, name, options.minutes)
-        done.append({"clip": name, "row": row} | result)
+        minutes = options.minutes
+        if row.endswith(SAME):
+            full = next((r for r in done if r["clip"] == name and r["row"] == "full"), None)
+            if full is None:
+                raise SystemExit(f"{row}: run full first")
+            minutes = float(full["seconds"]) / 60
+        result = run(row, made, preset(options.preset), options.images, name, minutes)
+        at = done.index(known) if known else len(done)
+        done[at : at + 1] = [{"clip": name, "row": row} | result]
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, FIELDS)
             table.writeheader()
             table.writerows(done)
         text = markdown(done, options)
         path.with_suffix(".md").write_text(text, encoding="utf-8")
-        print(done[-1], flush=True)
+        print(done[at], flush=True)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -168,20 +202,23 @@ def run(
     began = time.process_time()
     fitter: Fitter | None = None
     shown = frames
+    again: dict[str, str] = {}
+    seconds = 0.0
     if row != "input":
-        fitter = fit(row, made, config, minutes)
-        shown = sharp_frames(fitter.model)
-    seconds = time.process_time() - began
+        with lens(row):
+            fitter = fit(row, made, config, minutes)
+            shown = sharp_frames(fitter.model)
+            seconds = time.process_time() - began
+            again = reblurred(fitter, frames)
     soft = (radius > 1).expand_as(truth)
     error = (shown - truth).square()[soft].mean()
-    again = {} if fitter is None else reblurred(fitter, frames)
     if images is not None and fitter is not None:
         draw(images, f"{name}_{row}".replace(" ", "_"), fitter, made, shown)
     return {
         "psnr": f"{psnr(shown, truth).mean():.2f}",
         "out of focus": f"{-10 * error.log10():.2f}",
         "ssim": f"{ssim(shown, truth).mean():.4f}",
-        "flip": flip(shown, truth),
+        "flip": f"{flip(shown[::4], truth[::4]).mean():.4f}",
         "tpsnr pq": f"{tpsnr_pq(shown, truth).mean():.2f}",
         "tpsnr diff": f"{tpsnr_diff(shown, truth).mean():.2f}",
         **again,
@@ -193,7 +230,8 @@ def fit(row: str, made: Rendered, config: FitConfig, minutes: float | None = Non
     """The fit of one row."""
     assert made.layers is not None
     assert made.coc is not None
-    labels: Tensor | None = rough_labels(made.layers[0])
+    rough = rough_labels(made.layers[0])
+    labels: Tensor | None = rough
     radii = None
     if row == "layered atlas":
         config = replace(config, coc="none")
@@ -203,14 +241,45 @@ def fit(row: str, made: Rendered, config: FitConfig, minutes: float | None = Non
         labels = None
     elif row == "full, true COC":
         radii = made.coc[0]
-    elif row == "full, CNN atlas":
+    elif row in ("full, CNN atlas", "CNN atlas, same time"):
         config = replace(config, atlas="cnn")
+    elif row.startswith("MLP maps"):
+        config = mlp_maps(config)
+    elif row.startswith("kernel: beta"):
+        config = replace(config, beta=float(row.split()[2]))
+    elif row == "one layer":
+        labels = torch.zeros_like(rough)
     layers = made.layers.shape[2]
     if row == PAPER:
         return fit_frames(
             made.blurred[0], preset("paper"), layers, labels=labels, minutes=minutes, progress=tell
         )
-    return fit_frames(made.blurred[0], config, layers, labels=labels, radii=radii)
+    return fit_frames(
+        made.blurred[0],
+        config,
+        layers,
+        labels=labels,
+        radii=radii,
+        minutes=minutes if row.endswith(SAME) else None,
+        clock=time.process_time,
+    )
+
+
+def mlp_maps(config: FitConfig) -> FitConfig:
+    """Maps and opacity by the paper's networks, with its weights of the losses.
+
+    But for two: its rate of 1e-4 is for 50,000 steps, and its loss that turns black what is hidden
+    outweighs all else in so few.
+    """
+    return replace(
+        preset("paper"),
+        phases=config.phases,
+        atlas="explicit",
+        beta=config.beta,
+        linear=config.linear,
+        network_rate=1e-3,
+        sparsity=0.0,
+    )
 
 
 def tell(status: Status) -> None:
@@ -218,17 +287,37 @@ def tell(status: Status) -> None:
     print(f"step {status.step}, {status.seconds:.0f} s, {status.psnr:.2f} dB", flush=True)
 
 
-def flip(x: Tensor, truth: Tensor) -> str:
-    """Mean LDR-FLIP of every fourth frame; empty where flip-evaluator is not installed."""
-    try:
-        from flip_evaluator import evaluate  # type: ignore[import-untyped]
-    except ImportError:
-        return ""
-    values = []
-    for a, b in zip(x[::4], truth[::4], strict=True):
-        pair = (y.permute(1, 2, 0).contiguous().numpy() for y in (b, a))
-        values.append(float(evaluate(*pair, "LDR", applyMagma=False)[1]))
-    return f"{sum(values) / len(values):.4f}"
+@contextmanager
+def lens(row: str) -> Iterator[None]:
+    """Gaussians in place of disks, where a row wants them."""
+    if row != GAUSSIAN:
+        yield
+        return
+    with (
+        mock.patch.object(atlas_model, "through_lens", through_gaussians),
+        mock.patch.object(initial, "evenly", gaussians),
+        mock.patch.object(initial, "lens_radius", lambda ideal, _: ideal),
+    ):
+        yield
+
+
+def gaussians(x: Tensor, radius: Tensor, _: float | None) -> Tensor:
+    """Blurs images (B, C, H, W) by Gaussians as wide as disks of a radius (B, 1, 1, 1)."""
+    H, W = x.shape[-2:]
+    frequency = torch.fft.fftfreq(H)[:, None] ** 2 + torch.fft.rfftfreq(W) ** 2  # squared
+    spectrum = torch.exp(-2 * math.pi**2 * (radius / 2) ** 2 * frequency)
+    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * spectrum, s=(H, W))
+    return blurred
+
+
+def through_gaussians(
+    colour: Tensor, alpha: Tensor | None, radius: Tensor, even: bool, beta: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """As `unblur.optics.lens.through_lens`, of layers that are as blurred all over."""
+    assert even
+    light = colour if alpha is None else torch.cat((colour * alpha, alpha), 1)
+    blurred = gaussians(light, radius[:, :, :1, :1], beta)
+    return blurred[:, :3], None if alpha is None else blurred[:, 3:]
 
 
 @torch.no_grad()

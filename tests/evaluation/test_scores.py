@@ -18,6 +18,7 @@ from unblur.errors import UsageError
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.images import GAP, HEAD, most_detailed
 from unblur.evaluation.scores import Evaluation, Score, score
+from unblur.metrics import flip
 
 
 def made(clip, frame, method, psnr):
@@ -67,6 +68,24 @@ def test_perfect_frames_count_as_50_db():
     clip = Clip("clip", frames, frames, (0, 1))
     for one in score(clip, "input", frames, 0.0):
         assert (one.psnr, one.ssim, one.detail, one.sharpness) == pytest.approx((50, 1, 1, 1))
+        assert one.flip == pytest.approx(0, abs=1e-6)
+
+
+def test_flip_is_for_programs_and_may_be_lacking(evaluation):
+    """The printed table is wide as it is; earlier scores have none."""
+    assert json.loads(evaluation.json())["means"][0]["flip"] is None
+    frames = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    clip = Clip("clip", frames, frames, (0,))
+    scores = score(clip, "input", frames, 0.0) + score(clip, "b", 1 - frames, 0.0)
+    table = Evaluation("suite", 1, ("input", "b"), tuple(scores), clips={"clip": {}})
+    expected = float(flip(1 - frames[0], frames[0]))
+    assert expected > 0.1
+    for row in (table.means()[1], json.loads(table.json())["means"][1]):
+        assert row["flip"] == pytest.approx(expected)
+    for result, shown in ((evaluation, ""), (table, round(expected, 6))):
+        assert "FLIP" not in result.markdown()
+        last = list(csv.DictReader(io.StringIO(result.csv())))[-1]
+        assert (last["flip"] and round(float(last["flip"]), 6)) == shown
 
 
 def test_motion_counts_where_it_is_watched_and_gaps_leave_means_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -90,3 +91,41 @@ def test_warping_errors_of_several_clips_are_those_of_each():
     found = warp_error(noisy, pair)
     assert found.shape == (2, 3)
     assert torch.allclose(found[1], warp_error(noisy[1], pair[1]))
+
+
+def plainly(clip, truth):
+    """The warping error of two frames (3, H, W), by OpenCV alone and rule by rule."""
+    height, width = truth.shape[-2:]
+    here, there = (
+        cv2.cvtColor((255 * y).round().byte().permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY)
+        for y in truth
+    )
+    to, back = (
+        cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+        for a, b in ((here, there), (there, here))
+    )
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    x, y = (grid.astype(np.float32) + to[..., i] for i, grid in enumerate((x, y)))
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+    def laid_over(image):
+        return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+    returned = laid_over(back)
+    forgiven = 0.01 * ((to**2).sum(-1) + (returned**2).sum(-1)) + 0.5
+    trusted = inside & (((to + returned) ** 2).sum(-1) < forgiven)
+    first, second = (frame.permute(1, 2, 0).numpy() for frame in clip)
+    square = ((laid_over(second) - first) ** 2).mean(-1)
+    return square[trusted].mean(), trusted.mean()
+
+
+def test_the_warping_error_is_that_of_a_plain_computation():
+    """Where something appears, so that flow there and back disagrees."""
+    truth = going_right(frames=2).clone()
+    truth[1, :, 16:48, 16:48] = truth[0, :, 32:, :32].flip(-1)
+    noise = torch.rand(truth.shape, generator=torch.Generator().manual_seed(2))
+    clip = 0.9 * truth + 0.1 * noise
+    expected, share = plainly(clip, truth)
+    assert 0.5 < share < 0.94
+    # OpenCV places pixels to a 32nd.
+    assert float(warp_error(clip, truth)) == pytest.approx(expected, rel=2e-3)

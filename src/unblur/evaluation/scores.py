@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unblur.evaluation.clip import Clip
 from unblur.evaluation.published import Published
-from unblur.metrics import added_gradient, detail, mesh, psnr, sharpness, ssim, tof
+from unblur.metrics import added_gradient, detail, flip, mesh, psnr, sharpness, ssim, tof
 
 CAP = 50.0
 """PSNR in dB that counts as perfect, so that a few untouched frames do not rule a mean."""
@@ -34,11 +34,12 @@ METRICS: Metrics = {
     "sharpness": sharpness,
     "added_gradient": added_gradient,
     "mesh": mesh,
+    "flip": flip,
 }
 """Functions of images and truth `(S, 3, H, W)` that give S numbers."""
-SPARSE = frozenset({"added_gradient", "mesh", "tof"})
+SPARSE = frozenset({"added_gradient", "mesh", "tof", "flip"})
 """Figures that some frames do not have: where nothing is homogeneous, where motion is not watched,
-where a frame is too small. Means are over those that do."""
+where a frame is too small, in older results. Means are over those that do."""
 WORSE = 0.05
 """Loss of PSNR in dB from which on a frame counts as made worse."""
 COLUMNS = {
@@ -50,6 +51,7 @@ COLUMNS = {
     "sharpness": ("sharpness", 3),
     "added_gradient": ("added gradient", 2),
     "mesh": ("mesh", 2),
+    "flip": ("FLIP", 4),
     "seconds": ("s/frame", 3),
     "parameters": ("M params", 2),
     "sharpest_quarter": ("sharpest quarter", 2),
@@ -57,6 +59,8 @@ COLUMNS = {
     "worse": ("% worse", 0),
 }
 """Heading and decimals of each column."""
+PRINTED = tuple(name for name in COLUMNS if name != "flip")
+"""Columns of the table for people, which is wide as it is."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Score:
     sharpness: float
     added_gradient: float = math.nan
     mesh: float = math.nan
+    flip: float = math.nan
     tof: float = math.nan
     """Of the whole clip that the frame is from."""
 
@@ -185,11 +190,11 @@ class Evaluation:
     def markdown(self, rows: Sequence[dict[str, Any]] | None = None) -> str:
         """The table for people, columns aligned: all rows, then the means."""
         rows = [*self.rows(), *self.means()] if rows is None else rows
-        header = ["clip", "method", *(heading for heading, _ in COLUMNS.values())]
+        header = ["clip", "method", *(COLUMNS[name][0] for name in PRINTED)]
         lines = [
             header,
             *(
-                [row["clip"], row["method"], *(decimals(row, name) for name in COLUMNS)]
+                [row["clip"], row["method"], *(decimals(row, name) for name in PRINTED)]
                 for row in rows
             ),
         ]

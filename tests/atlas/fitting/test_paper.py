@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_networks_learn_to_start_upright() -> None:
     torch.testing.assert_close(grid[0, 1] - grid[0, 0], torch.tensor([1.0, 0.0]))
     with torch.no_grad():
         assert model.off_upright(torch.Generator().manual_seed(0)) < 1.5
+
+
+def test_atlases_of_pixels_are_learned_with_maps_of_networks() -> None:
+    """They start in the colour of the clip; nothing makes them but the steps."""
+    config = replace(SMALL, atlas="explicit", pyramid=2)
+    start = fitted(replace(config, phases=(), upright=0)).model
+    model = fitted(config).model
+    assert model.network is None
+    mean = FRAMES.mean((0, 2, 3))
+    for first, last in zip(start.atlases(), model.atlases(), strict=True):
+        assert last.shape == (3, 40, 40)
+        torch.testing.assert_close(first, mean[:, None, None].expand_as(first))
+        assert (last - first).abs().max() > 0.02
+    assert {name for name, *_ in model.groups()} == {"mappings", "opacities", "textures"}
 
 
 def test_frames_are_the_composite_through_the_lens() -> None:
@@ -203,6 +218,17 @@ def test_minutes_hold_from_the_start(flow: float, monkeypatch: pytest.MonkeyPatc
     assert flow > 60 or clock.now >= 60
     assert fitter.step >= 1000
     assert fitter.done <= max(1, 60 / 5 + 1), "what was not done is not counted"
+
+
+def test_minutes_may_be_those_of_another_clock() -> None:
+    """Of the CPU, say: here one that goes on a second whenever it is looked at."""
+    long = replace(SMALL, phases=(Phase(1000, 1, 1),), upright=0)
+    looks = itertools.count()
+    fitter = fitted(long, minutes=0.5, clock=lambda: float(next(looks)))
+    closing = take.PER_FRAME * T + take.PER_PREVIEW
+    assert 30 - closing <= fitter.seconds <= 30 - closing + 1
+    assert fitter.done == fitter.seconds - fitter.prepared
+    assert fitter.step == 1000
 
 
 def test_minutes_hold_what_comes_after_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,10 +109,18 @@ class Fitter:
         model: where it starts.
         targets: the clip.
         config: what is fitted.
+        clock: what time is counted by, in seconds; by default `time.monotonic`.
     """
 
-    def __init__(self, model: LayeredModel, targets: Targets, config: FitConfig) -> None:
+    def __init__(
+        self,
+        model: LayeredModel,
+        targets: Targets,
+        config: FitConfig,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.model, self.targets, self.config = model, targets, config
+        self.clock = clock or time.monotonic
         self.step = 0
         """Of the schedule: where time is up, the rest of a phase is passed over."""
         self.done = 0
@@ -158,10 +166,10 @@ class Fitter:
         total = self.config.iterations
         allowed = self.seconds + UPRIGHT_SHARE * max(0.0, (limit or 0.0) - self.seconds)
         while self.step == 0 and self.upright < self.upright_steps:
-            before = time.monotonic()
+            before = self.clock()
             self.upright_step()
             self.upright += 1
-            self.prepare(time.monotonic() - before)
+            self.prepare(self.clock() - before)
             if limit is not None and self.seconds >= allowed:
                 self.upright = self.upright_steps
             if report and self.upright % (10 * REPORT) == 0:
@@ -170,11 +178,11 @@ class Fitter:
                 save()
                 saved = time.monotonic()
         while self.step < total:
-            before = time.monotonic()
+            before = self.clock()
             self.one_step(self.progress(limit))
             self.step += 1
             self.done += 1
-            self.seconds += time.monotonic() - before
+            self.seconds += self.clock() - before
             if limit is not None:
                 self.step = self.after_time(limit)
             if report and (self.step % REPORT == 0 or self.step >= total):

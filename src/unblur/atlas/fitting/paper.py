@@ -1,4 +1,4 @@
-"""The layers as the paper has them: networks for maps and opacity, a network for the atlases.
+"""The layers as the paper has them: networks for maps and opacity, and for the atlases.
 
 Maps and opacity are those of Layered Neural Atlases (Kasten et al. 2021); the composite is blurred
 at once, by radii that are given.
@@ -25,7 +25,7 @@ from unblur.atlas.fitting.mapping import (
 )
 from unblur.atlas.fitting.model import Appearance, LayeredModel, composite
 from unblur.atlas.fitting.presets import FitConfig
-from unblur.atlas.fitting.texture import CnnTexture, look_up
+from unblur.atlas.fitting.texture import CnnTexture, PyramidTexture, look_up
 from unblur.optics.disk_blur import disk_blur
 
 INSIDE, LEAST = 0.998, 0.001
@@ -62,8 +62,14 @@ class PaperModel(LayeredModel):
         self.config, self.size, self.frames, self.names = config, size, frames, list(names)
         atlas = (round(H / SPREAD), round(W / SPREAD))
         self.sizes = [atlas] * len(names)
-        generator = torch.Generator().manual_seed(config.seed)
-        self.network = CnnTexture(self.sizes, config.widths, mean, generator)
+        self.network: CnnTexture | None = None
+        self.textures = nn.ModuleList()
+        if config.atlas == "cnn":
+            generator = torch.Generator().manual_seed(config.seed)
+            self.network = CnnTexture(self.sizes, config.widths, mean, generator)
+        else:
+            flat = mean[:, None, None].expand(3, *atlas)
+            self.textures.extend(PyramidTexture(flat, config.pyramid) for _ in names)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.mappings = nn.ModuleList(
@@ -79,8 +85,7 @@ class PaperModel(LayeredModel):
 
     def atlases(self, scale: int = 1) -> list[Tensor]:
         """Working values (3, Ha, Wa) of each layer."""
-        assert self.network is not None  # noqa: S101
-        return self.network()
+        return self.network() if self.network is not None else [t() for t in self.textures]
 
     def look(
         self, canvas: Canvas, frames: Sequence[int], atlases: Sequence[Tensor] | None = None
@@ -120,10 +125,11 @@ class PaperModel(LayeredModel):
         return seen.clamp_min(1e-4).sqrt() if self.config.linear else seen
 
     def groups(self) -> list[tuple[str, list[nn.Parameter], float]]:
-        """Parameters with the rate they are learned at: one for all."""
+        """Parameters with the rate they are learned at: one for all networks."""
         rate = self.config.network_rate
         parts = {"mappings": self.mappings, "opacities": self.opacities, "network": self.network}
         groups = [(k, list(m.parameters()), rate) for k, m in parts.items() if m is not None]
+        groups.append(("textures", list(self.textures.parameters()), self.config.texture_rate))
         return [group for group in groups if group[1]]
 
     def points(self, count: int, generator: torch.Generator) -> Tensor:

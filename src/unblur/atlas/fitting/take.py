@@ -177,6 +177,7 @@ def fit_frames(
     device: torch.device | str = "cpu",
     progress: Tell | None = None,
     began: float | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Fitter:
     """Fits layers to frames in memory.
 
@@ -191,12 +192,15 @@ def fit_frames(
         folder: of the project; its `fit` keeps state and previews. None: nothing is written.
         device: where layers are learned; flow and masks are found on the CPU.
         progress: called every few steps.
-        began: when the time for `minutes` began, by `time.monotonic`; by default now.
+        began: when the time for `minutes` began, by `clock`; by default now.
+        clock: what `minutes` are counted by, in seconds: by default `time.monotonic`; with
+            `time.process_time` they are those of the CPU.
 
     Returns:
         The fit, done.
     """
-    began = time.monotonic() if began is None else began
+    clock = clock or time.monotonic
+    began = clock() if began is None else began
     T, _, H, W = frames.shape
     check_size(T, H, W)
     state_folder = None if folder is None else folder / FOLDER
@@ -225,7 +229,7 @@ def fit_frames(
             starts = prepare(frames, motion, masks, config, radii)
         model = LayeredModel(starts, (H, W), config)
     targets = Targets(frames.to(device), motion, masks, config)
-    fitter = Fitter(model.to(device), targets, config)
+    fitter = Fitter(model.to(device), targets, config, clock)
     if saved is not None and state_folder is not None:
         try:
             restore(fitter, *saved)
@@ -243,7 +247,7 @@ def fit_frames(
             progress(status)
 
     closing = 0.0 if minutes is None else closing_seconds(fitter)
-    fitter.prepare(time.monotonic() - began)
+    fitter.prepare(clock() - began)
     if saved is None:
         save()
     fitter.run(tell, minutes, save, closing=closing)
@@ -330,9 +334,9 @@ def medians(radii: Tensor, masks: Tensor) -> Tensor:
 def closing_seconds(fitter: Fitter) -> float:
     """About how long the last preview and the layers of a fit take to make: networks are slow."""
     model = fitter.model
-    before = time.monotonic()
+    before = fitter.clock()
     model.look(Canvas(*model.size), [0])
-    return (PER_FRAME * model.frames + PER_PREVIEW) * (time.monotonic() - before)
+    return (PER_FRAME * model.frames + PER_PREVIEW) * (fitter.clock() - before)
 
 
 @torch.no_grad()
