@@ -121,7 +121,7 @@ RESTORED: Mapping[str, Any] = {
     "real": 0.0,
     "pool": 0,
     "rate_factors": {},
-    "learning_rate": 1e-4,
+    "learning_rate": 2e-5,
     "average": 0.95,
 }
 """The same scenes, for a network that has learned already and goes on without some of its parts."""
