@@ -94,7 +94,7 @@ def trained(row: Row, commit: str | None) -> str:
 def quarter(name: str) -> str | None:
     """Of `gain at 26%`: the quarter that is meant, if it is one."""
     share = int(name.removeprefix("gain at ").removesuffix("%"))
-    return next((near for near in ON_THE_WAY if abs(int(near[:-1]) - share) <= 1), None)
+    return next((near for near in ON_THE_WAY if abs(int(near[:-1]) - share) <= 2), None)
 
 
 def over_seeds(rows: Sequence[Row]) -> list[dict[str, str]]:
