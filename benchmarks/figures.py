@@ -14,7 +14,9 @@
 | atlas 9 | paint that is carried along, and focus that was moved |
 
 Clips are those that suites render, of held-out textures. Writes PAPER_figure_N.png to
-docs/images. One thread; the atlas is fitted in a minute or two of the CPU each time.
+docs/images. What stands above the images, figures among it, goes to results/figures.csv and
+results/figures.md, in place of what an earlier run of the same figure left. One thread; the atlas
+is fitted in a minute or two of the CPU each time.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import table
 import torch
+from results_page import commit
 from torch import Tensor
 
 from unblur.atlas import Project
@@ -49,6 +53,7 @@ from unblur.guidance.flow_refocus import load_flow_refocus_s, refocused_flow
 from unblur.metrics import end_point_error, psnr
 from unblur.ops.consistency import consistency
 from unblur.ops.warp import warp
+from unblur.reproduce.origin import cpu
 from unblur.synth import held_out, render
 
 HERE = Path(__file__).parent
@@ -69,6 +74,16 @@ Named = tuple[str, Tensor]
 """An image (3, H, W) or (1, H, W) in [0, 1], and what stands above it."""
 
 
+@dataclass(frozen=True)
+class Figure:
+    """What is drawn, and what is written in it."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 BGR."""
+    words: Sequence[Sequence[str]]
+    """Row by row."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", choices=sorted({paper for paper, _ in FIGURES}))
@@ -83,11 +98,26 @@ def main() -> None:
     cv2.setNumThreads(1)
     path = options.out / f"{options.paper}_figure_{options.number}.png"
     options.out.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), FIGURES[key](), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    figure = FIGURES[key]()
+    cv2.imwrite(str(path), figure.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    keep(f"{options.paper} {options.number}", figure)
     print(path)
 
 
-def cost() -> np.ndarray:
+def keep(name: str, figure: Figure) -> None:
+    """Puts what is written in a figure into the table of all of them."""
+    origin = {"commit": commit(), "CPU": cpu()}
+    rows: list[dict[str, object]] = [*table.earlier("figures", "figure", [name])]
+    rows += [
+        {"figure": name, "row": number, "shown": "; ".join(words), **origin}
+        for number, words in enumerate(figure.words, 1)
+    ]
+    rows.sort(key=lambda row: (str(row["figure"]), int(str(row["row"]))))
+    about = "What stands in the figures, row by row. By `python benchmarks/figures.py PAPER N`."
+    table.write("figures", about, rows, show=False)
+
+
+def cost() -> Figure:
     """PSNR over cost of what is published, beside what was stored of our models."""
     theirs = [(GFLOPS[row.method], row.psnr, row.method) for row in GOPRO if row.method in GFLOPS]
     stored = json.loads((HERE / "results" / "suites" / "motion.json").read_text(encoding="utf-8"))
@@ -98,7 +128,8 @@ def cost() -> np.ndarray:
     ]
     left = scatter("GoPro, as published", "GFLOPs for 256x256", theirs)
     right = scatter("synth-motion, measured", "ms for 256x256, one CPU thread", ours, log=True)
-    return np.concatenate((left, right), 1)
+    words = [f"{name}: {value:.2f} dB" for points in (theirs, ours) for _, value, name in points]
+    return Figure(np.concatenate((left, right), 1), [words])
 
 
 def scatter(
@@ -134,7 +165,7 @@ def grid(page: np.ndarray, x: Axis, y: Axis, bottom: int, right: int) -> None:
         write(page, f"{round(value, 6):g}", (4, at + 4))
 
 
-def alignment() -> np.ndarray:
+def alignment() -> Figure:
     """Neighbours laid over a frame: by flow alone, and those that are sharper weighing more.
 
     The clip and frame are those of `synth-motion` whose neighbours differ most in sharpness.
@@ -190,7 +221,7 @@ def full_flow(frames: Tensor) -> tuple[Tensor, Tensor]:
     return forward[..., :height, :width], backward[..., :height, :width]
 
 
-def flow() -> np.ndarray:
+def flow() -> Figure:
     """Optical flow between frames 3 and 4 of the clips most out of focus, the mean motion off."""
     network, coc, t = load_flow_refocus_s(), load_coc_m(), 3
     clips = [make() for make in focus_clips(Making(held_out(), flow=True), seed=FOCUS_SEED)]
@@ -211,7 +242,7 @@ def flow() -> np.ndarray:
     return sheet(rows)
 
 
-def slices() -> np.ndarray:
+def slices() -> Figure:
     """A frame and, below, one row of it over time: input, focus-m, fitted layers, truth."""
     clip = focus_pull("stream", *SIZE)
     (network,) = models.methods("focus-m", models.Rows(), "cpu")
@@ -231,7 +262,7 @@ def over_time(frames: Tensor, row: int) -> Named:
     return f"row {row} over time", frames[:, :, row].transpose(0, 1).repeat_interleave(3, 1)
 
 
-def arms() -> np.ndarray:
+def arms() -> Figure:
     """What each part of the fit gives, in three frames."""
     clip = focus_pull("stream", *SIZE)
     columns = [
@@ -246,7 +277,7 @@ def arms() -> np.ndarray:
     )
 
 
-def radii() -> np.ndarray:
+def radii() -> Figure:
     """The circle of confusion as a network and fitted layers find it, black = in focus.
 
     White is the largest true radius of the clip.
@@ -268,7 +299,7 @@ def radii() -> np.ndarray:
     return sheet(rows)
 
 
-def limit() -> np.ndarray:
+def limit() -> Figure:
     """The same scene with a pull of focus, and with a focus that stays on the foreground.
 
     A frame and, below, one row of it over time: the pull is seen there.
@@ -303,7 +334,7 @@ def without_pull() -> FocusPull:
     )
 
 
-def edits() -> np.ndarray:
+def edits() -> Figure:
     """Paint on the atlas of the foreground, carried along; focus on one layer, on the other."""
     clip = focus_pull("stream", *SIZE)
     layers = layers_of(fit_frames(clip.blurred, CPU, 2, labels=clip.labels).model)
@@ -335,9 +366,10 @@ def said(name: str, image: Tensor, truth: Tensor) -> str:
     return name if torch.equal(image, truth) else f"{name}, {float(psnr(image, truth)):.2f} dB"
 
 
-def sheet(rows: Sequence[Sequence[Named]]) -> np.ndarray:
-    """Rows of images below each other, names on top of each; BGR uint8."""
-    return np.concatenate([np.concatenate([*map(cell, row)], 1) for row in rows])
+def sheet(rows: Sequence[Sequence[Named]]) -> Figure:
+    """Rows of images below each other, names on top of each."""
+    image = np.concatenate([np.concatenate([*map(cell, row)], 1) for row in rows])
+    return Figure(image, [[name for name, _ in row] for row in rows])
 
 
 def cell(named: Named) -> np.ndarray:
@@ -356,7 +388,7 @@ def write(page: np.ndarray, words: str, at: tuple[int, int], size: float = 0.42)
     cv2.putText(page, words, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-FIGURES: dict[tuple[str, int], Callable[[], np.ndarray]] = {
+FIGURES: dict[tuple[str, int], Callable[[], Figure]] = {
     ("bsstnet", 1): cost,
     ("bsstnet", 6): alignment,
     ("dabit", 7): flow,

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unblur import __version__
 from unblur.cli import main as unblur
 from unblur.evaluation.scores import COLUMNS
 from unblur.reproduce.origin import cpu
@@ -86,15 +87,18 @@ def shortened(value: Any) -> Any:
 
 
 def commit() -> str:
-    """The commit of the sources, and whether they differ from it."""
+    """The commit of the sources and whether they differ from it; outside of a clone the version."""
 
     def git(*words: str) -> str:
         return subprocess.run(
             ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    changed = bool(git("status", "--porcelain", "--untracked-files=no", "src"))
-    return git("rev-parse", "--short=7", "HEAD") + (" with changes" if changed else "")
+    try:
+        changed = bool(git("status", "--porcelain", "--untracked-files=no", "src"))
+        return git("rev-parse", "--short=7", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return f"unblur {__version__}"
 
 
 def store(item: Stored) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import csv
 
 import numpy as np
 import pytest
@@ -14,10 +14,11 @@ from unblur.reproduce.parts import Script
 
 @pytest.fixture(scope="module")
 def figures():
-    spec = importlib.util.spec_from_file_location("figures", parts.SCRIPTS / "figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(parts.SCRIPTS)
+        import figures
+
+        return figures
 
 
 def test_the_script_draws_every_figure_that_is_named_and_no_other(figures):
@@ -46,12 +47,24 @@ def test_a_sheet_holds_its_images_side_by_side(figures):
         torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 8, 10),
         torch.full((1, 8, 10), 0.5),
     )
-    page = figures.sheet([[("a", red), ("b", grey)], [("c", grey), ("d", red)]])
+    figure = figures.sheet([[("a", red), ("b", grey)], [("c", grey), ("d", red)]])
+    assert figure.words == [["a", "b"], ["c", "d"]]
+    page = figure.image
     height, width = 16 + figures.HEAD, 20 + figures.GAP
     assert page.shape == (2 * height, 2 * width, 3)
     assert page[figures.HEAD + 8, 10].tolist() == [0, 0, 255]  # BGR
     assert page[height + figures.HEAD + 8, 10].tolist() == [128] * 3
     assert page[height + figures.HEAD + 8, width + 10].tolist() == [0, 0, 255]
+
+
+def test_what_a_figure_says_takes_the_place_of_what_it_said(figures, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures.table, "RESULTS", tmp_path)
+    page = np.zeros((2, 2, 3), np.uint8)
+    for name, words in (("b 1", "old"), ("a 2", "other"), ("b 1", "24.33 dB")):
+        figures.keep(name, figures.Figure(page, [[words, "truth"]]))
+    with open(tmp_path / "figures.csv", newline="", encoding="utf-8") as file:
+        found = [(row["figure"], row["row"], row["shown"]) for row in csv.DictReader(file)]
+    assert found == [("a 2", "1", "other; truth"), ("b 1", "1", "24.33 dB; truth")]
 
 
 def test_sharper_neighbours_weigh_more(figures):
@@ -61,7 +74,7 @@ def test_sharper_neighbours_weigh_more(figures):
 
 
 def test_the_plot_of_cost_shows_each_method_in_its_colour(figures):
-    page = figures.cost()
+    page = figures.cost().image
     for colour in figures.COLOURS[:3]:
         red, green, blue = bytes.fromhex(colour[1:])
         assert (page == np.array([blue, green, red])).all(-1).sum() > 50
