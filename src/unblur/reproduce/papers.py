@@ -7,6 +7,7 @@ others, Video Defocus Deblurring with Atlas Learning, SIGGRAPH 2024.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from unblur.evaluation.published import DAVIS_PAPER, DVD, GOPRO, Published
@@ -55,6 +56,18 @@ def printed(table: Sequence[Published]) -> tuple[Mapping[str, Any], ...]:
     return tuple({k: v for k, v in row.as_row().items() if k != "source"} for row in table)
 
 
+@dataclass(frozen=True)
+class Arm:
+    """One network of an ablation."""
+
+    what: str
+    """In words."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the network, in place of those that all arms have."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of the recipe, likewise."""
+
+
 BLURRED: Mapping[str, Any] = {
     "layers": (2, 4),
     "static": 0.0,
@@ -99,19 +112,13 @@ MOVING: Mapping[str, Any] = {
         "exposure": (0.6, 1.0),
     },
 }
-PEERS: Mapping[str, Mapping[str, Any]] = {
-    "BSSTNet": {"options": NARROWER},
-    "aligned": {"network": "aligned-narrow"},
-    "NAFNet": {"network": "nafnet-narrow"},
-    "BasicVSR++": {"network": "basicvsrpp-narrow"},
+PEERS: Mapping[str, Arm] = {
+    "BSSTNet": Arm("narrow, both parts", options=NARROWER),
+    "aligned": Arm("the network of `motion-s`, narrower", changes={"network": "aligned-narrow"}),
+    "NAFNet": Arm("sees one frame", changes={"network": "nafnet-narrow"}),
+    "BasicVSR++": Arm("recurrent, both ways in time", changes={"network": "basicvsrpp-narrow"}),
 }
 """Networks of equal cost."""
-PEERS_SAID = (
-    "narrow, both parts",
-    "the network of `motion-s`, narrower",
-    "sees one frame",
-    "recurrent, both ways in time",
-)
 RESTORED: Mapping[str, Any] = {
     **MOVING,
     "options": {},
@@ -126,19 +133,13 @@ RESTORED: Mapping[str, Any] = {
     "average": 0.95,
 }
 """The same scenes, for a network that has learned already and goes on without some of its parts."""
-ALIGNED: Mapping[str, Mapping[str, Any]] = {
-    "whole": {},
-    "no neighbours": {"options": {"neighbours": 0}},
-    "no flow": {"options": {"alignment": "none"}},
-    "no speeds": {"options": {"speeds": False}},
+ALIGNED: Mapping[str, Arm] = {
+    "whole": Arm("all parts"),
+    "no neighbours": Arm("sees one frame", options={"neighbours": 0}),
+    "no flow": Arm("neighbours are not laid over the frame", options={"alignment": "none"}),
+    "no speeds": Arm("is not told how fast pixels move", options={"speeds": False}),
 }
 """Of `motion-s`: what it sees of other frames."""
-ALIGNED_SAID = (
-    "all parts",
-    "sees one frame",
-    "neighbours are not laid over the frame",
-    "is not told how fast pixels move",
-)
 UNFOCUSED: Mapping[str, Any] = {
     **SMALL,
     "batch": 1,
@@ -176,13 +177,10 @@ def arms(
     table: str,
     recipe: str,
     common: Mapping[str, Any],
-    changes: Mapping[str, Mapping[str, Any]],
-    said: Sequence[str],
+    each: Mapping[str, Arm],
     seeds: int = 3,
 ) -> tuple[Train, ...]:
-    """An ablation from scratch: each arm with each seed, on the same clips in the same order.
-
-    `said` is what each arm of `changes` is, in words.
+    """An ablation: each arm with each seed, on the same clips in the same order.
 
     All arms of a seed come first, so that a run that is stopped early has whole comparisons.
     Options of `common` hold for all arms, beside those of each.
@@ -191,19 +189,19 @@ def arms(
     return tuple(
         Train(
             f"{table}-{name}-{seed}",
-            what,
+            arm.what,
             (YAML, TEXTURES),
             recipe=recipe,
             arm=name,
             changes={
                 **common,
                 "seed": seed,
-                **change,
-                "options": {**options, **change.get("options", {})},
+                **arm.changes,
+                "options": {**options, **arm.options},
             },
         )
         for seed in range(seeds)
-        for (name, change), what in zip(changes.items(), said, strict=True)
+        for name, arm in each.items()
     )
 
 
@@ -288,12 +286,11 @@ BSSTNET = (
             "bsstnet-narrow",
             MOVING,
             {
-                "both": {},
-                "BSST": {"options": NO_PROPAGATION},
-                "BBFP": {"options": NO_TOKENS},
-                "neither": {"options": {**NO_PROPAGATION, **NO_TOKENS}},
+                "both": Arm("both parts"),
+                "BSST": Arm("without propagation", options=NO_PROPAGATION),
+                "BBFP": Arm("without the sparse transformer", options=NO_TOKENS),
+                "neither": Arm("without both", options={**NO_PROPAGATION, **NO_TOKENS}),
             },
-            ("both parts", "without propagation", "without the sparse transformer", "without both"),
         ),
         rows(
             "arm PSNR SSIM",
@@ -312,17 +309,16 @@ BSSTNET = (
             "bsstnet-narrow",
             MOVING,
             {
-                "BFA": {"options": {"alignment": "paper"}},
-                "BFA as released": {"options": {"alignment": "official"}},
-                "SFFA": {"options": {"alignment": "flow"}},
-                "none": {"options": {"alignment": "none"}},
+                "BFA": Arm(
+                    "aligned by flow and blur, as in the paper", options={"alignment": "paper"}
+                ),
+                "BFA as released": Arm(
+                    "aligned by flow and blur, as in the released code",
+                    options={"alignment": "official"},
+                ),
+                "SFFA": Arm("aligned by flow alone", options={"alignment": "flow"}),
+                "none": Arm("not aligned", options={"alignment": "none"}),
             },
-            (
-                "aligned by flow and blur, as in the paper",
-                "aligned by flow and blur, as in the released code",
-                "aligned by flow alone",
-                "not aligned",
-            ),
         ),
         rows("arm PSNR SSIM", ("SFFA", 34.82, 0.9696), ("BFA", 34.95, 0.9703)),
         NARROW,
@@ -335,17 +331,19 @@ BSSTNET = (
             "bsstnet-narrow",
             MOVING,
             {
-                "top 50": {"options": {"selection": "paper", "keep": 0.5}},
-                "top 25": {"options": {"selection": "paper", "keep": 0.25}},
-                "random 50": {"options": {"selection": "random", "keep": 0.5}},
-                "all": {"options": {"selection": "dense"}},
+                "top 50": Arm(
+                    "the most blurred half of the tokens",
+                    options={"selection": "paper", "keep": 0.5},
+                ),
+                "top 25": Arm(
+                    "the most blurred quarter of the tokens",
+                    options={"selection": "paper", "keep": 0.25},
+                ),
+                "random 50": Arm(
+                    "a random half of the tokens", options={"selection": "random", "keep": 0.5}
+                ),
+                "all": Arm("all tokens", options={"selection": "dense"}),
             },
-            (
-                "the most blurred half of the tokens",
-                "the most blurred quarter of the tokens",
-                "a random half of the tokens",
-                "all tokens",
-            ),
         ),
         rows(
             "arm PSNR SSIM GFLOPs",
@@ -359,7 +357,7 @@ BSSTNET = (
     Part(
         "peers",
         "networks of other papers that cost as much, trained alike",
-        arms("peers", "bsstnet-narrow", {**MOVING, "options": {}}, PEERS, PEERS_SAID),
+        arms("peers", "bsstnet-narrow", {**MOVING, "options": {}}, PEERS),
         note=(
             "Narrow networks of about 2.2 GMAC for a frame of 256x256, optical flow not counted, "
             "from random weights, on the same clips in the same order. NAFNet sees one frame; "
@@ -369,7 +367,7 @@ BSSTNET = (
     Part(
         "aligned",
         "the network of `motion-s` without some of its parts",
-        arms("aligned", "motion-s", RESTORED, ALIGNED, ALIGNED_SAID),
+        arms("aligned", "motion-s", RESTORED, ALIGNED),
         note=(
             "Each arm goes on from `motion-s` as it ships, so that gains hold what it had learned "
             "before: without neighbours, with neighbours that are not laid over the frame, and "
@@ -426,27 +424,27 @@ DABIT = (
                 "dabit-narrow",
                 {**UNFOCUSED, "flow": "dis", "options": NARROWER_DABIT},
                 {
-                    "whole": {},
-                    "V1": {"options": {"blur": "none"}},
-                    "V2": {"options": {"propagation": False}},
-                    "V3": {"options": {"blur": "none", "propagation": False}},
-                    "refocused flow": {"flow": "refocused"},
-                    "no depth": {"options": {"depth": "none"}},
-                    "pixels moved": {"options": {"pixels": "released"}},
-                    "references": {**NINE, "references": 4},
-                    "no references": NINE,
+                    "whole": Arm("all parts"),
+                    "V1": Arm("without a blur map", options={"blur": "none"}),
+                    "V2": Arm("without propagation", options={"propagation": False}),
+                    "V3": Arm("without both", options={"blur": "none", "propagation": False}),
+                    "refocused flow": Arm(
+                        "optical flow by DIS, corrected by `flow-refocus-s`",
+                        changes={"flow": "refocused"},
+                    ),
+                    "no depth": Arm("without depth", options={"depth": "none"}),
+                    "pixels moved": Arm(
+                        "blurred pixels replaced by sharp ones of other frames",
+                        options={"pixels": "released"},
+                    ),
+                    "references": Arm(
+                        "of 9 frames 5 are restored, the others looked at",
+                        changes={**NINE, "references": 4},
+                    ),
+                    "no references": Arm(
+                        "of 9 frames 5 are restored, the others not seen", changes=NINE
+                    ),
                 },
-                (
-                    "all parts",
-                    "without a blur map",
-                    "without propagation",
-                    "without both",
-                    "optical flow by DIS, corrected by `flow-refocus-s`",
-                    "without depth",
-                    "blurred pixels replaced by sharp ones of other frames",
-                    "of 9 frames 5 are restored, the others looked at",
-                    "of 9 frames 5 are restored, the others not seen",
-                ),
             ),
         ),
         printed(DAVIS_PAPER),

@@ -278,8 +278,9 @@ class Work:
             "steps": last.step,
             "CPU minutes": found.minutes,
             **{
-                f"gain at {point.step / found.steps:.0%}": point.metrics["gain"]
+                f"gain at {quarter:.0%}": point.metrics["gain"]
                 for point in curve[:-1]
+                if 0 < (quarter := round(LOOKS * point.step / found.steps) / LOOKS) < 1
             },
             **origin(self.device),
         }
