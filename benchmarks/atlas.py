@@ -89,7 +89,7 @@ GAUSSIAN = "kernel: Gaussian"
 SAME = ", same time"
 """Rows of this name may take the seconds of `full`."""
 ONE, ALONE = "stream", ROWS[5:]
-"""The clip that these rows are made of; all others are made of every clip."""
+"""The clip that these rows are made of, if no other is named; all others are made of every clip."""
 FIELDS = (
     "clip", "row", "psnr", "out of focus", "ssim", "flip", "tpsnr pq", "tpsnr diff", "reblurred",
     "reblurred ssim", "steps", "seconds",
@@ -120,7 +120,10 @@ def main() -> None:
     path = RESULTS / f"atlas{suffix}.csv"
     done = read(path)
     names = [options.filmed[0].name] if options.filmed else list(CLIPS)
-    wanted = [(name, row) for row in ROWS for name in names if name == ONE or row not in ALONE]
+    asked = options.only and options.clip
+    wanted = [
+        (name, row) for row in ROWS for name in names if asked or name == ONE or row not in ALONE
+    ]
     for name, row in wanted:
         if options.only and row != options.only:
             continue
