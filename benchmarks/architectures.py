@@ -38,6 +38,7 @@ from unblur.training import recipe as recipes
 from unblur.training.batches import Batch, Source
 from unblur.training.deblur_task import Deblur, TrainAligned
 from unblur.training.loop import Run
+from unblur.training.peers_task import giving_back
 from unblur.training.recipe import Recipe
 from unblur.training.source import open_source
 from unblur.training.tasks import open_task
@@ -79,14 +80,11 @@ class TrainRecurrent(Deblur):
         return network(batch.blurred)[:, outputs]
 
 
-class TrainAlignedAnew(TrainAligned):
+class TrainAnew(TrainAligned):
     """The shipped network with random weights, and its last layer at zero."""
 
     def network(self) -> nn.Module:
-        net = super().network()
-        for kind in ("weight", "bias"):
-            nn.init.zeros_(net.get_parameter(f"body.sam.0.picture.{kind}"))
-        return net
+        return giving_back(super().network())
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ ROWS: Mapping[str, Row] = {
     "bsstnet": Row("BSSTNet, narrow", open_task, BSSTNET, 5),
     "aligned": Row("`motion-s`, from `maxim-stage1`", open_task),
     "recurrent": Row("plain recurrent network", TrainRecurrent, ALL_FRAMES, 5),
-    "aligned-anew": Row("`motion-s` from scratch", TrainAlignedAnew, ONE_FRAME),
+    "aligned-anew": Row("`motion-s` from scratch", TrainAnew, ONE_FRAME),
     "aligned-one": Row(
         "`motion-s` without neighbours, from `maxim-stage1`",
         open_task,

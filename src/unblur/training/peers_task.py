@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,15 +17,24 @@ ALIGNED = aligned.AlignedConfig(width=16, tiles=(4, 8, 4))
 """Narrow enough to cost what the arms of BSSTNet's tables do."""
 
 
-class TrainNAFNet(Deblur):
-    """NAFNet, one frame at a time; all frames of a clip are learned from."""
+class TrainPeer(Deblur):
+    """A network that its config alone makes; `options` are its fields."""
+
+    net: type[nn.Module]
+    preset: Any
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device, NAFNetConfig())
+        super().__init__(recipe, device, self.preset)
 
     def network(self) -> nn.Module:
-        """With `options` as its config."""
-        return NAFNet(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """With random weights."""
+        return self.net(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class TrainNAFNet(TrainPeer):
+    """NAFNet, one frame at a time; all frames of a clip are learned from."""
+
+    net, preset = NAFNet, NAFNetConfig()
 
     def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
         """Each frame by itself."""
@@ -31,17 +42,11 @@ class TrainNAFNet(Deblur):
         return network(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
-class TrainBasicVSRPP(Deblur):
+class TrainBasicVSRPP(TrainPeer):
     """BasicVSR++, all frames of a clip at once."""
 
+    net, preset = BasicVSRPP, BasicVSRPPConfig()
     needs_flow = True
-
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device, BasicVSRPPConfig())
-
-    def network(self) -> nn.Module:
-        """With `options` as its config."""
-        return BasicVSRPP(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def apply(self, network: nn.Module, batch: Batch, outputs: list[int]) -> Tensor:
         """All frames at once; those requested are kept."""
@@ -59,11 +64,15 @@ class TrainAlignedAnew(TrainAligned):
 
     def network(self) -> nn.Module:
         """With `options` on top of `ALIGNED`."""
-        net = super().network()
-        for kind in ("weight", "bias"):
-            nn.init.zeros_(net.get_parameter(f"body.sam.0.picture.{kind}"))
-        return net
+        return giving_back(super().network())
 
     def trained_on(self, frames: int, seed: int) -> list[int]:
         """All of them."""
         return list(range(frames))
+
+
+def giving_back(net: nn.Module) -> nn.Module:
+    """An aligned network with its last layer at zero, so that it gives back its input."""
+    for kind in ("weight", "bias"):
+        nn.init.zeros_(net.get_parameter(f"body.sam.0.picture.{kind}"))
+    return net
