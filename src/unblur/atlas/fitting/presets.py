@@ -61,7 +61,8 @@ class FitConfig:
     """Pixels a step."""
     alpha_rate: float = 0.1
     radius_rate: float = 0.04
-    network_rate: float = 4e-3
+    network_rate: float = 2e-3
+    """At twice that the network that makes atlases went black on one clip of three."""
     reconstruction: float = 1.0
     flow: float = 0.01
     """Per pixel of disagreement."""
