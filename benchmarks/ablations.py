@@ -3,28 +3,39 @@
     unblur reproduce bsstnet --table 5 --textures BANK --arm-minutes 5 --minutes M --out DIR
     python benchmarks/ablations.py bsstnet DIR --arm-minutes 5
 
+    python benchmarks/ablations.py                        # the tables of docs/papers.md alone
+
 Arms that are done go to results/ablations.csv, each in place of that of the same paper, table,
-minutes, name and seed, and all of them to results/ablations.md: means over seeds, how far seeds lie
-apart, and what an arm had gained after a quarter, a half and three quarters of its steps. That is
-on the way, while the rate is still high: a run of so many minutes ends higher. `trained` is what
-the report says, version, CPU and date, or the commit of `--commit` in place of the version. Older
-reports do not say it: there it is `--commit`, or the one that is checked out, and this CPU.
+minutes, name and seed, and all of them to results/ablations.md and docs/papers.md: means over
+seeds, how far seeds lie apart, and what an arm had gained after a quarter, a half and three
+quarters of its steps. That is on the way, while the rate is still high: a run of so many minutes
+ends higher. `trained` is what the report says, version, CPU and date, or the commit of `--commit`
+in place of the version. Older reports do not say it: there it is `--commit`, or the one that is
+checked out, and this CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import table
 from results_page import commit as checked_out
 
+from unblur.reproduce import PAPERS
 from unblur.reproduce.origin import TRAINED, cpu
+from unblur.reproduce.parts import Train
 
 ON_THE_WAY = ("25%", "50%", "75%")
 CSV = table.RESULTS / "ablations.csv"
+PAGE = Path(__file__).parents[1] / "docs" / "papers.md"
+PLACE = re.compile(
+    r"(<!-- arms of (\w+), ([\w ]+), ([\d.]+) minutes: begin -->).*?(<!-- arms: end -->)", re.DOTALL
+)
+"""Where a table of arms stands in the page: its paper, part and minutes."""
 ABOUT = (
     "Narrow networks from scratch (`aligned`: that of `motion-s`, from its weights), each arm as "
     "many steps as fit into so many minutes of one thread of the CPU; 6 held-out clips of 256x256. "
@@ -39,14 +50,61 @@ Row = Mapping[str, str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paper", choices=["bsstnet", "dabit"])
-    parser.add_argument("folder", type=Path, help="what `unblur reproduce` was given as --out")
-    parser.add_argument("--arm-minutes", type=float, required=True, help="of each arm")
+    parser.add_argument("paper", choices=["bsstnet", "dabit"], nargs="?")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="what `unblur reproduce` was given as --out"
+    )
+    parser.add_argument("--arm-minutes", type=float, help="of each arm")
     parser.add_argument("--commit", help="that trained (default: what the report says)")
     options = parser.parse_args()
-    found = measured(options.paper, options.folder, f"{options.arm_minutes:g}", options.commit)
-    rows = sorted(merged(read(CSV), found), key=lambda row: (*key(row)[:2], float(row["minutes"])))
-    table.write("ablations", ABOUT, rows, over_seeds(rows))
+    rows = read(CSV)
+    if options.paper is not None:
+        if options.folder is None or options.arm_minutes is None:
+            parser.error("name a folder and --arm-minutes, too")
+        minutes = f"{options.arm_minutes:g}"
+        rows = merged(rows, measured(options.paper, options.folder, minutes, options.commit))
+        rows.sort(key=lambda row: (*key(row)[:2], float(row["minutes"])))
+        table.write("ablations", ABOUT, rows, over_seeds(rows))
+    PAGE.write_text(on_page(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+def on_page(text: str, rows: Sequence[Row]) -> str:
+    """The page with its tables of arms made anew."""
+
+    def made(place: re.Match[str]) -> str:
+        begin, paper, part, minutes, end = place.groups()
+        arms: dict[str, list[Row]] = {}
+        for row in rows:
+            if key(row) == (paper, part, minutes):
+                arms.setdefault(row["arm"], []).append(row)
+        lines = [of_arm(arm, what_is(paper, part, arm), seeds) for arm, seeds in arms.items()]
+        head = "| arm | what | steps | mean gain, dB | seeds | after a quarter, half, three |"
+        return "\n".join([begin, "", head, "|---|---|---|---|---|---|", *lines, "", end])
+
+    return PLACE.sub(made, text)
+
+
+def of_arm(arm: str, what: str, rows: Sequence[Row]) -> str:
+    """A line of the page: an arm over its seeds."""
+    gains = [float(row["gain"]) for row in rows]
+    way = [on_the_way(rows, share) for share in ON_THE_WAY]
+    cells = [arm, what, rows[0]["steps"], f"**{plain(mean(gains))}**"]
+    cells += [
+        ", ".join(plain(f"{gain:.3f}") for gain in gains),
+        ", ".join(map(plain, filter(None, way))),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def plain(number: str) -> str:
+    """Without the zero before the point, as pages write it."""
+    return re.sub(r"^(-?)0\.", r"\1.", number)
+
+
+def what_is(paper: str, part: str, arm: str) -> str:
+    """An arm in words."""
+    steps = [step for one in PAPERS[paper] if one.name == part for step in one.steps]
+    return next((x.what for x in steps if isinstance(x, Train) and x.arm == arm), "")
 
 
 def merged(stored: Sequence[Row], found: Sequence[Row]) -> list[Row]:
@@ -105,10 +163,7 @@ def over_seeds(rows: Sequence[Row]) -> list[dict[str, str]]:
     shown = []
     for (paper, part, minutes, arm), seeds in arms.items():
         gains = [float(row["gain"]) for row in seeds]
-        way = {
-            share: mean([float(row[f"at {share}"]) for row in seeds if row.get(f"at {share}")])
-            for share in ON_THE_WAY
-        }
+        way = {share: on_the_way(seeds, share) for share in ON_THE_WAY}
         shown.append(
             {
                 "paper": paper,
@@ -124,6 +179,11 @@ def over_seeds(rows: Sequence[Row]) -> list[dict[str, str]]:
             }
         )
     return shown
+
+
+def on_the_way(rows: Sequence[Row], share: str) -> str:
+    """Mean gain after a part of the steps, where it is known."""
+    return mean([float(row[f"at {share}"]) for row in rows if row.get(f"at {share}")])
 
 
 def mean(values: Sequence[float]) -> str:

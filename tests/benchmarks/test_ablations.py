@@ -16,6 +16,7 @@ from unblur.reproduce.page import as_csv
 from unblur.reproduce.parts import Known, Part, State, Train
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PLACE = "<!-- arms of bsstnet, table 5, 3 minutes: begin -->\n<!-- arms: end -->"
 MADE = {"trained": "2026-02-03", "trained on": "A CPU", "trained by": "unblur 9.9"}
 
 
@@ -27,6 +28,8 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setattr(module.table, "RESULTS", tmp_path)
     monkeypatch.setattr(module, "CSV", tmp_path / "ablations.csv")
     monkeypatch.setattr(module, "checked_out", lambda: "abcdefg")
+    (tmp_path / "papers.md").write_text(f"Before\n\n{PLACE}\n\nafter\n")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "papers.md")
     (tmp_path / "ablations.csv").write_text(
         "paper,part,minutes,arm,seed,steps,gain,at 25%,trained\n"
         'bsstnet,table 5,3,both,0,90,0.1000,0.0500,"1111111, A"\n'
@@ -72,6 +75,11 @@ def test_rows_of_other_arms_and_seeds_stay(script: ModuleType, tmp_path: Path) -
         ("5", "both", "0"): "0.5000",
     }
     assert rows["3", "both", "1"]["at 25%"] == "0.1000"
+    page = (tmp_path / "papers.md").read_text()
+    assert "| both | both parts | 90 | **.150** | .100, .200 | .075 |" in page
+    assert "| BSST | without propagation | 90 | **.400** | .400 |  |" in page
+    assert page.startswith("Before\n\n<!-- arms of bsstnet")
+    assert page.endswith("<!-- arms: end -->\n\nafter\n")
     page = (tmp_path / "ablations.md").read_text()
     assert "| both | 90 | 2 | 0.150 | 0.100 | 0.075 |" in page
     assert "| 1111111, A; unblur 9.9, A CPU, 2026-02-03 |" in page
@@ -93,4 +101,14 @@ def test_arms_that_are_not_done_are_not_stored(script: ModuleType, tmp_path: Pat
     assert (
         set(store(script, reported(tmp_path / "out", row_of("none", 0, 0.6), state="begun")))
         == before
+    )
+
+
+def test_the_page_of_the_papers_shows_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    ablations = importlib.import_module("ablations")
+    page = ablations.PAGE.read_text(encoding="utf-8")
+    assert len(ablations.PLACE.findall(page)) >= 4
+    assert ablations.on_page(page, ablations.read(ablations.CSV)) == page, (
+        "python benchmarks/ablations.py"
     )
