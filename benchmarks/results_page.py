@@ -1,10 +1,11 @@
-"""The tables of docs/results.md that are made from stored results, and the storing of them.
+"""The tables of pages that are made from stored results, and the storing of them.
 
     python benchmarks/results_page.py                     # writes the tables from what is stored
     python benchmarks/results_page.py --run NAME synth-motion --model motion-m
     python benchmarks/results_page.py --again NAME        # the same command: are the digits equal?
     python benchmarks/results_page.py --again NAME --clips 2   # the same of its first clips alone
 
+Tables are those of all rows in docs/results.md, and those of results_tables.py in several pages.
 `--run` measures as `unblur evaluate` does and stores results/suites/NAME.json: means and rows, with
 the command, the commit, the CPU, the load of the machine before and the date. Paths become
 the names of their folders. `--again` measures anew and compares, time aside; it ends with 1 where
@@ -24,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from results_tables import PAGES, with_tables
+
 from unblur import __version__
 from unblur.cli import main as unblur
 from unblur.evaluation.scores import COLUMNS
@@ -36,6 +39,8 @@ BEGIN = "<!-- made by benchmarks/results_page.py: begin -->"
 END = "<!-- made by benchmarks/results_page.py: end -->"
 SHOWN = ("psnr", "gain", "ssim", "tof", "detail", "sharpness", "mesh", "worse", "seconds")
 DIGITS = 9
+MAP_DIGITS = 3
+"""After the point, of flow and circles of confusion."""
 KEPT = ("suite", "version", "facts", "left_out", "means", "rows", "clips", "parameters")
 
 Stored = Mapping[str, Any]
@@ -114,13 +119,18 @@ def all_stored() -> list[dict[str, Any]]:
 
 
 def tables(items: Sequence[Stored]) -> str:
-    """Two tables: figures, and where each row of them is from."""
+    """Figures of restored frames, those of maps suite by suite, and where each row is from."""
+    frames = [item for item in items if "psnr" in item["result"]["means"][0]]
     head = ["row", "suite", "method", *(COLUMNS[name][0] for name in SHOWN)]
     lines = [head, ["---", "---", "---", *["---:"] * len(SHOWN)]]
-    for item in items:
+    for item in frames:
         suite = suite_of(item)
         for row in item["result"]["means"]:
             lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
+    maps: dict[str, list[Stored]] = {}
+    for item in items:
+        if item not in frames:
+            maps.setdefault(item["result"]["suite"], []).append(item)
     sources = [
         ["row", "command", "commit", "CPU", "load", "date"],
         ["---"] * 6,
@@ -130,7 +140,18 @@ def tables(items: Sequence[Stored]) -> str:
         sources.append(
             [item["name"], f"`{item['command']}`", item["commit"], item["cpu"], load, item["date"]]
         )
-    return "\n\n".join(joined(part) for part in (lines, sources))
+    return "\n\n".join(joined(part) for part in (lines, *map(of_maps, maps.values()), sources))
+
+
+def of_maps(items: Sequence[Stored]) -> list[list[str]]:
+    """A table of what guides: flow, or the circle of confusion."""
+    rows = [(item, row) for item in items for row in item["result"]["means"]]
+    names = [name for name in rows[0][1] if name not in ("clip", "method")]
+    lines = [["row", "suite", "method", *names], ["---"] * 3 + ["---:"] * len(names)]
+    for item, row in rows:
+        cells = ["" if row.get(n) is None else f"{row[n]:.{MAP_DIGITS}f}" for n in names]
+        lines.append([item["name"], suite_of(item), f"`{row['method']}`", *cells])
+    return lines
 
 
 def suite_of(item: Stored) -> str:
@@ -162,6 +183,15 @@ def page(text: str, items: Sequence[Stored]) -> str:
     return f"{before}{BEGIN}\n\n{tables(items)}\n\n{END}{after}"
 
 
+def pages(items: Sequence[Stored]) -> dict[Path, str]:
+    """All pages with tables of stored figures, these made anew."""
+    found = {
+        path: with_tables(path.read_text(encoding="utf-8"), some, items)
+        for path, some in PAGES.items()
+    }
+    return found | {PAGE: page(found[PAGE], items)}
+
+
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], clips: int | None = None
 ) -> list[str]:
@@ -180,13 +210,14 @@ def differences(
         if row["clip"] not in names:
             continue
         other = anew.get((row["clip"], row["method"]))
-        for name, (heading, decimals) in COLUMNS.items():
-            if name == "seconds" or row.get(name) is None:
+        for name, old_value in row.items():
+            if name in ("clip", "method", "seconds") or old_value is None:
                 continue
+            heading, decimals = COLUMNS.get(name, (name, MAP_DIGITS))
             value = None if other is None else other.get(name)
-            if value is None or abs(value - row[name]) > 10.0**-decimals:
+            if value is None or abs(value - old_value) > 10.0**-decimals:
                 where = row["method"] if clips is None else f"clip {row['clip']}, {row['method']}"
-                found.append(f"{where}: {heading} was {row[name]}, is {value}")
+                found.append(f"{where}: {heading} was {old_value}, is {value}")
     return found
 
 
@@ -205,7 +236,8 @@ def main() -> int:
         different = differences(item["result"], measured(words), chosen.clips)
         print("\n".join(different) or "the same digits")
         return 1 if different else 0
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), all_stored()), encoding="utf-8")
+    for path, text in pages(all_stored()).items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""docs/results.md says what the stored results say, and nothing of the machine they lay on."""
+"""Pages say what the stored results say, and nothing of the machine they lay on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import results_page  # noqa: E402
+import results_tables  # noqa: E402
 
-TEXT = results_page.PAGE.read_text(encoding="utf-8")
 
-
-def test_the_page_is_what_is_stored():
-    remedy = "python benchmarks/results_page.py"
-    assert results_page.page(TEXT, results_page.all_stored()) == TEXT, remedy
+def test_pages_are_what_is_stored():
+    for path, text in results_page.pages(results_page.all_stored()).items():
+        assert path.read_text(encoding="utf-8") == text, "python benchmarks/results_page.py"
 
 
 @pytest.mark.parametrize("item", results_page.all_stored(), ids=lambda item: item["name"])
@@ -31,44 +30,46 @@ def test_every_row_can_be_made_again_by_what_it_says(item):
     assert not re.findall(r"\"/\w+", str(item).replace("'", '"'))
 
 
-def test_the_table_of_footage_has_the_stored_figures():
-    stored = {item["name"]: item["result"]["means"][-1] for item in results_page.all_stored()}
-    rows = {line.split("|")[1].strip(): line for line in TEXT.splitlines() if line.startswith("|")}
-    for start, name in (
-        ("`synth-motion`, clean", "motion"),
-        ("crf 29", "motion-crf29"),
-        ("GoPro, 11 pairs", "gopro-pairs"),
-        ("`synth-focus`, clean", "focus"),
-    ):
-        row = next(line for head, line in rows.items() if head.startswith(start))
-        assert f"**{stored[name]['gain']:.2f}**" in row, name
+def test_a_figure_is_put_in_place_of_what_names_it():
+    rows = [
+        {"clip": clip, "method": "sharper", "gain": gain}
+        for clip, gain in (("seen_1", 3.0), ("new_1", 0.5), ("new_2", -0.75))
+    ]
+    means = [{"clip": "mean", "method": "sharper", "gain": 0.9166, "tof": 0.6634, "worse": 6.25}]
+    items = [{"name": "suite", "result": {"means": means, "rows": rows}}]
+    table = (
+        "| {suite/sharper/gain}; {suite/sharper/gain without seen} | {suite/sharper/tof} | "
+        "{suite/sharper/worse} | {focus_cases, motion, in focus/focus-m/kept, dB} |\n"
+    )
+    assert results_tables.filled(table, items) == "| .92; -.12 | .663 | 6 | 40.7 |"
+    with pytest.raises(KeyError):
+        results_tables.filled("{suite/other/gain}", items)
 
 
-def test_the_table_of_motion_m_has_the_stored_figures():
-    means = {
-        (item["name"], row["method"]): row
-        for item in results_page.all_stored()
-        for row in item["result"]["means"]
-    }
-    text = (results_page.ROOT / "docs" / "bsstnet.md").read_text(encoding="utf-8")
-    table = text[text.index("| suite | input | `motion-m` |") : text.index("With [fusion]")]
-    rows = {line.split("|")[1].strip(): line for line in table.strip().splitlines()}
-    motion, real = means["motion", "motion-m"], means["real-5", "motion-m"]
-    for name, start in (("motion", "`synth-motion`, dB gained"), ("joint", "`synth-joint`")):
-        small = means["motion-s" if name == "motion" else name, "motion-s"]
-        shown = f"**{means[name, 'motion-m']['gain']:.2f}** | {small['gain']:.2f} |"
-        assert shown in rows[start], start
-    for start, row, column in (
-        ("its sharpest quarter", motion, "sharpest_quarter"),
-        ("`real-average`, 5 frames", real, "gain"),
-    ):
-        assert f"**{row[column]:.2f}**" in rows[start], start
-    for start, row in (
-        ("detail, sharpness (1 is right)", motion),
-        ("detail, sharpness there", real),
-    ):
-        shown = f"**{row['detail']:.3f}, {row['sharpness']:.3f}**".replace("0.", ".")
-        assert shown in rows[start], start
+@pytest.mark.parametrize(
+    ("value", "column", "shown"),
+    [
+        (-0.004, "gain", ".00"),
+        (-0.7, "gain", "-.70"),
+        (23.74, "psnr", "23.74"),
+        (2.6, "rmse", "2.60"),
+    ],
+)
+def test_figures_have_no_zero_before_the_point(value, column, shown):
+    assert results_tables.written(value, column) == shown
+
+
+def test_a_page_without_the_lines_of_its_table_is_refused():
+    with pytest.raises(SystemExit, match="table motion: begin"):
+        results_tables.with_tables("# Page\n", {"motion": "| a |"}, [])
+
+
+def test_a_difference_in_what_guides_is_found():
+    old = {"means": [{"clip": "mean", "method": "flow-s", "mean": 0.82, "0 to 1": None}]}
+    new = copy.deepcopy(old)
+    assert results_page.differences(old, new) == []
+    new["means"][0]["mean"] = 0.83
+    assert results_page.differences(old, new) == ["flow-s: mean was 0.82, is 0.83"]
 
 
 def test_a_difference_is_found_and_time_is_none():

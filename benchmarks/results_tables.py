@@ -1,0 +1,217 @@
+"""Tables of pages and model cards whose figures are stored, with `{row/method/column}` for each.
+
+`results_page.py` puts them between `<!-- table NAME: begin -->` and `<!-- table NAME: end -->` of
+the page, figures in place of the braces. `row` is a stored row of docs/results.md, or `focus_cases,
+CASE` of results/focus_cases.csv. `{gopro-pairs/motion-m/gain without gopr0477}` is the mean over
+the clips whose names do not begin so.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unblur.evaluation.scores import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT / "benchmarks" / "results" / "focus_cases.csv"
+FIGURE = re.compile(r"\{([^/{}]+)/([^/{}]+)/([^/{}]+?)(?: without (\w+))?\}")
+OTHER_DECIMALS = {"mean": 3, "rmse": 2, "gain, dB": 2, "kept, dB": 1}
+"""Of columns that are not those of restored frames."""
+
+FOOTAGE = """
+| what | input | gain | tOF, input's | % worse | mesh, input's |
+|---|---|---|---|---|---|
+| `synth-motion`, clean, `motion-m` | {motion/input/psnr} | **{motion/motion-m/gain}** | {motion/motion-m/tof}, {motion/input/tof} | {motion/motion-m/worse} | {motion/motion-m/mesh}, {motion/input/mesh} |
+| crf 23 | {motion-crf23/input/psnr} | **{motion-crf23/motion-m/gain}** | {motion-crf23/motion-m/tof}, {motion-crf23/input/tof} | {motion-crf23/motion-m/worse} | {motion-crf23/motion-m/mesh}, {motion-crf23/input/mesh} |
+| crf 29 | {motion-crf29/input/psnr} | **{motion-crf29/motion-m/gain}** | {motion-crf29/motion-m/tof}, {motion-crf29/input/tof} | {motion-crf29/motion-m/worse} | {motion-crf29/motion-m/mesh}, {motion-crf29/input/mesh} |
+| GoPro, 11 pairs of one frame, `motion-m`; seven that no training saw | {gopro-pairs/input/psnr} | **{gopro-pairs/motion-m/gain}**; {gopro-pairs/motion-m/gain without gopr0477_11_00_f1} | | {gopro-pairs/motion-m/worse} | {gopro-pairs/motion-m/mesh}, {gopro-pairs/input/mesh} |
+| DAVIS, means of five real frames, `motion-m` | {real-5/input/psnr} | **{real-5/motion-m/gain}** | | {real-5/motion-m/worse} | {real-5/motion-m/mesh}, {real-5/input/mesh} |
+| `synth-focus`, clean, `focus-m` | {focus/input/psnr} | **{focus/focus-m/gain}** | {focus/focus-m/tof}, {focus/input/tof} | {focus/focus-m/worse} | {focus/focus-m/mesh}, {focus/input/mesh} |
+| crf 23 | {focus-crf23/input/psnr} | **{focus-crf23/focus-m/gain}** | {focus-crf23/focus-m/tof}, {focus-crf23/input/tof} | {focus-crf23/focus-m/worse} | {focus-crf23/focus-m/mesh}, {focus-crf23/input/mesh} |
+| crf 29 | {focus-crf29/input/psnr} | **{focus-crf29/focus-m/gain}** | {focus-crf29/focus-m/tof}, {focus-crf29/input/tof} | {focus-crf29/focus-m/worse} | {focus-crf29/focus-m/mesh}, {focus-crf29/input/mesh} |
+"""
+
+MOTION = """
+| what | input | `motion-m` | `motion-s` | `maxim-stage1` | Wiener, true blur |
+|---|---|---|---|---|---|
+| `synth-motion`, clean | {motion/input/psnr} | **{motion/motion-m/gain}** | {motion-s/motion-s/gain} | | {motion/wiener/gain} |
+| its sharpest quarter | | **{motion/motion-m/sharpest_quarter}** | {motion-s/motion-s/sharpest_quarter} | | {motion/wiener/sharpest_quarter} |
+| detail, sharpness (1 is right) | {motion/input/detail}, {motion/input/sharpness} | **{motion/motion-m/detail}, {motion/motion-m/sharpness}** | {motion-s/motion-s/detail}, {motion-s/motion-s/sharpness} | | {motion/wiener/detail}, {motion/wiener/sharpness} |
+| flicker: tOF, px | {motion/input/tof} | **{motion/motion-m/tof}** | {motion-s/motion-s/tof} | | {motion/wiener/tof} |
+| crf 23 | {motion-crf23/input/psnr} | **{motion-crf23/motion-m/gain}** | {motion-s-crf23/motion-s/gain} | | {motion-crf23/wiener/gain} |
+| crf 29 | {motion-crf29/input/psnr} | **{motion-crf29/motion-m/gain}** | {motion-s-crf29/motion-s/gain} | | {motion-crf29/wiener/gain} |
+| its first four clips, clean | {maxim-motion/input/psnr} | **{maxim-motion/motion-m/gain}** | | {maxim-motion/maxim-stage1/gain} | {maxim-motion/wiener/gain} |
+| crf 23 | {maxim-motion-crf23/input/psnr} | **{maxim-motion-crf23/motion-m/gain}** | | {maxim-motion-crf23/maxim-stage1/gain} | {maxim-motion-crf23/wiener/gain} |
+| `synth-joint`: motion and focus | {joint/input/psnr} | **{joint/motion-m/gain}** | {joint/motion-s/gain} | | {joint/wiener/gain} |
+| `real-average`, five real frames | {real-5/input/psnr} | **{real-5/motion-m/gain}** | {real-5/motion-s/gain} | {real-5/maxim-stage1/gain} | |
+| detail, sharpness there | {real-5/input/detail}, {real-5/input/sharpness} | **{real-5/motion-m/detail}, {real-5/motion-m/sharpness}** | {real-5/motion-s/detail}, {real-5/motion-s/sharpness} | {real-5/maxim-stage1/detail}, {real-5/maxim-stage1/sharpness} | |
+"""
+
+FOCUS = """
+| what | input | `focus-m` | given the true radius | `focus-s` | given the true radius | `motion-s` |
+|---|---|---|---|---|---|---|
+| `synth-focus`, clean | {focus/input/psnr} | **{focus/focus-m/gain}** | | {focus-others/focus-s/gain} | | {focus-others/motion-s/gain} |
+| frames that are blurred | | **{focus/focus-m/other_frames}** | | {focus-others/focus-s/other_frames} | | {focus-others/motion-s/other_frames} |
+| sharpest quarter | | **{focus/focus-m/sharpest_quarter}** | | {focus-others/focus-s/sharpest_quarter} | | {focus-others/motion-s/sharpest_quarter} |
+| flicker: tOF, px | {focus/input/tof} | **{focus/focus-m/tof}** | | {focus-others/focus-s/tof} | | {focus-others/motion-s/tof} |
+| crf 23 | {focus-crf23/input/psnr} | **{focus-crf23/focus-m/gain}** | | {focus-s-crf23/focus-s/gain} | | |
+| crf 29 | {focus-crf29/input/psnr} | **{focus-crf29/focus-m/gain}** | | | | |
+| its first 12 clips, clean | {focus-guided/input/psnr} | {focus-guided/focus-m/gain} | **{focus-guided/focus-m@coc/gain}** | {focus-guided/focus-s/gain} | {focus-guided/focus-s@coc/gain} | |
+| sharpest quarter of those | | {focus-guided/focus-m/sharpest_quarter} | **{focus-guided/focus-m@coc/sharpest_quarter}** | {focus-guided/focus-s/sharpest_quarter} | {focus-guided/focus-s@coc/sharpest_quarter} | |
+| all of the frame 2 px out of focus | {focus_cases, radius 2/focus-m/input, dB} | {focus_cases, radius 2/focus-m/gain, dB} | **{focus_cases, radius 2/focus-m@coc/gain, dB}** | {focus_cases, radius 2/focus-s/gain, dB} | {focus_cases, radius 2/focus-s@coc/gain, dB} | {focus_cases, radius 2/motion-s/gain, dB} |
+| 4 px | {focus_cases, radius 4/focus-m/input, dB} | **{focus_cases, radius 4/focus-m/gain, dB}** | {focus_cases, radius 4/focus-m@coc/gain, dB} | {focus_cases, radius 4/focus-s/gain, dB} | {focus_cases, radius 4/focus-s@coc/gain, dB} | {focus_cases, radius 4/motion-s/gain, dB} |
+| 6 px | {focus_cases, radius 6/focus-m/input, dB} | **{focus_cases, radius 6/focus-m/gain, dB}** | {focus_cases, radius 6/focus-m@coc/gain, dB} | {focus_cases, radius 6/focus-s/gain, dB} | {focus_cases, radius 6/focus-s@coc/gain, dB} | {focus_cases, radius 6/motion-s/gain, dB} |
+| motion blur in focus, kept as filmed: PSNR to the input | | {focus_cases, motion, in focus/focus-m/kept, dB} | **{focus_cases, motion, in focus/focus-m@coc/kept, dB}** | {focus_cases, motion, in focus/focus-s/kept, dB} | {focus_cases, motion, in focus/focus-s@coc/kept, dB} | {focus_cases, motion, in focus/motion-s/kept, dB} |
+| DAVIS-Blur, the paper's setting | {davis-blur/input/psnr} | **{davis-blur/focus-m/gain}** | | {davis-blur-s/focus-s/gain} | | |
+| by night, 12 clips | {lowlight/input/psnr} | **{lowlight/focus-m/gain}** | | {lowlight-s/focus-s/gain} | | |
+| twice the size, over bicubic, 12 clips | {focus-x2/bicubic/psnr} | **{focus-x2/focus-m/gain}** | | {focus-x2-s/focus-s/gain} | | |
+"""
+
+GUIDANCE = """
+| what | found | beside it |
+|---|---|---|
+| flow of blurred frames, end-point error in px | `flow-s` {flow/flow-s/mean} | DIS {flow/dis/mean} |
+| the same, encoded at crf 23 and 29 | `flow-s` {flow-crf23/flow-s/mean}, {flow-crf29/flow-s/mean} | DIS {flow-crf23/dis/mean}, {flow-crf29/dis/mean} |
+| diameter of the circle of confusion, RMSE in px | `coc-m` {coc/coc-m/rmse}, `coc-s` {coc/coc-s/rmse} | energy of details {coc/details/rmse} |
+| the same, encoded at crf 23 and 29 | `coc-m` {coc-crf23/coc-m/rmse}, {coc-crf29/coc-m/rmse}, `coc-s` {coc-crf23/coc-s/rmse}, {coc-crf29/coc-s/rmse} | energy of details {coc-crf23/details/rmse}, {coc-crf29/details/rmse} |
+"""
+
+PEERS = """
+| | `synth-motion` | crf 23 | `synth-focus` | crf 23 |
+|---|---|---|---|---|
+| input | {peers-motion/input/psnr} dB | {peers-motion-crf23/input/psnr} dB | {peers-focus/input/psnr} dB | {peers-focus-crf23/input/psnr} dB |
+| `unsharp` | {peers-motion/unsharp/gain} | {peers-motion-crf23/unsharp/gain} | {peers-focus/unsharp/gain} | {peers-focus-crf23/unsharp/gain} |
+| `ffmpeg-unsharp` | {peers-motion/ffmpeg-unsharp/gain} | {peers-motion-crf23/ffmpeg-unsharp/gain} | {peers-focus/ffmpeg-unsharp/gain} | {peers-focus-crf23/ffmpeg-unsharp/gain} |
+| `ffmpeg-cas` | {peers-motion/ffmpeg-cas/gain} | {peers-motion-crf23/ffmpeg-cas/gain} | {peers-focus/ffmpeg-cas/gain} | {peers-focus-crf23/ffmpeg-cas/gain} |
+| `burst` | {peers-motion/burst/gain} | {peers-motion-crf23/burst/gain} | {peers-focus/burst/gain} | {peers-focus-crf23/burst/gain} |
+| `wiener`, estimated blur | {peers-motion/wiener, estimated blur/gain} | {peers-motion-crf23/wiener, estimated blur/gain} | {peers-focus/wiener, estimated blur/gain} | {peers-focus-crf23/wiener, estimated blur/gain} |
+| `richardson-lucy`, estimated blur | {peers-motion/richardson-lucy, estimated blur/gain} | {peers-motion-crf23/richardson-lucy, estimated blur/gain} | {peers-focus/richardson-lucy, estimated blur/gain} | {peers-focus-crf23/richardson-lucy, estimated blur/gain} |
+| `wiener`, true blur | {peers-motion/wiener/gain} | {peers-motion-crf23/wiener/gain} | {peers-focus/wiener/gain} | {peers-focus-crf23/wiener/gain} |
+| `richardson-lucy`, true blur | {peers-motion/richardson-lucy/gain} | {peers-motion-crf23/richardson-lucy/gain} | {peers-focus/richardson-lucy/gain} | {peers-focus-crf23/richardson-lucy/gain} |
+| `maxim-stage1` | {peers-motion/maxim-stage1/gain} | {peers-motion-crf23/maxim-stage1/gain} | {peers-focus/maxim-stage1/gain} | {peers-focus-crf23/maxim-stage1/gain} |
+| `maxim-3s`, as converted | {maxim-motion/maxim-3s/gain} | {maxim-motion-crf23/maxim-3s/gain} | | |
+| `motion-m` | {maxim-motion/motion-m/gain} | {maxim-motion-crf23/motion-m/gain} | | |
+| `focus-m` | | | {peers-focus/focus-m/gain} | {peers-focus-crf23/focus-m/gain} |
+"""
+
+CARD_MOTION_M = """
+| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
+|---|---|---|---|---|---|---|---|
+| `synth-motion` | {motion/input/psnr} | **{motion/motion-m/gain}** | {motion/motion-m/sharpest_quarter} | {motion/motion-m/other_frames} | {motion/motion-m/tof}, {motion/input/tof} | {motion/motion-m/detail}, {motion/input/detail} | {motion/motion-m/sharpness}, {motion/input/sharpness} |
+| `synth-motion --encoded 23` | {motion-crf23/input/psnr} | **{motion-crf23/motion-m/gain}** | {motion-crf23/motion-m/sharpest_quarter} | {motion-crf23/motion-m/other_frames} | {motion-crf23/motion-m/tof}, {motion-crf23/input/tof} | {motion-crf23/motion-m/detail}, {motion-crf23/input/detail} | {motion-crf23/motion-m/sharpness}, {motion-crf23/input/sharpness} |
+| `synth-motion --encoded 29` | {motion-crf29/input/psnr} | **{motion-crf29/motion-m/gain}** | {motion-crf29/motion-m/sharpest_quarter} | {motion-crf29/motion-m/other_frames} | {motion-crf29/motion-m/tof}, {motion-crf29/input/tof} | {motion-crf29/motion-m/detail}, {motion-crf29/input/detail} | {motion-crf29/motion-m/sharpness}, {motion-crf29/input/sharpness} |
+| `synth-joint` | {joint/input/psnr} | **{joint/motion-m/gain}** | {joint/motion-m/sharpest_quarter} | {joint/motion-m/other_frames} | {joint/motion-m/tof}, {joint/input/tof} | {joint/motion-m/detail}, {joint/input/detail} | {joint/motion-m/sharpness}, {joint/input/sharpness} |
+| `real-average`, 5 frames, 3 sequences | {real-5/input/psnr} | **{real-5/motion-m/gain}** | {real-5/motion-m/sharpest_quarter} | {real-5/motion-m/other_frames} | | {real-5/motion-m/detail}, {real-5/input/detail} | {real-5/motion-m/sharpness}, {real-5/input/sharpness} |
+| GoPro pairs, 11 single frames | {gopro-pairs/input/psnr} | **{gopro-pairs/motion-m/gain}** | {gopro-pairs/motion-m/sharpest_quarter} | {gopro-pairs/motion-m/other_frames} | | {gopro-pairs/motion-m/detail}, {gopro-pairs/input/detail} | {gopro-pairs/motion-m/sharpness}, {gopro-pairs/input/sharpness} |
+"""
+
+CARD_MOTION_S = """
+| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
+|---|---|---|---|---|---|---|---|
+| `synth-motion` | {motion-s/input/psnr} | **{motion-s/motion-s/gain}** | {motion-s/motion-s/sharpest_quarter} | {motion-s/motion-s/other_frames} | {motion-s/motion-s/tof}, {motion-s/input/tof} | {motion-s/motion-s/detail}, {motion-s/input/detail} | {motion-s/motion-s/sharpness}, {motion-s/input/sharpness} |
+| `synth-motion --encoded 23` | {motion-s-crf23/input/psnr} | **{motion-s-crf23/motion-s/gain}** | {motion-s-crf23/motion-s/sharpest_quarter} | {motion-s-crf23/motion-s/other_frames} | {motion-s-crf23/motion-s/tof}, {motion-s-crf23/input/tof} | {motion-s-crf23/motion-s/detail}, {motion-s-crf23/input/detail} | {motion-s-crf23/motion-s/sharpness}, {motion-s-crf23/input/sharpness} |
+| `synth-motion --encoded 29` | {motion-s-crf29/input/psnr} | **{motion-s-crf29/motion-s/gain}** | {motion-s-crf29/motion-s/sharpest_quarter} | {motion-s-crf29/motion-s/other_frames} | {motion-s-crf29/motion-s/tof}, {motion-s-crf29/input/tof} | {motion-s-crf29/motion-s/detail}, {motion-s-crf29/input/detail} | {motion-s-crf29/motion-s/sharpness}, {motion-s-crf29/input/sharpness} |
+| `synth-joint` | {joint/input/psnr} | **{joint/motion-s/gain}** | {joint/motion-s/sharpest_quarter} | {joint/motion-s/other_frames} | {joint/motion-s/tof}, {joint/input/tof} | {joint/motion-s/detail}, {joint/input/detail} | {joint/motion-s/sharpness}, {joint/input/sharpness} |
+| `synth-focus` | {focus-others/input/psnr} | **{focus-others/motion-s/gain}** | {focus-others/motion-s/sharpest_quarter} | {focus-others/motion-s/other_frames} | {focus-others/motion-s/tof}, {focus-others/input/tof} | {focus-others/motion-s/detail}, {focus-others/input/detail} | {focus-others/motion-s/sharpness}, {focus-others/input/sharpness} |
+| `real-average`, 5 frames, 3 sequences | {real-5/input/psnr} | **{real-5/motion-s/gain}** | {real-5/motion-s/sharpest_quarter} | {real-5/motion-s/other_frames} | | {real-5/motion-s/detail}, {real-5/input/detail} | {real-5/motion-s/sharpness}, {real-5/input/sharpness} |
+"""
+
+CARD_FOCUS_M = """
+| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
+|---|---|---|---|---|---|---|---|
+| `synth-focus` | {focus/input/psnr} | **{focus/focus-m/gain}** | {focus/focus-m/sharpest_quarter} | {focus/focus-m/other_frames} | {focus/focus-m/tof}, {focus/input/tof} | {focus/focus-m/detail}, {focus/input/detail} | {focus/focus-m/sharpness}, {focus/input/sharpness} |
+| `synth-focus --encoded 23` | {focus-crf23/input/psnr} | **{focus-crf23/focus-m/gain}** | {focus-crf23/focus-m/sharpest_quarter} | {focus-crf23/focus-m/other_frames} | {focus-crf23/focus-m/tof}, {focus-crf23/input/tof} | {focus-crf23/focus-m/detail}, {focus-crf23/input/detail} | {focus-crf23/focus-m/sharpness}, {focus-crf23/input/sharpness} |
+| `synth-focus --encoded 29` | {focus-crf29/input/psnr} | **{focus-crf29/focus-m/gain}** | {focus-crf29/focus-m/sharpest_quarter} | {focus-crf29/focus-m/other_frames} | {focus-crf29/focus-m/tof}, {focus-crf29/input/tof} | {focus-crf29/focus-m/detail}, {focus-crf29/input/detail} | {focus-crf29/focus-m/sharpness}, {focus-crf29/input/sharpness} |
+| `davis-blur`, paper, 8 x 5 frames | {davis-blur/input/psnr} | **{davis-blur/focus-m/gain}** | {davis-blur/focus-m/sharpest_quarter} | {davis-blur/focus-m/other_frames} | {davis-blur/focus-m/tof}, {davis-blur/input/tof} | {davis-blur/focus-m/detail}, {davis-blur/input/detail} | {davis-blur/focus-m/sharpness}, {davis-blur/input/sharpness} |
+| `synth-lowlight`, 12 clips | {lowlight/input/psnr} | **{lowlight/focus-m/gain}** | {lowlight/focus-m/sharpest_quarter} | {lowlight/focus-m/other_frames} | {lowlight/focus-m/tof}, {lowlight/input/tof} | {lowlight/focus-m/detail}, {lowlight/input/detail} | {lowlight/focus-m/sharpness}, {lowlight/input/sharpness} |
+| `synth-focus --scale 2`, 12 clips, over bicubic | {focus-x2/bicubic/psnr} | **{focus-x2/focus-m/gain}** | {focus-x2/focus-m/sharpest_quarter} | {focus-x2/focus-m/other_frames} | {focus-x2/focus-m/tof}, {focus-x2/bicubic/tof} | {focus-x2/focus-m/detail}, {focus-x2/bicubic/detail} | {focus-x2/focus-m/sharpness}, {focus-x2/bicubic/sharpness} |
+"""
+
+CARD_FOCUS_S = """
+| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
+|---|---|---|---|---|---|---|---|
+| `synth-focus` | {focus-others/input/psnr} | **{focus-others/focus-s/gain}** | {focus-others/focus-s/sharpest_quarter} | {focus-others/focus-s/other_frames} | {focus-others/focus-s/tof}, {focus-others/input/tof} | {focus-others/focus-s/detail}, {focus-others/input/detail} | {focus-others/focus-s/sharpness}, {focus-others/input/sharpness} |
+| `synth-focus --encoded 23` | {focus-s-crf23/input/psnr} | **{focus-s-crf23/focus-s/gain}** | {focus-s-crf23/focus-s/sharpest_quarter} | {focus-s-crf23/focus-s/other_frames} | {focus-s-crf23/focus-s/tof}, {focus-s-crf23/input/tof} | {focus-s-crf23/focus-s/detail}, {focus-s-crf23/input/detail} | {focus-s-crf23/focus-s/sharpness}, {focus-s-crf23/input/sharpness} |
+| `davis-blur`, paper, 8 x 5 frames | {davis-blur-s/input/psnr} | **{davis-blur-s/focus-s/gain}** | {davis-blur-s/focus-s/sharpest_quarter} | {davis-blur-s/focus-s/other_frames} | {davis-blur-s/focus-s/tof}, {davis-blur-s/input/tof} | {davis-blur-s/focus-s/detail}, {davis-blur-s/input/detail} | {davis-blur-s/focus-s/sharpness}, {davis-blur-s/input/sharpness} |
+| `synth-lowlight`, 12 clips | {lowlight-s/input/psnr} | **{lowlight-s/focus-s/gain}** | {lowlight-s/focus-s/sharpest_quarter} | {lowlight-s/focus-s/other_frames} | {lowlight-s/focus-s/tof}, {lowlight-s/input/tof} | {lowlight-s/focus-s/detail}, {lowlight-s/input/detail} | {lowlight-s/focus-s/sharpness}, {lowlight-s/input/sharpness} |
+| `synth-focus --scale 2`, 12 clips, over bicubic | {focus-x2-s/bicubic/psnr} | **{focus-x2-s/focus-s/gain}** | {focus-x2-s/focus-s/sharpest_quarter} | {focus-x2-s/focus-s/other_frames} | {focus-x2-s/focus-s/tof}, {focus-x2-s/bicubic/tof} | {focus-x2-s/focus-s/detail}, {focus-x2-s/bicubic/detail} | {focus-x2-s/focus-s/sharpness}, {focus-x2-s/bicubic/sharpness} |
+"""
+
+CARDS = ROOT / "src" / "unblur" / "weights"
+
+PAGES: Mapping[Path, Mapping[str, str]] = {
+    ROOT / "docs" / "results.md": {
+        "footage": FOOTAGE,
+        "motion": MOTION,
+        "focus": FOCUS,
+        "guidance": GUIDANCE,
+    },
+    ROOT / "docs" / "bsstnet.md": {"motion": MOTION},
+    ROOT / "docs" / "evaluation.md": {"peers": PEERS},
+    CARDS / "motion-m.md": {"suites": CARD_MOTION_M},
+    CARDS / "motion-s.md": {"suites": CARD_MOTION_S},
+    CARDS / "focus-m.md": {"suites": CARD_FOCUS_M},
+    CARDS / "focus-s.md": {"suites": CARD_FOCUS_S},
+}
+
+
+def filled(table: str, items: Sequence[Mapping[str, Any]]) -> str:
+    """A table with its figures.
+
+    Raises:
+        LookupError: no such row, method or column is stored.
+    """
+    means = {
+        (item["name"], row["method"]): row for item in items for row in item["result"]["means"]
+    }
+    clips = {
+        (item["name"], row["method"], row["clip"]): row
+        for item in items
+        for row in item["result"].get("rows", ())
+    }
+    with open(CASES, newline="", encoding="utf-8") as file:
+        cases = {
+            (f"focus_cases, {row['case']}", row["method"]): row for row in csv.DictReader(file)
+        }
+
+    def figure(match: re.Match[str]) -> str:
+        name, method, column, left_out = match.groups()
+        if left_out:
+            some = [
+                row[column]
+                for (of, by, clip), row in clips.items()
+                if (of, by) == (name, method) and not clip.startswith(left_out)
+            ]
+            return written(sum(some) / len(some), column)
+        return written(float({**means, **cases}[name, method][column]), column)
+
+    return FIGURE.sub(figure, table.strip())
+
+
+def written(value: float, column: str) -> str:
+    """As pages write it: without the zero before the point."""
+    decimals = COLUMNS[column][1] if column in COLUMNS else OTHER_DECIMALS.get(column, 2)
+    shown = f"{value:.{decimals}f}"
+    if not float(shown):
+        shown = shown.lstrip("-")
+    return re.sub(r"^(-?)0\.", r"\1.", shown)
+
+
+def with_tables(text: str, tables: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+        SystemExit: the page lacks the lines between which one stands.
+    """
+    for name, table in tables.items():
+        begin, end = (f"<!-- table {name}: {word} -->" for word in ("begin", "end"))
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"no lines {begin} and {end} in the page")
+        text = f"{before}{begin}\n\n{filled(table, items)}\n\n{end}{after}"
+    return text
