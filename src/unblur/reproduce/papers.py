@@ -123,16 +123,17 @@ RESTORED: Mapping[str, Any] = {
     **MOVING,
     "options": {},
     "start_from": "motion-s",
-    "crop": 256,
-    "batch": 1,
+    "crop": 128,
+    "batch": 4,
     "filmed": 0.0,
     "real": 0.0,
     "pool": 0,
     "rate_factors": {},
-    "learning_rate": 2e-5,
+    "learning_rate": 1e-5,
     "average": 0.95,
 }
-"""The same scenes, for a network that has learned already and goes on without some of its parts."""
+"""The same scenes, for a network that has learned already and goes on without some of its parts.
+At twice the rate, with one larger scene a step, gains swung by .2 to .6 dB on the way."""
 ALIGNED: Mapping[str, Arm] = {
     "whole": Arm("all parts"),
     "no neighbours": Arm("sees one frame", options={"neighbours": 0}),
