@@ -33,11 +33,13 @@ ON_THE_WAY = ("25%", "50%", "75%")
 CSV = table.RESULTS / "ablations.csv"
 PAGE = Path(__file__).parents[1] / "docs" / "papers.md"
 PLACE = re.compile(
-    r"(<!-- arms of (\w+), ([\w ]+), ([\d.]+) minutes: begin -->).*?(<!-- arms: end -->)", re.DOTALL
+    r"(<!-- arms of (\w+), ([\w ]+), ([\d.]+) minutes: begin -->)"
+    r"(?:(?!<!--).)*(<!-- arms: end -->)",
+    re.DOTALL,
 )
 """Where a table of arms stands in the page: its paper, part and minutes."""
 ABOUT = (
-    "Narrow networks from scratch (`aligned`: that of `motion-s`, from its weights), each arm as "
+    "Narrow networks from scratch (part `aligned`: `motion-s` trained on), each arm as "
     "many steps as fit into so many minutes of one thread of the CPU; 6 held-out clips of 256x256. "
     "Spread: largest less smallest gain over seeds; 25 to 75 %: gain on the way, mean over seeds. "
     "Trained by `unblur reproduce PAPER --table N --textures BANK --arm-minutes M --minutes MM "
@@ -61,6 +63,8 @@ def main() -> None:
     if options.paper is not None:
         if options.folder is None or options.arm_minutes is None:
             parser.error("name a folder and --arm-minutes, too")
+        if not (options.folder / "report.csv").is_file():
+            parser.error(f"no report.csv in {options.folder}: is it an --out of unblur reproduce?")
         minutes = f"{options.arm_minutes:g}"
         rows = merged(rows, measured(options.paper, options.folder, minutes, options.commit))
         rows.sort(key=lambda row: (*key(row)[:2], float(row["minutes"])))
@@ -71,12 +75,18 @@ def main() -> None:
 def on_page(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables of arms made anew."""
 
+    places = PLACE.findall(text)
+    if len(places) != text.count("<!-- arms of ") or len(places) != text.count("<!-- arms: end"):
+        raise SystemExit("docs/papers.md: each `<!-- arms of ...: begin -->` needs its own end")
+
     def made(place: re.Match[str]) -> str:
         begin, paper, part, minutes, end = place.groups()
         arms: dict[str, list[Row]] = {}
         for row in rows:
             if key(row) == (paper, part, minutes):
                 arms.setdefault(row["arm"], []).append(row)
+        if not arms:
+            raise SystemExit(f"docs/papers.md: no arms of {paper}, {part}, {minutes} minutes")
         lines = [of_arm(arm, what_is(paper, part, arm), seeds) for arm, seeds in arms.items()]
         head = "| arm | what | steps | mean gain, dB | seeds | after a quarter, half, three |"
         return "\n".join([begin, "", head, "|---|---|---|---|---|---|", *lines, "", end])
@@ -86,9 +96,11 @@ def on_page(text: str, rows: Sequence[Row]) -> str:
 
 def of_arm(arm: str, what: str, rows: Sequence[Row]) -> str:
     """A line of the page: an arm over its seeds."""
+    rows = sorted(rows, key=lambda row: int(row["seed"]))
+    steps = ", ".join(dict.fromkeys(row["steps"] for row in rows))
     gains = [float(row["gain"]) for row in rows]
     way = [on_the_way(rows, share) for share in ON_THE_WAY]
-    cells = [arm, what, rows[0]["steps"], f"**{plain(mean(gains))}**"]
+    cells = [arm, what, steps, f"**{plain(mean(gains))}**"]
     cells += [
         ", ".join(plain(f"{gain:.3f}") for gain in gains),
         ", ".join(map(plain, filter(None, way))),

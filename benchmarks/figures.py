@@ -14,9 +14,9 @@
 | atlas 9 | paint that is carried along, and focus that was moved |
 
 Clips are those that suites render, of held-out textures. Writes PAPER_figure_N.png to
-docs/images. What stands above the images, figures among it, goes to results/figures.csv and
-results/figures.md, in place of what an earlier run of the same figure left. One thread; the atlas
-is fitted in a minute or two of the CPU each time.
+docs/images; what stands above the images, figures among it, goes to results/figures.csv and
+results/figures.md, in place of what an earlier run of the same figure left, but not with `--out`.
+One thread; the atlas is fitted in a minute or two of the CPU each time.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from unblur.reproduce.origin import cpu
 from unblur.synth import held_out, render
 
 HERE = Path(__file__).parent
+IMAGES = HERE.parent / "docs" / "images"
 HEAD, GAP, LARGER = 22, 4, 2
 """Pixels above an image for its name, pixels between images, and by how much they are enlarged."""
 SIZE = (24, 108, 192)
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", choices=sorted({paper for paper, _ in FIGURES}))
     parser.add_argument("number", type=int)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images")
+    parser.add_argument("--out", type=Path, default=IMAGES)
     options = parser.parse_args()
     key = (options.paper, options.number)
     if key not in FIGURES:
@@ -100,7 +101,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     figure = FIGURES[key]()
     cv2.imwrite(str(path), figure.image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    keep(f"{options.paper} {options.number}", figure)
+    if options.out == IMAGES:  # elsewhere it is somebody's own
+        keep(f"{options.paper} {options.number}", figure)
     print(path)
 
 
@@ -120,11 +122,14 @@ def keep(name: str, figure: Figure) -> None:
 def cost() -> Figure:
     """PSNR over cost of what is published, beside what was stored of our models."""
     theirs = [(GFLOPS[row.method], row.psnr, row.method) for row in GOPRO if row.method in GFLOPS]
-    stored = json.loads((HERE / "results" / "suites" / "motion.json").read_text(encoding="utf-8"))
+    stored = [
+        json.loads((HERE / "results" / "suites" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("motion", "motion-s")
+    ]
+    rows = {row["method"]: row for item in stored for row in item["result"]["means"]}
     ours = [
-        (1000 * row["seconds"], row["psnr"], row["method"])
-        for row in stored["result"]["means"]
-        if row["clip"] == "mean" and row["seconds"] > 1e-3
+        (1000 * rows[name]["seconds"], rows[name]["psnr"], name)
+        for name in ("wiener", "motion-s", "motion-m")
     ]
     left = scatter("GoPro, as published", "GFLOPs for 256x256", theirs)
     right = scatter("synth-motion, measured", "ms for 256x256, one CPU thread", ours, log=True)

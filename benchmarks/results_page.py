@@ -18,6 +18,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -186,7 +187,7 @@ def page(text: str, items: Sequence[Stored]) -> str:
 def pages(items: Sequence[Stored]) -> dict[Path, str]:
     """All pages with tables of stored figures, these made anew."""
     found = {
-        path: with_tables(path.read_text(encoding="utf-8"), some, items)
+        path: with_tables(path.read_text(encoding="utf-8"), some, items, path.name)
         for path, some in PAGES.items()
     }
     return found | {PAGE: page(found[PAGE], items)}
@@ -227,15 +228,24 @@ def main() -> int:
     parser.add_argument("--again", metavar="NAME", help="measure anew what is stored as NAME")
     parser.add_argument("--clips", type=int, metavar="N", help="--again with the first N alone")
     chosen, words = parser.parse_known_args()
+    if chosen.clips is not None and (not chosen.again or chosen.clips < 1):
+        parser.error("--clips goes with --again, and is at least 1")
     if chosen.run:
+        if not re.fullmatch(r"[\w-]+", chosen.run):
+            parser.error(f"'{chosen.run}' can be no name: take letters, digits and hyphens")
         store(stored(chosen.run, words, measured(words)))
     elif chosen.again:
-        item = next(item for item in all_stored() if item["name"] == chosen.again)
+        items = {item["name"]: item for item in all_stored()}
+        if chosen.again not in items:
+            parser.error(f"no row {chosen.again}: there are {', '.join(items)}")
+        item = items[chosen.again]
         words = words or item["command"].split()[2:]
         words = [*words, *(["--limit", str(chosen.clips)] if chosen.clips else [])]
         different = differences(item["result"], measured(words), chosen.clips)
         print("\n".join(different) or "the same digits")
         return 1 if different else 0
+    elif words:
+        parser.error(f"what is {words[0]}? Words of `unblur evaluate` go with --run or --again")
     for path, text in pages(all_stored()).items():
         path.write_text(text, encoding="utf-8")
     return 0

@@ -28,7 +28,7 @@ FOOTAGE = """
 | `synth-motion`, clean, `motion-m` | {motion/input/psnr} | **{motion/motion-m/gain}** | {motion/motion-m/tof}, {motion/input/tof} | {motion/motion-m/worse} | {motion/motion-m/mesh}, {motion/input/mesh} |
 | crf 23 | {motion-crf23/input/psnr} | **{motion-crf23/motion-m/gain}** | {motion-crf23/motion-m/tof}, {motion-crf23/input/tof} | {motion-crf23/motion-m/worse} | {motion-crf23/motion-m/mesh}, {motion-crf23/input/mesh} |
 | crf 29 | {motion-crf29/input/psnr} | **{motion-crf29/motion-m/gain}** | {motion-crf29/motion-m/tof}, {motion-crf29/input/tof} | {motion-crf29/motion-m/worse} | {motion-crf29/motion-m/mesh}, {motion-crf29/input/mesh} |
-| GoPro, 11 pairs of one frame, `motion-m`; seven that no training saw | {gopro-pairs/input/psnr} | **{gopro-pairs/motion-m/gain}**; {gopro-pairs/motion-m/gain without gopr0477_11_00_f1} | | {gopro-pairs/motion-m/worse} | {gopro-pairs/motion-m/mesh}, {gopro-pairs/input/mesh} |
+| GoPro, 11 pairs of one frame, `motion-m`; seven of frames that our training did not use | {gopro-pairs/input/psnr} | **{gopro-pairs/motion-m/gain}**; {gopro-pairs/motion-m/gain without gopr0477_11_00_f1} | | {gopro-pairs/motion-m/worse} | {gopro-pairs/motion-m/mesh}, {gopro-pairs/input/mesh} |
 | DAVIS, means of five real frames, `motion-m` | {real-5/input/psnr} | **{real-5/motion-m/gain}** | | {real-5/motion-m/worse} | {real-5/motion-m/mesh}, {real-5/input/mesh} |
 | `synth-focus`, clean, `focus-m` | {focus/input/psnr} | **{focus/focus-m/gain}** | {focus/focus-m/tof}, {focus/input/tof} | {focus/focus-m/worse} | {focus/focus-m/mesh}, {focus/input/mesh} |
 | crf 23 | {focus-crf23/input/psnr} | **{focus-crf23/focus-m/gain}** | {focus-crf23/focus-m/tof}, {focus-crf23/input/tof} | {focus-crf23/focus-m/worse} | {focus-crf23/focus-m/mesh}, {focus-crf23/input/mesh} |
@@ -186,6 +186,8 @@ def filled(table: str, items: Sequence[Mapping[str, Any]]) -> str:
                 for (of, by, clip), row in clips.items()
                 if (of, by) == (name, method) and not clip.startswith(left_out)
             ]
+            if not some:
+                raise LookupError(f"clips of {name}, {method}")
             return written(sum(some) / len(some), column)
         return written(float({**means, **cases}[name, method][column]), column)
 
@@ -201,17 +203,23 @@ def written(value: float, column: str) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", shown)
 
 
-def with_tables(text: str, tables: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> str:
+def with_tables(
+    text: str, tables: Mapping[str, str], items: Sequence[Mapping[str, Any]], page: str
+) -> str:
     """A page with its tables made anew.
 
     Raises:
-        SystemExit: the page lacks the lines between which one stands.
+        SystemExit: the page lacks the lines between which one stands, or a figure is not stored.
     """
     for name, table in tables.items():
         begin, end = (f"<!-- table {name}: {word} -->" for word in ("begin", "end"))
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
-            raise SystemExit(f"no lines {begin} and {end} in the page")
-        text = f"{before}{begin}\n\n{filled(table, items)}\n\n{end}{after}"
+            raise SystemExit(f"{page} lacks the lines {begin} and {end}")
+        try:
+            made = filled(table, items)
+        except LookupError as error:
+            raise SystemExit(f"{page}, table {name}: {error} is not stored") from error
+        text = f"{before}{begin}\n\n{made}\n\n{end}{after}"
     return text

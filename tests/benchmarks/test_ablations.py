@@ -76,7 +76,7 @@ def test_rows_of_other_arms_and_seeds_stay(script: ModuleType, tmp_path: Path) -
     }
     assert rows["3", "both", "1"]["at 25%"] == "0.1000"
     page = (tmp_path / "papers.md").read_text()
-    assert "| both | both parts | 90 | **.150** | .100, .200 | .075 |" in page
+    assert "| both | both parts | 90, 100 | **.150** | .100, .200 | .075 |" in page
     assert "| BSST | without propagation | 90 | **.400** | .400 |  |" in page
     assert page.startswith("Before\n\n<!-- arms of bsstnet")
     assert page.endswith("<!-- arms: end -->\n\nafter\n")
@@ -112,3 +112,17 @@ def test_the_page_of_the_papers_shows_what_is_stored(monkeypatch: pytest.MonkeyP
     assert ablations.on_page(page, ablations.read(ablations.CSV)) == page, (
         "python benchmarks/ablations.py"
     )
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (f"{PLACE}\n".replace("<!-- arms: end -->", "prose") + PLACE, "needs its own end"),
+        (PLACE.replace("table 5", "table 9"), "no arms of bsstnet, table 9, 3 minutes"),
+    ],
+)
+def test_a_page_that_would_lose_something_is_refused(
+    script: ModuleType, page: str, said: str
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        script.on_page(page, script.read(script.CSV))

@@ -60,8 +60,11 @@ def test_figures_have_no_zero_before_the_point(value, column, shown):
 
 
 def test_a_page_without_the_lines_of_its_table_is_refused():
-    with pytest.raises(SystemExit, match="table motion: begin"):
-        results_tables.with_tables("# Page\n", {"motion": "| a |"}, [])
+    with pytest.raises(SystemExit, match=r"page\.md lacks .* table motion: begin"):
+        results_tables.with_tables("# Page\n", {"motion": "| a |"}, [], "page.md")
+    text = "<!-- table motion: begin --><!-- table motion: end -->"
+    with pytest.raises(SystemExit, match=r"page\.md, table motion: .*'other'.* is not stored"):
+        results_tables.with_tables(text, {"motion": "{other/a/gain}"}, [], "page.md")
 
 
 def test_a_difference_in_what_guides_is_found():
@@ -99,3 +102,20 @@ def test_a_result_is_stored_without_paths(tmp_path, monkeypatch):
     results_page.store(item)
     assert results_page.all_stored() == [item]
     assert "/a/" not in (tmp_path / "x.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--agian", "coc"], "what is --agian"),
+        (["--again", "nonesuch"], "no row nonesuch: there are coc"),
+        (["--clips", "2"], "--clips goes with --again"),
+        (["--again", "coc", "--clips", "0"], "at least 1"),
+        (["--run", "x/y", "coc"], "'x/y' can be no name"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_is_measured(words, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["results_page.py", *words])
+    with pytest.raises(SystemExit):
+        results_page.main()
+    assert said in capsys.readouterr().err
