@@ -40,8 +40,8 @@ BEGIN = "<!-- made by benchmarks/results_page.py: begin -->"
 END = "<!-- made by benchmarks/results_page.py: end -->"
 SHOWN = ("psnr", "gain", "ssim", "tof", "detail", "sharpness", "mesh", "worse", "seconds")
 DIGITS = 9
-MAP_DIGITS = 3
-"""After the point, of flow and circles of confusion."""
+OTHER_DIGITS = 3
+"""After the point, of columns that are not those of restored frames."""
 KEPT = ("suite", "version", "facts", "left_out", "means", "rows", "clips", "parameters")
 
 Stored = Mapping[str, Any]
@@ -120,18 +120,18 @@ def all_stored() -> list[dict[str, Any]]:
 
 
 def tables(items: Sequence[Stored]) -> str:
-    """Figures of restored frames, those of maps suite by suite, and where each row is from."""
-    frames = [item for item in items if "psnr" in item["result"]["means"][0]]
+    """Figures of restored frames, other suites one by one, and where each row is from."""
+    frames = [item for item in items if "sharpness" in item["result"]["means"][0]]
     head = ["row", "suite", "method", *(COLUMNS[name][0] for name in SHOWN)]
     lines = [head, ["---", "---", "---", *["---:"] * len(SHOWN)]]
     for item in frames:
         suite = suite_of(item)
         for row in item["result"]["means"]:
             lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
-    maps: dict[str, list[Stored]] = {}
+    others: dict[str, list[Stored]] = {}
     for item in items:
         if item not in frames:
-            maps.setdefault(item["result"]["suite"], []).append(item)
+            others.setdefault(item["result"]["suite"], []).append(item)
     sources = [
         ["row", "command", "commit", "CPU", "load", "date"],
         ["---"] * 6,
@@ -141,16 +141,16 @@ def tables(items: Sequence[Stored]) -> str:
         sources.append(
             [item["name"], f"`{item['command']}`", item["commit"], item["cpu"], load, item["date"]]
         )
-    return "\n\n".join(joined(part) for part in (lines, *map(of_maps, maps.values()), sources))
+    return "\n\n".join(joined(part) for part in (lines, *map(of_suite, others.values()), sources))
 
 
-def of_maps(items: Sequence[Stored]) -> list[list[str]]:
-    """A table of what guides: flow, or the circle of confusion."""
+def of_suite(items: Sequence[Stored]) -> list[list[str]]:
+    """A table of one suite with columns of its own: flow, circles of confusion, layers."""
     rows = [(item, row) for item in items for row in item["result"]["means"]]
     names = [name for name in rows[0][1] if name not in ("clip", "method")]
     lines = [["row", "suite", "method", *names], ["---"] * 3 + ["---:"] * len(names)]
     for item, row in rows:
-        cells = ["" if row.get(n) is None else f"{row[n]:.{MAP_DIGITS}f}" for n in names]
+        cells = ["" if row.get(n) is None else f"{row[n]:.{OTHER_DIGITS}f}" for n in names]
         lines.append([item["name"], suite_of(item), f"`{row['method']}`", *cells])
     return lines
 
@@ -214,7 +214,7 @@ def differences(
         for name, old_value in row.items():
             if name in ("clip", "method", "seconds") or old_value is None:
                 continue
-            heading, decimals = COLUMNS.get(name, (name, MAP_DIGITS))
+            heading, decimals = COLUMNS.get(name, (name, OTHER_DIGITS))
             value = None if other is None else other.get(name)
             if value is None or abs(value - old_value) > 10.0**-decimals:
                 where = row["method"] if clips is None else f"clip {row['clip']}, {row['method']}"

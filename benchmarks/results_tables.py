@@ -19,7 +19,7 @@ from unblur.evaluation.scores import COLUMNS
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "benchmarks" / "results" / "focus_cases.csv"
 FIGURE = re.compile(r"\{([^/{}]+)/([^/{}]+)/([^/{}]+?)(?: without (\w+))?\}")
-OTHER_DECIMALS = {"mean": 3, "rmse": 2, "gain, dB": 2, "kept, dB": 1}
+OTHER_DECIMALS = {"mean": 3, "flow": 3, "visible": 3, "rmse": 2, "gain, dB": 2, "kept, dB": 1}
 """Of columns that are not those of restored frames."""
 
 FOOTAGE = """
@@ -80,67 +80,121 @@ GUIDANCE = """
 | the same, encoded at crf 23 and 29 | `coc-m` {coc-crf23/coc-m/rmse}, {coc-crf29/coc-m/rmse}, `coc-s` {coc-crf23/coc-s/rmse}, {coc-crf29/coc-s/rmse} | energy of details {coc-crf23/details/rmse}, {coc-crf29/details/rmse} |
 """
 
-PEERS = """
-| | `synth-motion` | crf 23 | `synth-focus` | crf 23 |
-|---|---|---|---|---|
-| input | {peers-motion/input/psnr} dB | {peers-motion-crf23/input/psnr} dB | {peers-focus/input/psnr} dB | {peers-focus-crf23/input/psnr} dB |
-| `unsharp` | {peers-motion/unsharp/gain} | {peers-motion-crf23/unsharp/gain} | {peers-focus/unsharp/gain} | {peers-focus-crf23/unsharp/gain} |
-| `ffmpeg-unsharp` | {peers-motion/ffmpeg-unsharp/gain} | {peers-motion-crf23/ffmpeg-unsharp/gain} | {peers-focus/ffmpeg-unsharp/gain} | {peers-focus-crf23/ffmpeg-unsharp/gain} |
-| `ffmpeg-cas` | {peers-motion/ffmpeg-cas/gain} | {peers-motion-crf23/ffmpeg-cas/gain} | {peers-focus/ffmpeg-cas/gain} | {peers-focus-crf23/ffmpeg-cas/gain} |
-| `burst` | {peers-motion/burst/gain} | {peers-motion-crf23/burst/gain} | {peers-focus/burst/gain} | {peers-focus-crf23/burst/gain} |
-| `wiener`, estimated blur | {peers-motion/wiener, estimated blur/gain} | {peers-motion-crf23/wiener, estimated blur/gain} | {peers-focus/wiener, estimated blur/gain} | {peers-focus-crf23/wiener, estimated blur/gain} |
-| `richardson-lucy`, estimated blur | {peers-motion/richardson-lucy, estimated blur/gain} | {peers-motion-crf23/richardson-lucy, estimated blur/gain} | {peers-focus/richardson-lucy, estimated blur/gain} | {peers-focus-crf23/richardson-lucy, estimated blur/gain} |
-| `wiener`, true blur | {peers-motion/wiener/gain} | {peers-motion-crf23/wiener/gain} | {peers-focus/wiener/gain} | {peers-focus-crf23/wiener/gain} |
-| `richardson-lucy`, true blur | {peers-motion/richardson-lucy/gain} | {peers-motion-crf23/richardson-lucy/gain} | {peers-focus/richardson-lucy/gain} | {peers-focus-crf23/richardson-lucy/gain} |
-| `maxim-stage1` | {peers-motion/maxim-stage1/gain} | {peers-motion-crf23/maxim-stage1/gain} | {peers-focus/maxim-stage1/gain} | {peers-focus-crf23/maxim-stage1/gain} |
-| `maxim-3s`, as converted | {maxim-motion/maxim-3s/gain} | {maxim-motion-crf23/maxim-3s/gain} | | |
-| `motion-m` | {maxim-motion/motion-m/gain} | {maxim-motion-crf23/motion-m/gain} | | |
-| `focus-m` | | | {peers-focus/focus-m/gain} | {peers-focus-crf23/focus-m/gain} |
-"""
+PEER_ROWS = ("peers-motion", "peers-motion-crf23", "peers-focus", "peers-focus-crf23")
+LATER_ROWS = ("maxim-motion", "maxim-motion-crf23", None, None)
+FOCUS_ROWS = (None, None, *PEER_ROWS[2:])
 
-CARD_MOTION_M = """
-| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
-|---|---|---|---|---|---|---|---|
-| `synth-motion` | {motion/input/psnr} | **{motion/motion-m/gain}** | {motion/motion-m/sharpest_quarter} | {motion/motion-m/other_frames} | {motion/motion-m/tof}, {motion/input/tof} | {motion/motion-m/detail}, {motion/input/detail} | {motion/motion-m/sharpness}, {motion/input/sharpness} |
-| `synth-motion --encoded 23` | {motion-crf23/input/psnr} | **{motion-crf23/motion-m/gain}** | {motion-crf23/motion-m/sharpest_quarter} | {motion-crf23/motion-m/other_frames} | {motion-crf23/motion-m/tof}, {motion-crf23/input/tof} | {motion-crf23/motion-m/detail}, {motion-crf23/input/detail} | {motion-crf23/motion-m/sharpness}, {motion-crf23/input/sharpness} |
-| `synth-motion --encoded 29` | {motion-crf29/input/psnr} | **{motion-crf29/motion-m/gain}** | {motion-crf29/motion-m/sharpest_quarter} | {motion-crf29/motion-m/other_frames} | {motion-crf29/motion-m/tof}, {motion-crf29/input/tof} | {motion-crf29/motion-m/detail}, {motion-crf29/input/detail} | {motion-crf29/motion-m/sharpness}, {motion-crf29/input/sharpness} |
-| `synth-joint` | {joint/input/psnr} | **{joint/motion-m/gain}** | {joint/motion-m/sharpest_quarter} | {joint/motion-m/other_frames} | {joint/motion-m/tof}, {joint/input/tof} | {joint/motion-m/detail}, {joint/input/detail} | {joint/motion-m/sharpness}, {joint/input/sharpness} |
-| `real-average`, 5 frames, 3 sequences | {real-5/input/psnr} | **{real-5/motion-m/gain}** | {real-5/motion-m/sharpest_quarter} | {real-5/motion-m/other_frames} | | {real-5/motion-m/detail}, {real-5/input/detail} | {real-5/motion-m/sharpness}, {real-5/input/sharpness} |
-| GoPro pairs, 11 single frames | {gopro-pairs/input/psnr} | **{gopro-pairs/motion-m/gain}** | {gopro-pairs/motion-m/sharpest_quarter} | {gopro-pairs/motion-m/other_frames} | | {gopro-pairs/motion-m/detail}, {gopro-pairs/input/detail} | {gopro-pairs/motion-m/sharpness}, {gopro-pairs/input/sharpness} |
-"""
 
-CARD_MOTION_S = """
-| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
-|---|---|---|---|---|---|---|---|
-| `synth-motion` | {motion-s/input/psnr} | **{motion-s/motion-s/gain}** | {motion-s/motion-s/sharpest_quarter} | {motion-s/motion-s/other_frames} | {motion-s/motion-s/tof}, {motion-s/input/tof} | {motion-s/motion-s/detail}, {motion-s/input/detail} | {motion-s/motion-s/sharpness}, {motion-s/input/sharpness} |
-| `synth-motion --encoded 23` | {motion-s-crf23/input/psnr} | **{motion-s-crf23/motion-s/gain}** | {motion-s-crf23/motion-s/sharpest_quarter} | {motion-s-crf23/motion-s/other_frames} | {motion-s-crf23/motion-s/tof}, {motion-s-crf23/input/tof} | {motion-s-crf23/motion-s/detail}, {motion-s-crf23/input/detail} | {motion-s-crf23/motion-s/sharpness}, {motion-s-crf23/input/sharpness} |
-| `synth-motion --encoded 29` | {motion-s-crf29/input/psnr} | **{motion-s-crf29/motion-s/gain}** | {motion-s-crf29/motion-s/sharpest_quarter} | {motion-s-crf29/motion-s/other_frames} | {motion-s-crf29/motion-s/tof}, {motion-s-crf29/input/tof} | {motion-s-crf29/motion-s/detail}, {motion-s-crf29/input/detail} | {motion-s-crf29/motion-s/sharpness}, {motion-s-crf29/input/sharpness} |
-| `synth-joint` | {joint/input/psnr} | **{joint/motion-s/gain}** | {joint/motion-s/sharpest_quarter} | {joint/motion-s/other_frames} | {joint/motion-s/tof}, {joint/input/tof} | {joint/motion-s/detail}, {joint/input/detail} | {joint/motion-s/sharpness}, {joint/input/sharpness} |
-| `synth-focus` | {focus-others/input/psnr} | **{focus-others/motion-s/gain}** | {focus-others/motion-s/sharpest_quarter} | {focus-others/motion-s/other_frames} | {focus-others/motion-s/tof}, {focus-others/input/tof} | {focus-others/motion-s/detail}, {focus-others/input/detail} | {focus-others/motion-s/sharpness}, {focus-others/input/sharpness} |
-| `real-average`, 5 frames, 3 sequences | {real-5/input/psnr} | **{real-5/motion-s/gain}** | {real-5/motion-s/sharpest_quarter} | {real-5/motion-s/other_frames} | | {real-5/motion-s/detail}, {real-5/input/detail} | {real-5/motion-s/sharpness}, {real-5/input/sharpness} |
-"""
+def peer(what: str, method: str, rows: Sequence[str | None] = PEER_ROWS) -> str:
+    """A line of the table of peers: gains of a method."""
+    cells = ["" if row is None else f"{{{row}/{method}/gain}}" for row in rows]
+    return line(what, *cells)
 
-CARD_FOCUS_M = """
-| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
-|---|---|---|---|---|---|---|---|
-| `synth-focus` | {focus/input/psnr} | **{focus/focus-m/gain}** | {focus/focus-m/sharpest_quarter} | {focus/focus-m/other_frames} | {focus/focus-m/tof}, {focus/input/tof} | {focus/focus-m/detail}, {focus/input/detail} | {focus/focus-m/sharpness}, {focus/input/sharpness} |
-| `synth-focus --encoded 23` | {focus-crf23/input/psnr} | **{focus-crf23/focus-m/gain}** | {focus-crf23/focus-m/sharpest_quarter} | {focus-crf23/focus-m/other_frames} | {focus-crf23/focus-m/tof}, {focus-crf23/input/tof} | {focus-crf23/focus-m/detail}, {focus-crf23/input/detail} | {focus-crf23/focus-m/sharpness}, {focus-crf23/input/sharpness} |
-| `synth-focus --encoded 29` | {focus-crf29/input/psnr} | **{focus-crf29/focus-m/gain}** | {focus-crf29/focus-m/sharpest_quarter} | {focus-crf29/focus-m/other_frames} | {focus-crf29/focus-m/tof}, {focus-crf29/input/tof} | {focus-crf29/focus-m/detail}, {focus-crf29/input/detail} | {focus-crf29/focus-m/sharpness}, {focus-crf29/input/sharpness} |
-| `davis-blur`, paper, 8 x 5 frames | {davis-blur/input/psnr} | **{davis-blur/focus-m/gain}** | {davis-blur/focus-m/sharpest_quarter} | {davis-blur/focus-m/other_frames} | {davis-blur/focus-m/tof}, {davis-blur/input/tof} | {davis-blur/focus-m/detail}, {davis-blur/input/detail} | {davis-blur/focus-m/sharpness}, {davis-blur/input/sharpness} |
-| `synth-lowlight`, 12 clips | {lowlight/input/psnr} | **{lowlight/focus-m/gain}** | {lowlight/focus-m/sharpest_quarter} | {lowlight/focus-m/other_frames} | {lowlight/focus-m/tof}, {lowlight/input/tof} | {lowlight/focus-m/detail}, {lowlight/input/detail} | {lowlight/focus-m/sharpness}, {lowlight/input/sharpness} |
-| `synth-focus --scale 2`, 12 clips, over bicubic | {focus-x2/bicubic/psnr} | **{focus-x2/focus-m/gain}** | {focus-x2/focus-m/sharpest_quarter} | {focus-x2/focus-m/other_frames} | {focus-x2/focus-m/tof}, {focus-x2/bicubic/tof} | {focus-x2/focus-m/detail}, {focus-x2/bicubic/detail} | {focus-x2/focus-m/sharpness}, {focus-x2/bicubic/sharpness} |
-"""
 
-CARD_FOCUS_S = """
-| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's | sharpness, input's |
-|---|---|---|---|---|---|---|---|
-| `synth-focus` | {focus-others/input/psnr} | **{focus-others/focus-s/gain}** | {focus-others/focus-s/sharpest_quarter} | {focus-others/focus-s/other_frames} | {focus-others/focus-s/tof}, {focus-others/input/tof} | {focus-others/focus-s/detail}, {focus-others/input/detail} | {focus-others/focus-s/sharpness}, {focus-others/input/sharpness} |
-| `synth-focus --encoded 23` | {focus-s-crf23/input/psnr} | **{focus-s-crf23/focus-s/gain}** | {focus-s-crf23/focus-s/sharpest_quarter} | {focus-s-crf23/focus-s/other_frames} | {focus-s-crf23/focus-s/tof}, {focus-s-crf23/input/tof} | {focus-s-crf23/focus-s/detail}, {focus-s-crf23/input/detail} | {focus-s-crf23/focus-s/sharpness}, {focus-s-crf23/input/sharpness} |
-| `davis-blur`, paper, 8 x 5 frames | {davis-blur-s/input/psnr} | **{davis-blur-s/focus-s/gain}** | {davis-blur-s/focus-s/sharpest_quarter} | {davis-blur-s/focus-s/other_frames} | {davis-blur-s/focus-s/tof}, {davis-blur-s/input/tof} | {davis-blur-s/focus-s/detail}, {davis-blur-s/input/detail} | {davis-blur-s/focus-s/sharpness}, {davis-blur-s/input/sharpness} |
-| `synth-lowlight`, 12 clips | {lowlight-s/input/psnr} | **{lowlight-s/focus-s/gain}** | {lowlight-s/focus-s/sharpest_quarter} | {lowlight-s/focus-s/other_frames} | {lowlight-s/focus-s/tof}, {lowlight-s/input/tof} | {lowlight-s/focus-s/detail}, {lowlight-s/input/detail} | {lowlight-s/focus-s/sharpness}, {lowlight-s/input/sharpness} |
-| `synth-focus --scale 2`, 12 clips, over bicubic | {focus-x2-s/bicubic/psnr} | **{focus-x2-s/focus-s/gain}** | {focus-x2-s/focus-s/sharpest_quarter} | {focus-x2-s/focus-s/other_frames} | {focus-x2-s/focus-s/tof}, {focus-x2-s/bicubic/tof} | {focus-x2-s/focus-s/detail}, {focus-x2-s/bicubic/detail} | {focus-x2-s/focus-s/sharpness}, {focus-x2-s/bicubic/sharpness} |
-"""
+def line(*cells: str) -> str:
+    """Cells as Markdown."""
+    return f"| {' | '.join(cells)} |"
 
+
+PEERS = "\n".join(
+    (
+        "| | `synth-motion` | crf 23 | `synth-focus` | crf 23 |",
+        "|---|---|---|---|---|",
+        line("input", *(f"{{{row}/input/psnr}} dB" for row in PEER_ROWS)),
+        peer("`unsharp`", "unsharp"),
+        peer("`ffmpeg-unsharp`", "ffmpeg-unsharp"),
+        peer("`ffmpeg-cas`", "ffmpeg-cas"),
+        peer("`burst`", "burst"),
+        peer("`wiener`, estimated blur", "wiener, estimated blur"),
+        peer("`richardson-lucy`, estimated blur", "richardson-lucy, estimated blur"),
+        peer("`wiener`, true blur", "wiener"),
+        peer("`richardson-lucy`, true blur", "richardson-lucy"),
+        peer("`maxim-stage1`", "maxim-stage1"),
+        peer("`maxim-3s`, as converted", "maxim-3s", LATER_ROWS),
+        peer("`motion-m`", "motion-m", LATER_ROWS),
+        peer("`focus-m`", "focus-m", FOCUS_ROWS),
+    )
+)
+
+SINGLE = ("real-5", "gopro-pairs")
+"""Rows of frames that do not follow each other: nothing flickers."""
+
+
+def card(method: str, suites: Mapping[str, str]) -> str:
+    """The table of a model's card: what it calls suites, and the stored row of each."""
+    lines = [
+        "| suite | input | gain | sharpest quarter | other frames | tOF, input's | detail, input's "
+        "| sharpness, input's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for what, row in suites.items():
+        given = "bicubic" if row.startswith("focus-x2") else "input"
+
+        def both(column: str, row: str = row, given: str = given) -> str:
+            return f"{{{row}/{method}/{column}}}, {{{row}/{given}/{column}}}"
+
+        lines.append(
+            line(
+                what,
+                f"{{{row}/{given}/psnr}}",
+                f"**{{{row}/{method}/gain}}**",
+                f"{{{row}/{method}/sharpest_quarter}}",
+                f"{{{row}/{method}/other_frames}}",
+                "" if row in SINGLE else both("tof"),
+                both("detail"),
+                both("sharpness"),
+            )
+        )
+    return "\n".join(lines)
+
+
+REAL_5 = "`real-average`, 5 frames, 3 sequences"
+LENS = "`davis-blur`, paper, 8 x 5 frames"
+NIGHT = "`synth-lowlight`, 12 clips"
+TWICE = "`synth-focus --scale 2`, 12 clips, over bicubic"
+CARD_MOTION_M = card(
+    "motion-m",
+    {
+        "`synth-motion`": "motion",
+        "`synth-motion --encoded 23`": "motion-crf23",
+        "`synth-motion --encoded 29`": "motion-crf29",
+        "`synth-joint`": "joint",
+        REAL_5: "real-5",
+        "GoPro pairs, 11 single frames": "gopro-pairs",
+    },
+)
+CARD_MOTION_S = card(
+    "motion-s",
+    {
+        "`synth-motion`": "motion-s",
+        "`synth-motion --encoded 23`": "motion-s-crf23",
+        "`synth-motion --encoded 29`": "motion-s-crf29",
+        "`synth-joint`": "joint",
+        "`synth-focus`": "focus-others",
+        REAL_5: "real-5",
+    },
+)
+CARD_FOCUS_M = card(
+    "focus-m",
+    {
+        "`synth-focus`": "focus",
+        "`synth-focus --encoded 23`": "focus-crf23",
+        "`synth-focus --encoded 29`": "focus-crf29",
+        LENS: "davis-blur",
+        NIGHT: "lowlight",
+        TWICE: "focus-x2",
+    },
+)
+CARD_FOCUS_S = card(
+    "focus-s",
+    {
+        "`synth-focus`": "focus-others",
+        "`synth-focus --encoded 23`": "focus-s-crf23",
+        LENS: "davis-blur-s",
+        NIGHT: "lowlight-s",
+        TWICE: "focus-x2-s",
+    },
+)
 CARDS = ROOT / "src" / "unblur" / "weights"
 
 PAGES: Mapping[Path, Mapping[str, str]] = {
