@@ -116,6 +116,16 @@ PEERS = "\n".join(
     )
 )
 
+ATLAS = """
+| three clips | PSNR | gain | out of focus | SSIM | COC, RMSE | flow, px: all, visible | s/frame |
+|---|---|---|---|---|---|---|---|
+| `input`, `coc-s`, DIS | {atlas/input/psnr} | {atlas/input/gain} | {atlas/input/soft} | {atlas/input/ssim} | {atlas/input/rmse} | {atlas/input/flow}, {atlas/input/visible} | {atlas/input/seconds} |
+| `focus-m` | {atlas/focus-m/psnr} | {atlas/focus-m/gain} | {atlas/focus-m/soft} | {atlas/focus-m/ssim} | | | {atlas/focus-m/seconds} |
+| `plain@masks` | {atlas/plain@masks/psnr} | {atlas/plain@masks/gain} | {atlas/plain@masks/soft} | {atlas/plain@masks/ssim} | | {atlas/plain@masks/flow}, {atlas/plain@masks/visible} | {atlas/plain@masks/seconds} |
+| `atlas@masks` | {atlas/atlas@masks/psnr} | {atlas/atlas@masks/gain} | {atlas/atlas@masks/soft} | {atlas/atlas@masks/ssim} | {atlas/atlas@masks/rmse} | {atlas/atlas@masks/flow}, {atlas/atlas@masks/visible} | {atlas/atlas@masks/seconds} |
+| `atlas` | {atlas/atlas/psnr} | {atlas/atlas/gain} | {atlas/atlas/soft} | {atlas/atlas/ssim} | {atlas/atlas/rmse} | {atlas/atlas/flow}, {atlas/atlas/visible} | {atlas/atlas/seconds} |
+"""
+
 SINGLE = ("real-5", "gopro-pairs")
 """Rows of frames that do not follow each other: nothing flickers."""
 
@@ -205,7 +215,7 @@ PAGES: Mapping[Path, Mapping[str, str]] = {
         "guidance": GUIDANCE,
     },
     ROOT / "docs" / "bsstnet.md": {"motion": MOTION},
-    ROOT / "docs" / "evaluation.md": {"peers": PEERS},
+    ROOT / "docs" / "evaluation.md": {"peers": PEERS, "atlas": ATLAS},
     CARDS / "motion-m.md": {"suites": CARD_MOTION_M},
     CARDS / "motion-s.md": {"suites": CARD_MOTION_S},
     CARDS / "focus-m.md": {"suites": CARD_FOCUS_M},
