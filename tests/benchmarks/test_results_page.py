@@ -108,7 +108,7 @@ def test_a_result_is_stored_without_paths(tmp_path, monkeypatch):
     ("words", "said"),
     [
         (["--agian", "coc"], "what is --agian"),
-        (["--again", "nonesuch"], "no row nonesuch: there are coc"),
+        (["--again", "nonesuch"], "no row nonesuch: there are atlas, coc"),
         (["--clips", "2"], "--clips goes with --again"),
         (["--again", "coc", "--clips", "0"], "at least 1"),
         (["--run", "x/y", "coc"], "'x/y' can be no name"),
