@@ -24,6 +24,7 @@ from pathlib import Path
 
 import table
 from results_page import commit as checked_out
+from results_tables import line, plain
 
 from unblur.reproduce import PAPERS
 from unblur.reproduce.origin import TRAINED, cpu
@@ -74,7 +75,6 @@ def main() -> None:
 
 def on_page(text: str, rows: Sequence[Row]) -> str:
     """The page with its tables of arms made anew."""
-
     places = PLACE.findall(text)
     if len(places) != text.count("<!-- arms of ") or len(places) != text.count("<!-- arms: end"):
         raise SystemExit("docs/papers.md: each `<!-- arms of ...: begin -->` needs its own end")
@@ -105,12 +105,7 @@ def of_arm(arm: str, what: str, rows: Sequence[Row]) -> str:
         ", ".join(plain(f"{gain:.3f}") for gain in gains),
         ", ".join(map(plain, filter(None, way))),
     ]
-    return f"| {' | '.join(cells)} |"
-
-
-def plain(number: str) -> str:
-    """Without the zero before the point, as pages write it."""
-    return re.sub(r"^(-?)0\.", r"\1.", number)
+    return line(*cells)
 
 
 def what_is(paper: str, part: str, arm: str) -> str:

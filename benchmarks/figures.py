@@ -22,7 +22,6 @@ One thread; the atlas is fitted in a minute or two of the CPU each time.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ import cv2
 import numpy as np
 import table
 import torch
-from results_page import commit
+from results_page import all_stored, commit
 from torch import Tensor
 
 from unblur.atlas import Project
@@ -56,8 +55,7 @@ from unblur.ops.warp import warp
 from unblur.reproduce.origin import cpu
 from unblur.synth import held_out, render
 
-HERE = Path(__file__).parent
-IMAGES = HERE.parent / "docs" / "images"
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 HEAD, GAP, LARGER = 22, 4, 2
 """Pixels above an image for its name, pixels between images, and by how much they are enlarged."""
 SIZE = (24, 108, 192)
@@ -122,10 +120,7 @@ def keep(name: str, figure: Figure) -> None:
 def cost() -> Figure:
     """PSNR over cost of what is published, beside what was stored of our models."""
     theirs = [(GFLOPS[row.method], row.psnr, row.method) for row in GOPRO if row.method in GFLOPS]
-    stored = [
-        json.loads((HERE / "results" / "suites" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("motion", "motion-s")
-    ]
+    stored = [item for item in all_stored() if item["name"] in ("motion", "motion-s")]
     rows = {row["method"]: row for item in stored for row in item["result"]["means"]}
     ours = [
         (1000 * rows[name]["seconds"], rows[name]["psnr"], name)

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results_tables import PAGES, with_tables
+from results_tables import PAGES, line, with_tables
 
 from unblur import __version__
 from unblur.cli import main as unblur
@@ -121,17 +121,16 @@ def all_stored() -> list[dict[str, Any]]:
 
 def tables(items: Sequence[Stored]) -> str:
     """Figures of restored frames, other suites one by one, and where each row is from."""
-    frames = [item for item in items if "sharpness" in item["result"]["means"][0]]
     head = ["row", "suite", "method", *(COLUMNS[name][0] for name in SHOWN)]
     lines = [head, ["---", "---", "---", *["---:"] * len(SHOWN)]]
-    for item in frames:
-        suite = suite_of(item)
-        for row in item["result"]["means"]:
-            lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
     others: dict[str, list[Stored]] = {}
     for item in items:
-        if item not in frames:
+        suite, means = suite_of(item), item["result"]["means"]
+        if "sharpness" not in means[0]:
             others.setdefault(item["result"]["suite"], []).append(item)
+            continue
+        for row in means:
+            lines.append([item["name"], suite, f"`{row['method']}`", *figures(row)])
     sources = [
         ["row", "command", "commit", "CPU", "load", "date"],
         ["---"] * 6,
@@ -172,7 +171,7 @@ def figures(row: Mapping[str, Any]) -> list[str]:
 
 def joined(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as Markdown."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(line(*cells) for cells in lines)
 
 
 def page(text: str, items: Sequence[Stored]) -> str:

@@ -264,7 +264,12 @@ def written(value: float, column: str) -> str:
     shown = f"{value:.{decimals}f}"
     if not float(shown):
         shown = shown.lstrip("-")
-    return re.sub(r"^(-?)0\.", r"\1.", shown)
+    return plain(shown)
+
+
+def plain(number: str) -> str:
+    """Without the zero before the point, as pages write it."""
+    return re.sub(r"^(-?)0\.", r"\1.", number)
 
 
 def with_tables(
